@@ -1,0 +1,228 @@
+//! How rows come in and go out: the traits that connectors implement and the engine drives.
+//!
+//! A *source stream* is one ordered flow of transactions (all tables of one PostgreSQL database, one generator, one file)
+//! with a position that grows. Several source tables may share a stream. The engine makes what a stream delivers durable
+//! and then acknowledges positions; after a restart it starts the stream at its last durable position, so that nothing is
+//! lost and nothing is counted twice. A *sink* is written in transactions that carry the commit up to which it then agrees
+//! with the store; it keeps that number itself, beside the data.
+//!
+//! Connectors may use threads and async runtimes inside; what they show here is synchronous. Every channel is bounded: a
+//! source that outruns the engine waits.
+
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use gridhouse_base::batch::KindBatch;
+use gridhouse_base::table::TableDef;
+use gridhouse_base::{CommitId, Error, Result, SourceId};
+
+/// An opaque position in a source stream; only its connector compares positions.
+pub type SourcePosition = Vec<u8>;
+
+/// What kinds of change a table delivers or takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangelogMode {
+    /// Only `+I`.
+    InsertOnly,
+    /// `+I`/`+U` with the whole row, `-D` with at least the key; needs a primary key.
+    Upsert,
+    /// `+I`, `-U`, `+U`, `-D`, all with whole rows.
+    All,
+}
+
+/// What a connector found out about a source table before it is used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceDescription {
+    /// Names the stream that the table comes through, by what the outside is, never by host, port or password:
+    /// `postgres-cdc/<system identifier>/<database>`. Tables with equal keys share a stream.
+    pub stream_key: String,
+    /// Names the table within the stream: `public.orders`.
+    pub table_key: String,
+    /// Whether the source ends by itself.
+    pub bounded: bool,
+    /// What it delivers.
+    pub mode: ChangelogMode,
+    /// Things that the user should know: "slot.name is noted but the stream uses …".
+    pub notices: Vec<String>,
+}
+
+/// A table of a stream that is started.
+#[derive(Clone, Debug)]
+pub struct SourceTable {
+    /// The number that events name the table by; chosen by the engine, the same after a restart.
+    pub id: u32,
+    /// The definition; events deliver its physical columns (metadata columns among them), in order.
+    pub definition: Arc<TableDef>,
+    /// The position of the snapshot that the store already holds; changes at or before it are not delivered again. `None`:
+    /// the contents must be delivered first.
+    pub snapshot: Option<SourcePosition>,
+}
+
+/// What a stream tells the engine. `Rows` gather until a `Commit` takes them all.
+#[derive(Debug)]
+pub enum SourceEvent {
+    /// Contents of a table under a snapshot; gathered apart from the stream until `SnapshotDone` swaps them in.
+    SnapshotRows {
+        /// The table.
+        table: u32,
+        /// Rows, all `+I`.
+        batch: KindBatch,
+    },
+    /// The table's contents are complete as of `position`; what the store holds of the table is corrected by the difference.
+    SnapshotDone {
+        /// The table.
+        table: u32,
+        /// Where the stream goes on for this table.
+        position: SourcePosition,
+    },
+    /// The contents gathered so far for this table are void; a new snapshot begins.
+    SnapshotAborted {
+        /// The table.
+        table: u32,
+    },
+    /// Changes of transactions that the next `Commit` ends; in order.
+    Rows {
+        /// The table.
+        table: u32,
+        /// Where only some columns are known (unchanged large values of an update), their indices; the others keep their
+        /// stored values.
+        columns: Option<Vec<usize>>,
+        /// The changes. In upsert mode `-U` is left out.
+        batch: KindBatch,
+    },
+    /// All rows of a table are gone (`TRUNCATE`), at this place in the order.
+    Truncate {
+        /// The table.
+        table: u32,
+    },
+    /// Everything since the last `Commit` is whole transactions and ends here.
+    Commit {
+        /// The position after them.
+        position: SourcePosition,
+        /// When the newest of them was committed at the source, microseconds since the epoch.
+        event_time_micros: i64,
+    },
+    /// Nothing for these tables up to `position`; once all earlier commits are durable it may be acknowledged.
+    Idle {
+        /// The position reached.
+        position: SourcePosition,
+    },
+    /// The outside does not answer; the stream tries again by itself. Rows since the last `Commit` are void.
+    Waiting {
+        /// Why.
+        error: Error,
+    },
+    /// The outside answers again.
+    Connected,
+    /// The stream cannot go on without the user. Rows since the last `Commit` are void.
+    Failed {
+        /// Why, with the remedy.
+        error: Error,
+    },
+    /// A bounded source has delivered everything; follows its last `Commit`.
+    Finished,
+}
+
+/// Where a stream sends its events.
+pub type SourceEvents = SyncSender<(SourceId, SourceEvent)>;
+
+/// What the engine asks of a kind of source.
+pub trait SourceConnector: Send + Sync {
+    /// Checks the options against the outside (names, types, settings of the server) and names the stream. May block for
+    /// as long as the outside takes to answer.
+    ///
+    /// # Errors
+    /// `Invalid` with the remedy for wrong options or a definition that does not fit; `Unavailable` where the outside does
+    /// not answer.
+    fn describe(&self, definition: &TableDef) -> Result<SourceDescription>;
+
+    /// Starts a stream for `tables` (at least one) at its last durable position; `None`: it never ran. Returns at once;
+    /// connecting and retrying go on in the background and are reported as events.
+    ///
+    /// # Errors
+    /// `Invalid` where the tables cannot share a stream.
+    fn start(
+        &self,
+        source: SourceId,
+        stream_key: &str,
+        tables: Vec<SourceTable>,
+        position: Option<SourcePosition>,
+        events: SourceEvents,
+    ) -> Result<Box<dyn SourceStream>>;
+}
+
+/// A running stream. Dropping it stops it without waiting.
+pub trait SourceStream: Send {
+    /// Brings one more table into the stream; its contents follow as a snapshot.
+    fn add_table(&self, table: SourceTable);
+
+    /// Leaves a table out from now on.
+    fn remove_table(&self, table: u32);
+
+    /// Everything up to `position` is durable here; the outside may forget it.
+    fn acknowledge(&self, position: SourcePosition);
+
+    /// Stops, waiting for the connection to close; the position stays at the outside.
+    fn stop(self: Box<Self>);
+
+    /// Forgets the stream at the outside too (drops its replication slot), after a `stop` of use.
+    ///
+    /// # Errors
+    /// `Unavailable` where the outside does not answer.
+    fn forget(self: Box<Self>) -> Result<()>;
+}
+
+/// Who writes to a sink: the store's own id and a name that is unique within it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkWriter {
+    /// The store's id.
+    pub store: u128,
+    /// The sink's name within the store.
+    pub sink: String,
+}
+
+/// What a connector found out about a sink table before it is used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SinkDescription {
+    /// What the sink is at the outside, never by host, port or password.
+    pub target_key: String,
+    /// What it takes.
+    pub mode: ChangelogMode,
+    /// Whether it keeps the commit up to which it was written, so that nothing is written twice.
+    pub exactly_once: bool,
+    /// Things that the user should know.
+    pub notices: Vec<String>,
+}
+
+/// What the engine asks of a kind of sink.
+pub trait SinkConnector: Send + Sync {
+    /// Checks the options against the outside (table, columns, types, key).
+    ///
+    /// # Errors
+    /// `Invalid` with the remedy; `Unavailable` where the outside does not answer.
+    fn describe(&self, definition: &TableDef) -> Result<SinkDescription>;
+
+    /// Opens the sink for one writer. The connection is made by the first call of the sink.
+    ///
+    /// # Errors
+    /// `Invalid` for wrong options.
+    fn open(&self, definition: Arc<TableDef>, writer: SinkWriter) -> Result<Box<dyn Sink>>;
+}
+
+/// An open sink, driven by a thread of its own. After `Unavailable` the engine calls `position` and goes on from there.
+pub trait Sink: Send {
+    /// The newest commit that the outside holds for this writer, 0 where it was never written. Claims the sink for this
+    /// writer: an older process that still writes is fenced from now on.
+    ///
+    /// # Errors
+    /// `Unavailable` where the outside does not answer; `Conflict` where another store owns the sink.
+    fn position(&mut self) -> Result<CommitId>;
+
+    /// Writes, in one outside transaction, what changed in the commits after `from` up to `upto`: in upsert mode each key at
+    /// most once, as `+I`/`+U` (write the row) or `-D`; else rows in order.
+    ///
+    /// # Errors
+    /// `Unavailable` where the outside does not answer (nothing is known of the transaction); `Conflict` where another
+    /// process has taken over; `Invalid` where a row does not fit, naming row and column.
+    fn write(&mut self, from: CommitId, upto: CommitId, changes: &[KindBatch]) -> Result<()>;
+}
