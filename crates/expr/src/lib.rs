@@ -4,7 +4,14 @@
 //! here; their state lives with the operators that keep it.
 
 pub mod aggregate;
+pub mod cast;
+pub mod display;
+pub mod eval;
 pub mod expr;
+pub mod functions;
+pub mod text;
+pub mod types;
 
-pub use aggregate::{AggregateCall, AggregateFunction};
+pub use aggregate::{AggregateCall, AggregateFunction, ResolvedAggregate};
 pub use expr::{EvalContext, Expr};
+pub use functions::{Function, Volatility};

@@ -1,0 +1,5 @@
+//! The arithmetic functions.
+
+use super::Function;
+
+pub(crate) static FUNCTIONS: &[Function] = &[];

@@ -1,0 +1,5 @@
+//! The conditional functions.
+
+use super::Function;
+
+pub(crate) static FUNCTIONS: &[Function] = &[];

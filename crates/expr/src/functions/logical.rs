@@ -1,0 +1,5 @@
+//! The logical functions.
+
+use super::Function;
+
+pub(crate) static FUNCTIONS: &[Function] = &[];
