@@ -1,0 +1,292 @@
+//! The other end of the socket, for this program's own commands: one script at a time, answers as they come.
+//!
+//! Blocking and single-threaded; [`Interrupt`] is the part that another thread or a signal may use.
+
+use std::io::{self, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use gridhouse_base::{Error, Position, Result};
+use pgwire::messages::data::{DataRow, RowDescription};
+use pgwire::messages::response::{CommandComplete, ErrorResponse, NoticeResponse};
+use pgwire::messages::startup::Startup;
+use pgwire::messages::{DecodeContext, Message};
+
+use crate::report::{self, Report};
+use crate::{address, frame, sqlstate, types};
+
+/// How long the process that holds the directory may take to greet a client.
+const GREETING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// One row of a result as text; `None` is NULL.
+pub type RowText = Vec<Option<String>>;
+
+/// A column of a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResultColumn {
+    /// The name.
+    pub name: String,
+    /// Whether it holds numbers.
+    pub is_number: bool,
+}
+
+/// What a script brings about, in order: for each statement its notices, its report, then columns and rows if it has a
+/// result, then that it is complete or an error, which ends the script.
+#[derive(Debug)]
+pub enum Event {
+    /// What the user should know.
+    Notice(String),
+    /// The statement that ended.
+    Report(Report),
+    /// A result begins.
+    Columns(Vec<ResultColumn>),
+    /// A row of the result.
+    Row(RowText),
+    /// The statement was carried out; the command tag.
+    Complete(String),
+    /// The statement failed; its position is within the script.
+    Failed(Error),
+}
+
+/// A connection to the process that holds a data directory.
+pub struct Client {
+    stream: UnixStream,
+    from: BufReader<UnixStream>,
+    data_dir: PathBuf,
+    process: i32,
+    key: i32,
+}
+
+/// Asks the server to stop what a client's connection does, from another thread.
+#[derive(Clone, Debug)]
+pub struct Interrupt {
+    data_dir: PathBuf,
+    process: i32,
+    key: i32,
+}
+
+impl Interrupt {
+    /// Sends the request and waits until it has taken effect; the statement that runs is the last of its script.
+    ///
+    /// # Errors
+    /// `Unavailable` where the process does not answer.
+    pub fn send(&self) -> Result<()> {
+        let sent = address::connect(&self.data_dir).and_then(|stream| {
+            let Some(mut stream) = stream else { return Ok(()) };
+            let mut message = Vec::new();
+            for number in [16, 80_877_102, self.process, self.key] {
+                message.extend(number.to_be_bytes());
+            }
+            stream.write_all(&message)?;
+            // The server closes the stream once the request has taken effect.
+            stream.set_read_timeout(Some(GREETING_PATIENCE))?;
+            stream.read_to_end(&mut Vec::new()).map(drop)
+        });
+        sent.map_err(|error| broken(&self.data_dir, error))
+    }
+}
+
+impl Client {
+    /// Connects to the process that holds `data_dir`; `None` where no process does.
+    ///
+    /// # Errors
+    /// `Unavailable` where the process does not answer as expected.
+    pub fn connect(data_dir: &Path) -> Result<Option<Self>> {
+        let stream = match address::connect(data_dir) {
+            Ok(None) => return Ok(None),
+            Ok(Some(stream)) => stream,
+            Err(error) => return Err(broken(data_dir, error)),
+        };
+        let greeted = || -> io::Result<(UnixStream, UnixStream)> {
+            stream.set_read_timeout(Some(GREETING_PATIENCE))?;
+            Ok((stream.try_clone()?, stream))
+        };
+        let (from, stream) = greeted().map_err(|error| broken(data_dir, error))?;
+        let from = BufReader::new(from);
+        let mut client = Self { stream, from, data_dir: data_dir.into(), process: 0, key: 0 };
+        client.greet()?;
+        client.stream.set_read_timeout(None).map_err(|error| broken(data_dir, error))?;
+        Ok(Some(client))
+    }
+
+    fn greet(&mut self) -> Result<()> {
+        let mut startup = Startup::new();
+        for (name, value) in [("user", "gridhouse"), ("application_name", "gridhouse"), (report::OPTION, "on")] {
+            startup.parameters.insert(name.into(), value.into());
+        }
+        self.send(&startup)?;
+        loop {
+            let (kind, body) = self.receive()?;
+            match kind {
+                b'K' => {
+                    self.process = frame::number_at(&body, 0).unwrap_or_default();
+                    self.key = frame::number_at(&body, 4).unwrap_or_default();
+                }
+                b'E' => return Err(self.error(&body, "")?),
+                b'Z' => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+
+    /// The number of the process at the other end.
+    pub fn process(&self) -> i32 {
+        self.process
+    }
+
+    /// The way to interrupt this connection from another thread.
+    pub fn interrupt(&self) -> Interrupt {
+        Interrupt { data_dir: self.data_dir.clone(), process: self.process, key: self.key }
+    }
+
+    /// Runs `script` and hands over what it brings about as it comes. A failed statement is an event, not an error.
+    ///
+    /// # Errors
+    /// `Invalid` for a script with a zero byte; `Unavailable` where the process at the other end has gone.
+    pub fn run(&mut self, script: &str, each: &mut dyn FnMut(Event)) -> Result<()> {
+        if let Some(at) = script.find('\0') {
+            let line = script[..at].matches('\n').count() as u32 + 1;
+            let column = script[..at].chars().rev().take_while(|&c| c != '\n').count() as u32 + 1;
+            return Err(Error::invalid("the script holds a zero byte").at(Position { line, column }));
+        }
+        let mut message = vec![b'Q'];
+        message.extend((script.len() as u32 + 5).to_be_bytes());
+        message.extend(script.as_bytes());
+        message.push(0);
+        self.stream.write_all(&message).map_err(|error| broken(&self.data_dir, error))?;
+        loop {
+            let (kind, body) = self.receive()?;
+            match kind {
+                b'Z' => return Ok(()),
+                b'N' => each(self.notice(&body)?),
+                b'T' => {
+                    let description: RowDescription = self.decode(&body)?;
+                    let column = |field: pgwire::messages::data::FieldDescription| ResultColumn {
+                        is_number: types::is_number(field.type_id),
+                        name: field.name,
+                    };
+                    each(Event::Columns(description.fields.into_iter().map(column).collect()));
+                }
+                b'D' => each(Event::Row(self.row(&body)?)),
+                b'C' => each(Event::Complete(self.decode::<CommandComplete>(&body)?.tag)),
+                b'E' => each(Event::Failed(self.error(&body, script)?)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Runs one statement and gathers its rows.
+    ///
+    /// # Errors
+    /// What the statement failed with, or as [`Client::run`].
+    pub fn rows(&mut self, statement: &str) -> Result<Vec<RowText>> {
+        let mut rows = Vec::new();
+        let mut failed = Ok(());
+        self.run(statement, &mut |event| match event {
+            Event::Row(row) => rows.push(row),
+            Event::Failed(error) => failed = Err(error),
+            _ => {}
+        })?;
+        failed.map(|()| rows)
+    }
+
+    fn notice(&self, body: &[u8]) -> Result<Event> {
+        let notice: NoticeResponse = self.decode(body)?;
+        let field = |code| notice.fields.iter().find(|(c, _)| *c == code).map_or("", |(_, value)| value.as_str());
+        let report = (field(b'S') == report::SEVERITY).then(|| report::decode(field(b'M'), field(b'D'))).flatten();
+        Ok(report.map_or_else(|| Event::Notice(field(b'M').into()), Event::Report))
+    }
+
+    fn row(&self, body: &[u8]) -> Result<RowText> {
+        let row: DataRow = self.decode(body)?;
+        let mut rest = &row.data[..];
+        let mut values = Vec::with_capacity(row.field_count.max(0) as usize);
+        for _ in 0..row.field_count {
+            let len = frame::number_at(rest, 0).ok_or_else(|| self.garbled())?;
+            rest = &rest[4..];
+            let Ok(len) = usize::try_from(len) else {
+                values.push(None);
+                continue;
+            };
+            let bytes = rest.get(..len).ok_or_else(|| self.garbled())?;
+            values.push(Some(String::from_utf8_lossy(bytes).into_owned()));
+            rest = &rest[len..];
+        }
+        Ok(values)
+    }
+
+    fn error(&self, body: &[u8], script: &str) -> Result<Error> {
+        let response: ErrorResponse = self.decode(body)?;
+        let field = |code| response.fields.iter().find(|(c, _)| *c == code).map(|(_, value)| value.as_str());
+        let mut error =
+            Error::new(sqlstate::to_kind(field(b'C').unwrap_or("")), field(b'M').unwrap_or("unknown error"));
+        if let Some(hint) = field(b'H') {
+            error = error.hint(hint);
+        }
+        if let Some(index) = field(b'P').and_then(|index| index.parse().ok()) {
+            error = error.at(position_of(script, index));
+        }
+        Ok(error)
+    }
+
+    fn send(&mut self, message: &impl Message) -> Result<()> {
+        let mut bytes = BytesMut::new();
+        message.encode(&mut bytes).map_err(|error| Error::internal("a message cannot be encoded").caused_by(error))?;
+        self.stream.write_all(&bytes).map_err(|error| broken(&self.data_dir, error))
+    }
+
+    fn receive(&mut self) -> Result<(u8, Vec<u8>)> {
+        // What the server of this program sends is bounded by the values of its tables.
+        let received = frame::read(&mut self.from, i32::MAX as usize);
+        match received.map_err(|error| broken(&self.data_dir, error))? {
+            Some(frame) => Ok((frame.kind, frame.body)),
+            None => Err(broken(&self.data_dir, io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
+    fn decode<M: Message>(&self, body: &[u8]) -> Result<M> {
+        let mut bytes = BytesMut::from(body);
+        M::decode_body(&mut bytes, body.len() + 4, &DecodeContext::default())
+            .map_err(|error| self.garbled().caused_by(error))
+    }
+
+    fn garbled(&self) -> Error {
+        Error::corrupt(format!("the process that holds {} sent what is no answer", self.data_dir.display()))
+    }
+}
+
+fn broken(data_dir: &Path, error: io::Error) -> Error {
+    let error =
+        Error::unavailable(format!("the process that holds {} does not answer", data_dir.display())).caused_by(error);
+    error.hint("it may have ended: `gridhouse status` tells, and its log is gridhouse.log in that directory")
+}
+
+/// Line and column of the one-based character index `index`.
+fn position_of(script: &str, index: usize) -> Position {
+    let mut position = Position { line: 1, column: 1 };
+    for c in script.chars().take(index.saturating_sub(1)) {
+        if c == '\n' {
+            position = Position { line: position.line + 1, column: 1 };
+        } else {
+            position.column += 1;
+        }
+    }
+    position
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::character_index;
+
+    #[test]
+    fn positions_survive_the_way_through_character_indices() {
+        let script = "SELECT 1;\n-- 中文 🙂\nSELECT x\n";
+        for position in [(1, 1), (1, 10), (2, 7), (3, 8)].map(|(line, column)| Position { line, column }) {
+            let index = character_index(script, position).unwrap();
+            assert_eq!(position_of(script, index), position);
+        }
+    }
+}
