@@ -1,0 +1,84 @@
+//! `DISTINCT` within an aggregate: the inner accumulator sees an argument once, however often it is there.
+//!
+//! Law: a weight per (group, arguments) is kept; the inner accumulator is told +1 where it becomes positive and -1 where it
+//! ceases to be. An entry is dropped when its weight is 0.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, UInt32Array};
+use arrow_buffer::NullBuffer;
+use arrow_schema::DataType;
+use gridhouse_base::{Result, TypeKind};
+
+use super::accumulator::Accumulator;
+use crate::hash::HashMode;
+use crate::keys::{Keys, NO_SLOT, Slot};
+
+/// The wrapper around an accumulator.
+pub(super) struct Distinct {
+    inner: Box<dyn Accumulator>,
+    /// (group, arguments) → place in `weights`.
+    index: Keys,
+    weights: Vec<i64>,
+    /// Entries per group, so that a group is known to be neutral.
+    entries: Vec<u32>,
+}
+
+impl Distinct {
+    /// Wraps `inner`, whose arguments are of `args`.
+    pub fn new(inner: Box<dyn Accumulator>, args: &[TypeKind], mode: HashMode) -> Result<Self> {
+        let types: Vec<DataType> = [DataType::UInt32].into_iter().chain(args.iter().map(TypeKind::arrow)).collect();
+        Ok(Self { inner, index: Keys::new(&types, mode)?, weights: Vec::new(), entries: Vec::new() })
+    }
+}
+
+impl Accumulator for Distinct {
+    fn resize(&mut self, end: usize) {
+        self.entries.resize(end.max(self.entries.len()), 0);
+        self.inner.resize(end);
+    }
+
+    fn update(&mut self, slots: &[Slot], weights: &[i64], args: &[ArrayRef]) -> Result<()> {
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt32Array::from(slots.to_vec()))];
+        columns.extend(args.iter().cloned());
+        let counted: NullBuffer = weights.iter().map(|&w| w != 0).collect();
+        let mut places = Vec::new();
+        self.index.resolve(&columns, slots.len(), Some(&counted), &mut places)?;
+        self.weights.resize(self.index.end(), 0);
+        let mut toggles = vec![0; slots.len()];
+        for (i, &place) in places.iter().enumerate() {
+            if place != NO_SLOT {
+                let held = &mut self.weights[place as usize];
+                let before = *held;
+                *held += weights[i];
+                toggles[i] = i64::from(*held > 0) - i64::from(before > 0);
+                let entries = &mut self.entries[slots[i] as usize];
+                *entries = (*entries + u32::from(before == 0)) - u32::from(*held == 0);
+            }
+        }
+        // Released only now, since later rows of this batch may have come back to the same entry.
+        for &place in &places {
+            if place != NO_SLOT && self.weights[place as usize] == 0 {
+                self.index.release(place);
+            }
+        }
+        self.inner.update(slots, &toggles, args)
+    }
+
+    fn results(&self, slots: &[Slot]) -> Result<ArrayRef> {
+        self.inner.results(slots)
+    }
+
+    fn is_neutral(&self, slot: Slot) -> bool {
+        self.entries[slot as usize] == 0 && self.inner.is_neutral(slot)
+    }
+
+    fn entries(&self) -> usize {
+        self.index.live() + self.inner.entries()
+    }
+
+    fn bytes(&self) -> usize {
+        let own = self.weights.capacity() * size_of::<i64>() + self.entries.capacity() * size_of::<u32>();
+        own + self.index.bytes() + self.inner.bytes()
+    }
+}

@@ -1,0 +1,217 @@
+//! Aggregation: one row per group, its keys and the results of some aggregate functions; `SELECT DISTINCT` is the case
+//! without functions.
+//!
+//! Law: a group is there while its rows' weights sum to more than 0. In a tick every touched group whose row has changed
+//! gives out its old row with -1 and its new one with +1, once, at the end; within a tick nothing is given out. Without
+//! keys there is one group, which is there from the first tick on even over nothing (`COUNT` 0, `SUM` NULL).
+//!
+//! State (Cells): the key index, a row count and one cell per function and group. A group's cells are dropped at the end
+//! of the tick in which its rows and all its cells have become neutral.
+
+mod accumulator;
+mod distinct;
+mod extreme;
+
+use std::borrow::Cow;
+
+use arrow_array::{Array, ArrayRef, Int32Array, UInt32Array};
+use arrow_ord::cmp;
+use gridhouse_base::{ChangeBatch, Error, Result, Schema, TypeKind};
+use gridhouse_expr::AggregateCall;
+
+use crate::filter::is_true;
+use crate::hash::HashMode;
+use crate::keys::{Keys, Slot};
+use crate::operator::{Operator, Output, StateSize, TickContext, missing, weights};
+use crate::rows::arrow;
+use accumulator::{Accumulator, accumulator};
+use distinct::Distinct;
+
+/// The operator.
+pub(crate) struct Aggregate {
+    keys: Vec<usize>,
+    calls: Vec<(AggregateCall, Box<dyn Accumulator>)>,
+    index: Keys,
+    /// Weight of all rows per group.
+    rows: Vec<i64>,
+    /// Whether a group was touched in this tick.
+    touched: Vec<bool>,
+    /// The groups touched in this tick as they were before it, in portions.
+    before: Vec<Before>,
+    /// Whether the first tick is over: then a grand total has given out its row.
+    started: bool,
+}
+
+/// Some groups as the last tick left them.
+struct Before {
+    slots: Vec<Slot>,
+    existed: Vec<bool>,
+    results: Vec<ArrayRef>,
+}
+
+impl Aggregate {
+    /// Groups rows of `input` by the columns `keys`. Over an `append_only` input less is kept.
+    pub fn new(
+        input: &Schema,
+        keys: Vec<usize>,
+        calls: Vec<AggregateCall>,
+        append_only: bool,
+        mode: HashMode,
+    ) -> Result<Self> {
+        let kind = |&i: &usize| {
+            let column = input.columns.get(i);
+            column.map(|c| c.sql_type.kind.clone()).ok_or_else(|| Error::internal(format!("there is no column {i}")))
+        };
+        let key_types = keys.iter().map(|i| Ok(kind(i)?.arrow())).collect::<Result<Vec<_>>>()?;
+        let with_state = |call: AggregateCall| {
+            let args: Vec<TypeKind> = call.args.iter().map(kind).collect::<Result<_>>()?;
+            if let Some(filter) = &call.filter {
+                kind(filter)?;
+            }
+            let plain = accumulator(call.function, &args, &call.sql_type.kind, append_only)?;
+            let state: Box<dyn Accumulator> =
+                if call.distinct { Box::new(Distinct::new(plain, &args, mode)?) } else { plain };
+            Ok((call, state))
+        };
+        Ok(Self {
+            calls: calls.into_iter().map(with_state).collect::<Result<_>>()?,
+            index: Keys::new(&key_types, mode)?,
+            keys,
+            rows: Vec::new(),
+            touched: Vec::new(),
+            before: Vec::new(),
+            started: false,
+        })
+    }
+
+    fn is_total(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Finds the group of every row of a batch and remembers those that it touches first in this tick.
+    fn touch(&mut self, columns: &[ArrayRef], len: usize) -> Result<Vec<Slot>> {
+        let mut slots = Vec::new();
+        self.index.resolve(columns, len, None, &mut slots)?;
+        let end = self.index.end();
+        self.rows.resize(end, 0);
+        self.touched.resize(end, false);
+        self.calls.iter_mut().for_each(|(_, state)| state.resize(end));
+        let mut first = Vec::new();
+        for &slot in &slots {
+            if !std::mem::replace(&mut self.touched[slot as usize], true) {
+                first.push(slot);
+            }
+        }
+        if !first.is_empty() {
+            let results = self.results(&first)?;
+            let existed = first.iter().map(|&slot| self.exists(slot, self.started)).collect();
+            self.before.push(Before { slots: first, existed, results });
+        }
+        Ok(slots)
+    }
+
+    fn exists(&self, slot: Slot, started: bool) -> bool {
+        if self.is_total() { started } else { self.rows[slot as usize] > 0 }
+    }
+
+    fn results(&self, slots: &[Slot]) -> Result<Vec<ArrayRef>> {
+        self.calls.iter().map(|(_, state)| state.results(slots)).collect()
+    }
+
+    /// Gives out what has changed in some groups.
+    fn emit(&self, before: &Before, out: &mut Output) -> Result<()> {
+        let now = self.results(&before.slots)?;
+        let mut changed = vec![false; before.slots.len()];
+        for (old, new) in before.results.iter().zip(&now) {
+            let differs = cmp::distinct(old, new).map_err(arrow)?;
+            differs.values().set_indices().for_each(|i| changed[i] = true);
+        }
+        let (mut withdrawn, mut inserted) = (Vec::new(), Vec::new());
+        for (i, &slot) in before.slots.iter().enumerate() {
+            let (was, is) = (before.existed[i], self.exists(slot, true));
+            if was && (changed[i] || !is) {
+                withdrawn.push(i as u32);
+            }
+            if is && (changed[i] || !was) {
+                inserted.push(i as u32);
+            }
+        }
+        let keys = self.index.columns(&before.slots)?;
+        for (rows, results, weight) in [(withdrawn, &before.results, -1), (inserted, &now, 1)] {
+            if !rows.is_empty() {
+                let columns = keys.iter().chain(results).cloned().collect();
+                let diff = (weight != 1).then(|| Int32Array::from(vec![weight; before.slots.len()]));
+                out.push(ChangeBatch::new(columns, before.slots.len(), diff).take(&UInt32Array::from(rows))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the groups that have become neutral; tells whether all touched ones are sound.
+    fn settle(&mut self, slots: &[Slot]) -> bool {
+        let mut sound = true;
+        for &slot in slots {
+            self.touched[slot as usize] = false;
+            let rows = self.rows[slot as usize];
+            let neutral = rows == 0 && self.calls.iter().all(|(_, state)| state.is_neutral(slot));
+            sound &= rows > 0 || neutral;
+            if neutral && !self.is_total() {
+                self.index.release(slot);
+            }
+        }
+        sound
+    }
+}
+
+/// The weights that count for a call: 0 where its filter is not true or an argument is NULL.
+fn counted<'a>(call: &AggregateCall, columns: &[ArrayRef], weights: &'a [i64]) -> Cow<'a, [i64]> {
+    let mut counted = Cow::Borrowed(weights);
+    if let Some(filter) = call.filter {
+        let passed = is_true(&columns[filter]);
+        counted = weights.iter().enumerate().map(|(i, &w)| if passed.value(i) { w } else { 0 }).collect();
+    }
+    for &arg in &call.args {
+        if columns[arg].logical_null_count() > 0 {
+            let nulls = columns[arg].logical_nulls();
+            let valid = |i| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(i));
+            counted.to_mut().iter_mut().enumerate().filter(|(i, _)| !valid(*i)).for_each(|(_, w)| *w = 0);
+        }
+    }
+    counted
+}
+
+impl Operator for Aggregate {
+    fn push(&mut self, _port: usize, batch: &ChangeBatch, _ctx: &TickContext, _out: &mut Output) -> Result<()> {
+        let keys: Vec<ArrayRef> = self.keys.iter().map(|&i| batch.column(i).clone()).collect();
+        let slots = self.touch(&keys, batch.len())?;
+        let weights = weights(batch);
+        for (&slot, &weight) in slots.iter().zip(&weights) {
+            self.rows[slot as usize] += weight;
+        }
+        for (call, state) in &mut self.calls {
+            let args: Vec<ArrayRef> = call.args.iter().map(|&i| batch.column(i).clone()).collect();
+            state.update(&slots, &counted(call, batch.columns(), &weights), &args)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, _ctx: &TickContext, out: &mut Output) -> Result<()> {
+        if self.is_total() && !self.started {
+            self.touch(&[], 1)?;
+        }
+        let touched = std::mem::take(&mut self.before);
+        for before in &touched {
+            self.emit(before, out)?;
+        }
+        self.started = true;
+        let sound = touched.iter().fold(true, |sound, before| self.settle(&before.slots) && sound);
+        if sound { Ok(()) } else { missing("a row") }
+    }
+
+    fn state(&self) -> StateSize {
+        let entries: usize = self.calls.iter().map(|(_, state)| state.entries()).sum();
+        let cells: usize = self.calls.iter().map(|(_, state)| state.bytes()).sum();
+        let own = self.rows.capacity() * size_of::<i64>() + self.touched.capacity();
+        StateSize { rows: self.index.live() + entries, bytes: own + cells + self.index.bytes() }
+    }
+}

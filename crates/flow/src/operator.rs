@@ -1,0 +1,86 @@
+//! What the dataflow asks of an operator.
+//!
+//! The change-stream law of every operator: let `I` be the sum of everything pushed into its inputs since the start and
+//! `O` the sum of everything it has given out. After every `finish`, `O` equals the operator's batch answer over `I`.
+//! Between two `finish` calls an operator may give out changes that later ones take back; it may also see withdrawals
+//! before the rows that they withdraw. It must not depend on how the input is cut into batches or ordered within a tick.
+
+use arrow_array::Int32Array;
+use chrono_tz::Tz;
+use gridhouse_base::{ChangeBatch, Error, Result};
+use gridhouse_expr::EvalContext;
+
+/// The most rows that an operator is given at once; larger batches are cut. It bounds the scratch memory of a step (at 64
+/// columns of 16 bytes, 64 MiB) and is small enough that the slots of a chunk stay in the processor's cache.
+pub const CHUNK_ROWS: usize = 65_536;
+
+/// What all operators may know of the tick they run in.
+#[derive(Clone, Debug)]
+pub struct TickContext {
+    /// The clock of the tick, microseconds since the epoch.
+    pub now_micros: i64,
+    /// The zone of the session that the job belongs to.
+    pub zone: Tz,
+}
+
+impl TickContext {
+    /// What expressions may know: the clock of the tick, and for random values the operator's seed and its first row's
+    /// number.
+    pub(crate) fn eval(&self, seed: u64, first_row: u64) -> EvalContext {
+        EvalContext { now_micros: self.now_micros, zone: self.zone, seed, first_row }
+    }
+}
+
+/// Where an operator puts its output.
+pub(crate) type Output = Vec<ChangeBatch>;
+
+/// What an operator holds between ticks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateSize {
+    /// Entries: groups, distinct values, rows of a join's side.
+    pub rows: usize,
+    /// Bytes of memory, estimated.
+    pub bytes: usize,
+}
+
+/// An incremental operator. See the head of this file for what it promises.
+pub(crate) trait Operator: Send {
+    /// Takes at most [`CHUNK_ROWS`] rows of one input.
+    fn push(&mut self, port: usize, batch: &ChangeBatch, ctx: &TickContext, out: &mut Output) -> Result<()>;
+
+    /// Ends the tick: what is still owed is given out.
+    fn finish(&mut self, _ctx: &TickContext, _out: &mut Output) -> Result<()> {
+        Ok(())
+    }
+
+    /// What is held.
+    fn state(&self) -> StateSize {
+        StateSize::default()
+    }
+}
+
+/// The weights of a batch as numbers.
+pub(crate) fn weights(batch: &ChangeBatch) -> Vec<i64> {
+    match batch.diff() {
+        Some(diff) => diff.values().iter().map(|&w| i64::from(w)).collect(),
+        None => vec![1; batch.len()],
+    }
+}
+
+/// Weights as a batch carries them: none where every row weighs +1.
+pub(crate) fn diff(weights: &[i64]) -> Result<Option<Int32Array>> {
+    if weights.iter().all(|&w| w == 1) {
+        return Ok(None);
+    }
+    let narrow = |&w: &i64| i32::try_from(w).map_err(|_| Error::unavailable(format!("a row is there {w} times")));
+    Ok(Some(weights.iter().map(narrow).collect::<Result<Vec<i32>>>()?.into()))
+}
+
+/// The error for a withdrawal of a row that is not there. Only debug builds raise it: state is a plain sum of weights, so
+/// it stays right whatever the order, and a release build goes on as if the row were still to come.
+pub(crate) fn missing(what: &str) -> Result<()> {
+    if cfg!(debug_assertions) {
+        return Err(Error::internal(format!("{what} was withdrawn that had never been there")));
+    }
+    Ok(())
+}

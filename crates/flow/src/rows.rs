@@ -1,0 +1,75 @@
+//! Rows as bytes: `arrow-row`'s form, which compares and hashes like the row itself, and the way back into columns.
+//!
+//! A thin layer that also knows rows without columns (`SELECT 1 FROM t` pruned to nothing), which `arrow-row` does not.
+
+use arrow_array::ArrayRef;
+use arrow_row::{RowConverter, RowParser, Rows, SortField};
+use arrow_schema::{ArrowError, DataType, SortOptions};
+use gridhouse_base::{Error, Result, Schema};
+
+/// Turns columns of fixed types into row bytes and back.
+pub(crate) struct RowCodec {
+    /// `None` where there are no columns.
+    inner: Option<(RowConverter, RowParser)>,
+}
+
+/// Rows as bytes, one after the other.
+pub(crate) struct EncodedRows {
+    /// `None` where there are no columns: every row is empty.
+    rows: Option<Rows>,
+}
+
+impl RowCodec {
+    /// A codec for the columns of `schema`.
+    pub fn of_schema(schema: &Schema) -> Result<Self> {
+        Self::new(schema.columns.iter().map(|column| (column.sql_type.kind.arrow(), SortOptions::default())))
+    }
+
+    /// A codec for columns of these types, in this order of sorting.
+    pub fn new(fields: impl IntoIterator<Item = (DataType, SortOptions)>) -> Result<Self> {
+        let fields: Vec<_> = fields.into_iter().map(|(t, options)| SortField::new_with_options(t, options)).collect();
+        if fields.is_empty() {
+            return Ok(Self { inner: None });
+        }
+        let converter = RowConverter::new(fields).map_err(arrow)?;
+        let parser = converter.parser();
+        Ok(Self { inner: Some((converter, parser)) })
+    }
+
+    /// The rows of `columns` as bytes.
+    pub fn encode(&self, columns: &[ArrayRef]) -> Result<EncodedRows> {
+        let rows = match &self.inner {
+            Some((converter, _)) => Some(converter.convert_columns(columns).map_err(arrow)?),
+            None => None,
+        };
+        Ok(EncodedRows { rows })
+    }
+
+    /// The columns of rows that this codec encoded.
+    pub fn decode<'a>(&self, rows: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
+        match &self.inner {
+            Some((converter, parser)) => {
+                // `parse` ties the row to the parser's life, so the parsed rows are gathered first.
+                let rows: Vec<&[u8]> = rows.into_iter().collect();
+                converter.convert_rows(rows.iter().map(|row| parser.parse(row))).map_err(arrow)
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+impl EncodedRows {
+    /// The bytes of row `i`.
+    #[inline]
+    pub fn row(&self, i: usize) -> &[u8] {
+        match &self.rows {
+            Some(rows) => rows.row(i).data(),
+            None => &[],
+        }
+    }
+}
+
+/// An error of Arrow about rows that the binder has typed: a defect.
+pub(crate) fn arrow(error: ArrowError) -> Error {
+    Error::internal("rows could not be rearranged").caused_by(error)
+}

@@ -1,0 +1,30 @@
+//! Values: constant rows.
+//!
+//! Law: the rows come in the first tick, once, and are never withdrawn. State: the rows until then.
+
+use gridhouse_base::{ChangeBatch, Result};
+
+use crate::operator::{Operator, Output, TickContext};
+
+/// The operator.
+pub(crate) struct Values {
+    rows: Option<ChangeBatch>,
+}
+
+impl Values {
+    /// Gives out `rows` in the first tick.
+    pub fn new(rows: ChangeBatch) -> Self {
+        Self { rows: Some(rows) }
+    }
+}
+
+impl Operator for Values {
+    fn push(&mut self, _port: usize, _batch: &ChangeBatch, _ctx: &TickContext, _out: &mut Output) -> Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _ctx: &TickContext, out: &mut Output) -> Result<()> {
+        out.extend(self.rows.take());
+        Ok(())
+    }
+}
