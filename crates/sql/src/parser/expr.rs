@@ -1,0 +1,599 @@
+//! Expressions, by precedence climbing with Calcite's precedences.
+//!
+//! From loose to tight: OR, AND, NOT, IS, comparison, BETWEEN/IN/LIKE, `+ -`, `* / % ||`, sign, `[ ] .`.
+
+use gridhouse_base::{Error, Position, Result};
+
+use super::{Parser, TokenKind};
+use crate::ast::{Call, Expr, ExprKind, Ident, IsWhat, Literal};
+
+const OR: u8 = 22;
+const AND: u8 = 24;
+const NOT: u8 = 26;
+const IS: u8 = 28;
+const COMPARISON: u8 = 30;
+const RANGE: u8 = 32;
+const SUM: u8 = 40;
+const PRODUCT: u8 = 60;
+
+/// Functions that are called without parentheses.
+const NILADIC: &[&str] = &["CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "LOCALTIME", "LOCALTIMESTAMP"];
+
+/// Units of time, singular and plural as they may be written.
+const UNITS: &[(&str, &[&str])] = &[
+    ("YEAR", &["YEAR", "YEARS", "SQL_TSI_YEAR"]),
+    ("QUARTER", &["QUARTER", "QUARTERS", "SQL_TSI_QUARTER"]),
+    ("MONTH", &["MONTH", "MONTHS", "SQL_TSI_MONTH"]),
+    ("WEEK", &["WEEK", "WEEKS", "SQL_TSI_WEEK"]),
+    ("DAY", &["DAY", "DAYS", "SQL_TSI_DAY"]),
+    ("HOUR", &["HOUR", "HOURS", "SQL_TSI_HOUR"]),
+    ("MINUTE", &["MINUTE", "MINUTES", "SQL_TSI_MINUTE"]),
+    ("SECOND", &["SECOND", "SECONDS", "SQL_TSI_SECOND"]),
+    ("MILLISECOND", &["MILLISECOND", "MILLISECONDS"]),
+    ("MICROSECOND", &["MICROSECOND", "MICROSECONDS"]),
+    ("NANOSECOND", &["NANOSECOND", "NANOSECONDS"]),
+    ("EPOCH", &["EPOCH"]),
+    ("DOW", &["DOW"]),
+    ("ISODOW", &["ISODOW"]),
+    ("DOY", &["DOY"]),
+    ("ISOYEAR", &["ISOYEAR"]),
+    ("DECADE", &["DECADE"]),
+    ("CENTURY", &["CENTURY"]),
+    ("MILLENNIUM", &["MILLENNIUM"]),
+];
+
+/// The unit that `word` names.
+fn unit(word: &str) -> Option<&'static str> {
+    let upper = word.to_uppercase();
+    UNITS.iter().find(|(_, spellings)| spellings.contains(&upper.as_str())).map(|(unit, _)| *unit)
+}
+
+impl Parser<'_> {
+    /// An expression.
+    pub(super) fn expr(&mut self) -> Result<Expr> {
+        self.nested(|parser| parser.expr_above(0))
+    }
+
+    fn boxed_above(&mut self, precedence: u8) -> Result<Box<Expr>> {
+        self.nested(|parser| parser.expr_above(precedence)).map(Box::new)
+    }
+
+    /// An expression of operators that bind tighter than `floor`.
+    fn expr_above(&mut self, floor: u8) -> Result<Expr> {
+        let mut left = self.prefix()?;
+        let mut links = 0;
+        loop {
+            let at = self.at();
+            let Some(precedence) = self.infix_precedence().filter(|&p| p > floor) else {
+                return Ok(left);
+            };
+            links += 1;
+            left = self.infix(left, precedence, at)?;
+            // AND and OR chains are flat.
+            if !matches!(left.kind, ExprKind::And(_) | ExprKind::Or(_)) {
+                self.check_chain(links)?;
+            }
+        }
+    }
+
+    fn prefix(&mut self) -> Result<Expr> {
+        let at = self.at();
+        if self.peek_is("NOT") {
+            self.advance();
+            let operand = self.boxed_above(NOT - 1)?;
+            return Ok(Expr { kind: ExprKind::Not(operand), at });
+        }
+        for (symbol, negative) in [("-", true), ("+", false)] {
+            if self.accept_symbol(symbol) {
+                let operand = Box::new(self.nested(Self::prefix)?);
+                return Ok(Expr { kind: ExprKind::Sign { negative, operand }, at });
+            }
+        }
+        let mut expr = self.primary()?;
+        loop {
+            let at = self.at();
+            if self.accept_symbol("[") {
+                let index = Box::new(self.expr()?);
+                self.expect_symbol("]")?;
+                expr = Expr { kind: ExprKind::Index { operand: Box::new(expr), index }, at };
+            } else if self.peek_symbol(".")
+                && !self.is_symbol_after(1, "*")
+                && !matches!(expr.kind, ExprKind::Literal(_))
+            {
+                self.advance();
+                let name = self.ident("a field's name")?;
+                expr = Expr { kind: ExprKind::Field { operand: Box::new(expr), name }, at };
+            } else {
+                return Ok(expr);
+            }
+        }
+    }
+
+    /// How tight the operator that stands here binds.
+    fn infix_precedence(&self) -> Option<u8> {
+        let token = self.token();
+        if token.kind == TokenKind::Symbol {
+            return match self.text_of(token) {
+                "=" | "<>" | "!=" | "<" | "<=" | ">" | ">=" | "==" => Some(COMPARISON),
+                "+" | "-" => Some(SUM),
+                "*" | "/" | "%" | "||" => Some(PRODUCT),
+                _ => None,
+            };
+        }
+        match self.peek_word()?.as_str() {
+            "OR" => Some(OR),
+            "AND" => Some(AND),
+            "IS" => Some(IS),
+            "BETWEEN" | "IN" | "LIKE" | "SIMILAR" => Some(RANGE),
+            "NOT" if ["BETWEEN", "IN", "LIKE", "SIMILAR"].iter().any(|word| self.is_word_after(1, word)) => Some(RANGE),
+            _ => None,
+        }
+    }
+
+    fn infix(&mut self, left: Expr, precedence: u8, at: Position) -> Result<Expr> {
+        match precedence {
+            OR | AND => self.junction(left, precedence, at),
+            IS => self.is_what(left, at),
+            RANGE => self.range(left, at),
+            _ => {
+                let operator = self.operator()?;
+                let right = self.boxed_above(precedence)?;
+                if matches!(self.peek_word().as_deref(), Some("ANY" | "ALL" | "SOME")) {
+                    return Err(self.unexpected("an operand"));
+                }
+                Ok(Expr { kind: ExprKind::Binary { operator, left: Box::new(left), right }, at })
+            }
+        }
+    }
+
+    fn operator(&mut self) -> Result<&'static str> {
+        let at = self.at();
+        let written = self.text_of(self.token());
+        let all = ["=", "<>", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "||"];
+        let operator = match written {
+            "!=" => {
+                self.note("Flink writes <> for !=".into(), at);
+                "<>"
+            }
+            "==" => return Err(Error::invalid("`==` is no operator").hint("write =").at(at)),
+            _ => match all.into_iter().find(|operator| *operator == written) {
+                Some(operator) => operator,
+                None => return Err(self.unexpected("an operator")),
+            },
+        };
+        self.advance();
+        if ["ANY", "ALL", "SOME"].iter().any(|word| self.peek_is(word)) {
+            let error = Error::invalid("comparison with ANY, SOME or ALL is not supported yet").at(self.at());
+            return Err(error.hint("write x IN (SELECT …), or compare with (SELECT MIN(…)) or (SELECT MAX(…))"));
+        }
+        Ok(operator)
+    }
+
+    fn junction(&mut self, left: Expr, precedence: u8, at: Position) -> Result<Expr> {
+        self.advance();
+        let right = *self.boxed_above(precedence)?;
+        let and = precedence == AND;
+        let mut operands = match left.kind {
+            ExprKind::And(operands) if and => operands,
+            ExprKind::Or(operands) if !and => operands,
+            _ => vec![left],
+        };
+        operands.push(right);
+        Ok(Expr { kind: if and { ExprKind::And(operands) } else { ExprKind::Or(operands) }, at })
+    }
+
+    fn is_what(&mut self, left: Expr, at: Position) -> Result<Expr> {
+        self.expect("IS")?;
+        let negated = self.accept("NOT");
+        if self.accept("DISTINCT") {
+            self.expect("FROM")?;
+            let right = self.boxed_above(IS)?;
+            return Ok(Expr { kind: ExprKind::IsDistinct { left: Box::new(left), right, negated }, at });
+        }
+        let what = match self.peek_word().unwrap_or_default().as_str() {
+            "NULL" => IsWhat::Null,
+            "TRUE" => IsWhat::True,
+            "FALSE" => IsWhat::False,
+            "UNKNOWN" => IsWhat::Unknown,
+            _ => return Err(self.unexpected("`NULL`, `NOT NULL`, `TRUE`, `FALSE`, `UNKNOWN` or `DISTINCT FROM`")),
+        };
+        self.advance();
+        Ok(Expr { kind: ExprKind::Is { operand: Box::new(left), what, negated }, at })
+    }
+
+    /// `[NOT] BETWEEN`, `[NOT] IN`, `[NOT] LIKE`, `[NOT] SIMILAR TO`.
+    fn range(&mut self, left: Expr, at: Position) -> Result<Expr> {
+        let negated = self.accept("NOT");
+        let operand = Box::new(left);
+        let kind = if self.accept("BETWEEN") {
+            let symmetric = self.accept("SYMMETRIC") || (self.accept("ASYMMETRIC") && false);
+            let low = self.boxed_above(RANGE)?;
+            self.expect("AND")?;
+            let high = self.boxed_above(RANGE)?;
+            ExprKind::Between { operand, low, high, negated, symmetric }
+        } else if self.accept("IN") {
+            if self.query_in_parentheses() {
+                self.expect_symbol("(")?;
+                let query = Box::new(self.query()?);
+                self.expect_symbol(")")?;
+                ExprKind::InQuery { operand, query, negated }
+            } else {
+                self.expect_symbol("(")?;
+                if self.peek_symbol(")") {
+                    return Err(Error::invalid("the list behind IN is empty")
+                        .hint("name at least one value")
+                        .at(self.at()));
+                }
+                ExprKind::InList { operand, list: self.expr_list()?, negated }
+            }
+        } else {
+            let similar = self.accept("SIMILAR");
+            if similar {
+                self.expect("TO")?;
+            } else {
+                self.expect("LIKE")?;
+            }
+            let pattern = self.boxed_above(RANGE)?;
+            let escape = if self.accept("ESCAPE") { Some(self.boxed_above(RANGE)?) } else { None };
+            ExprKind::Like { operand, pattern, escape, negated, similar }
+        };
+        Ok(Expr { kind, at })
+    }
+
+    fn primary(&mut self) -> Result<Expr> {
+        let token = self.token();
+        let at = token.at;
+        let literal = |literal| Ok(Expr { kind: ExprKind::Literal(literal), at });
+        match &token.kind {
+            TokenKind::Number => {
+                let number = self.text_of(token).to_owned();
+                self.advance();
+                let next = self.token();
+                if matches!(next.kind, TokenKind::Word { .. }) && next.start == token.end {
+                    let error = Error::invalid(format!("`{number}{}` is no number and no name", self.text_of(next)));
+                    return Err(error.hint("a name that starts with a digit stands in back-quotes").at(at));
+                }
+                literal(Literal::Number(number))
+            }
+            TokenKind::Text(value) => {
+                self.advance();
+                literal(Literal::Text(value.clone()))
+            }
+            TokenKind::Hex(digits) => {
+                self.advance();
+                literal(Literal::Hex(digits.clone()))
+            }
+            TokenKind::Word { quoted: true, .. } => self.name_or_call(),
+            TokenKind::Word { value, .. } => self.word(&value.to_uppercase(), at),
+            TokenKind::Symbol if self.peek_symbol("(") => self.parenthesized(at),
+            _ => Err(self.unexpected("an expression")),
+        }
+    }
+
+    fn parenthesized(&mut self, at: Position) -> Result<Expr> {
+        if self.query_in_parentheses() {
+            self.expect_symbol("(")?;
+            let query = self.query()?;
+            self.expect_symbol(")")?;
+            return Ok(Expr { kind: ExprKind::Subquery(Box::new(query)), at });
+        }
+        self.expect_symbol("(")?;
+        let mut exprs = self.expr_list()?;
+        if exprs.len() == 1 {
+            return Ok(exprs.remove(0));
+        }
+        Ok(Expr { kind: ExprKind::Row(exprs), at })
+    }
+
+    /// An expression that begins with an unquoted word.
+    fn word(&mut self, word: &str, at: Position) -> Result<Expr> {
+        let text_follows = matches!(self.token_after(1).kind, TokenKind::Text(_));
+        let call = self.is_symbol_after(1, "(");
+        let literal = |literal| Ok(Expr { kind: ExprKind::Literal(literal), at });
+        match word {
+            "NULL" | "TRUE" | "FALSE" => {
+                self.advance();
+                literal(if word == "NULL" { Literal::Null } else { Literal::Boolean(word == "TRUE") })
+            }
+            "DATE" | "TIME" | "TIMESTAMP" | "TIMESTAMP_LTZ" if text_follows => {
+                self.advance();
+                let text = self.text_literal("a text")?;
+                literal(match word {
+                    "DATE" => Literal::Date(text),
+                    "TIME" => Literal::Time(text),
+                    "TIMESTAMP" => Literal::Timestamp(text),
+                    _ => Literal::TimestampLtz(text),
+                })
+            }
+            "INTERVAL" if !call && !self.is_symbol_after(1, ".") && !self.is_symbol_after(1, ",") => self.interval(at),
+            "CASE" => self.case(at),
+            "CAST" | "TRY_CAST" if call => self.cast(word == "TRY_CAST", at),
+            "EXISTS" => {
+                self.advance();
+                if !self.query_in_parentheses() {
+                    return Err(self.unexpected("`(SELECT`"));
+                }
+                self.expect_symbol("(")?;
+                let query = self.query()?;
+                self.expect_symbol(")")?;
+                Ok(Expr { kind: ExprKind::Exists(Box::new(query)), at })
+            }
+            "ROW" if call => {
+                self.advance();
+                self.advance();
+                let items = if self.accept_symbol(")") { Vec::new() } else { self.expr_list()? };
+                Ok(Expr { kind: ExprKind::Row(items), at })
+            }
+            "ARRAY" | "MAP" if self.is_symbol_after(1, "[") => {
+                self.advance();
+                self.advance();
+                let mut items = Vec::new();
+                while !self.accept_symbol("]") {
+                    items.push(self.expr()?);
+                    if !self.accept_symbol(",") && !self.peek_symbol("]") {
+                        return Err(self.unexpected("`,` or `]`"));
+                    }
+                }
+                Ok(Expr { kind: if word == "MAP" { ExprKind::Map(items) } else { ExprKind::Array(items) }, at })
+            }
+            "SELECT" => Err(Error::invalid("a query inside an expression stands in parentheses")
+                .hint("write (SELECT …)")
+                .at(at)),
+            // Functions whose names are reserved words.
+            "LEFT" | "RIGHT" | "VALUES" | "TRUNCATE" | "MINUS" if call => {
+                self.call_named(Ident { name: self.text_of(self.token()).into(), at })
+            }
+            _ if NILADIC.contains(&word) && !call => {
+                self.advance();
+                let written = Ident { name: word.to_owned(), at };
+                Ok(plain_call(word, written, Vec::new()))
+            }
+            _ => self.name_or_call(),
+        }
+    }
+
+    fn name_or_call(&mut self) -> Result<Expr> {
+        let at = self.at();
+        if self.is_symbol_after(1, "(") {
+            let TokenKind::Word { value, .. } = &self.token().kind else {
+                return Err(self.unexpected("an expression"));
+            };
+            let upper = value.to_uppercase();
+            if crate::keywords::RESERVED.binary_search(&upper.as_str()).is_ok() {
+                return Err(self.unexpected("an expression"));
+            }
+            return self.call_named(Ident { name: value.clone(), at });
+        }
+        let mut parts = vec![self.ident("an expression")?];
+        while self.peek_symbol(".") && !self.is_symbol_after(1, "*") {
+            self.advance();
+            parts.push(self.ident("a column")?);
+        }
+        Ok(Expr { kind: ExprKind::Name(parts), at })
+    }
+
+    fn interval(&mut self, at: Position) -> Result<Expr> {
+        self.expect("INTERVAL")?;
+        let negative = self.accept_symbol("-") || (self.accept_symbol("+") && false);
+        let token = self.token();
+        let value = match &token.kind {
+            TokenKind::Text(value) => value.clone(),
+            TokenKind::Number => {
+                self.note("Flink wants quotes around the number of an INTERVAL".into(), token.at);
+                self.text_of(token).to_owned()
+            }
+            _ => return Err(self.unexpected("a text").hint("write INTERVAL '1' DAY")),
+        };
+        self.advance();
+        let from = self.time_unit()?;
+        self.skip_precision()?;
+        let mut to = None;
+        if self.accept("TO") {
+            to = Some(self.time_unit()?);
+            self.skip_precision()?;
+        }
+        Ok(Expr { kind: ExprKind::Literal(Literal::Interval { negative, value, from, to }), at })
+    }
+
+    /// `(3)` or `(2, 3)` behind a unit: how many digits may be written; it does not change the value.
+    fn skip_precision(&mut self) -> Result<()> {
+        if !self.accept_symbol("(") {
+            return Ok(());
+        }
+        self.whole_number("a number of digits")?;
+        if self.accept_symbol(",") {
+            self.whole_number("a number of digits")?;
+        }
+        self.expect_symbol(")")
+    }
+
+    fn time_unit(&mut self) -> Result<&'static str> {
+        match self.peek_word().as_deref().and_then(unit) {
+            Some(unit) => {
+                self.advance();
+                Ok(unit)
+            }
+            None => Err(self.unexpected("a unit of time (`YEAR`, `MONTH`, `DAY`, `HOUR`, `MINUTE`, `SECOND`)")),
+        }
+    }
+
+    fn case(&mut self, at: Position) -> Result<Expr> {
+        self.expect("CASE")?;
+        let operand = if self.peek_is("WHEN") { None } else { Some(Box::new(self.expr()?)) };
+        let mut branches = Vec::new();
+        while self.accept("WHEN") {
+            let condition = self.expr()?;
+            self.expect("THEN")?;
+            branches.push((condition, self.expr()?));
+        }
+        if branches.is_empty() {
+            return Err(self.unexpected("`WHEN`"));
+        }
+        let otherwise = if self.accept("ELSE") { Some(Box::new(self.expr()?)) } else { None };
+        if !self.accept("END") {
+            return Err(self.unexpected("`END`, `WHEN` or `ELSE`"));
+        }
+        Ok(Expr { kind: ExprKind::Case { operand, branches, otherwise }, at })
+    }
+
+    fn cast(&mut self, safe: bool, at: Position) -> Result<Expr> {
+        self.advance();
+        self.expect_symbol("(")?;
+        let input = Box::new(self.expr()?);
+        self.expect("AS")?;
+        let to = self.sql_type()?;
+        self.expect_symbol(")")?;
+        Ok(Expr { kind: ExprKind::Cast { input, to, safe }, at })
+    }
+
+    /// A call of `written`, which is the next token.
+    fn call_named(&mut self, written: Ident) -> Result<Expr> {
+        let at = written.at;
+        let name = written.name.to_uppercase();
+        self.advance();
+        self.expect_symbol("(")?;
+        let mut call = Call { name, written, args: Vec::new(), distinct: false, star: false, filter: None, over: None };
+        if !self.special_arguments(&mut call)? {
+            self.plain_arguments(&mut call)?;
+        }
+        for word in ["WITHIN", "RESPECT", "IGNORE"] {
+            let follows = if word == "WITHIN" { "GROUP" } else { "NULLS" };
+            if self.peek_all(&[word, follows]) {
+                return Err(Error::invalid(format!("{word} {follows} is not supported yet")).at(self.at()));
+            }
+        }
+        if self.peek_is("FILTER") && self.is_symbol_after(1, "(") {
+            self.advance();
+            self.expect_symbol("(")?;
+            self.expect("WHERE")?;
+            call.filter = Some(self.expr()?);
+            self.expect_symbol(")")?;
+        }
+        if self.peek_is("OVER") {
+            let error = Error::invalid(format!("{}(…) OVER is not supported yet", call.name)).at(self.at());
+            return Err(error.hint("window functions come later; aggregate with GROUP BY, or use ORDER BY … LIMIT"));
+        }
+        Ok(Expr { kind: ExprKind::Call(Box::new(call)), at })
+    }
+
+    fn plain_arguments(&mut self, call: &mut Call) -> Result<()> {
+        if self.accept_symbol(")") {
+            return Ok(());
+        }
+        if self.accept_symbol("*") {
+            call.star = true;
+            return self.expect_symbol(")");
+        }
+        call.distinct = self.accept("DISTINCT") || (self.accept("ALL") && false);
+        if call.distinct && self.peek_symbol("*") {
+            let hint = "name the columns: COUNT(DISTINCT a), or count a SELECT DISTINCT";
+            return Err(Error::invalid(format!("{}(DISTINCT *) has no meaning", call.name)).hint(hint).at(self.at()));
+        }
+        loop {
+            if self.is_symbol_after(1, "=>") {
+                return Err(Error::invalid("named arguments are not supported yet")
+                    .hint("give them in order")
+                    .at(self.at()));
+            }
+            call.args.push(self.expr()?);
+            if self.peek_is("ORDER") {
+                return Err(Error::invalid("ORDER BY inside a call is not supported, as in Flink").at(self.at()));
+            }
+            if !self.list_goes_on()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Arguments written with words instead of commas; whether they were.
+    fn special_arguments(&mut self, call: &mut Call) -> Result<bool> {
+        let text = |value: &str, at| Expr { kind: ExprKind::Literal(Literal::Text(value.into())), at };
+        let at = self.at();
+        match call.name.as_str() {
+            "EXTRACT" => {
+                let unit = self.time_unit()?;
+                self.expect("FROM")?;
+                call.args = vec![text(unit, at), self.expr()?];
+            }
+            "TIMESTAMPDIFF" | "TIMESTAMPADD" => {
+                let unit = self.time_unit()?;
+                self.expect_symbol(",")?;
+                call.args = vec![text(unit, at), self.expr()?];
+                self.expect_symbol(",")?;
+                call.args.push(self.expr()?);
+            }
+            "TRIM" => return self.trim(call),
+            "FLOOR" | "CEIL" | "CEILING" => {
+                call.args = vec![self.expr()?];
+                if self.accept("TO") {
+                    let at = self.at();
+                    let unit = self.time_unit()?;
+                    call.args.push(text(unit, at));
+                }
+            }
+            "SUBSTRING" | "OVERLAY" => {
+                call.args = vec![self.expr()?];
+                if self.accept("PLACING") {
+                    call.args.push(self.expr()?);
+                }
+                if !self.accept("FROM") {
+                    if self.accept_symbol(",") {
+                        loop {
+                            call.args.push(self.expr()?);
+                            if !self.list_goes_on()? {
+                                return Ok(true);
+                            }
+                        }
+                    }
+                    self.expect_symbol(")")?;
+                    return Ok(true);
+                }
+                call.args.push(self.expr()?);
+                if self.accept("FOR") {
+                    call.args.push(self.expr()?);
+                }
+            }
+            "POSITION" => {
+                call.args = vec![*self.boxed_above(RANGE)?];
+                if !self.accept("IN") {
+                    self.expect_symbol(",")?;
+                }
+                call.args.push(self.expr()?);
+            }
+            _ => return Ok(false),
+        }
+        self.expect_symbol(")")?;
+        Ok(true)
+    }
+
+    /// `TRIM([BOTH|LEADING|TRAILING] [chars] FROM text)`; `TRIM(text)` is a plain call.
+    fn trim(&mut self, call: &mut Call) -> Result<bool> {
+        let at = self.at();
+        let text = |value: &str| Expr { kind: ExprKind::Literal(Literal::Text(value.into())), at };
+        let side = ["BOTH", "LEADING", "TRAILING"]
+            .into_iter()
+            .find(|side| self.peek_is(side) && !self.is_symbol_after(1, ")"));
+        if side.is_some() {
+            self.advance();
+        }
+        let chars = if self.peek_is("FROM") { text(" ") } else { self.expr()? };
+        if self.accept("FROM") {
+            call.args = vec![text(side.unwrap_or("BOTH")), chars, self.expr()?];
+        } else if side.is_some() {
+            return Err(self.unexpected("`FROM`"));
+        } else {
+            call.args = vec![chars];
+            while self.accept_symbol(",") {
+                call.args.push(self.expr()?);
+            }
+        }
+        self.expect_symbol(")")?;
+        Ok(true)
+    }
+}
+
+fn plain_call(name: &str, written: Ident, args: Vec<Expr>) -> Expr {
+    let at = written.at;
+    let call = Call { name: name.into(), written, args, distinct: false, star: false, filter: None, over: None };
+    Expr { kind: ExprKind::Call(Box::new(call)), at }
+}
