@@ -1,1 +1,40 @@
-//! placeholder
+//! Tables on one machine: a write-ahead log, log and primary-key tables with buckets, snapshots at tick boundaries, recovery.
+//!
+//! One thread owns the [`Store`] and writes: sources' commits ([`Store::append_source`]), which wait, and ticks
+//! ([`Store::tick`]), which apply them, write the rows that follow from them, and are published whole. Any number of threads
+//! read through a [`Reader`]; what they see is the last tick that a [`Syncer`] has made durable. After any crash the store
+//! is at a tick boundary at or after the last durable one, and every source goes on from the position that belongs to it.
+//!
+//! All rows are in memory, and the log is never cut: segments, checkpoints and durable indexes are not here yet. The store
+//! knows nothing of SQL, jobs or options; what others want to keep goes into metadata rows ([`Tick::put`]).
+
+mod bucket;
+mod codec;
+mod cursors;
+mod delta;
+mod index;
+mod key;
+mod meta;
+mod payload;
+mod replay;
+mod snapshot;
+mod source;
+mod spec;
+mod state;
+mod store;
+mod sync;
+mod table;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod tick;
+mod wal;
+
+pub use meta::SYSTEM_TABLE;
+pub use snapshot::{Changes, Scan, Snapshot, TableSnapshot};
+pub use source::{Part, SourceCommit, SourcePosition, StageUse};
+pub use spec::{MAX_BUCKETS, MAX_COLUMNS, TableKind, TableSpec};
+pub use store::{DEFAULT_WAL_FILE_BYTES, Store, StoreOptions};
+pub use sync::{Reader, Syncer};
+pub use tail::RowId;
+pub use tick::Tick;

@@ -1,0 +1,236 @@
+//! The resident key index of a primary-key table: key number → row id of the live row.
+//!
+//! Extendible hashing: a directory of sub-tables chosen by the top bits of the key's hash. A sub-table that is full splits
+//! in two, so growth moves at most [`SUB_TABLE_KEYS`] keys at once, however large the table is. Slots hold 16 bytes for
+//! exact keys and 24 for hashed ones. The index belongs to the writer; it is never shared and never on disk, but rebuilt
+//! from the live rows.
+
+use gridhouse_base::random::Random;
+use hashbrown::HashTable;
+
+use crate::tail::RowId;
+
+/// Keys in a sub-table before it splits: about half a millisecond of work and less than a megabyte to move.
+const SUB_TABLE_KEYS: usize = 28_672;
+
+/// The directory's largest depth, 2^20 sub-tables: room for 3 × 10^10 keys, beyond what row ids are used for.
+const MAX_DEPTH: u32 = 20;
+
+/// A key with the row id of its live row.
+trait Slot: Copy {
+    fn new(key: u128, row: RowId) -> Self;
+    fn key(&self) -> u128;
+    fn row(&self) -> RowId;
+    fn set_row(&mut self, row: RowId);
+}
+
+#[derive(Clone, Copy, Debug)]
+struct NarrowSlot(u64, RowId);
+
+#[derive(Clone, Copy, Debug)]
+struct WideSlot([u64; 2], RowId);
+
+impl Slot for NarrowSlot {
+    fn new(key: u128, row: RowId) -> Self {
+        Self(key as u64, row)
+    }
+    fn key(&self) -> u128 {
+        u128::from(self.0)
+    }
+    fn row(&self) -> RowId {
+        self.1
+    }
+    fn set_row(&mut self, row: RowId) {
+        self.1 = row;
+    }
+}
+
+impl Slot for WideSlot {
+    fn new(key: u128, row: RowId) -> Self {
+        Self([key as u64, (key >> 64) as u64], row)
+    }
+    fn key(&self) -> u128 {
+        u128::from(self.0[0]) | (u128::from(self.0[1]) << 64)
+    }
+    fn row(&self) -> RowId {
+        self.1
+    }
+    fn set_row(&mut self, row: RowId) {
+        self.1 = row;
+    }
+}
+
+/// The key index of one table.
+#[derive(Debug)]
+pub(crate) struct KeyIndex {
+    mixer: Mixer,
+    slots: Slots,
+}
+
+/// Spreads keys over all 64 bits under a secret.
+#[derive(Clone, Copy, Debug)]
+struct Mixer(u64);
+
+impl Mixer {
+    /// Two folded multiplications (the finish of wyhash): exact keys are often consecutive, and both the directory (top
+    /// bits) and the sub-tables (low and top bits) need all of them mixed.
+    fn hash(self, key: u128) -> u64 {
+        let fold = |a: u64, b: u64| {
+            let product = u128::from(a) * u128::from(b);
+            (product as u64) ^ ((product >> 64) as u64)
+        };
+        let high = (key >> 64) as u64;
+        let once = fold(key as u64 ^ self.0, 0x9e37_79b9_7f4a_7c15);
+        fold(once ^ high, 0xd6e8_feb8_6659_fd93 ^ self.0)
+    }
+}
+
+#[derive(Debug)]
+enum Slots {
+    Narrow(Directory<NarrowSlot>),
+    Wide(Directory<WideSlot>),
+}
+
+impl KeyIndex {
+    /// An empty index, for exact keys or for hashed ones.
+    pub fn new(exact: bool, secret: u64) -> Self {
+        let slots = if exact { Slots::Narrow(Directory::new()) } else { Slots::Wide(Directory::new()) };
+        Self { mixer: Mixer(Random::new(secret).bits()), slots }
+    }
+
+    /// The row id of the live row with `key`.
+    pub fn get(&self, key: u128) -> Option<RowId> {
+        let hash = self.mixer.hash(key);
+        match &self.slots {
+            Slots::Narrow(directory) => directory.get(hash, key),
+            Slots::Wide(directory) => directory.get(hash, key),
+        }
+    }
+
+    /// Points `key` to `row`.
+    pub fn set(&mut self, key: u128, row: RowId) {
+        let hash = self.mixer.hash(key);
+        let mixer = self.mixer;
+        match &mut self.slots {
+            Slots::Narrow(directory) => directory.set(hash, key, row, mixer),
+            Slots::Wide(directory) => directory.set(hash, key, row, mixer),
+        }
+    }
+
+    /// Forgets `key`.
+    pub fn remove(&mut self, key: u128) {
+        let hash = self.mixer.hash(key);
+        match &mut self.slots {
+            Slots::Narrow(directory) => directory.remove(hash, key),
+            Slots::Wide(directory) => directory.remove(hash, key),
+        }
+    }
+}
+
+/// Sub-tables by the top bits of the hash. A sub-table of depth `d` serves all 2^(depth - d) directory entries whose top
+/// `d` bits are its own.
+#[derive(Debug)]
+struct Directory<S> {
+    depth: u32,
+    entries: Vec<u32>,
+    tables: Vec<SubTable<S>>,
+}
+
+#[derive(Debug)]
+struct SubTable<S> {
+    depth: u32,
+    slots: HashTable<S>,
+}
+
+impl<S: Slot> Directory<S> {
+    fn new() -> Self {
+        Self { depth: 0, entries: vec![0], tables: vec![SubTable { depth: 0, slots: HashTable::new() }] }
+    }
+
+    fn entry(&self, hash: u64) -> usize {
+        hash.checked_shr(64 - self.depth).unwrap_or(0) as usize
+    }
+
+    fn table(&self, hash: u64) -> usize {
+        self.entries[self.entry(hash)] as usize
+    }
+
+    fn get(&self, hash: u64, key: u128) -> Option<RowId> {
+        self.tables[self.table(hash)].slots.find(hash, |slot| slot.key() == key).map(Slot::row)
+    }
+
+    fn set(&mut self, hash: u64, key: u128, row: RowId, mixer: Mixer) {
+        let mut table = self.table(hash);
+        if let Some(slot) = self.tables[table].slots.find_mut(hash, |slot| slot.key() == key) {
+            slot.set_row(row);
+            return;
+        }
+        while self.tables[table].slots.len() >= SUB_TABLE_KEYS && self.tables[table].depth < MAX_DEPTH {
+            self.split(table, hash, mixer);
+            table = self.table(hash);
+        }
+        self.tables[table].slots.insert_unique(hash, S::new(key, row), |slot| mixer.hash(slot.key()));
+    }
+
+    fn remove(&mut self, hash: u64, key: u128) {
+        let table = self.table(hash);
+        if let Ok(slot) = self.tables[table].slots.find_entry(hash, |slot| slot.key() == key) {
+            slot.remove();
+        }
+    }
+
+    /// Splits sub-table `table`, to which `hash` belongs, by the next bit of the hash.
+    fn split(&mut self, table: usize, hash: u64, mixer: Mixer) {
+        let depth = self.tables[table].depth + 1;
+        if depth > self.depth {
+            self.entries = self.entries.iter().flat_map(|&entry| [entry, entry]).collect();
+            self.depth = depth;
+        }
+        let upper = self.tables.len();
+        let mut halves = [HashTable::with_capacity(SUB_TABLE_KEYS), HashTable::with_capacity(SUB_TABLE_KEYS)];
+        for slot in self.tables[table].slots.drain() {
+            let hash = mixer.hash(slot.key());
+            let half = (hash >> (64 - depth)) as usize & 1;
+            halves[half].insert_unique(hash, slot, |slot: &S| mixer.hash(slot.key()));
+        }
+        let [low, high] = halves;
+        self.tables[table] = SubTable { depth, slots: low };
+        self.tables.push(SubTable { depth, slots: high });
+        // The entries whose top bits are the old sub-table's: the second half of them moves to the new one.
+        let span = 1usize << (self.depth - depth);
+        let first = (self.entry(hash) / (2 * span)) * 2 * span;
+        for entry in &mut self.entries[first + span..first + 2 * span] {
+            *entry = upper as u32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_after_many_splits_and_removals() {
+        for exact in [true, false] {
+            let mut index = KeyIndex::new(exact, 7);
+            let key = |i: u64| if exact { u128::from(i) } else { u128::from(i) << 64 | u128::from(i * 3) };
+            let keys = 200_000;
+            for i in 0..keys {
+                index.set(key(i), RowId(i));
+            }
+            for i in (0..keys).step_by(3) {
+                index.remove(key(i));
+                index.set(key(i + 1), RowId(keys + i));
+            }
+            for i in 0..keys {
+                let expected = match i % 3 {
+                    0 => None,
+                    1 => Some(RowId(keys + i - 1)),
+                    _ => Some(RowId(i)),
+                };
+                assert_eq!(index.get(key(i)), expected, "key {i}, exact {exact}");
+            }
+            assert_eq!(index.get(key(keys + 5)), None);
+        }
+    }
+}

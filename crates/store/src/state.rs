@@ -1,0 +1,290 @@
+//! The store's state in memory, and every way in which it changes. The live path and recovery call the same functions in
+//! the same order, which is why a replayed store has the same tables, row ids and metadata.
+//!
+//! Nothing here writes to disk or publishes to readers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use gridhouse_base::random::Random;
+use gridhouse_base::{ChangeBatch, CommitId, Error, Result, RowKind, SourceId, TableId};
+use hashbrown::HashTable;
+
+use crate::cursors::Cursors;
+use crate::delta::{Effect, consolidate, spread};
+use crate::meta::{Meta, SYSTEM_TABLE, system_spec};
+use crate::snapshot::View;
+use crate::source::{Part, SourcePosition, StageUse};
+use crate::spec::{TableKind, TableSpec};
+use crate::table::{Intent, Rows, Table, TableShape};
+
+/// A source commit that no tick has applied yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    pub commit: CommitId,
+    pub stages: Vec<(StageUse, Arc<Vec<Part>>)>,
+    pub parts: Vec<Part>,
+}
+
+/// Everything that the store knows.
+pub(crate) struct State {
+    secret: [u64; 2],
+    pub tables: BTreeMap<TableId, Table>,
+    pub names: Arc<HashMap<String, TableId>>,
+    pub next_table: u32,
+    pub meta: Arc<Meta>,
+    pub cursors: Arc<Cursors>,
+    pub pending: VecDeque<Pending>,
+    pub stages: BTreeMap<u64, Vec<Part>>,
+    pub positions: Arc<BTreeMap<SourceId, SourcePosition>>,
+    /// The last commit of any kind.
+    pub last_commit: CommitId,
+    /// Tables whose rows have changed since the last view.
+    pub touched: BTreeSet<TableId>,
+    /// The last tick.
+    pub view: Arc<View>,
+}
+
+impl State {
+    /// An empty store; `random` gives the secrets of key hashing.
+    pub fn new(random: &mut Random) -> Result<Self> {
+        let secret = [random.bits(), random.bits()];
+        let shape = Arc::new(TableShape::new(SYSTEM_TABLE, system_spec(), secret)?);
+        let table = Table::new(shape, secret[0]);
+        let names = Arc::new(HashMap::from([(table.shape.spec.name.clone(), SYSTEM_TABLE)]));
+        let view = View {
+            commit: CommitId(0),
+            as_of: CommitId(0),
+            time_micros: 0,
+            tables: vec![Arc::new(table.view())],
+            names: names.clone(),
+            meta: Arc::default(),
+            cursors: Arc::default(),
+        };
+        Ok(Self {
+            secret,
+            tables: BTreeMap::from([(SYSTEM_TABLE, table)]),
+            names,
+            next_table: 1,
+            meta: Arc::default(),
+            cursors: Arc::default(),
+            pending: VecDeque::new(),
+            stages: BTreeMap::new(),
+            positions: Arc::default(),
+            last_commit: CommitId(0),
+            touched: BTreeSet::new(),
+            view: Arc::new(view),
+        })
+    }
+
+    pub fn table(&self, id: TableId) -> Result<&Table> {
+        self.tables.get(&id).ok_or_else(|| Error::not_found(format!("table {id} does not exist")))
+    }
+
+    /// The table, marked as touched.
+    fn touch(&mut self, id: TableId) -> Result<&mut Table> {
+        let table = self.tables.get_mut(&id).ok_or_else(|| Error::not_found(format!("table {id} does not exist")))?;
+        self.touched.insert(id);
+        Ok(table)
+    }
+
+    pub fn create_table(&mut self, id: TableId, spec: TableSpec) -> Result<()> {
+        if let Some(other) = self.names.get(&spec.name) {
+            return Err(Error::conflict(format!("table {} exists already, as {other}", spec.name)));
+        }
+        if id.0 < self.next_table {
+            return Err(Error::internal(format!("table id {id} has been used before")));
+        }
+        let name = spec.name.clone();
+        let shape = Arc::new(TableShape::new(id, spec, self.secret)?);
+        self.tables.insert(id, Table::new(shape, self.secret[0]));
+        Arc::make_mut(&mut self.names).insert(name, id);
+        self.next_table = id.0 + 1;
+        self.touched.insert(id);
+        Ok(())
+    }
+
+    pub fn drop_table(&mut self, id: TableId) -> Result<Table> {
+        if id == SYSTEM_TABLE {
+            return Err(Error::invalid("the system table cannot be dropped"));
+        }
+        let table = self.tables.remove(&id).ok_or_else(|| Error::not_found(format!("table {id} does not exist")))?;
+        Arc::make_mut(&mut self.names).remove(&table.shape.spec.name);
+        Arc::make_mut(&mut self.cursors).forget_table(id);
+        self.touched.insert(id);
+        Ok(table)
+    }
+
+    /// Applies a source's rows, or logged rows of an earlier tick (then `want_effect` is false).
+    pub fn apply_part(&mut self, part: &Part, commit: CommitId, want_effect: bool) -> Result<Effect> {
+        let kinds = &part.batch.kinds;
+        let intent = |row: usize| match kinds[row] {
+            RowKind::Insert | RowKind::UpdateAfter => Intent::Upsert,
+            RowKind::UpdateBefore | RowKind::Delete => Intent::Delete,
+        };
+        let rows = Rows {
+            columns: &part.batch.columns,
+            listed: part.columns.as_deref(),
+            len: part.batch.len(),
+            intent: &intent,
+            upsert_wins: false,
+        };
+        self.apply(part.table, &rows, commit, want_effect)
+    }
+
+    pub fn apply(&mut self, table: TableId, rows: &Rows<'_>, commit: CommitId, want_effect: bool) -> Result<Effect> {
+        let effect = self.touch(table)?.apply(rows, commit, want_effect || table == SYSTEM_TABLE)?;
+        if table == SYSTEM_TABLE && !effect.is_empty() {
+            Arc::make_mut(&mut self.meta).follow(&effect.clone().into_batch()?);
+        }
+        Ok(effect)
+    }
+
+    /// Applies pending source commits up to `upto`; returns them, and what each table's rows became in all.
+    pub fn apply_pending(&mut self, upto: CommitId) -> Result<(Vec<Pending>, Vec<(TableId, ChangeBatch)>)> {
+        let count = self.pending.iter().take_while(|pending| pending.commit <= upto).count();
+        let mut effects: BTreeMap<TableId, Vec<Effect>> = BTreeMap::new();
+        let mut applied = Vec::with_capacity(count);
+        for _ in 0..count {
+            let Some(pending) = self.pending.pop_front() else { break };
+            applied.push(pending.clone());
+            if let Err(error) = self.apply_commit(&pending, &mut effects) {
+                applied.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
+                return Err(error);
+            }
+        }
+        let mut changes = Vec::new();
+        for (id, effects) in effects {
+            let keyed = self.tables.get(&id).is_some_and(|table| table.shape.is_keyed());
+            changes.extend(consolidate(effects, keyed)?.map(|change| (id, change)));
+        }
+        Ok((applied, changes))
+    }
+
+    fn apply_commit(&mut self, pending: &Pending, effects: &mut BTreeMap<TableId, Vec<Effect>>) -> Result<()> {
+        for (stage_use, parts) in &pending.stages {
+            for part in parts.iter() {
+                self.apply_pending_part(part, pending.commit, effects)?;
+            }
+            if let StageUse::Replace(table) = *stage_use
+                && self.tables.contains_key(&table)
+            {
+                self.delete_others(table, parts, pending.commit, effects)?;
+            }
+        }
+        for part in &pending.parts {
+            self.apply_pending_part(part, pending.commit, effects)?;
+        }
+        Ok(())
+    }
+
+    /// A table that was dropped after the source had committed takes no rows any more.
+    fn apply_pending_part(
+        &mut self,
+        part: &Part,
+        commit: CommitId,
+        effects: &mut BTreeMap<TableId, Vec<Effect>>,
+    ) -> Result<()> {
+        if self.tables.contains_key(&part.table) {
+            let effect = self.apply_part(part, commit, true)?;
+            effects.entry(part.table).or_default().push(effect);
+        }
+        Ok(())
+    }
+
+    /// Deletes the rows of `table` whose keys are not in `parts`.
+    fn delete_others(
+        &mut self,
+        table: TableId,
+        parts: &[Part],
+        commit: CommitId,
+        effects: &mut BTreeMap<TableId, Vec<Effect>>,
+    ) -> Result<()> {
+        let target = self.touch(table)?;
+        let mut kept: HashTable<u128> = HashTable::new();
+        for part in parts.iter().filter(|part| part.table == table) {
+            let columns = target.shape.key_columns(&part.batch.columns, part.columns.as_deref());
+            for key in target.shape.codec.keys(&columns)? {
+                if kept.find(spread(key), |other| *other == key).is_none() {
+                    kept.insert_unique(spread(key), key, |key| spread(*key));
+                }
+            }
+        }
+        for gone in target.rows_without(&kept)? {
+            let rows = Rows {
+                columns: gone.columns(),
+                listed: None,
+                len: gone.len(),
+                intent: &|_| Intent::Delete,
+                upsert_wins: false,
+            };
+            let effect = self.apply(table, &rows, commit, true)?;
+            effects.entry(table).or_default().push(effect);
+        }
+        Ok(())
+    }
+
+    /// Removes all rows of a table.
+    pub fn truncate(&mut self, table: TableId, commit: CommitId) -> Result<Option<ChangeBatch>> {
+        if table == SYSTEM_TABLE {
+            return Err(Error::invalid("the system table cannot be truncated"));
+        }
+        let effects = self.touch(table)?.truncate(commit)?;
+        consolidate(effects, false)
+    }
+
+    pub fn set_cursor(&mut self, consumer: &str, table: TableId, upto: CommitId) {
+        Arc::make_mut(&mut self.cursors).set(consumer, table, upto);
+    }
+
+    pub fn forget_cursor(&mut self, consumer: &str, table: Option<TableId>) {
+        Arc::make_mut(&mut self.cursors).forget(consumer, table);
+    }
+
+    /// Ends a tick: merges and reclaims in the tables that changed, and makes the view that readers will get.
+    pub fn finish_tick(&mut self, commit: CommitId, as_of: CommitId, time_micros: i64) -> Result<()> {
+        for id in &self.touched {
+            let Some(table) = self.tables.get_mut(id) else { continue };
+            let slowest = self.cursors.slowest(*id);
+            let is_queue = table.shape.spec.kind == TableKind::Log && table.shape.spec.hidden && slowest.is_some();
+            table.maintain(slowest.unwrap_or(commit), is_queue)?;
+        }
+        let table_view = |(id, table): (&TableId, &Table)| match self.view.table(*id) {
+            Some(view) if !self.touched.contains(id) => view.clone(),
+            _ => Arc::new(table.view()),
+        };
+        let view = View {
+            commit,
+            as_of,
+            time_micros,
+            tables: self.tables.iter().map(table_view).collect(),
+            names: self.names.clone(),
+            meta: self.meta.clone(),
+            cursors: self.cursors.clone(),
+        };
+        self.view = Arc::new(view);
+        self.touched.clear();
+        self.last_commit = commit;
+        Ok(())
+    }
+
+    /// Undoes everything since the last view; `dropped` are tables that were dropped since, `applied` the source commits
+    /// that were applied. Rebuilds the key index of every touched table.
+    pub fn revert(&mut self, dropped: Vec<Table>, applied: Vec<Pending>) -> Result<()> {
+        let view = self.view.clone();
+        for table in dropped {
+            self.tables.insert(table.shape.id, table);
+        }
+        self.tables.retain(|id, _| view.table(*id).is_some());
+        for id in std::mem::take(&mut self.touched) {
+            if let (Some(table), Some(view)) = (self.tables.get_mut(&id), view.table(id)) {
+                table.revert(view)?;
+            }
+        }
+        self.names = view.names.clone();
+        self.meta = view.meta.clone();
+        self.cursors = view.cursors.clone();
+        applied.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
+        Ok(())
+    }
+}

@@ -1,0 +1,311 @@
+//! The store as its one writer thread owns it: opening and recovery, commits of sources, stages.
+//!
+//! Ticks are in `tick.rs`; what readers and the syncer hold is in `sync.rs`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gridhouse_base::clock::Clock;
+use gridhouse_base::fs::{FileSystem, Lock};
+use gridhouse_base::random::Random;
+use gridhouse_base::{CommitId, Error, Result, SourceId};
+
+use crate::payload::{drop_stage_payload, source_payload, stage_payload};
+use crate::replay::{Replay, with_way_back};
+use crate::snapshot::Snapshot;
+use crate::source::{Part, SourceCommit, SourcePosition, StageUse};
+use crate::state::{Pending, State};
+use crate::sync::{Boundary, Reader, Shared, Syncer};
+use crate::tick::Tick;
+use crate::wal::frame::FrameKind;
+use crate::wal::recovery::read_log;
+use crate::wal::writer::{FrameNote, MAX_FILE_BYTES, WalWriter, disk_error};
+
+/// The name of the lock file within the data directory.
+const LOCK_FILE: &str = "LOCK";
+
+/// The smallest log file: below this, beginning files would cost more than writing frames.
+const MIN_FILE_BYTES: u64 = 4096;
+
+/// The first log file's size unless the options say otherwise.
+pub const DEFAULT_WAL_FILE_BYTES: u64 = 1 << 20;
+
+/// How a store is opened.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// The data directory; created if it is missing.
+    pub dir: PathBuf,
+    /// The file system that `dir` is on.
+    pub fs: Arc<dyn FileSystem>,
+    /// The clock that stamps ticks.
+    pub clock: Arc<dyn Clock>,
+    /// Where the store's randomness starts: the id of a new store, salts of log files, secrets of key hashing. Different at
+    /// every start, except in a simulation.
+    pub seed: u64,
+    /// The size of the first log file that this start writes; each further one is twice as large, up to 64 MiB.
+    pub wal_file_bytes: u64,
+}
+
+impl StoreOptions {
+    /// Options for `dir` with the default sizes.
+    pub fn new(dir: impl Into<PathBuf>, fs: Arc<dyn FileSystem>, clock: Arc<dyn Clock>, seed: u64) -> Self {
+        Self { dir: dir.into(), fs, clock, seed, wal_file_bytes: DEFAULT_WAL_FILE_BYTES }
+    }
+}
+
+/// The store. One thread owns it and writes; any number of threads read through [`Reader`].
+pub struct Store {
+    id: u128,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) wal: WalWriter,
+    pub(crate) state: State,
+    pub(crate) shared: Arc<Shared>,
+    /// The last frame is a sync note, so another would say nothing new.
+    noted: bool,
+    _lock: Box<dyn Lock>,
+}
+
+impl Store {
+    /// Opens the store in `options.dir`, creating or recovering it. Takes the directory's lock.
+    ///
+    /// # Errors
+    /// `Conflict` if another process has it open or another version wrote it, `Corrupt` if what was durable is damaged
+    /// (with file, offset and the way back), `Unavailable` if the disk does not answer or is full.
+    pub fn open(options: StoreOptions) -> Result<Self> {
+        let StoreOptions { dir, fs, clock, seed, wal_file_bytes } = options;
+        let mut random = Random::new(seed);
+        let lock = prepare_directory(fs.as_ref(), &dir)?;
+        let mut state = State::new(&mut random)?;
+        let mut replay = Replay { state: &mut state, pieces: BTreeMap::new() };
+        let end = read_log(fs.as_ref(), &dir, &mut |frame| replay.take(frame)).map_err(with_way_back)?;
+        let id = end.store.unwrap_or_else(|| u128::from(random.bits()) << 64 | u128::from(random.bits()));
+
+        let boundary = Boundary {
+            commit: state.last_commit,
+            frame: end.next_frame - 1,
+            view: state.view.clone(),
+            positions: state.positions.clone(),
+        };
+        let shared = Arc::new(Shared::new(boundary));
+        let place = (end.last_file + 1, end.next_frame);
+        let file_bytes = wal_file_bytes.clamp(MIN_FILE_BYTES, MAX_FILE_BYTES);
+        let wal = WalWriter::begin(fs, dir, (id, random), shared.clone(), place, file_bytes)?;
+        if let Some((file, length)) = end.tail {
+            // What lies behind the last good frame is of no use to anyone now; failing to free it harms nobody.
+            let _ = file.allocate(length);
+        }
+        let mut store = Self { id, clock, wal, state, shared, noted: false, _lock: lock };
+        // Stages that a crash left open are dropped in writing, so that their numbers can be used again.
+        let open: Vec<u64> = store.state.stages.keys().copied().collect();
+        for stage in open {
+            store.drop_stage(stage)?;
+        }
+        store.sync()?;
+        Ok(store)
+    }
+
+    /// The store's id: random, made once, and the same ever after.
+    pub fn id(&self) -> u128 {
+        self.id
+    }
+
+    /// A handle for readers on any thread.
+    pub fn reader(&self) -> Reader {
+        Reader(self.shared.clone())
+    }
+
+    /// A handle that makes commits durable, for a thread of its own.
+    pub fn syncer(&self) -> Syncer {
+        Syncer(self.shared.clone())
+    }
+
+    /// The last ordered tick, which may not be durable yet: for the writer's own work, never for the outside.
+    pub fn ordered_snapshot(&self) -> Snapshot {
+        Snapshot { view: self.shared.ordered_view() }
+    }
+
+    /// The last commit of any kind.
+    pub fn last_commit(&self) -> CommitId {
+        self.state.last_commit
+    }
+
+    /// How many source commits wait for the next tick.
+    pub fn pending_count(&self) -> usize {
+        self.state.pending.len()
+    }
+
+    /// The last durable position of `source`: what may be acknowledged to it, and where it goes on after a restart.
+    pub fn source_position(&self, source: SourceId) -> Option<SourcePosition> {
+        self.reader().source_position(source)
+    }
+
+    /// Makes everything ordered so far durable, on this thread.
+    ///
+    /// # Errors
+    /// As [`Syncer::sync`].
+    pub fn sync(&self) -> Result<CommitId> {
+        self.shared.sync()
+    }
+
+    /// Logs a source's commit. Its rows become visible with the next tick that applies pending commits, all at once. Stages
+    /// that it uses are consumed.
+    ///
+    /// # Errors
+    /// `NotFound` or `Invalid` if the rows do not fit their tables, or a table is to be replaced that has no primary key;
+    /// `Unavailable` if the disk is full or has failed. The store is then as before.
+    pub fn append_source(&mut self, commit: SourceCommit) -> Result<CommitId> {
+        for part in &commit.parts {
+            self.check_part(part)?;
+        }
+        for (i, (stage, stage_use)) in commit.stages.iter().enumerate() {
+            if commit.stages[..i].iter().any(|(other, _)| other == stage) {
+                return Err(Error::invalid(format!("stage {stage} is used twice in one commit")));
+            }
+            if let StageUse::Replace(table) = *stage_use {
+                let shape = &self.state.table(table)?.shape;
+                if !shape.is_keyed() {
+                    let name = &shape.spec.name;
+                    return Err(Error::invalid(format!("table {name} has no primary key, so it cannot be replaced")));
+                }
+            }
+        }
+        let id = self.state.last_commit.next();
+        let note = FrameNote {
+            kind: FrameKind::Source,
+            commit: id,
+            as_of: id,
+            time_micros: self.clock.now_micros(),
+            origin: commit.source.0,
+            pieces: commit.parts.len() as u32,
+        };
+        let frame = self.append(note, &source_payload(&commit))?;
+        let SourceCommit { source, position, event_time_micros, parts, stages } = commit;
+        let position = SourcePosition { position, event_time_micros, commit: id };
+        Arc::make_mut(&mut self.state.positions).insert(source, position);
+        let taken = |(stage, stage_use)| (stage_use, Arc::new(self.state.stages.remove(&stage).unwrap_or_default()));
+        let stages = stages.into_iter().map(taken).collect();
+        self.state.pending.push_back(Pending { commit: id, stages, parts });
+        self.state.last_commit = id;
+        self.publish_boundary(frame);
+        Ok(id)
+    }
+
+    /// Logs rows of a commit that is still being put together, under a number that the caller chooses. They are invisible
+    /// until a source commit names the stage, and are discarded by a restart before that.
+    ///
+    /// # Errors
+    /// As [`Store::append_source`].
+    pub fn stage(&mut self, stage: u64, part: Part) -> Result<()> {
+        self.check_part(&part)?;
+        let note = FrameNote::plain(FrameKind::Stage, self.clock.now_micros());
+        let frame = self.append(note, &stage_payload(stage, &part))?;
+        self.state.stages.entry(stage).or_default().push(part);
+        self.publish_boundary(frame);
+        Ok(())
+    }
+
+    /// Discards a stage's rows. A stage that does not exist is no error.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk is full or has failed.
+    pub fn drop_stage(&mut self, stage: u64) -> Result<()> {
+        if !self.state.stages.contains_key(&stage) {
+            return Ok(());
+        }
+        let note = FrameNote::plain(FrameKind::DropStage, self.clock.now_micros());
+        let frame = self.append(note, &drop_stage_payload(stage))?;
+        self.state.stages.remove(&stage);
+        self.publish_boundary(frame);
+        Ok(())
+    }
+
+    /// Begins a tick. Until it is published, readers see nothing of it; if it is dropped instead, the store is as before.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk has failed.
+    pub fn tick(&mut self) -> Result<Tick<'_>> {
+        self.shared.check()?;
+        Ok(Tick::new(self))
+    }
+
+    /// To be called when there is nothing else to do: writes down what is durable, so that recovery can tell a torn end from
+    /// a rotten one. Cheap, and nothing if it has been said already.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk is full or has failed.
+    pub fn note_idle(&mut self) -> Result<()> {
+        if self.noted || self.shared.is_behind() || self.shared.check()? == 0 {
+            return Ok(());
+        }
+        let note = FrameNote::plain(FrameKind::SyncNote, self.clock.now_micros());
+        let frame = self.append(note, &[])?;
+        self.noted = true;
+        self.publish_boundary(frame);
+        Ok(())
+    }
+
+    /// Makes everything durable and says so in the log.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk is full or has failed.
+    pub fn close(mut self) -> Result<()> {
+        self.sync()?;
+        self.note_idle()?;
+        self.sync().map(|_| ())
+    }
+
+    fn check_part(&self, part: &Part) -> Result<()> {
+        let table = self.state.table(part.table)?;
+        table.shape.check_source_rows(&part.batch, part.columns.as_deref())
+    }
+
+    pub(crate) fn append(&mut self, note: FrameNote, payload: &[u8]) -> Result<u64> {
+        let frame = self.wal.append(note, payload)?;
+        self.noted = false;
+        Ok(frame)
+    }
+
+    /// Tells syncer and readers that the log now ends with `frame`.
+    pub(crate) fn publish_boundary(&self, frame: u64) {
+        self.shared.set_ordered(Boundary {
+            commit: self.state.last_commit,
+            frame,
+            view: self.state.view.clone(),
+            positions: self.state.positions.clone(),
+        });
+    }
+}
+
+/// Whoever waits for a commit of this store must not wait for ever.
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("id", &self.id)
+            .field("last_commit", &self.state.last_commit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes the directory and its name durable, and takes its lock.
+fn prepare_directory(fs: &dyn FileSystem, dir: &Path) -> Result<Box<dyn Lock>> {
+    fs.create_dir_all(dir).map_err(|error| disk_error("could not create", dir, error))?;
+    let lock_path = dir.join(LOCK_FILE);
+    let lock = fs.lock(&lock_path).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::WouldBlock {
+            return Error::conflict(format!("data directory {} is in use by another process", dir.display()))
+                .hint("stop the other gridhouse, or give this one a directory of its own");
+        }
+        disk_error("could not lock", &lock_path, error)
+    })?;
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs.sync_dir(parent).map_err(|error| disk_error("could not sync", parent, error))?;
+    fs.sync_dir(dir).map_err(|error| disk_error("could not sync", dir, error))?;
+    Ok(lock)
+}

@@ -1,0 +1,171 @@
+//! What a restart finds, and when it refuses.
+
+use std::os::unix::fs::FileExt;
+
+use gridhouse_base::{CommitId, ErrorKind, RowKind};
+
+use super::*;
+
+fn wal(dir: &Path, number: u32) -> std::path::PathBuf {
+    dir.join(format!("wal-{number:010}"))
+}
+
+/// Where the frames of a log file begin.
+fn frame_offsets(bytes: &[u8]) -> Vec<usize> {
+    (64..bytes.len()).step_by(8).filter(|&at| bytes[at..].starts_with(b"GHFR")).collect()
+}
+
+#[test]
+fn everything_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let store_id = store.id();
+    let t = create(&mut store, keyed("t"));
+    let e = create(&mut store, log_table("e"));
+    for i in 0..50 {
+        store.append_source(commit(i as u8, vec![part(t, &[(RowKind::Insert, (i, "s", Some(i)))])])).unwrap();
+        let mut tick = store.tick().unwrap();
+        tick.apply_pending().unwrap();
+        tick.write(e, &change(&[(1, (i, "e", None))])).unwrap();
+        tick.put("jobs", &format!("{}", i % 5), (i % 5 != 0).then_some("{\"state\":\"running\"}"));
+        tick.set_cursor("sink", t, CommitId(2)).unwrap();
+        tick.publish().unwrap();
+    }
+    store.append_source(commit(77, vec![part(t, &[(RowKind::Delete, (3, "", None))])])).unwrap();
+    let before = store.ordered_snapshot();
+    store.close().unwrap();
+
+    let mut store = open(dir.path());
+    assert_eq!(store.id(), store_id);
+    assert_eq!(store.source_position(SourceId(1)).unwrap().position, [77]);
+    let after = store.ordered_snapshot();
+    assert_eq!((after.commit(), after.as_of()), (before.commit(), before.as_of()));
+    for id in [t, e] {
+        assert_eq!(live(&after.table(id).unwrap()), live(&before.table(id).unwrap()));
+        assert_eq!(after.table(id).unwrap().spec(), before.table(id).unwrap().spec());
+    }
+    assert_eq!(log(&after.table(t).unwrap(), 2), log(&before.table(t).unwrap(), 2), "row ids and log are the same");
+    assert_eq!(after.list("jobs"), before.list("jobs"));
+    assert_eq!(after.list("jobs").len(), 4);
+    assert_eq!(after.cursor("sink", t), Some(CommitId(2)));
+    assert_eq!(store.pending_count(), 1);
+    let mut tick = store.tick().unwrap();
+    assert_eq!(shown(&tick.apply_pending().unwrap()[0].1), ["-1 3 s 3"]);
+    let next = tick.create_table(keyed("u")).unwrap();
+    assert!(next > e, "table ids are not used again");
+}
+
+#[test]
+fn a_torn_end_is_cut_and_the_log_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let id = create(&mut store, keyed("t"));
+    store.sync().unwrap();
+    for i in 0..3 {
+        let mut tick = store.tick().unwrap();
+        tick.write(id, &change(&[(1, (i, "x", None))])).unwrap();
+        tick.publish().unwrap();
+    }
+    drop(store);
+    let bytes = std::fs::read(wal(dir.path(), 1)).unwrap();
+    let offsets = frame_offsets(&bytes);
+    assert_eq!(offsets.len(), 4);
+    // The second of three unsynced frames is torn; nothing proves it, so it and the third are gone.
+    let file = std::fs::OpenOptions::new().write(true).open(wal(dir.path(), 1)).unwrap();
+    file.write_all_at(&[0; 16], offsets[2] as u64 + 80).unwrap();
+    let mut store = open(dir.path());
+    assert_eq!(live(&store.ordered_snapshot().table(id).unwrap()), ["+1 0 x NULL"]);
+    let mut tick = store.tick().unwrap();
+    tick.write(id, &change(&[(1, (10, "y", None))])).unwrap();
+    tick.publish().unwrap();
+    store.close().unwrap();
+    let store = open(dir.path());
+    assert_eq!(live(&store.ordered_snapshot().table(id).unwrap()), ["+1 0 x NULL", "+1 10 y NULL"]);
+}
+
+#[test]
+fn damage_that_was_durable_is_refused_with_the_way_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let id = create(&mut store, keyed("t"));
+    for i in 0..3 {
+        let mut tick = store.tick().unwrap();
+        tick.write(id, &change(&[(1, (i, "x", None))])).unwrap();
+        tick.publish().unwrap();
+    }
+    store.close().unwrap();
+    let path = wal(dir.path(), 1);
+    let bytes = std::fs::read(&path).unwrap();
+    let offsets = frame_offsets(&bytes);
+    assert_eq!(offsets.len(), 5, "the last frame is the sync note of the clean stop");
+    // Every frame but the note is proved by the note; a header is proved by the frames behind it.
+    for (place, offset) in [(0, 20), (offsets[0], 30), (offsets[2], 90), (offsets[3], 0)] {
+        let mut broken = bytes.clone();
+        broken[place + offset] ^= 1;
+        std::fs::write(&path, &broken).unwrap();
+        let error = Store::open(options(dir.path())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{place}");
+        assert!(error.message().contains(&format!("wal-0000000001 at offset {place}")), "{error}");
+        assert!(error.remedy().unwrap().contains("truncate -s"), "{error}");
+    }
+    // The way back works.
+    let mut broken = bytes.clone();
+    broken[offsets[3]] ^= 1;
+    broken.truncate(offsets[3]);
+    std::fs::write(&path, &broken).unwrap();
+    let store = open(dir.path());
+    assert_eq!(live(&store.ordered_snapshot().table(id).unwrap()), ["+1 0 x NULL", "+1 1 x NULL"]);
+    drop(store);
+    // Now there is a second file, which proves all of the first.
+    std::fs::write(&path, &bytes[..offsets[2]]).unwrap();
+    assert_eq!(Store::open(options(dir.path())).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_missing_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        let mut store = open(dir.path());
+        let mut tick = store.tick().unwrap();
+        tick.put("a", "b", Some(&format!("{:?}", tick.commit())));
+        tick.publish().unwrap();
+        store.close().unwrap();
+    }
+    std::fs::remove_file(wal(dir.path(), 2)).unwrap();
+    let error = Store::open(options(dir.path())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn large_ticks_are_written_in_pieces_and_files_grow() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let id = create(&mut store, keyed("t"));
+    let long: &'static str = "a long name of a substation that fills the log quickly, again and again and again";
+    let rows: Vec<(i32, Row)> = (0..100_000).map(|i| (1, (i, long, Some(i)))).collect();
+    // Enough for two pieces, but then the tick is dropped.
+    let mut tick = store.tick().unwrap();
+    tick.write(id, &change(&rows)).unwrap();
+    drop(tick);
+    assert_eq!(store.ordered_snapshot().table(id).unwrap().row_count(), 0);
+    let mut tick = store.tick().unwrap();
+    let effect = tick.write(id, &change(&rows)).unwrap();
+    assert_eq!(effect.len(), 100_000);
+    let removed: Vec<(i32, Row)> = (0..70_000).map(|i| (-1, (i, long, Some(i)))).collect();
+    tick.write(id, &change(&removed)).unwrap();
+    tick.publish().unwrap();
+    let before = store.ordered_snapshot().table(id).unwrap();
+    store.close().unwrap();
+    let files = std::fs::read_dir(dir.path()).unwrap().count() - 1;
+    assert!(files >= 3, "{files} log files");
+    let store = open(dir.path());
+    let after = store.ordered_snapshot().table(id).unwrap();
+    assert_eq!(after.row_count(), 30_000);
+    assert_eq!(live(&after), live(&before));
+    let ids = |table: &TableSnapshot| {
+        let bucket =
+            |b: &Arc<crate::tail::BucketView>| (b.next_seq, b.batches.iter().map(|x| x.data.first_seq).collect());
+        table.view.buckets.iter().map(bucket).collect::<Vec<(u64, Vec<u64>)>>()
+    };
+    assert_eq!(ids(&after), ids(&before));
+}

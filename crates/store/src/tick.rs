@@ -1,0 +1,387 @@
+//! A tick: source commits applied, rows written, tables and metadata changed, all published at once by one frame.
+//!
+//! Changes go straight into the writer's tables, which readers do not see, and into the payload of the frame. A payload that
+//! grows large is written out in pieces, which count only if the tick's own frame follows. A tick that is dropped, or whose
+//! frame cannot be written, is undone: touched tables go back to the last published view and their key indexes are rebuilt
+//! from it, which costs time in proportion to their live rows and happens on errors only.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, UInt32Array};
+use arrow_select::take::take;
+use gridhouse_base::batch::KindBatch;
+use gridhouse_base::{ChangeBatch, CommitId, Error, ErrorKind, Result, RowKind, TableId};
+
+use crate::delta::Effect;
+use crate::meta::{SYSTEM_TABLE, meta_columns};
+use crate::payload::put;
+use crate::snapshot::TableSnapshot;
+use crate::spec::TableSpec;
+use crate::state::Pending;
+use crate::store::Store;
+use crate::table::{Intent, Rows, Table};
+use crate::tail::{MAX_BATCH_ROWS, rearrange_error};
+use crate::wal::frame::FrameKind;
+use crate::wal::writer::FrameNote;
+
+/// A payload of this size is written out as a piece, so a tick of any size needs this much memory for its log and no more.
+const PIECE_BYTES: usize = 8 << 20;
+
+/// A tick under construction. Nothing of it is visible, or survives a crash, before [`Tick::publish`].
+#[derive(Debug)]
+pub struct Tick<'a> {
+    store: &'a mut Store,
+    commit: CommitId,
+    as_of: CommitId,
+    time_micros: i64,
+    /// Operations that are not written out yet.
+    operations: Vec<u8>,
+    operation_count: u32,
+    /// The frame number of the first piece, 0 if there is none.
+    first_piece: u64,
+    puts: BTreeMap<(String, String), Option<String>>,
+    dropped: Vec<Table>,
+    applied: Vec<Pending>,
+    wrote: bool,
+    /// Something failed halfway, so the tick must not be published.
+    broken: bool,
+    published: bool,
+}
+
+impl<'a> Tick<'a> {
+    pub(crate) fn new(store: &'a mut Store) -> Self {
+        Self {
+            commit: store.state.last_commit.next(),
+            as_of: store.state.view.as_of,
+            time_micros: store.clock.now_micros(),
+            store,
+            operations: Vec::new(),
+            operation_count: 0,
+            first_piece: 0,
+            puts: BTreeMap::new(),
+            dropped: Vec::new(),
+            applied: Vec::new(),
+            wrote: false,
+            broken: false,
+            published: false,
+        }
+    }
+
+    /// The commit id that the tick will have.
+    pub fn commit(&self) -> CommitId {
+        self.commit
+    }
+
+    /// The newest source commit that the tick reflects so far.
+    pub fn as_of(&self) -> CommitId {
+        self.as_of
+    }
+
+    /// The tick's clock in microseconds since the epoch: the one time that all its rows see.
+    pub fn time_micros(&self) -> i64 {
+        self.time_micros
+    }
+
+    /// A table as the tick has left it so far.
+    ///
+    /// # Errors
+    /// `NotFound` if it does not exist.
+    pub fn table(&self, id: TableId) -> Result<TableSnapshot> {
+        Ok(TableSnapshot { view: Arc::new(self.store.state.table(id)?.view()) })
+    }
+
+    /// The table called `name`, if the tick has it.
+    pub fn table_id(&self, name: &str) -> Option<TableId> {
+        self.store.state.names.get(name).copied()
+    }
+
+    /// Applies every source commit that waits, in order, and returns per table what changed in all: -1 for rows that went,
+    /// +1 for rows that came, at most one of each per key; an update to the same row is none. Comes before any rows that the
+    /// tick writes itself.
+    ///
+    /// # Errors
+    /// `Invalid` if the tick has written rows already.
+    pub fn apply_pending(&mut self) -> Result<Vec<(TableId, ChangeBatch)>> {
+        if self.wrote {
+            return Err(Error::invalid("a tick applies source commits before it writes rows of its own"));
+        }
+        let Some(last) = self.store.state.pending.back() else { return Ok(Vec::new()) };
+        let upto = last.commit;
+        let result = self.store.state.apply_pending(upto);
+        let (applied, changes) = self.guard(result)?;
+        self.applied.extend(applied);
+        self.as_of = upto;
+        put::apply_pending(&mut self.operations, upto);
+        self.operation_done()?;
+        Ok(changes)
+    }
+
+    /// Creates a table.
+    ///
+    /// # Errors
+    /// `Conflict` if one with that name exists, `Invalid` if the definition cannot be stored.
+    pub fn create_table(&mut self, spec: TableSpec) -> Result<TableId> {
+        let id = TableId(self.store.state.next_table);
+        let mut operation = Vec::new();
+        put::create_table(&mut operation, id, &spec);
+        self.store.state.create_table(id, spec)?;
+        self.operations.extend_from_slice(&operation);
+        self.operation_done()?;
+        Ok(id)
+    }
+
+    /// Drops a table with all its rows and cursors. Source commits for it that still wait lose those rows.
+    ///
+    /// # Errors
+    /// `NotFound` if it does not exist, `Invalid` for the system table.
+    pub fn drop_table(&mut self, id: TableId) -> Result<()> {
+        let table = self.store.state.drop_table(id)?;
+        self.dropped.push(table);
+        put::drop_table(&mut self.operations, id);
+        self.operation_done()
+    }
+
+    /// Writes a change and returns what it came to.
+    ///
+    /// In a primary-key table rows of positive weight are upserted (the last of a key wins) and keys that have rows of
+    /// negative weight only are deleted; upserts of the row that is there already are dropped. In a log table a row is
+    /// appended as often as its weight says.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` if the columns do not fit, a key is NULL, or a log table gets a negative weight.
+    pub fn write(&mut self, table: TableId, change: &ChangeBatch) -> Result<ChangeBatch> {
+        let shape = self.store.state.table(table)?.shape.clone();
+        shape.check_columns(change.columns(), None)?;
+        let repeated;
+        let mut change = change;
+        if !shape.is_keyed() && change.diff().is_some() {
+            repeated = repeat_by_weight(change, &shape.spec.name)?;
+            change = &repeated;
+        }
+        let intent = |row: usize| match change.weight(row) {
+            0 => Intent::Nothing,
+            weight if weight > 0 => Intent::Upsert,
+            _ => Intent::Delete,
+        };
+        let rows =
+            Rows { columns: change.columns(), listed: None, len: change.len(), intent: &intent, upsert_wins: true };
+        self.write_rows(table, &rows)
+    }
+
+    /// Upserts or deletes by `batch`, whose columns are those at `columns`: others keep their old values, or are NULL in new
+    /// rows. The last row of a key wins. Returns what it came to.
+    ///
+    /// # Errors
+    /// As [`Tick::write`]; `Invalid` if a key column is missing or the table has no primary key.
+    pub fn upsert_columns(&mut self, table: TableId, columns: &[usize], batch: &KindBatch) -> Result<ChangeBatch> {
+        let shape = self.store.state.table(table)?.shape.clone();
+        shape.check_source_rows(batch, Some(columns))?;
+        let intent = |row: usize| match batch.kinds[row] {
+            RowKind::Insert | RowKind::UpdateAfter => Intent::Upsert,
+            RowKind::UpdateBefore | RowKind::Delete => Intent::Delete,
+        };
+        let rows = Rows {
+            columns: &batch.columns,
+            listed: Some(columns),
+            len: batch.len(),
+            intent: &intent,
+            upsert_wins: false,
+        };
+        self.write_rows(table, &rows)
+    }
+
+    fn write_rows(&mut self, table: TableId, rows: &Rows<'_>) -> Result<ChangeBatch> {
+        let commit = self.commit;
+        let result = self.store.state.apply(table, rows, commit, true);
+        let effect = self.guard(result)?;
+        if effect.is_empty() {
+            return Ok(ChangeBatch::empty(&self.store.state.table(table)?.shape.spec.schema));
+        }
+        self.wrote = true;
+        self.log_effect(table, &effect)?;
+        effect.into_batch()
+    }
+
+    /// Writes the new rows, then the keys that were deleted.
+    fn log_effect(&mut self, table: TableId, effect: &Effect) -> Result<()> {
+        let inserts = vec![RowKind::Insert; effect.new.len.min(MAX_BATCH_ROWS)];
+        for start in (0..effect.new.len).step_by(MAX_BATCH_ROWS) {
+            let len = MAX_BATCH_ROWS.min(effect.new.len - start);
+            let columns: Vec<ArrayRef> = effect.new.columns.iter().map(|column| column.slice(start, len)).collect();
+            put::rows(&mut self.operations, table, &columns, None, &inserts[..len]);
+            self.operation_done()?;
+        }
+        let shape = self.store.state.table(table)?.shape.clone();
+        let deleted_from = effect.replaced;
+        let key = &shape.spec.primary_key;
+        for start in (deleted_from..effect.old.len).step_by(MAX_BATCH_ROWS) {
+            let len = MAX_BATCH_ROWS.min(effect.old.len - start);
+            let columns: Vec<ArrayRef> = key.iter().map(|&c| effect.old.columns[c].slice(start, len)).collect();
+            put::rows(&mut self.operations, table, &columns, Some(key), &vec![RowKind::Delete; len]);
+            self.operation_done()?;
+        }
+        Ok(())
+    }
+
+    /// Removes all rows of a table and returns them with weight -1. The log of a primary-key table shows the deletions; that
+    /// of a log table starts anew.
+    ///
+    /// # Errors
+    /// `NotFound` if the table does not exist, `Invalid` for the system table.
+    pub fn truncate(&mut self, table: TableId) -> Result<ChangeBatch> {
+        let commit = self.commit;
+        let result = self.store.state.truncate(table, commit);
+        let change = self.guard(result)?;
+        self.wrote = true;
+        put::truncate(&mut self.operations, table);
+        self.operation_done()?;
+        match change {
+            Some(change) => Ok(change),
+            None => Ok(ChangeBatch::empty(&self.store.state.table(table)?.shape.spec.schema)),
+        }
+    }
+
+    /// Sets the metadata value under `space` and `key`, or removes it.
+    pub fn put(&mut self, space: &str, key: &str, value: Option<&str>) {
+        self.puts.insert((space.to_string(), key.to_string()), value.map(str::to_string));
+    }
+
+    /// The metadata value under `space` and `key` as the tick has left it so far.
+    pub fn get(&self, space: &str, key: &str) -> Option<Arc<str>> {
+        match self.puts.get(&(space.to_string(), key.to_string())) {
+            Some(value) => value.as_deref().map(Into::into),
+            None => self.store.state.meta.get(space, key),
+        }
+    }
+
+    /// Records that `consumer` needs nothing of `table`'s log up to `upto` any more. A consumer registers by its first call.
+    ///
+    /// # Errors
+    /// `NotFound` if the table does not exist.
+    pub fn set_cursor(&mut self, consumer: &str, table: TableId, upto: CommitId) -> Result<()> {
+        self.store.state.table(table)?;
+        self.store.state.set_cursor(consumer, table, upto);
+        put::set_cursor(&mut self.operations, consumer, table, upto);
+        self.operation_done()
+    }
+
+    /// Forgets `consumer`'s cursor on `table`, or on every table. One that does not exist is no error.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk is full or has failed.
+    pub fn forget_cursor(&mut self, consumer: &str, table: Option<TableId>) -> Result<()> {
+        self.store.state.forget_cursor(consumer, table);
+        put::forget_cursor(&mut self.operations, consumer, table);
+        self.operation_done()
+    }
+
+    /// Orders the tick: its frame is in the log and the writer's own snapshot shows it. Readers see it once it is durable. A
+    /// tick that changed nothing writes nothing and returns the last tick's commit.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk is full or has failed; `Internal` after an internal error in the tick. The store is then as
+    /// it was before the tick.
+    pub fn publish(mut self) -> Result<CommitId> {
+        if self.broken {
+            return Err(Error::internal("a tick that failed halfway cannot be published"));
+        }
+        self.write_puts()?;
+        if self.operation_count == 0 {
+            return Ok(self.store.state.view.commit);
+        }
+        let mut payload = Vec::with_capacity(self.operations.len() + 8);
+        payload.extend_from_slice(&self.first_piece.to_le_bytes());
+        // Rows are aligned from the start of the payload, and these eight bytes keep that.
+        payload.extend_from_slice(&self.operations);
+        let frame = self.store.append(self.note(FrameKind::Tick), &payload)?;
+        // The frame counts from here on: undoing the tick would contradict the log.
+        self.published = true;
+        let finished = self.store.state.finish_tick(self.commit, self.as_of, self.time_micros);
+        finished.map_err(|error| self.store.shared.fail(&error))?;
+        self.store.publish_boundary(frame);
+        Ok(self.commit)
+    }
+
+    fn note(&self, kind: FrameKind) -> FrameNote {
+        FrameNote {
+            kind,
+            commit: self.commit,
+            as_of: self.as_of,
+            time_micros: self.time_micros,
+            origin: 0,
+            pieces: self.operation_count,
+        }
+    }
+
+    /// Turns the metadata that was put into rows of the system table.
+    fn write_puts(&mut self) -> Result<()> {
+        if self.puts.is_empty() {
+            return Ok(());
+        }
+        let puts = std::mem::take(&mut self.puts);
+        let removed: Vec<bool> = puts.values().map(Option::is_none).collect();
+        let columns = meta_columns(&puts);
+        let intent = |row: usize| if removed[row] { Intent::Delete } else { Intent::Upsert };
+        let rows = Rows { columns: &columns, listed: None, len: removed.len(), intent: &intent, upsert_wins: false };
+        self.write_rows(SYSTEM_TABLE, &rows).map(|_| ())
+    }
+
+    /// Counts an operation, and writes a piece if there is enough for one.
+    fn operation_done(&mut self) -> Result<()> {
+        self.operation_count += 1;
+        if self.operations.len() < PIECE_BYTES {
+            return Ok(());
+        }
+        let note = self.note(FrameKind::TickPiece);
+        let result = self.store.append(note, &self.operations);
+        let frame = self.guard(result)?;
+        self.store.publish_boundary(frame);
+        self.operations.clear();
+        if self.first_piece == 0 {
+            self.first_piece = frame;
+        }
+        Ok(())
+    }
+
+    /// Marks the tick as broken if something failed that may have left it half done. Refused input changes nothing.
+    fn guard<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result
+            && !matches!(error.kind(), ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Conflict)
+        {
+            self.broken = true;
+        }
+        result
+    }
+}
+
+impl Drop for Tick<'_> {
+    fn drop(&mut self) {
+        if self.published
+            || (self.operation_count == 0 && self.store.state.touched.is_empty() && self.applied.is_empty())
+        {
+            return;
+        }
+        let (dropped, applied) = (std::mem::take(&mut self.dropped), std::mem::take(&mut self.applied));
+        if let Err(error) = self.store.state.revert(dropped, applied) {
+            // The published view is whole; the writer's side is not, so it must not go on.
+            self.store.shared.fail(&error.context("a tick could not be undone"));
+        }
+    }
+}
+
+/// Each row as often as its weight says.
+fn repeat_by_weight(change: &ChangeBatch, table: &str) -> Result<ChangeBatch> {
+    let mut rows = Vec::with_capacity(change.len());
+    for row in 0..change.len() {
+        let weight = change.weight(row);
+        if weight < 0 {
+            return Err(Error::invalid(format!("table {table} is append-only, rows cannot be withdrawn from it"))
+                .hint("declare a primary key"));
+        }
+        rows.extend(std::iter::repeat_n(row as u32, weight as usize));
+    }
+    let rows = UInt32Array::from(rows);
+    let columns = change.columns().iter().map(|column| take(column, &rows, None)).collect::<Result<Vec<_>, _>>();
+    Ok(ChangeBatch::insertions(columns.map_err(rearrange_error)?, rows.len()))
+}

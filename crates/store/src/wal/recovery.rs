@@ -1,0 +1,194 @@
+//! Reads the log back: which frames count, where to cut, and when to refuse.
+//!
+//! The rule. Frames are read in order up to the first bad one, number N. In a file that has a successor, N is durable if it
+//! is below the successor's `first_frame`, so a bad frame there is damage. In the last file, N was torn by the crash and
+//! everything from it on is cut, unless a later good frame says that N was durable (`synced_upto` ≥ N; sync notes exist
+//! for that). Damage is never skipped over: the store refuses to open with kind `Corrupt`, and says how to go on by hand.
+//!
+//! | what the disk did | what is seen | decision |
+//! | --- | --- | --- |
+//! | lost or tore the last writes before a crash | bad frame, no proof behind it | cut |
+//! | kept later writes but lost earlier ones | bad frame, later frames that do not prove it | cut |
+//! | rotted, misplaced or lost what was synced | bad frame, a later proof or a later file | refuse |
+//! | rotted the very end without a proof behind it | same as torn | cut; a clean stop leaves a sync note to prevent it |
+//! | lost a file's header after frames followed it | no header, but frames behind it | refuse |
+//! | crashed while a file was begun | no header, no frames, last file | the file is removed |
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gridhouse_base::fs::{File, FileSystem};
+use gridhouse_base::{Error, Result};
+
+use super::frame::{BadFrame, FILE_HEAD_BYTES, FRAME_ALIGN, FRAME_MAGIC, FileHead, Frame, read_frame};
+use super::writer::disk_error;
+use super::{file_name, file_number};
+
+/// Where reading the log ended.
+#[derive(Default)]
+pub(crate) struct LogEnd {
+    /// The store's id, if the log has begun.
+    pub store: Option<u128>,
+    /// The number of the last file, 0 if there is none.
+    pub last_file: u64,
+    /// The number of the first frame that is not there.
+    pub next_frame: u64,
+    /// The last file and where its last good frame ends.
+    pub tail: Option<(Arc<dyn File>, u64)>,
+}
+
+/// Reads all frames in order into `take`, decides about the end, and makes what was read durable.
+///
+/// # Errors
+/// `Corrupt` if a frame that was durable is damaged, `Conflict` if another version wrote the log, `Unavailable` if the disk
+/// does not answer, or what `take` returns, with file and offset.
+pub(crate) fn read_log(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    take: &mut dyn FnMut(&Frame<'_>) -> Result<()>,
+) -> Result<LogEnd> {
+    let names = fs.list(dir).map_err(|error| disk_error("could not list", dir, error))?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| file_number(name)).collect();
+    numbers.sort_unstable();
+    let mut files = Vec::new();
+    for &number in &numbers {
+        files.push(open_file(fs, dir, number)?);
+    }
+    // A file without header is a beginning that a crash interrupted, unless frames follow.
+    if let Some(last) = files.last()
+        && last.head.is_none()
+    {
+        last.refuse_if_frames()?;
+        fs.remove(&last.path).map_err(|error| disk_error("could not remove", &last.path, error))?;
+        files.pop();
+        numbers.pop();
+    }
+    let mut end = LogEnd { next_frame: 1, ..LogEnd::default() };
+    for (i, file) in files.iter().enumerate() {
+        let head = file.head.ok_or_else(|| file.damage(0, "its header is damaged"))?;
+        if head.number != file.number || numbers[i] != numbers[0] + i as u64 {
+            return Err(file.damage(0, "it does not belong at this place of the log, or the file before it is missing"));
+        }
+        if i == 0 && head.first_frame != 1 {
+            return Err(file.damage(0, "the files before it are missing"));
+        }
+        if end.store.is_some_and(|store| store != head.store) {
+            return Err(file.damage(0, "it belongs to another store"));
+        }
+        let stop = files.get(i + 1).and_then(|next| next.head).map(|next| next.first_frame);
+        end.store = Some(head.store);
+        end.last_file = head.number;
+        end.next_frame = head.first_frame;
+        let tail = file.read_frames(&head, stop, &mut end.next_frame, take)?;
+        end.tail = Some((file.file.clone(), tail as u64));
+    }
+    if let Some(last) = files.last() {
+        // A killed process leaves bytes in the system's memory; the next file's header will vouch for them.
+        last.file.sync_data().map_err(|error| disk_error("could not sync the log", &last.path, error))?;
+    }
+    Ok(end)
+}
+
+/// A log file, whole in memory.
+struct LogFile {
+    number: u64,
+    path: PathBuf,
+    file: Arc<dyn File>,
+    bytes: Vec<u8>,
+    head: Option<FileHead>,
+}
+
+fn open_file(fs: &dyn FileSystem, dir: &Path, number: u64) -> Result<LogFile> {
+    let path = dir.join(file_name(number));
+    let read = || {
+        let file = fs.open(&path)?;
+        let mut bytes = vec![0; usize::try_from(file.len()?).map_err(std::io::Error::other)?];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok((file, bytes))
+    };
+    let (file, bytes) = read().map_err(|error| disk_error("could not read", &path, error))?;
+    let head = FileHead::decode(&bytes).map_err(|version| {
+        Error::conflict(format!("{} has format version {version}, which this program does not read", path.display()))
+            .hint("open the data directory with the version of gridhouse that wrote it")
+    })?;
+    Ok(LogFile { number, path, file, bytes, head })
+}
+
+impl LogFile {
+    fn read_frames(
+        &self,
+        head: &FileHead,
+        stop: Option<u64>,
+        next_frame: &mut u64,
+        take: &mut dyn FnMut(&Frame<'_>) -> Result<()>,
+    ) -> Result<usize> {
+        let mut at = FILE_HEAD_BYTES;
+        while stop.is_none_or(|stop| *next_frame < stop) {
+            let frame = match read_frame(&self.bytes[at.min(self.bytes.len())..], head.salt) {
+                Ok(frame) if frame.head.number == *next_frame => frame,
+                Err(BadFrame::Unknown(version)) => {
+                    let message = format!("{} has a frame of version {version} at offset {at}", self.path.display());
+                    let hint = "open the data directory with the version of gridhouse that wrote it";
+                    return Err(Error::conflict(message).hint(hint));
+                }
+                Ok(_) | Err(BadFrame::Torn) => return self.judge_end(head, stop, *next_frame, at).map(|()| at),
+            };
+            take(&frame).map_err(|error| error.context(format!("{} at offset {at}", self.path.display())))?;
+            *next_frame += 1;
+            at += frame.size;
+        }
+        Ok(at)
+    }
+
+    /// Decides what a bad frame `number` at `at` means.
+    fn judge_end(&self, head: &FileHead, stop: Option<u64>, number: u64, at: usize) -> Result<()> {
+        if let Some(stop) = stop {
+            return Err(
+                self.damage(at, &format!("frame {number} is damaged, and the next file proves frames below {stop}"))
+            );
+        }
+        for frame in self.frames_after(at, head.salt) {
+            if frame.head.synced_upto >= number && frame.head.number > number {
+                let proof = frame.head.number;
+                return Err(self
+                    .damage(at, &format!("frame {number} is damaged, and frame {proof} proves that it was durable")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Good frames anywhere behind `at`.
+    fn frames_after(&self, at: usize, salt: u64) -> impl Iterator<Item = Frame<'_>> {
+        self.places_after(at).filter_map(move |place| read_frame(&self.bytes[place..], salt).ok())
+    }
+
+    /// Where a frame may begin, at or behind `at`.
+    fn places_after(&self, at: usize) -> impl Iterator<Item = usize> + '_ {
+        let start = at.next_multiple_of(FRAME_ALIGN).min(self.bytes.len());
+        let magic = FRAME_MAGIC.to_le_bytes();
+        let places = self.bytes[start..].chunks(FRAME_ALIGN).enumerate();
+        places.filter(move |(_, bytes)| bytes.starts_with(&magic)).map(move |(i, _)| start + i * FRAME_ALIGN)
+    }
+
+    /// Refuses a file whose header is gone although frames were written behind it. The salt is unknown here, so a frame
+    /// vouches for itself.
+    fn refuse_if_frames(&self) -> Result<()> {
+        for place in self.places_after(FILE_HEAD_BYTES) {
+            let salt = self.bytes.get(place + 24..place + 32).map(|bytes| bytes.try_into().expect("8 bytes"));
+            let salt = u64::from_le_bytes(salt.unwrap_or_default());
+            if !matches!(read_frame(&self.bytes[place..], salt), Err(BadFrame::Torn)) {
+                return Err(self.damage(0, "its header is damaged"));
+            }
+        }
+        Ok(())
+    }
+
+    fn damage(&self, at: usize, what: &str) -> Error {
+        let path = self.path.display();
+        Error::corrupt(format!("the log is damaged: {path} at offset {at}: {what}")).hint(format!(
+            "restore the data directory from a backup. To give up everything from here on instead: copy the directory, \
+             then `truncate -s {at} {path}` and remove the wal files with higher numbers; sources are read again from \
+             the position that is left"
+        ))
+    }
+}

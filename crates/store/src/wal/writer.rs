@@ -1,0 +1,160 @@
+//! Appends frames to the log and opens new files as they fill.
+//!
+//! The writer does not decide what is durable: it tells the [`Shared`] state which file the syncer has to sync, and syncs
+//! a full file itself before it opens the next. A frame that could not be written leaves the log as it was: its number
+//! and place go to the next one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gridhouse_base::fs::{File, FileSystem};
+use gridhouse_base::random::Random;
+use gridhouse_base::{CommitId, Error, Result};
+
+use super::file_name;
+use super::frame::{FILE_HEAD_BYTES, FileHead, FrameHead, FrameKind, MAX_PAYLOAD_BYTES};
+use crate::sync::Shared;
+
+/// Files grow to this size, each twice as large as the one before: at 100 MB/s a new file every 0.6 s, and at most this
+/// much space held in reserve.
+pub(crate) const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// What a frame says besides its place in the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FrameNote {
+    pub kind: FrameKind,
+    pub commit: CommitId,
+    pub as_of: CommitId,
+    pub time_micros: i64,
+    pub origin: u32,
+    pub pieces: u32,
+}
+
+impl FrameNote {
+    /// A frame that is no commit.
+    pub fn plain(kind: FrameKind, time_micros: i64) -> Self {
+        Self { kind, commit: CommitId(0), as_of: CommitId(0), time_micros, origin: 0, pieces: 1 }
+    }
+}
+
+/// The end of the log.
+pub(crate) struct WalWriter {
+    fs: Arc<dyn FileSystem>,
+    dir: PathBuf,
+    store: u128,
+    random: Random,
+    shared: Arc<Shared>,
+    file: Arc<dyn File>,
+    head: FileHead,
+    offset: u64,
+    file_bytes: u64,
+    next_frame: u64,
+}
+
+impl WalWriter {
+    /// Begins file `number`, whose first frame will be `first_frame`; all frames before it are durable.
+    pub fn begin(
+        fs: Arc<dyn FileSystem>,
+        dir: PathBuf,
+        (store, mut random): (u128, Random),
+        shared: Arc<Shared>,
+        (number, first_frame): (u64, u64),
+        file_bytes: u64,
+    ) -> Result<Self> {
+        let head = FileHead { number, first_frame, salt: random.bits(), store };
+        let file = create_file(fs.as_ref(), &dir, &head, file_bytes)?;
+        shared.set_file(file.clone());
+        let offset = FILE_HEAD_BYTES as u64;
+        Ok(Self { fs, dir, store, random, shared, file, head, offset, file_bytes, next_frame: first_frame })
+    }
+
+    /// Appends a frame and returns its number. It is in the log, but durable only after a sync.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk is full or fails; the log is then as it was before. A failed sync of a full file poisons
+    /// the store.
+    pub fn append(&mut self, note: FrameNote, payload: &[u8]) -> Result<u64> {
+        if payload.len() > MAX_PAYLOAD_BYTES {
+            return Err(Error::invalid(format!("a frame of {} bytes does not fit the log", payload.len()))
+                .hint(format!("stage the rows in pieces below {MAX_PAYLOAD_BYTES} bytes")));
+        }
+        let durable = self.shared.check()?;
+        let head = FrameHead {
+            kind: note.kind,
+            number: self.next_frame,
+            salt: self.head.salt,
+            commit: note.commit,
+            as_of: note.as_of,
+            synced_upto: durable,
+            time_micros: note.time_micros,
+            origin: note.origin,
+            pieces: note.pieces,
+        };
+        let mut bytes = head.encode(payload);
+        if self.offset + bytes.len() as u64 > self.file_bytes {
+            self.roll(bytes.len() as u64)?;
+            bytes = FrameHead { salt: self.head.salt, synced_upto: self.next_frame - 1, ..head }.encode(payload);
+        }
+        let written = self.file.write_all_at(&bytes, self.offset);
+        written.map_err(|error| disk_error("could not write to the log", &self.path(), error))?;
+        self.offset += bytes.len() as u64;
+        self.next_frame += 1;
+        Ok(head.number)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join(file_name(self.head.number))
+    }
+
+    /// Makes the full file durable and begins the next, with room for `frame_bytes`.
+    fn roll(&mut self, frame_bytes: u64) -> Result<()> {
+        if let Err(error) = self.file.sync_data() {
+            return Err(self.shared.fail(&disk_error("could not sync the log", &self.path(), error)));
+        }
+        let room = FILE_HEAD_BYTES as u64 + frame_bytes;
+        let file_bytes = (self.file_bytes * 2).min(MAX_FILE_BYTES).max(room);
+        let head = FileHead {
+            number: self.head.number + 1,
+            first_frame: self.next_frame,
+            salt: self.random.bits(),
+            store: self.store,
+        };
+        self.file = create_file(self.fs.as_ref(), &self.dir, &head, file_bytes)?;
+        self.head = head;
+        self.file_bytes = file_bytes;
+        self.offset = FILE_HEAD_BYTES as u64;
+        self.shared.set_file(self.file.clone());
+        Ok(())
+    }
+}
+
+/// Creates a log file, reserves its space and makes its header and name durable. What an earlier attempt left under the
+/// name is removed: it has no frames, or recovery would have refused.
+fn create_file(fs: &dyn FileSystem, dir: &std::path::Path, head: &FileHead, file_bytes: u64) -> Result<Arc<dyn File>> {
+    let path = dir.join(file_name(head.number));
+    let create = || {
+        let file = match fs.create(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                fs.remove(&path)?;
+                fs.create(&path)?
+            }
+            other => other?,
+        };
+        file.allocate(file_bytes)?;
+        file.write_all_at(&head.encode(), 0)?;
+        file.sync_data()?;
+        fs.sync_dir(dir)?;
+        Ok(file)
+    };
+    create().map_err(|error| disk_error("could not begin a log file", &path, error))
+}
+
+/// `Unavailable`, with what the user can do.
+pub(crate) fn disk_error(what: &str, path: &std::path::Path, error: std::io::Error) -> Error {
+    let hint = match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "free disk space, then start again",
+        std::io::ErrorKind::PermissionDenied => "give this user the right to write to the data directory",
+        _ => "check the disk and the file system, then start again",
+    };
+    Error::unavailable(format!("{what} {}", path.display())).hint(hint).caused_by(error)
+}
