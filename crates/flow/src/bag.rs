@@ -27,7 +27,7 @@ pub(crate) enum Multiset<K> {
     Empty,
     One(K, Weight),
     Few(Vec<(K, Weight)>),
-    Many(Box<BTreeMap<K, Weight>>),
+    Many(BTreeMap<K, Weight>),
 }
 
 impl<K: Ord> Multiset<K> {
@@ -80,7 +80,7 @@ impl<K: Ord> Multiset<K> {
                     items.insert(at, (item(), added));
                     if items.len() > FEW {
                         let Self::Few(items) = std::mem::take(self) else { unreachable!("just matched") };
-                        *self = Self::Many(Box::new(items.into_iter().collect()));
+                        *self = Self::Many(items.into_iter().collect());
                     }
                     (0, weight)
                 }
@@ -177,6 +177,16 @@ impl<K: Ord> Multiset<K> {
                 }
                 last
             }
+        }
+    }
+
+    /// The largest item.
+    pub fn peek_last(&self) -> Option<(&K, &Weight)> {
+        match self {
+            Self::Empty => None,
+            Self::One(key, weight) => Some((key, weight)),
+            Self::Few(items) => items.last().map(|(key, weight)| (key, weight)),
+            Self::Many(items) => items.last_key_value(),
         }
     }
 
@@ -302,13 +312,6 @@ impl<K: Item> Bag<K> {
         if let Some((item, _)) = self.sets[slot as usize].pop_last() {
             self.items -= 1;
             self.heap_bytes = self.heap_bytes.saturating_sub(item.heap_bytes());
-        }
-    }
-
-    /// Drops all items at `slot`.
-    pub fn clear(&mut self, slot: Slot) {
-        while !self.sets[slot as usize].is_empty() {
-            self.pop_last(slot);
         }
     }
 

@@ -8,10 +8,8 @@
 //!
 //! What a slot means (accumulators, a bag of rows) is no concern of this file.
 
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, BooleanArray, make_array};
-use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer};
-use arrow_data::ArrayData;
+use arrow_array::ArrayRef;
+use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, SortOptions};
 use gridhouse_base::{Error, Result};
 use hashbrown::HashTable;
@@ -19,6 +17,7 @@ use hashbrown::hash_table::Entry as TableEntry;
 
 use crate::arena::ByteArena;
 use crate::hash::HashMode;
+use crate::packing::{Packed, Packing};
 use crate::rows::RowCodec;
 
 /// The index of a key's state.
@@ -147,145 +146,6 @@ impl Slots {
 
     fn end(&self) -> usize {
         self.live.len()
-    }
-}
-
-/// Where each column of a fixed-width key lies in its words.
-struct Packing {
-    words: usize,
-    columns: Vec<Packed>,
-    /// Whether NULL of the only column is kept outside the word.
-    null_outside: bool,
-}
-
-struct Packed {
-    data_type: DataType,
-    /// Width of the value in bits; 1 for BOOLEAN.
-    bits: usize,
-    word: usize,
-    shift: usize,
-    null_word: usize,
-    null_shift: usize,
-}
-
-impl Packing {
-    /// `None` where a column has no fixed width or the key is longer than three words.
-    fn of(types: &[DataType]) -> Option<Self> {
-        let width = |t: &DataType| match t {
-            DataType::Boolean => Some(1),
-            other => other.primitive_width().map(|bytes| bytes * 8),
-        };
-        let widths: Vec<usize> = types.iter().map(width).collect::<Option<_>>()?;
-        if widths.iter().any(|&bits| bits > 128) {
-            return None;
-        }
-        // Widest first: then no value straddles a word except the 128-bit ones, which fill two.
-        let mut order: Vec<usize> = (0..types.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(widths[i]));
-        let mut places = vec![0; types.len()];
-        let mut used = 0;
-        for &i in &order {
-            places[i] = used;
-            used += widths[i];
-        }
-        let null_outside = types.len() == 1 && widths[0] == 64;
-        let null_base = used;
-        if !null_outside {
-            used += types.len();
-        }
-        if used > 192 {
-            return None;
-        }
-        let columns = types.iter().enumerate().map(|(i, data_type)| Packed {
-            data_type: data_type.clone(),
-            bits: widths[i],
-            word: places[i] / 64,
-            shift: places[i] % 64,
-            null_word: (null_base + i) / 64,
-            null_shift: (null_base + i) % 64,
-        });
-        Some(Self { words: used.div_ceil(64).max(1), columns: columns.collect(), null_outside })
-    }
-
-    fn pack<const N: usize>(&self, columns: &[ArrayRef], len: usize) -> Vec<[u64; N]> {
-        let mut keys = vec![[0_u64; N]; len];
-        for (packed, column) in self.columns.iter().zip(columns) {
-            packed.pack(column, &mut keys, self.null_outside);
-        }
-        keys
-    }
-}
-
-impl Packed {
-    fn pack<const N: usize>(&self, column: &ArrayRef, keys: &mut [[u64; N]], null_outside: bool) {
-        let data = column.to_data();
-        let (word, shift) = (self.word, self.shift);
-        macro_rules! put {
-            ($t:ty) => {{
-                let values = data.buffer::<$t>(0);
-                match column.nulls().filter(|nulls| nulls.null_count() > 0) {
-                    None => keys.iter_mut().zip(values).for_each(|(key, &v)| key[word] |= u64::from(v) << shift),
-                    Some(nulls) => {
-                        for (i, key) in keys.iter_mut().enumerate() {
-                            if nulls.is_valid(i) {
-                                key[word] |= u64::from(values[i]) << shift;
-                            }
-                        }
-                    }
-                }
-            }};
-        }
-        match self.bits {
-            1 => {
-                let values = column.as_boolean();
-                for (i, key) in keys.iter_mut().enumerate() {
-                    key[word] |= u64::from(values.is_valid(i) && values.value(i)) << shift;
-                }
-            }
-            8 => put!(u8),
-            16 => put!(u16),
-            32 => put!(u32),
-            64 => put!(u64),
-            _ => {
-                let values = data.buffer::<i128>(0);
-                for (i, key) in keys.iter_mut().enumerate() {
-                    if column.is_valid(i) {
-                        key[word] = values[i] as u64;
-                        key[word + 1] = (values[i] >> 64) as u64;
-                    }
-                }
-            }
-        }
-        if column.null_count() > 0 && !null_outside {
-            for (i, key) in keys.iter_mut().enumerate() {
-                key[self.null_word] |= u64::from(column.is_null(i)) << self.null_shift;
-            }
-        }
-    }
-
-    fn unpack<const N: usize>(&self, keys: &[[u64; N]], nulls: Option<NullBuffer>) -> Result<ArrayRef> {
-        let (word, shift) = (self.word, self.shift);
-        macro_rules! get {
-            ($t:ty) => {
-                Buffer::from_vec(keys.iter().map(|key| (key[word] >> shift) as $t).collect::<Vec<$t>>())
-            };
-        }
-        let buffer = match self.bits {
-            1 => {
-                let values = BooleanBuffer::collect_bool(keys.len(), |i| (keys[i][word] >> shift) & 1 == 1);
-                return Ok(std::sync::Arc::new(BooleanArray::new(values, nulls)));
-            }
-            8 => get!(u8),
-            16 => get!(u16),
-            32 => get!(u32),
-            64 => get!(u64),
-            _ => {
-                let value = |key: &[u64; N]| (u128::from(key[word + 1]) << 64 | u128::from(key[word])) as i128;
-                Buffer::from_vec(keys.iter().map(value).collect::<Vec<i128>>())
-            }
-        };
-        let data = ArrayData::builder(self.data_type.clone()).len(keys.len()).add_buffer(buffer).nulls(nulls);
-        Ok(make_array(data.build().map_err(crate::rows::arrow)?))
     }
 }
 

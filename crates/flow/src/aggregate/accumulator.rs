@@ -5,8 +5,8 @@
 //! - integers in 64 bits that wrap; a narrower result takes the low bits, which is the same as wrapping in its own type;
 //! - `DECIMAL` in 128 bits where 10¹⁰ rows cannot leave them, else in 256; a result outside its precision is NULL;
 //! - `FLOAT`/`DOUBLE` in two doubles (error-free transformations of Knuth and Dekker), with NaN and the infinities counted
-//!   apart, since they cannot be taken back from a sum; where no finite value is left, rounding errors are dropped. Finite
-//!   values whose sum leaves the range of a double stay infinite until then;
+//!   apart, since they cannot be taken back from a sum. Where no finite value is left at the end of a tick the cell starts
+//!   afresh; until then a sum of finite values that has left the range of a double stays infinite.
 //!
 //! Means divide at the end: integers towards zero, `DECIMAL` half up (away from zero) to the result's scale.
 
@@ -35,6 +35,10 @@ pub(crate) trait Accumulator: Send {
 
     /// The results at `slots`.
     fn results(&self, slots: &[Slot]) -> Result<ArrayRef>;
+
+    /// Ends the tick for the cell at `slot`. Only now does a count of 0 mean that nothing is there: within a tick a
+    /// withdrawal may stand for a row that is still to come.
+    fn settle(&mut self, _slot: Slot) {}
 
     /// Whether the cell at `slot` is as if nothing had ever been added.
     fn is_neutral(&self, slot: Slot) -> bool;
@@ -317,10 +321,10 @@ impl FloatCell {
         } else {
             self.negative_infinities += weight;
         }
-        let specials = self.nans + self.positive_infinities + self.negative_infinities;
-        if self.count == specials {
-            (self.high, self.low) = (0.0, 0.0);
-        }
+    }
+
+    fn finite(&self) -> i64 {
+        self.count - self.nans - self.positive_infinities - self.negative_infinities
     }
 
     fn sum(&self) -> (f64, f64) {
@@ -395,6 +399,13 @@ impl Accumulator for FloatSum {
         } else {
             Arc::new(Float64Array::new(cells().map(value).collect(), nulls))
         })
+    }
+
+    fn settle(&mut self, slot: Slot) {
+        let cell = &mut self.cells[slot as usize];
+        if cell.finite() == 0 {
+            (cell.high, cell.low) = (0.0, 0.0);
+        }
     }
 
     fn is_neutral(&self, slot: Slot) -> bool {

@@ -69,6 +69,10 @@ impl Accumulator for Distinct {
         self.inner.results(slots)
     }
 
+    fn settle(&mut self, slot: Slot) {
+        self.inner.settle(slot);
+    }
+
     fn is_neutral(&self, slot: Slot) -> bool {
         self.entries[slot as usize] == 0 && self.inner.is_neutral(slot)
     }

@@ -152,6 +152,7 @@ impl Aggregate {
         let mut sound = true;
         for &slot in slots {
             self.touched[slot as usize] = false;
+            self.calls.iter_mut().for_each(|(_, state)| state.settle(slot));
             let rows = self.rows[slot as usize];
             let neutral = rows == 0 && self.calls.iter().all(|(_, state)| state.is_neutral(slot));
             sound &= rows > 0 || neutral;
@@ -204,7 +205,10 @@ impl Operator for Aggregate {
             self.emit(before, out)?;
         }
         self.started = true;
-        let sound = touched.iter().fold(true, |sound, before| self.settle(&before.slots) && sound);
+        let mut sound = true;
+        for before in &touched {
+            sound &= self.settle(&before.slots);
+        }
         if sound { Ok(()) } else { missing("a row") }
     }
 

@@ -1,0 +1,279 @@
+//! Builds a dataflow bottom-up, node by node.
+//!
+//! Every node knows the columns that it gives out and whether it ever withdraws a row; operators over append-only nodes
+//! keep less.
+
+use std::sync::Arc;
+
+use gridhouse_base::clock::Clock;
+use gridhouse_base::{ChangeBatch, Column, Error, Result, Schema, TypeKind};
+use gridhouse_expr::{AggregateCall, Expr};
+
+use crate::aggregate::Aggregate;
+use crate::dataflow::{Dataflow, Node};
+use crate::filter::Filter;
+use crate::hash::HashMode;
+use crate::join::{Join, JoinKind};
+use crate::map::Map;
+use crate::operator::Operator;
+use crate::stats::NodeStats;
+use crate::topn::{TopN, TopNOperator};
+use crate::union::Union;
+use crate::values::Values;
+
+/// A node of a dataflow under construction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NodeId(usize);
+
+/// Collects nodes bottom-up; see [`DataflowBuilder::build`].
+pub struct DataflowBuilder {
+    nodes: Vec<Node>,
+    inputs: Vec<usize>,
+    outputs: Vec<usize>,
+    seed: u64,
+    hash: HashMode,
+    clock: Option<Arc<dyn Clock>>,
+}
+
+impl Default for DataflowBuilder {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl DataflowBuilder {
+    /// An empty graph; `seed` fixes hashes and random functions.
+    pub fn new(seed: u64) -> Self {
+        let hash = HashMode::Seeded(seed);
+        Self { nodes: Vec::new(), inputs: Vec::new(), outputs: Vec::new(), seed, hash, clock: None }
+    }
+
+    /// Hashes keys in another way; for tests.
+    pub fn hash_mode(mut self, mode: HashMode) -> Self {
+        self.hash = mode;
+        self
+    }
+
+    /// Measures the time spent per node by `clock`.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The columns that a node gives out.
+    pub fn schema(&self, node: NodeId) -> &Schema {
+        &self.nodes[node.0].schema
+    }
+
+    /// Whether a node never withdraws a row.
+    pub fn is_append_only(&self, node: NodeId) -> bool {
+        self.nodes[node.0].append_only
+    }
+
+    /// An input; inputs are numbered from 0 in the order of these calls.
+    pub fn input(&mut self, schema: Schema) -> NodeId {
+        self.add_input(schema, false)
+    }
+
+    /// An input that never withdraws a row; operators over it keep less.
+    pub fn append_only_input(&mut self, schema: Schema) -> NodeId {
+        self.add_input(schema, true)
+    }
+
+    fn add_input(&mut self, schema: Schema, append_only: bool) -> NodeId {
+        let name = format!("input {}", self.inputs.len());
+        let node = self.add(name, None, schema, append_only, &[]);
+        self.inputs.push(node.0);
+        node
+    }
+
+    /// Constant rows, given out in the first tick.
+    pub fn values(&mut self, schema: Schema, rows: ChangeBatch) -> NodeId {
+        let append_only = (0..rows.len()).all(|i| rows.weight(i) > 0);
+        self.add("values".into(), Some(Box::new(Values::new(rows))), schema, append_only, &[])
+    }
+
+    /// The values of `expressions` over every row.
+    pub fn map(&mut self, input: NodeId, expressions: Vec<Expr>) -> NodeId {
+        let column = |(i, e): (usize, &Expr)| {
+            let name = match e {
+                Expr::Column { index, .. } => self.nodes[input.0].schema.columns[*index].name.clone(),
+                _ => format!("EXPR${i}"),
+            };
+            Column::new(name, e.sql_type().clone())
+        };
+        let schema = Schema::new(expressions.iter().enumerate().map(column).collect());
+        let append_only = self.nodes[input.0].append_only;
+        let operator = Map::new(expressions, self.node_seed());
+        self.add("map".into(), Some(Box::new(operator)), schema, append_only, &[input])
+    }
+
+    /// The rows for which `condition` is true.
+    pub fn filter(&mut self, input: NodeId, condition: Expr) -> NodeId {
+        let Node { schema, append_only, .. } = &self.nodes[input.0];
+        let (schema, append_only) = (schema.clone(), *append_only);
+        let operator = Filter::new(condition, self.node_seed());
+        self.add("filter".into(), Some(Box::new(operator)), schema, append_only, &[input])
+    }
+
+    /// All rows of all `inputs` (at least one), as `UNION ALL`.
+    ///
+    /// # Errors
+    /// `Internal` where the inputs' columns differ in type.
+    pub fn union(&mut self, inputs: Vec<NodeId>) -> Result<NodeId> {
+        let types = |node: &NodeId| {
+            let columns = &self.nodes[node.0].schema.columns;
+            columns.iter().map(|c| c.sql_type.kind.arrow()).collect::<Vec<_>>()
+        };
+        let Some(first) = inputs.first() else { return Err(Error::internal("a union of nothing has no columns")) };
+        if let Some(other) = inputs.iter().find(|node| types(node) != types(first)) {
+            let (a, b) = (self.schema(*first), self.schema(*other));
+            return Err(Error::internal(format!("a union joins rows of different types: {a:?} and {b:?}")));
+        }
+        let mut schema = self.nodes[first.0].schema.clone();
+        for node in &inputs {
+            for (column, other) in schema.columns.iter_mut().zip(&self.nodes[node.0].schema.columns) {
+                column.sql_type.nullable |= other.sql_type.nullable;
+            }
+        }
+        let append_only = inputs.iter().all(|node| self.nodes[node.0].append_only);
+        Ok(self.add("union".into(), Some(Box::new(Union)), schema, append_only, &inputs))
+    }
+
+    /// One row per group of equal `keys` (columns of the input): the keys, then the calls' results.
+    ///
+    /// # Errors
+    /// `Invalid` where a function cannot work on its arguments; `Internal` where a column does not exist.
+    pub fn aggregate(&mut self, input: NodeId, keys: Vec<usize>, calls: Vec<AggregateCall>) -> Result<NodeId> {
+        let name = if keys.is_empty() { "aggregate" } else { "group by" };
+        self.add_aggregate(name, input, keys, calls)
+    }
+
+    /// Every different row once.
+    ///
+    /// # Errors
+    /// `Invalid` where rows cannot be compared.
+    pub fn distinct(&mut self, input: NodeId) -> Result<NodeId> {
+        let keys: Vec<usize> = (0..self.nodes[input.0].schema.len()).collect();
+        if keys.is_empty() {
+            return Err(Error::internal("rows without columns cannot be told apart"));
+        }
+        self.add_aggregate("distinct", input, keys, Vec::new())
+    }
+
+    fn add_aggregate(
+        &mut self,
+        name: &str,
+        input: NodeId,
+        keys: Vec<usize>,
+        calls: Vec<AggregateCall>,
+    ) -> Result<NodeId> {
+        let node = &self.nodes[input.0];
+        let operator = Aggregate::new(&node.schema, keys.clone(), calls.clone(), node.append_only, self.hash);
+        let operator = operator.map_err(|error| error.context(name))?;
+        let mut schema = node.schema.project(&keys);
+        let result = |(i, call): (usize, &AggregateCall)| Column::new(format!("EXPR${i}"), call.sql_type.clone());
+        schema.columns.extend(calls.iter().enumerate().map(result));
+        // Without functions a group's row never changes, so over an append-only input none is ever withdrawn.
+        let append_only = node.append_only && calls.is_empty();
+        Ok(self.add(name.into(), Some(Box::new(operator)), schema, append_only, &[input]))
+    }
+
+    /// Rows of `left` and `right` whose `keys` (left column, right column) are equal, where `residual`, over the columns of
+    /// both sides, is true. Gives out the columns of both sides, or of the left one (semi, anti).
+    ///
+    /// # Errors
+    /// `Internal` where key columns do not exist or differ in type.
+    pub fn join(
+        &mut self,
+        left: NodeId,
+        right: NodeId,
+        kind: JoinKind,
+        keys: &[(usize, usize)],
+        residual: Option<Expr>,
+    ) -> Result<NodeId> {
+        let (a, b) = (&self.nodes[left.0], &self.nodes[right.0]);
+        let operator = Join::new([&a.schema, &b.schema], kind, keys, residual, self.hash, self.node_seed());
+        let operator = operator.map_err(|error| error.context("join"))?;
+        let mut columns = a.schema.columns.clone();
+        if kind.gives_pairs() {
+            let padded = |columns: &mut [Column]| columns.iter_mut().for_each(|c| c.sql_type.nullable = true);
+            let mut others = b.schema.columns.clone();
+            if kind.gives_unmatched(0) {
+                padded(&mut others);
+            }
+            if kind.gives_unmatched(1) {
+                padded(&mut columns);
+            }
+            columns.extend(others);
+        }
+        let append_only = a.append_only && b.append_only && matches!(kind, JoinKind::Inner | JoinKind::Semi);
+        let name = if keys.is_empty() { "cross join" } else { "join" };
+        let schema = Schema::new(columns);
+        Ok(self.add(name.into(), Some(Box::new(operator)), schema, append_only, &[left, right]))
+    }
+
+    /// The first rows of every partition in an order; with a rank, that column follows (`rank`, BIGINT).
+    ///
+    /// # Errors
+    /// `Internal` where a column does not exist.
+    pub fn top_n(&mut self, input: NodeId, spec: TopN) -> Result<NodeId> {
+        let node = &self.nodes[input.0];
+        let mut schema = node.schema.clone();
+        if spec.rank {
+            schema.columns.push(Column::new("rank", TypeKind::BigInt.not_null()));
+        }
+        let operator = TopNOperator::new(&node.schema, spec, node.append_only, self.hash);
+        let operator = operator.map_err(|error| error.context("top-n"))?;
+        Ok(self.add("top-n".into(), Some(Box::new(operator)), schema, false, &[input]))
+    }
+
+    /// Hands out a node's changes; outputs are numbered from 0 in the order of these calls.
+    pub fn output(&mut self, node: NodeId) -> usize {
+        self.outputs.push(node.0);
+        self.outputs.len() - 1
+    }
+
+    /// The graph, ready to run.
+    pub fn build(self) -> Dataflow {
+        let mut nodes = self.nodes;
+        for consumer in 0..nodes.len() {
+            for (port, producer) in nodes[consumer].inputs.clone().into_iter().enumerate() {
+                nodes[producer].consumers.push((consumer, port));
+            }
+        }
+        let produced = vec![Vec::new(); self.outputs.len()];
+        Dataflow {
+            nodes,
+            inputs: self.inputs,
+            outputs: self.outputs,
+            produced,
+            hash: self.hash,
+            clock: self.clock,
+            failed: false,
+        }
+    }
+
+    fn node_seed(&self) -> u64 {
+        self.hash_seed(self.nodes.len() as u64)
+    }
+
+    fn hash_seed(&self, node: u64) -> u64 {
+        HashMode::Seeded(self.seed).words([node])
+    }
+
+    fn add(
+        &mut self,
+        name: String,
+        operator: Option<Box<dyn Operator>>,
+        schema: Schema,
+        append_only: bool,
+        inputs: &[NodeId],
+    ) -> NodeId {
+        let stats = NodeStats::new(self.nodes.len(), &name, inputs.iter().map(|node| node.0).collect());
+        let inputs = inputs.iter().map(|node| node.0).collect();
+        let (consumers, waiting) = (Vec::new(), Vec::new());
+        self.nodes.push(Node { name, operator, schema, append_only, inputs, consumers, waiting, stats });
+        NodeId(self.nodes.len() - 1)
+    }
+}

@@ -1,0 +1,100 @@
+//! Finding the pairs of a batch with the other side's rows, judging them by the residual condition, giving them out.
+
+use arrow_array::{ArrayRef, BooleanArray, UInt32Array};
+use arrow_select::take::take;
+use gridhouse_base::{ChangeBatch, Result};
+
+use super::{Delta, Join};
+use crate::bag::Bag;
+use crate::keys::{NO_SLOT, Slot};
+use crate::operator::{CHUNK_ROWS, Output, TickContext, diff};
+use crate::rows::arrow;
+
+/// Candidate pairs of some rows of a batch: all rows of the other side with the same key, in order.
+///
+/// Rows are taken until there are [`CHUNK_ROWS`] pairs, so that scratch memory is bounded by that plus the matches of one
+/// row.
+pub(super) struct Pairs<'a> {
+    /// One past the last row of the batch that was taken.
+    pub upto: usize,
+    from: usize,
+    /// The row of the batch, per pair.
+    own: Vec<u32>,
+    /// The bytes of the other side's row, per pair.
+    other: Vec<&'a [u8]>,
+    /// The weight of the other side's row, per pair.
+    weights: Vec<i64>,
+}
+
+impl<'a> Pairs<'a> {
+    /// The pairs of the rows `from..` of a batch, whose keys are at `slots`, with the rows in `bag`.
+    pub fn find(bag: &'a Bag<Box<[u8]>>, slots: &[Slot], from: usize) -> Self {
+        let mut pairs = Self { upto: from, from, own: Vec::new(), other: Vec::new(), weights: Vec::new() };
+        while pairs.upto < slots.len() && pairs.own.len() < CHUNK_ROWS {
+            let slot = slots[pairs.upto];
+            if slot != NO_SLOT {
+                for (row, held) in bag.set(slot).iter() {
+                    pairs.own.push(pairs.upto as u32);
+                    pairs.other.push(row);
+                    pairs.weights.push(held.weight);
+                }
+            }
+            pairs.upto += 1;
+        }
+        pairs
+    }
+
+    pub fn len(&self) -> usize {
+        self.own.len()
+    }
+
+    /// The weight of the matches of every row taken; pairs that are not `passed` do not count.
+    pub fn matches(&self, passed: Option<&BooleanArray>) -> Vec<i64> {
+        let mut matches = vec![0; self.upto - self.from];
+        for (i, (&own, &weight)) in self.own.iter().zip(&self.weights).enumerate() {
+            if passed.is_none_or(|passed| passed.value(i)) {
+                matches[own as usize - self.from] += weight;
+            }
+        }
+        matches
+    }
+}
+
+impl Join {
+    /// Gives out pairs, where the join does, and tells which passed the residual condition (`None`: there is none).
+    pub(super) fn give_pairs(
+        &self,
+        own: usize,
+        delta: &Delta<'_>,
+        pairs: &Pairs<'_>,
+        ctx: &TickContext,
+        out: &mut Output,
+    ) -> Result<Option<BooleanArray>> {
+        if pairs.len() == 0 || (!self.kind.gives_pairs() && self.residual.is_none()) {
+            return Ok(None);
+        }
+        let indices = UInt32Array::from(pairs.own.clone());
+        let taken = delta.batch.columns().iter().map(|column| take(column, &indices, None).map_err(arrow));
+        let mut columns = [Vec::new(), Vec::new()];
+        columns[own] = taken.collect::<Result<Vec<ArrayRef>>>()?;
+        columns[1 - own] = self.sides[1 - own].codec.decode(pairs.other.iter().copied())?;
+        let columns = columns.concat();
+        let passed = match &self.residual {
+            Some(residual) => {
+                let context = ctx.eval(self.seed, self.pairs_seen);
+                Some(residual.eval_mask(&columns, pairs.len(), &context)?)
+            }
+            None => None,
+        };
+        if self.kind.gives_pairs() {
+            let weight = |(&own, &other): (&u32, &i64)| delta.weights[own as usize] * other;
+            let weights: Vec<i64> = pairs.own.iter().zip(&pairs.weights).map(weight).collect();
+            let all = ChangeBatch::new(columns, pairs.len(), diff(&weights)?);
+            out.push(match &passed {
+                Some(passed) => all.filter(passed)?,
+                None => all,
+            });
+        }
+        Ok(passed)
+    }
+}

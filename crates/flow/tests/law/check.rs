@@ -1,0 +1,144 @@
+//! The checker: runs a dataflow and its naive counterpart side by side.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use gridhouse_base::random::Random;
+use gridhouse_base::{ChangeBatch, Schema, TypeKind};
+use gridhouse_flow::{Dataflow, DataflowBuilder, HashMode, NodeId, TickContext};
+
+use crate::draw::{Row, Table, batches, rows, schema};
+
+/// Adds a query's nodes over its inputs and returns the last.
+pub type Build = Box<dyn Fn(&mut DataflowBuilder, &[NodeId]) -> NodeId>;
+
+/// A query over the rows of its inputs.
+pub type Naive = Box<dyn Fn(&[Vec<Row>]) -> Vec<Row>>;
+
+/// A query in both forms.
+pub struct Plan {
+    /// The inputs' columns, and whether rows are never withdrawn.
+    pub inputs: Vec<(Vec<TypeKind>, bool)>,
+    pub build: Build,
+    pub naive: Naive,
+    /// The most state entries that may be left when every input is empty again.
+    pub rest: usize,
+}
+
+/// The context of every tick here.
+pub fn tick() -> TickContext {
+    TickContext { now_micros: 1_700_000_000_000_000, zone: "UTC".parse().unwrap() }
+}
+
+/// The multiset of rows, each row by its text (in which NaN equals NaN).
+pub fn multiset(rows: impl IntoIterator<Item = (Row, i64)>) -> BTreeMap<String, i64> {
+    let mut set = BTreeMap::new();
+    for (row, weight) in rows {
+        *set.entry(format!("{row:?}")).or_insert(0) += weight;
+    }
+    set.retain(|_, weight| *weight != 0);
+    set
+}
+
+/// What an output has given out so far.
+#[derive(Default)]
+pub struct Answer(Vec<(Row, i64)>);
+
+impl Answer {
+    /// Adds the changes of a tick, which must be consolidated, withdrawn rows first.
+    pub fn add(&mut self, changes: &[ChangeBatch], schema: &Schema) -> Result<(), String> {
+        let changed: Vec<(Row, i64)> = changes.iter().flat_map(|batch| rows(batch, schema)).collect();
+        let weights: Vec<i64> = changed.iter().map(|(_, weight)| *weight).collect();
+        if weights.iter().skip_while(|w| **w < 0).any(|w| *w <= 0) {
+            return Err(format!("a withdrawn row follows an inserted one: {weights:?}"));
+        }
+        if weights.iter().any(|w| *w < 0) && multiset(changed.clone()).len() < changed.len() {
+            return Err(format!("equal rows are not merged: {changed:?}"));
+        }
+        self.0.extend(changed);
+        Ok(())
+    }
+
+    pub fn multiset(&self) -> BTreeMap<String, i64> {
+        multiset(self.0.iter().cloned())
+    }
+}
+
+/// Holds a drawn plan to the law for every seed, under a good hash and under a constant one.
+pub fn hold(name: &str, seeds: Range<u64>, plan: impl Fn(&mut Random) -> Plan) {
+    for seed in seeds {
+        for mode in [HashMode::Seeded(seed), HashMode::Constant] {
+            if let Err(why) = run(seed, mode, &plan) {
+                panic!("{name} breaks the law with seed {seed} under {mode:?}: {why}");
+            }
+        }
+    }
+}
+
+fn run(seed: u64, mode: HashMode, plan: &impl Fn(&mut Random) -> Plan) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let plan = plan(&mut random);
+    let mut builder = DataflowBuilder::new(seed).hash_mode(mode);
+    let add = |(kinds, append_only): &(Vec<TypeKind>, bool)| {
+        if *append_only { builder.append_only_input(schema(kinds)) } else { builder.input(schema(kinds)) }
+    };
+    let inputs: Vec<NodeId> = plan.inputs.iter().map(add).collect();
+    let node = (plan.build)(&mut builder, &inputs);
+    builder.output(node);
+    let mut flow = builder.build();
+    let mut tables: Vec<Table> = plan.inputs.iter().map(|(kinds, append)| Table::new(kinds, *append)).collect();
+    let mut answer = Answer::default();
+
+    let ticks = 1 + random.below(8);
+    let most = *random.pick(&[1, 5, 60]);
+    for number in 0..ticks {
+        let changes = tables.iter_mut().map(|table| {
+            let count = random.below(most + 1);
+            table.change(&mut random, count)
+        });
+        let changes = changes.collect();
+        step(&mut flow, &plan, &tables, changes, &mut answer, &mut random)
+            .map_err(|e| format!("tick {number}: {e}"))?;
+    }
+    if plan.inputs.iter().all(|(_, append_only)| !append_only) {
+        let changes = tables.iter_mut().map(Table::clear).collect();
+        step(&mut flow, &plan, &tables, changes, &mut answer, &mut random).map_err(|e| format!("last tick: {e}"))?;
+        let held: usize = flow.stats().iter().map(|node| node.state.rows).sum();
+        if held > plan.rest {
+            return Err(format!("{held} entries of state outlive their rows: {:?}", flow.stats()));
+        }
+    }
+    Ok(())
+}
+
+fn step(
+    flow: &mut Dataflow,
+    plan: &Plan,
+    tables: &[Table],
+    changes: Vec<Vec<(Row, i32)>>,
+    answer: &mut Answer,
+    random: &mut Random,
+) -> Result<(), String> {
+    let mut pushes: Vec<(usize, ChangeBatch)> = Vec::new();
+    for (input, changes) in changes.into_iter().enumerate() {
+        let kinds = &plan.inputs[input].0;
+        pushes.extend(batches(changes, kinds, random).into_iter().map(|batch| (input, batch)));
+    }
+    while !pushes.is_empty() {
+        let (input, batch) = pushes.swap_remove(random.below(pushes.len() as u64) as usize);
+        flow.push(input, batch).map_err(|e| e.to_string())?;
+    }
+    let outputs = flow.finish_tick(&tick()).map_err(|e| e.to_string())?;
+    answer.add(&outputs[0], flow.output_schema(0))?;
+    let contents: Vec<Vec<Row>> = tables.iter().map(|table| table.rows.clone()).collect();
+    let wanted = multiset((plan.naive)(&contents).into_iter().map(|row| (row, 1)));
+    let got = answer.multiset();
+    if wanted != got {
+        let only = |a: &BTreeMap<String, i64>, b: &BTreeMap<String, i64>| -> Vec<(String, i64)> {
+            a.iter().filter(|(k, v)| b.get(*k) != Some(v)).map(|(k, v)| (k.clone(), *v)).collect()
+        };
+        let (missing, extra) = (only(&wanted, &got), only(&got, &wanted));
+        return Err(format!("wanted but not given: {missing:?}; given but not wanted: {extra:?}"));
+    }
+    Ok(())
+}

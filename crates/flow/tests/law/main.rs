@@ -1,0 +1,11 @@
+//! The law of change streams, operator by operator: after every tick the sum of what a dataflow has given out equals the
+//! answer of a naive, row-by-row query over the sum of what it was given. Changes, their order and their cuts into ticks
+//! and batches are drawn from a seed, which a failure prints.
+
+mod aggregate;
+mod check;
+mod draw;
+mod edges;
+mod join;
+mod plans;
+mod topn;
