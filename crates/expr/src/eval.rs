@@ -215,7 +215,7 @@ fn scatter(part: &BooleanArray, numbers: &UInt32Array, len: usize, filler: bool)
 }
 
 /// Three-valued AND or OR of two masks.
-fn combine(a: &BooleanArray, b: &BooleanArray, decider: bool) -> BooleanArray {
+pub(crate) fn combine(a: &BooleanArray, b: &BooleanArray, decider: bool) -> BooleanArray {
     if a.null_count() == 0 && b.null_count() == 0 {
         let values = if decider { a.values() | b.values() } else { a.values() & b.values() };
         return BooleanArray::new(values, None);

@@ -4,7 +4,9 @@
 //! here; their state lives with the operators that keep it.
 
 pub mod aggregate;
+pub mod calendar;
 pub mod cast;
+pub mod decimal;
 pub mod display;
 pub mod eval;
 pub mod expr;

@@ -7,7 +7,12 @@
 pub mod arithmetic;
 pub mod comparison;
 pub mod conditional;
+pub mod conversion;
+pub mod datetime;
+pub(crate) mod interval;
+pub(crate) mod kernel;
 pub mod logical;
+pub mod math;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,6 +24,7 @@ use gridhouse_base::{Error, Result, SqlType, TypeKind, error::nearest};
 use crate::cast::implicit_cast;
 use crate::eval::Operand;
 use crate::expr::{EvalContext, Expr};
+pub use conditional::{case, case_of};
 
 /// What a value depends on besides the arguments. Ordered from least to most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -202,8 +208,14 @@ pub(crate) fn lowered(call: &Call<'_>) -> Result<ArrayRef> {
     Err(Error::internal(format!("{} reached the evaluator instead of being lowered", call.function.name)))
 }
 
-static FAMILIES: &[&[Function]] =
-    &[comparison::FUNCTIONS, logical::FUNCTIONS, arithmetic::FUNCTIONS, conditional::FUNCTIONS];
+static FAMILIES: &[&[Function]] = &[
+    comparison::FUNCTIONS,
+    logical::FUNCTIONS,
+    arithmetic::FUNCTIONS,
+    math::FUNCTIONS,
+    conditional::FUNCTIONS,
+    datetime::FUNCTIONS,
+];
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Function>> = LazyLock::new(|| {
     let functions = FAMILIES.iter().flat_map(|family| family.iter());
