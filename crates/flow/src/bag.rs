@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::keys::Slot;
 
-/// Up to this many items a sorted list is smaller and faster than a tree: an insertion moves at most 32 × 24 bytes.
+/// Up to this many items a sorted list is smaller and faster than a tree: an insertion moves at most 1 KiB.
 const FEW: usize = 32;
 
 /// An item's place in an ordered multiset, and what is remembered with it.

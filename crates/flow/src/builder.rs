@@ -97,10 +97,10 @@ impl DataflowBuilder {
     pub fn map(&mut self, input: NodeId, expressions: Vec<Expr>) -> NodeId {
         let column = |(i, e): (usize, &Expr)| {
             let name = match e {
-                Expr::Column { index, .. } => self.nodes[input.0].schema.columns[*index].name.clone(),
-                _ => format!("EXPR${i}"),
+                Expr::Column { index, .. } => self.nodes[input.0].schema.columns.get(*index).map(|c| c.name.clone()),
+                _ => None,
             };
-            Column::new(name, e.sql_type().clone())
+            Column::new(name.unwrap_or_else(|| format!("EXPR${i}")), e.sql_type().clone())
         };
         let schema = Schema::new(expressions.iter().enumerate().map(column).collect());
         let append_only = self.nodes[input.0].append_only;
@@ -208,7 +208,15 @@ impl DataflowBuilder {
             columns.extend(others);
         }
         let append_only = a.append_only && b.append_only && matches!(kind, JoinKind::Inner | JoinKind::Semi);
-        let name = if keys.is_empty() { "cross join" } else { "join" };
+        let name = match kind {
+            JoinKind::Inner if keys.is_empty() => "cross join",
+            JoinKind::Inner => "join",
+            JoinKind::Left => "left join",
+            JoinKind::Right => "right join",
+            JoinKind::Full => "full join",
+            JoinKind::Semi => "semi join",
+            JoinKind::Anti => "anti join",
+        };
         let schema = Schema::new(columns);
         Ok(self.add(name.into(), Some(Box::new(operator)), schema, append_only, &[left, right]))
     }

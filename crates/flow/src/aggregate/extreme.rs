@@ -70,7 +70,8 @@ impl Sortable for i64 {
     type Probe = i64;
 
     fn each(array: &ArrayRef, mut f: impl FnMut(usize, &i64)) {
-        let double = |value: f64| total_order(value.to_bits() as i64);
+        // The sign of a NaN is an accident of how it was computed; all NaNs are one value here.
+        let double = |v: f64| total_order(if v.is_nan() { f64::NAN } else { v }.to_bits() as i64);
         let rows = (0..array.len()).filter(|&i| array.is_valid(i));
         if let Some(array) = array.as_primitive_opt::<Float64Type>() {
             rows.for_each(|i| f(i, &double(array.value(i))));

@@ -12,11 +12,13 @@
 //! NULL in a key column matches nothing, so such a row is given out at once (outer, anti) or dropped (else), and never
 //! kept. Without keys every row meets every row.
 //!
-//! State: a Bag of rows per key and side; for rows whose output depends on having a match, the weight of their matches,
+//! State: a Bag of rows per key and side (of a semi or anti join's right side keys only, if there is no residual
+//! condition); for rows whose output depends on having a match, the weight of their matches,
 //! counted with the residual condition. A row is dropped when its weight is 0, a key when neither side has rows of it.
 
 mod inner;
 mod outer;
+mod semi;
 
 use arrow_array::ArrayRef;
 use arrow_buffer::NullBuffer;
@@ -30,6 +32,7 @@ use crate::keys::{Keys, NO_SLOT, Slot};
 use crate::operator::{Operator, Output, StateSize, TickContext, missing, weights};
 use crate::rows::{EncodedRows, RowCodec};
 use inner::Pairs;
+use outer::Lone;
 
 /// Which rows a join gives out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +67,11 @@ impl JoinKind {
         }
     }
 
+    /// Whether a match is settled by the key alone, so that of the right side only keys are kept.
+    fn needs_keys_only(self, residual: Option<&Expr>) -> bool {
+        !self.gives_pairs() && residual.is_none()
+    }
+
     /// Whether what is given out for a row of `side` depends on its having a match.
     fn counts_matches(self, side: usize) -> bool {
         self.gives_unmatched(side) || (self == Self::Semi && side == 0)
@@ -86,6 +94,8 @@ pub(crate) struct Join {
 struct Side {
     keys: Vec<usize>,
     types: Vec<DataType>,
+    /// The columns that are kept.
+    kept: Vec<usize>,
     codec: RowCodec,
     bag: Bag<Box<[u8]>>,
 }
@@ -112,21 +122,43 @@ impl Join {
             }
             key_types.push(a.clone());
         }
-        let [left, right] = types;
-        let side =
-            |types, keys, schema| Ok(Side { keys, types, codec: RowCodec::of_schema(schema)?, bag: Bag::default() });
+        let side = |side: usize, keys: Vec<usize>| {
+            let keys_only = side == 1 && kind.needs_keys_only(residual.as_ref());
+            let kept = if keys_only { keys.clone() } else { (0..schemas[side].len()).collect() };
+            let codec = RowCodec::of_schema(&schemas[side].project(&kept))?;
+            Ok(Side { keys, types: types[side].clone(), kept, codec, bag: Bag::default() })
+        };
         Ok(Self {
             kind,
-            residual,
             seed,
             pairs_seen: 0,
             index: Keys::new(&key_types, mode)?,
-            sides: [
-                side(left, keys.iter().map(|key| key.0).collect(), schemas[0])?,
-                side(right, keys.iter().map(|key| key.1).collect(), schemas[1])?,
-            ],
+            sides: [side(0, keys.iter().map(|key| key.0).collect())?, side(1, keys.iter().map(|key| key.1).collect())?],
+            residual,
             suspects: Vec::new(),
         })
+    }
+
+    /// Changes of one side meet the rows of the other and are then added to their own.
+    fn meet(&mut self, own: usize, delta: &Delta<'_>, ctx: &TickContext, out: &mut Output) -> Result<()> {
+        let other = 1 - own;
+        let mut from = 0;
+        while from < delta.batch.len() {
+            let pairs = Pairs::find(&self.sides[other].bag, &delta.slots, from);
+            let upto = pairs.upto;
+            let passed = self.give_pairs(own, delta, &pairs, ctx, out)?;
+            let matches = pairs.matches(passed.as_ref());
+            self.pairs_seen += pairs.len() as u64;
+            if self.kind.counts_matches(own) {
+                self.give_own(own, delta, from, &matches, out)?;
+            }
+            if self.kind.counts_matches(other) {
+                self.switch_others(own, delta, from, upto, passed.as_ref(), out)?;
+            }
+            self.keep(own, delta, from, upto, &matches);
+            from = upto;
+        }
+        Ok(())
     }
 
     /// Adds rows `from..` of a batch to their side, with the weight of their matches as far as it is counted.
@@ -163,30 +195,19 @@ fn with_keys(keys: &[ArrayRef]) -> Option<NullBuffer> {
 
 impl Operator for Join {
     fn push(&mut self, port: usize, batch: &ChangeBatch, ctx: &TickContext, out: &mut Output) -> Result<()> {
-        let (own, other) = (port, 1 - port);
+        let own = port;
         let keys: Vec<ArrayRef> = self.sides[own].keys.iter().map(|&i| batch.column(i).clone()).collect();
         let present = with_keys(&keys);
         let mut slots = Vec::new();
         self.index.resolve(&keys, batch.len(), present.as_ref(), &mut slots)?;
         self.sides.iter_mut().for_each(|side| side.bag.resize(self.index.end()));
-        let rows = self.sides[own].codec.encode(batch.columns())?;
+        let kept: Vec<ArrayRef> = self.sides[own].kept.iter().map(|&i| batch.column(i).clone()).collect();
+        let rows = self.sides[own].codec.encode(&kept)?;
         let delta = Delta { batch, rows, weights: weights(batch), slots };
-
-        let mut from = 0;
-        while from < batch.len() {
-            let pairs = Pairs::find(&self.sides[other].bag, &delta.slots, from);
-            let upto = pairs.upto;
-            let passed = self.give_pairs(own, &delta, &pairs, ctx, out)?;
-            let matches = pairs.matches(passed.as_ref());
-            self.pairs_seen += pairs.len() as u64;
-            if self.kind.counts_matches(own) {
-                self.give_own(own, &delta, from, &matches, out)?;
-            }
-            if self.kind.counts_matches(other) {
-                self.switch_others(own, &delta, from, upto, passed.as_ref(), out)?;
-            }
-            self.keep(own, &delta, from, upto, &matches);
-            from = upto;
+        if own == 1 && self.kind.needs_keys_only(self.residual.as_ref()) {
+            self.switch_keys(&delta, out)?;
+        } else {
+            self.meet(own, &delta, ctx, out)?;
         }
         for &slot in delta.slots.iter().filter(|&&slot| slot != NO_SLOT) {
             if self.sides.iter().all(|side| side.bag.set(slot).is_empty()) {

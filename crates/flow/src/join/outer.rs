@@ -1,7 +1,7 @@
 //! Rows whose output depends on having a match: outer, semi and anti joins.
 //!
 //! With `m` the weight of a row's matches and `w` its own, a row without match is given out `w · [m ≤ 0]` times (outer,
-//! anti) or `w · [m > 0]` times (semi). The two functions below give out the difference when `w` or `m` changes.
+//! anti) or `w · [m > 0]` times (semi). The functions below give out the difference when `w` or `m` changes.
 
 use arrow_array::{ArrayRef, BooleanArray, UInt32Array, new_null_array};
 use gridhouse_base::{ChangeBatch, Result};
@@ -9,6 +9,24 @@ use gridhouse_base::{ChangeBatch, Result};
 use super::{Delta, Join};
 use crate::keys::NO_SLOT;
 use crate::operator::{Output, diff};
+
+/// Rows that gained their first or lost their last match, as bytes with the weights to give out.
+#[derive(Default)]
+pub(super) struct Lone {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    weights: Vec<i64>,
+}
+
+impl Lone {
+    /// A row of `weight` had a match (`before`) and has none now, or the other way round. A lost match brings back the
+    /// unmatched row, or takes away the matched one.
+    pub fn switch(&mut self, row: &[u8], weight: i64, before: bool, unmatched: bool) {
+        self.bytes.extend_from_slice(row);
+        self.ends.push(self.bytes.len());
+        self.weights.push(if before == unmatched { weight } else { -weight });
+    }
+}
 
 impl Join {
     /// Rows `from..` of a batch, whose matches weigh `matches`, come or go: gives out those that count.
@@ -46,7 +64,7 @@ impl Join {
         let other = 1 - own;
         let unmatched = self.kind.gives_unmatched(other);
         let mut pair = 0;
-        let (mut bytes, mut ends, mut weights) = (Vec::<u8>::new(), vec![0], Vec::<i64>::new());
+        let mut lone = Lone::default();
         for i in from..upto {
             if delta.slots[i] == NO_SLOT {
                 continue;
@@ -58,20 +76,23 @@ impl Join {
                     let before = held.matches > 0;
                     held.matches += delta.weights[i];
                     if before != (held.matches > 0) {
-                        bytes.extend_from_slice(row);
-                        ends.push(bytes.len());
-                        // A lost match brings back the unmatched row, or takes away the matched one.
-                        weights.push(if before == unmatched { held.weight } else { -held.weight });
+                        lone.switch(row, held.weight, before, unmatched);
                     }
                 }
             });
         }
-        if weights.is_empty() {
-            return Ok(());
+        self.give_lone(other, &lone, out)
+    }
+
+    /// Gives out gathered rows of `side`.
+    pub(super) fn give_lone(&self, side: usize, lone: &Lone, out: &mut Output) -> Result<()> {
+        let len = lone.weights.len();
+        if len > 0 {
+            let starts = [0].into_iter().chain(lone.ends.iter().copied());
+            let rows = starts.zip(&lone.ends).map(|(start, &end)| &lone.bytes[start..end]);
+            let columns = self.sides[side].codec.decode(rows)?;
+            out.push(ChangeBatch::new(self.alone(side, columns, len), len, diff(&lone.weights)?));
         }
-        let columns = self.sides[other].codec.decode(ends.windows(2).map(|ends| &bytes[ends[0]..ends[1]]))?;
-        let len = weights.len();
-        out.push(ChangeBatch::new(self.alone(other, columns, len), len, diff(&weights)?));
         Ok(())
     }
 

@@ -124,3 +124,47 @@ fn rows_without_columns_are_counted_and_consolidated() {
     let whole = consolidate(&parts, &Schema::default()).unwrap();
     assert_eq!((whole.len(), whole.weight(0)), (1, 3));
 }
+
+#[test]
+fn a_dataflow_can_be_moved_to_another_thread() {
+    fn moves<T: Send>() {}
+    moves::<gridhouse_flow::Dataflow>();
+}
+
+/// A key that is there many times on the right changes the left rows only when it appears and when it is gone.
+#[test]
+fn a_semi_join_keeps_one_entry_per_key_of_the_right_side() {
+    let mut builder = DataflowBuilder::new(1);
+    let kinds = [TypeKind::BigInt, TypeKind::BigInt];
+    let (left, right) = (builder.input(schema(&kinds)), builder.input(schema(&kinds)));
+    let node = builder.join(left, right, JoinKind::Semi, &[(0, 0)], None).unwrap();
+    builder.output(node);
+    let mut flow = builder.build();
+    let row = |k, v| vec![Value::Integer(k), Value::Integer(v)];
+    flow.push(0, batch(&[(row(1, 1), 1), (row(1, 2), 2)], &kinds)).unwrap();
+    let many: Vec<_> = (0..1000).map(|v| (row(1, v), 1)).collect();
+    flow.push(1, batch(&many, &kinds)).unwrap();
+    assert_eq!(flow.finish_tick(&tick()).unwrap()[0][0].len(), 2);
+    assert_eq!((flow.stats()[2].rows_out, flow.stats()[2].state.rows), (2, 3));
+    let fewer: Vec<_> = many[1..].iter().map(|(row, _)| (row.clone(), -1)).collect();
+    flow.push(1, batch(&fewer, &kinds)).unwrap();
+    assert!(flow.finish_tick(&tick()).unwrap()[0].is_empty());
+    flow.push(1, batch(&[(row(1, 0), -1)], &kinds)).unwrap();
+    let gone = flow.finish_tick(&tick()).unwrap();
+    assert_eq!(rows(&gone[0][0], flow.output_schema(0)), [(row(1, 1), -1), (row(1, 2), -2)]);
+}
+
+#[test]
+fn a_nan_is_larger_than_every_number_whatever_its_sign() {
+    let mut builder = DataflowBuilder::new(1);
+    let input = builder.input(schema(&[TypeKind::Double]));
+    let extreme = |function| AggregateCall { sql_type: TypeKind::Double.nullable(), ..call(function, vec![0]) };
+    let calls = vec![extreme(AggregateFunction::Min), extreme(AggregateFunction::Max)];
+    let node = builder.aggregate(input, vec![], calls).unwrap();
+    builder.output(node);
+    let mut flow = builder.build();
+    let values = [-f64::NAN, f64::INFINITY, 1.5].map(|v| (vec![Value::Double(v)], 1));
+    flow.push(0, batch(&values, &[TypeKind::Double])).unwrap();
+    let result = flow.finish_tick(&tick()).unwrap();
+    assert_eq!(format!("{:?}", rows(&result[0][0], flow.output_schema(0))), "[([Double(1.5), Double(NaN)], 1)]");
+}
