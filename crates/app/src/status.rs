@@ -11,6 +11,7 @@ use gridhouse_serve::{Client, ResultColumn, RowText};
 
 use crate::cli::nobody;
 use crate::exit::{Exit, Failure};
+use crate::script::duration;
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::table::TablePrinter;
@@ -26,7 +27,7 @@ pub struct WatchArgs {
     interval: u64,
 }
 
-/// How a column's value is laid out.
+/// How a column's value is laid out for people.
 #[derive(Clone, Copy)]
 enum Form {
     Text,
@@ -36,73 +37,49 @@ enum Form {
     Millis,
 }
 
-/// One status table and what is shown of it; the first column names the row.
+/// One status table; its first column names the row.
 #[derive(Clone, Copy)]
 pub struct Section {
     title: &'static str,
     table: &'static str,
-    columns: &'static [(&'static str, &'static str, Form)],
 }
 
-/// The jobs.
-pub const JOBS: Section = Section {
-    title: "Jobs",
-    table: "jobs",
-    columns: &[
-        ("job_id", "job", Form::Text),
-        ("name", "name", Form::Text),
-        ("state", "state", Form::Text),
-        ("rows_in", "rows in", Form::Count),
-        ("rows_out", "rows out", Form::Count),
-        ("state_bytes", "state", Form::Bytes),
-        ("busy_ms", "busy", Form::Millis),
-        ("error", "error", Form::Text),
-    ],
-};
+/// The streams that come in.
+pub const SOURCES: Section = Section { title: "Sources", table: "sources" };
 
 /// The tables of every layer.
-pub const TABLES: Section = Section {
-    title: "Tables",
-    table: "tables",
-    columns: &[
-        ("table_name", "table", Form::Text),
-        ("kind", "kind", Form::Text),
-        ("row_count", "rows", Form::Count),
-        ("changes", "changes", Form::Count),
-        ("bytes", "on disk", Form::Bytes),
-        ("memory_bytes", "in memory", Form::Bytes),
-    ],
-};
+pub const TABLES: Section = Section { title: "Tables", table: "tables" };
 
-/// The streams that come in.
-pub const SOURCES: Section = Section {
-    title: "Sources",
-    table: "sources",
-    columns: &[
-        ("source_id", "source", Form::Text),
-        ("stream", "stream", Form::Text),
-        ("state", "state", Form::Text),
-        ("position", "position", Form::Text),
-        ("rows_in", "rows in", Form::Count),
-        ("lag_ms", "delay", Form::Millis),
-        ("error", "error", Form::Text),
-    ],
-};
+/// The continuous jobs.
+pub const JOBS: Section = Section { title: "Jobs", table: "jobs" };
 
 /// The outside tables that are written.
-pub const SINKS: Section = Section {
-    title: "Sinks",
-    table: "sinks",
-    columns: &[
-        ("sink_id", "sink", Form::Text),
-        ("target", "target", Form::Text),
-        ("state", "state", Form::Text),
-        ("upto", "up to", Form::Text),
-        ("rows_out", "rows out", Form::Count),
-        ("lag_ms", "delay", Form::Millis),
-        ("error", "error", Form::Text),
-    ],
-};
+pub const SINKS: Section = Section { title: "Sinks", table: "sinks" };
+
+/// How the columns of the status tables are laid out; a column without an entry is left out (`statement` is long).
+const COLUMNS: &[(&str, &str, Form)] = &[
+    ("job_id", "job", Form::Text),
+    ("source_id", "source", Form::Text),
+    ("sink_id", "sink", Form::Text),
+    ("table_name", "table", Form::Text),
+    ("name", "name", Form::Text),
+    ("kind", "kind", Form::Text),
+    ("stream", "stream", Form::Text),
+    ("target", "target", Form::Text),
+    ("state", "state", Form::Text),
+    ("row_count", "rows", Form::Count),
+    ("changes", "changes", Form::Count),
+    ("rows_in", "rows in", Form::Count),
+    ("rows_out", "rows out", Form::Count),
+    ("delay_ms", "delay", Form::Millis),
+    ("idle_ms", "last change", Form::Millis),
+    ("busy_ms", "busy", Form::Millis),
+    ("bytes", "size", Form::Bytes),
+    ("state_bytes", "state size", Form::Bytes),
+    ("position", "position", Form::Text),
+    ("upto", "up to", Form::Text),
+    ("error", "error", Form::Text),
+];
 
 /// Everything.
 pub const ALL: [Section; 4] = [SOURCES, TABLES, JOBS, SINKS];
@@ -148,7 +125,7 @@ fn written(result: std::io::Result<()>) -> Result<()> {
 struct Seen {
     clock: SystemClock,
     at: Option<Duration>,
-    counts: HashMap<(&'static str, String, usize), f64>,
+    counts: HashMap<(&'static str, String, &'static str), f64>,
 }
 
 impl Seen {
@@ -163,24 +140,21 @@ fn page(client: &mut Client, sections: &[Section], seen: &mut Seen) -> Result<St
     let passed = seen.at.replace(now).map(|before| (now - before).as_secs_f64());
     let mut text = Vec::new();
     for section in sections {
-        let names: Vec<&str> = section.columns.iter().map(|(name, ..)| *name).collect();
-        let mut rows = client.rows(&format!("SELECT {} FROM system.status.{}", names.join(", "), section.table))?;
+        let (columns, rows) = client.table(&format!("SELECT * FROM system.status.{}", section.table))?;
+        let mut rows: Vec<RowText> = rows;
         rows.sort_by_cached_key(order);
-        let column = |&(_, title, form): &(&str, &'static str, Form)| ResultColumn {
-            name: title.into(),
-            is_number: !matches!(form, Form::Text),
-        };
-        let into_memory = |result: std::io::Result<()>| result.expect("memory takes every byte");
-        into_memory(writeln!(text, "{}", section.title));
-        let mut table = TablePrinter::new(section.columns.iter().map(column).collect(), terminal::width());
+        let shown = Shown::of(&columns, &rows);
+        let in_memory = "memory takes every byte";
+        writeln!(text, "{}", section.title).expect(in_memory);
         if rows.is_empty() {
-            into_memory(writeln!(text, " none\n"));
+            writeln!(text, " none\n").expect(in_memory);
             continue;
         }
+        let mut table = TablePrinter::new(shown.heads(), terminal::width());
         for row in rows {
-            into_memory(table.row(laid_out(section, row, passed, seen), &mut text));
+            table.row(shown.lay_out(section.table, &row, passed, seen), &mut text).expect(in_memory);
         }
-        table.finish(&mut text).expect("memory takes every byte");
+        table.finish(&mut text).expect(in_memory);
         text.push(b'\n');
     }
     Ok(String::from_utf8_lossy(&text).into_owned())
@@ -192,28 +166,49 @@ fn order(row: &RowText) -> (Option<u64>, String) {
     (first.trim_start_matches(|c: char| c.is_ascii_alphabetic()).parse().ok(), first)
 }
 
-fn laid_out(section: &Section, row: RowText, passed: Option<f64>, seen: &mut Seen) -> RowText {
-    let id = row.first().cloned().flatten().unwrap_or_default();
-    let value = |(i, value): (usize, Option<String>)| {
-        let value = value.unwrap_or_default();
-        let number = value.parse::<f64>().ok();
-        Some(match (section.columns.get(i).map(|(.., form)| *form), number) {
-            (Some(Form::Count), Some(number)) => {
-                let before = seen.counts.insert((section.table, id.clone(), i), number);
-                let rate = passed.zip(before).map(|(passed, before)| (number - before) / passed.max(0.001));
-                match rate.map(f64::round).filter(|&rate| rate != 0.0) {
-                    Some(rate) => format!("{} ({:+}/s)", thousands(&value), rate as i64),
-                    None => thousands(&value),
+/// Which columns of a result are shown, and how: index in the row, title, form.
+struct Shown(Vec<(usize, &'static str, Form)>);
+
+impl Shown {
+    /// The known columns of `columns` in the order of [`COLUMNS`]; errors only where there is one.
+    fn of(columns: &[ResultColumn], rows: &[RowText]) -> Self {
+        let place = |&(name, title, form): &(&str, &'static str, Form)| {
+            let index = columns.iter().position(|column| column.name == name)?;
+            let useful = name != "error" || rows.iter().any(|row| row.get(index).is_some_and(Option::is_some));
+            useful.then_some((index, title, form))
+        };
+        Self(COLUMNS.iter().filter_map(place).collect())
+    }
+
+    fn heads(&self) -> Vec<ResultColumn> {
+        let head = |&(_, title, form): &(usize, &'static str, Form)| ResultColumn {
+            name: title.into(),
+            is_number: !matches!(form, Form::Text),
+        };
+        self.0.iter().map(head).collect()
+    }
+
+    fn lay_out(&self, table: &'static str, row: &RowText, passed: Option<f64>, seen: &mut Seen) -> RowText {
+        let id = row.first().cloned().flatten().unwrap_or_default();
+        let value = |&(index, title, form): &(usize, &'static str, Form)| {
+            let value = row.get(index).cloned().flatten().unwrap_or_default();
+            let number = value.parse::<f64>().ok();
+            Some(match (form, number) {
+                (Form::Count, Some(number)) => {
+                    let before = seen.counts.insert((table, id.clone(), title), number);
+                    let rate = passed.zip(before).map(|(passed, before)| (number - before) / passed.max(0.001));
+                    match rate.map(f64::round).filter(|&rate| rate != 0.0) {
+                        Some(rate) => format!("{} ({:+}/s)", thousands(&value), rate as i64),
+                        None => thousands(&value),
+                    }
                 }
-            }
-            (Some(Form::Bytes), Some(number)) => bytes(number),
-            (Some(Form::Millis), Some(number)) => {
-                crate::script::duration(Duration::from_secs_f64(number.max(0.0) / 1e3))
-            }
-            _ => value,
-        })
-    };
-    row.into_iter().enumerate().map(value).collect()
+                (Form::Bytes, Some(number)) => bytes(number),
+                (Form::Millis, Some(number)) => duration(Duration::from_secs_f64(number.max(0.0) / 1e3)),
+                _ => value,
+            })
+        };
+        self.0.iter().map(value).collect()
+    }
 }
 
 /// `1234567` as `1,234,567`.
@@ -250,16 +245,21 @@ mod tests {
     }
 
     #[test]
-    fn watched_counts_show_their_rate() {
-        let mut seen = Seen::new();
+    fn watched_counts_show_their_rate_and_unknown_columns_are_left_out() {
+        let column = |name: &str| ResultColumn { name: name.into(), is_number: false };
+        let columns = ["job_id", "statement", "rows_in", "busy_ms", "error"].map(column);
         let row = |rows_in: &str| {
-            let text = ["1", "ods", "running", rows_in, "0", "0", "1500", ""];
-            text.map(|value| Some(value.to_owned())).to_vec()
+            let text = [Some("1"), Some("INSERT …"), Some(rows_in), Some("1500"), None];
+            text.map(|value| value.map(str::to_owned)).to_vec()
         };
-        let first = laid_out(&JOBS, row("1000"), None, &mut seen);
-        assert_eq!((first[3].as_deref(), first[6].as_deref()), (Some("1,000"), Some("1.50 s")));
-        let second = laid_out(&JOBS, row("3000"), Some(2.0), &mut seen);
-        assert_eq!(second[3].as_deref(), Some("3,000 (+1000/s)"));
+        let shown = Shown::of(&columns, &[row("0")]);
+        let titles: Vec<String> = shown.heads().into_iter().map(|head| head.name).collect();
+        assert_eq!(titles, ["job", "rows in", "busy"], "there is no error to show");
+        let mut seen = Seen::new();
+        let first = shown.lay_out("jobs", &row("1000"), None, &mut seen);
+        assert_eq!((first[1].as_deref(), first[2].as_deref()), (Some("1,000"), Some("1.50 s")));
+        let second = shown.lay_out("jobs", &row("3000"), Some(2.0), &mut seen);
+        assert_eq!(second[1].as_deref(), Some("3,000 (+1000/s)"));
     }
 
     #[test]

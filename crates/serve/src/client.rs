@@ -182,14 +182,23 @@ impl Client {
     /// # Errors
     /// What the statement failed with, or as [`Client::run`].
     pub fn rows(&mut self, statement: &str) -> Result<Vec<RowText>> {
-        let mut rows = Vec::new();
+        self.table(statement).map(|(_, rows)| rows)
+    }
+
+    /// Runs one statement and gathers its columns and rows.
+    ///
+    /// # Errors
+    /// As [`Client::rows`].
+    pub fn table(&mut self, statement: &str) -> Result<(Vec<ResultColumn>, Vec<RowText>)> {
+        let (mut columns, mut rows) = (Vec::new(), Vec::new());
         let mut failed = Ok(());
         self.run(statement, &mut |event| match event {
+            Event::Columns(found) => columns = found,
             Event::Row(row) => rows.push(row),
             Event::Failed(error) => failed = Err(error),
             _ => {}
         })?;
-        failed.map(|()| rows)
+        failed.map(|()| (columns, rows))
     }
 
     fn notice(&self, body: &[u8]) -> Result<Event> {
