@@ -1,1 +1,45 @@
-//! placeholder
+//! Connectors: what lies outside, behind the traits of `gridhouse_flow::connector`.
+//!
+//! Each connector checks its options and the outside before it is used, and answers with the cause and the remedy. Nothing
+//! here knows of the store, of jobs or of SQL text.
+
+mod hosts;
+mod options;
+mod postgres;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use gridhouse_base::clock::Clock;
+use gridhouse_flow::connector::SourceConnector;
+
+pub use hosts::HostMap;
+pub use postgres::PostgresCdc;
+
+/// What connectors take from the program.
+#[derive(Clone)]
+pub struct LinkContext {
+    /// Where the hosts of scripts really are.
+    pub hosts: HostMap,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The seed of generated data.
+    pub seed: u64,
+    /// Where `print` writes.
+    pub print: Arc<Mutex<dyn Write + Send>>,
+}
+
+impl fmt::Debug for LinkContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkContext").field("hosts", &self.hosts).field("seed", &self.seed).finish_non_exhaustive()
+    }
+}
+
+/// Every kind of source, by the value of `connector`.
+pub fn sources(context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn SourceConnector>> {
+    BTreeMap::from([("postgres-cdc", Arc::new(PostgresCdc::new(context)) as Arc<dyn SourceConnector>)])
+}

@@ -1,0 +1,189 @@
+//! What PostgreSQL's catalog tells of tables, columns and keys.
+
+use gridhouse_base::Result;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
+
+use super::client::outside;
+use super::types::PgClass;
+
+/// A table of the outside.
+#[derive(Clone, Debug)]
+pub(crate) struct OutsideTable {
+    /// Its oid.
+    pub oid: u32,
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is the root of partitions.
+    pub partitioned: bool,
+    /// `d`efault, `n`othing, `f`ull, `i`ndex.
+    pub replica_identity: char,
+    /// Whether the role owns it (or is a superuser).
+    pub owned: bool,
+    /// Whether the role may read it.
+    pub readable: bool,
+    /// Its columns, in order.
+    pub columns: Vec<OutsideColumn>,
+    /// The columns of its primary key.
+    pub primary_key: Vec<String>,
+    /// The columns that an old row always tells, by its replica identity; all of them with `f`.
+    pub identity: Vec<String>,
+}
+
+/// A column of the outside.
+#[derive(Clone, Debug)]
+pub(crate) struct OutsideColumn {
+    /// The name.
+    pub name: String,
+    /// The type as PostgreSQL writes it, with its modifiers.
+    pub type_name: String,
+    /// What the type is to the mapping.
+    pub class: PgClass,
+    /// The oid of the type without domains.
+    pub base_oid: u32,
+    /// The type without domains and modifiers, as it is written in a cast.
+    pub base_name: String,
+    /// `NOT NULL`
+    pub not_null: bool,
+    /// Whether it has a value where an `INSERT` leaves it out.
+    pub has_default: bool,
+    /// `GENERATED ALWAYS AS (…)`
+    pub generated: bool,
+    /// `GENERATED ALWAYS AS IDENTITY`
+    pub identity_always: bool,
+}
+
+impl OutsideTable {
+    /// `schema.name`
+    pub(crate) fn key(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// The column called `name`: exactly, else the only one that differs in case.
+    pub(crate) fn column(&self, name: &str) -> Option<&OutsideColumn> {
+        find(&self.columns, name, |column| &column.name)
+    }
+}
+
+/// The item called `name`: exactly, else the only one that differs in case.
+pub(crate) fn find<'a, T>(items: &'a [T], name: &str, of: impl Fn(&T) -> &str) -> Option<&'a T> {
+    if let Some(item) = items.iter().find(|item| of(item) == name) {
+        return Some(item);
+    }
+    let lower = name.to_lowercase();
+    let mut alike = items.iter().filter(|item| of(item).to_lowercase() == lower);
+    alike.next().filter(|_| alike.next().is_none())
+}
+
+/// Schema, name and oid of every table that may be read or written. A partition counts as a table of its own only where
+/// its root is not asked for: `root` is the oid of the topmost table.
+pub(crate) struct Listed {
+    /// The oid.
+    pub oid: u32,
+    /// The oid of the partitioned table above all, its own where there is none.
+    pub root: u32,
+    /// The schema.
+    pub schema: String,
+    /// The name.
+    pub name: String,
+}
+
+/// All user tables of the database.
+pub(crate) async fn list(client: &Client) -> Result<Vec<Listed>> {
+    let sql = "SELECT c.oid, CASE WHEN c.relispartition THEN pg_partition_root(c.oid)::oid ELSE c.oid END, \
+               n.nspname::text, c.relname::text \
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' \
+               AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') ORDER BY 3, 4";
+    let rows = client.query(sql, &[]).await.map_err(outside("the list of tables cannot be read"))?;
+    Ok(rows.iter().map(|r| Listed { oid: r.get(0), root: r.get(1), schema: r.get(2), name: r.get(3) }).collect())
+}
+
+/// What is known of the tables `oids`, in no order.
+pub(crate) async fn describe(client: &Client, oids: &[u32]) -> Result<Vec<OutsideTable>> {
+    let tables = "SELECT c.oid, n.nspname::text, c.relname::text, c.relreplident, \
+                  pg_has_role(c.relowner, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), c.relkind = 'p' \
+                  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY($1) ORDER BY 2, 3";
+    let columns = "SELECT a.attrelid, a.attname::text, format_type(a.atttypid, a.atttypmod), b.oid, \
+                   format_type(b.oid, -1), b.typelem, b.typcategory, COALESCE(NULLIF(e.typbasetype, 0), e.oid, 0::oid), \
+                   a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '', a.attidentity = 'a' \
+                   FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+                   LEFT JOIN pg_type d ON d.oid = t.typbasetype \
+                   JOIN pg_type b ON b.oid = COALESCE(NULLIF(d.typbasetype, 0), NULLIF(t.typbasetype, 0), t.oid) \
+                   LEFT JOIN pg_type e ON e.oid = b.typelem \
+                   WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum";
+    let keys = "SELECT i.indrelid, i.indisprimary, i.indisreplident, a.attname::text \
+                FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, place) \
+                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+                WHERE i.indrelid = ANY($1) AND (i.indisprimary OR i.indisreplident) AND k.place <= i.indnkeyatts \
+                ORDER BY i.indrelid, k.place";
+    let context = "the definition of the tables cannot be read";
+    let parameters: [&(dyn ToSql + Sync); 1] = [&oids];
+    let (tables, columns, keys) = tokio::try_join!(
+        client.query(tables, &parameters),
+        client.query(columns, &parameters),
+        client.query(keys, &parameters)
+    )
+    .map_err(outside(context))?;
+    let mut found: Vec<OutsideTable> = tables.iter().map(table).collect();
+    for row in &columns {
+        if let Some(table) = found.iter_mut().find(|table| table.oid == row.get::<_, u32>(0)) {
+            table.columns.push(column(row));
+        }
+    }
+    for row in &keys {
+        if let Some(table) = found.iter_mut().find(|table| table.oid == row.get::<_, u32>(0)) {
+            let name: String = row.get(3);
+            if row.get(1) {
+                table.primary_key.push(name.clone());
+            }
+            if table.replica_identity == 'i' && row.get(2) || table.replica_identity == 'd' && row.get(1) {
+                table.identity.push(name);
+            }
+        }
+    }
+    for table in found.iter_mut().filter(|table| table.replica_identity == 'f') {
+        table.identity = table.columns.iter().map(|column| column.name.clone()).collect();
+    }
+    Ok(found)
+}
+
+fn table(row: &Row) -> OutsideTable {
+    OutsideTable {
+        oid: row.get(0),
+        schema: row.get(1),
+        name: row.get(2),
+        replica_identity: char::from(row.get::<_, i8>(3) as u8),
+        owned: row.get(4),
+        readable: row.get(5),
+        partitioned: row.get(6),
+        columns: Vec::new(),
+        primary_key: Vec::new(),
+        identity: Vec::new(),
+    }
+}
+
+fn column(row: &Row) -> OutsideColumn {
+    let (oid, element): (u32, u32) = (row.get(3), row.get(7));
+    let is_array = row.get::<_, i8>(6) as u8 == b'A';
+    let class = PgClass::of_builtin(oid).unwrap_or_else(|| {
+        if is_array {
+            PgClass::Array(Box::new(PgClass::of_builtin(element).unwrap_or(PgClass::Other)))
+        } else {
+            PgClass::Other
+        }
+    });
+    OutsideColumn {
+        name: row.get(1),
+        type_name: row.get(2),
+        class,
+        base_oid: oid,
+        base_name: row.get(4),
+        not_null: row.get(8),
+        has_default: row.get(9),
+        generated: row.get(10),
+        identity_always: row.get(11),
+    }
+}

@@ -1,0 +1,142 @@
+//! The source connector `postgres-cdc`.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use gridhouse_base::clock::Clock;
+use gridhouse_base::table::TableDef;
+use gridhouse_base::{Error, Result, SourceId};
+use gridhouse_flow::connector::{
+    SourceConnector, SourceDescription, SourceEvents, SourcePosition, SourceStream, SourceTable,
+};
+
+use super::cdc_options::CdcOptions;
+use super::client::{always_quoted, outside};
+use super::decode::CdcTable;
+use super::describe;
+use super::pgoutput::Lsn;
+use super::stream::{Command, Shared, Worker};
+use crate::LinkContext;
+use crate::hosts::HostMap;
+
+/// Changes of PostgreSQL tables through logical replication, `'connector' = 'postgres-cdc'`.
+pub struct PostgresCdc {
+    hosts: HostMap,
+    clock: Arc<dyn Clock>,
+}
+
+impl PostgresCdc {
+    /// A connector within `context`.
+    pub fn new(context: &LinkContext) -> Self {
+        Self { hosts: context.hosts.clone(), clock: context.clock.clone() }
+    }
+}
+
+impl SourceConnector for PostgresCdc {
+    fn describe(&self, definition: &TableDef) -> Result<SourceDescription> {
+        let mut notices = Vec::new();
+        let options = CdcOptions::read(definition, &self.hosts, &mut notices)?;
+        // Fails early for types that no PostgreSQL type is read as, before anything is asked of the server.
+        CdcTable::new(0, Arc::new(definition.clone()), options.clone(), None)?;
+        block_on(describe::describe(definition, &options, notices))
+    }
+
+    fn start(
+        &self,
+        source: SourceId,
+        stream_key: &str,
+        tables: Vec<SourceTable>,
+        position: Option<SourcePosition>,
+        events: SourceEvents,
+    ) -> Result<Box<dyn SourceStream>> {
+        let tables = tables.into_iter().map(|table| cdc_table(table, &self.hosts)).collect::<Result<Vec<_>>>()?;
+        let first = tables.first().ok_or_else(|| Error::internal("a source stream starts with at least one table"))?;
+        let options = first.options.clone();
+        let position = position.as_deref().map(Lsn::from_position).transpose()?;
+        let shared = Arc::new(Shared::default());
+        let worker = Worker::new(shared.clone(), source, stream_key, events, self.clock.clone(), tables, position);
+        let thread = std::thread::Builder::new().name(format!("cdc-{}", source.0)).spawn(move || worker.run());
+        let thread = thread
+            .map_err(|error| Error::unavailable("the thread of a source stream could not start").caused_by(error))?;
+        Ok(Box::new(CdcStream { shared, thread: Some(thread), options, hosts: self.hosts.clone() }))
+    }
+}
+
+fn cdc_table(table: SourceTable, hosts: &HostMap) -> Result<CdcTable> {
+    let options = CdcOptions::read(&table.definition, hosts, &mut Vec::new())?;
+    let from = table.snapshot.as_deref().map(Lsn::from_position).transpose()?;
+    CdcTable::new(table.id, table.definition, options, from)
+}
+
+/// The engine's hold on a running stream.
+struct CdcStream {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    options: CdcOptions,
+    hosts: HostMap,
+}
+
+impl CdcStream {
+    fn join(&mut self) {
+        self.shared.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl SourceStream for CdcStream {
+    fn add_table(&self, table: SourceTable) {
+        // The definition was described before, so its options can be read; were they not, there would be nobody to tell.
+        if let Ok(table) = cdc_table(table, &self.hosts) {
+            self.shared.command(Command::Add(Box::new(table)));
+        }
+    }
+
+    fn remove_table(&self, table: u32) {
+        self.shared.command(Command::Remove(table));
+    }
+
+    fn acknowledge(&self, position: SourcePosition) {
+        // Positions come from this stream's own events; a foreign one acknowledges nothing.
+        if let Ok(position) = Lsn::from_position(&position) {
+            self.shared.acknowledge(position);
+        }
+    }
+
+    fn stop(mut self: Box<Self>) {
+        self.join();
+    }
+
+    fn forget(mut self: Box<Self>) -> Result<()> {
+        self.join();
+        let options = self.options.clone();
+        block_on(async move {
+            let client = options.target.connect().await?;
+            let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1";
+            let context = format!("replication slot '{}' cannot be dropped", options.slot);
+            client.query(drop, &[&options.slot]).await.map_err(outside(&context))?;
+            if options.publication.is_none() {
+                let drop = format!("DROP PUBLICATION IF EXISTS {}", always_quoted(&options.publication()));
+                client.batch_execute(&drop).await.map_err(outside(&drop))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Drop for CdcStream {
+    fn drop(&mut self) {
+        self.shared.stop();
+    }
+}
+
+/// Runs `work` on a runtime of its own: callers are synchronous.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Error::internal("no runtime could be made for a connection").caused_by(error))?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}

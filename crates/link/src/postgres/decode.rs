@@ -1,0 +1,389 @@
+//! Transactions of the stream become events.
+//!
+//! Many small transactions become one group, `Rows … Commit`; a large one becomes several `Rows`. What always holds: rows
+//! of one table keep their order; a `Commit` stands only where a transaction ends; a transaction whose commit record begins
+//! before a table's snapshot was taken (or before the position that the stream resumes at) leaves no rows, because they
+//! are there already. PostgreSQL decides visibility in a slot's snapshot by the same comparison.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use gridhouse_base::batch::RowKind;
+use gridhouse_base::table::TableDef;
+use gridhouse_base::{Error, Result};
+use gridhouse_flow::connector::SourceEvent;
+
+use super::catalog::OutsideTable;
+use super::cdc_options::CdcOptions;
+use super::gather::{BATCH_BYTES, BATCH_ROWS, Gather, Gathered, Origin, RowMeta, RowText, misfit_error, origins};
+use super::pgoutput::{self, Cell, Lsn, Message, OldRow, Relation, Tuple};
+use super::types::{Fit, PgClass, readable};
+
+/// Rows of a group of transactions at most: four full batches; the group ends at the next end of a transaction.
+const GROUP_ROWS: usize = 4 * BATCH_ROWS;
+
+/// Bytes of a group at most.
+const GROUP_BYTES: usize = 4 * BATCH_BYTES;
+
+/// A table of the stream.
+pub(crate) struct CdcTable {
+    /// The number that events name it by.
+    pub id: u32,
+    /// Its definition.
+    pub definition: Arc<TableDef>,
+    /// Its options.
+    pub options: CdcOptions,
+    /// Transactions whose commit record begins before this are in what the store holds.
+    pub from: Lsn,
+    /// Whether its contents must be delivered (first, or again).
+    pub wants_contents: bool,
+    /// Whether the store holds contents of it.
+    pub has_contents: bool,
+    /// The outside tables that match; set when the stream connects.
+    pub outside: Vec<OutsideTable>,
+    gather: Gather,
+    key: Vec<usize>,
+}
+
+impl CdcTable {
+    /// A table of the stream; `from` is the position of the contents that the store holds.
+    pub(crate) fn new(id: u32, definition: Arc<TableDef>, options: CdcOptions, from: Option<Lsn>) -> Result<Self> {
+        let physical: Vec<usize> = definition.physical().collect();
+        let key = definition.primary_key.iter().filter_map(|k| physical.iter().position(|p| p == k)).collect();
+        Ok(Self {
+            id,
+            gather: Gather::new(&definition)?,
+            key,
+            options,
+            from: from.unwrap_or_default(),
+            wants_contents: from.is_none(),
+            has_contents: from.is_some(),
+            outside: Vec::new(),
+            definition,
+        })
+    }
+}
+
+/// A relation and the tables that take its rows.
+struct Known {
+    relation: Relation,
+    targets: Vec<(usize, Vec<Origin>)>,
+}
+
+struct Transaction {
+    commit: Lsn,
+    time_micros: i64,
+}
+
+/// The decoder of one stream.
+pub(crate) struct Decoder {
+    /// The tables.
+    pub tables: Vec<CdcTable>,
+    /// Events that wait to be sent, in order.
+    pub events: Vec<SourceEvent>,
+    /// The place up to which everything has been decoded; moves at ends of transactions.
+    pub reached: Lsn,
+    /// Transactions whose commit record begins before this were delivered before.
+    pub resume: Lsn,
+    database: String,
+    relations: HashMap<u32, Known>,
+    old: Tuple,
+    new: Tuple,
+    transaction: Option<Transaction>,
+    newest_micros: i64,
+    group_rows: usize,
+    group_bytes: usize,
+    group_open: bool,
+}
+
+impl Decoder {
+    /// A decoder without tables.
+    pub(crate) fn new(database: String) -> Self {
+        Self {
+            tables: Vec::new(),
+            events: Vec::new(),
+            reached: Lsn(0),
+            resume: Lsn(0),
+            database,
+            relations: HashMap::new(),
+            old: Tuple::default(),
+            new: Tuple::default(),
+            transaction: None,
+            newest_micros: 0,
+            group_rows: 0,
+            group_bytes: 0,
+            group_open: false,
+        }
+    }
+
+    /// Whether a transaction has begun and not ended.
+    pub(crate) fn in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// Whether the group is as large as it may become.
+    pub(crate) fn group_is_full(&self) -> bool {
+        self.group_rows >= GROUP_ROWS || self.group_bytes >= GROUP_BYTES
+    }
+
+    /// Forgets what was gathered since the last `Commit`; a new connection resumes at `resume`.
+    pub(crate) fn reset(&mut self, resume: Lsn) {
+        for table in &mut self.tables {
+            table.gather.finish();
+        }
+        self.events.clear();
+        self.relations.clear();
+        self.transaction = None;
+        (self.group_rows, self.group_bytes, self.group_open) = (0, 0, false);
+        (self.reached, self.resume) = (resume, resume);
+    }
+
+    /// Binds the relations that are known already again, after tables came or left.
+    ///
+    /// # Errors
+    /// As [`Self::message`].
+    pub(crate) fn rebind(&mut self) -> Result<()> {
+        let relations: Vec<Relation> = self.relations.drain().map(|(_, known)| known.relation).collect();
+        relations.into_iter().try_for_each(|relation| self.learn(relation))
+    }
+
+    /// Decodes one message of the plug-in.
+    ///
+    /// # Errors
+    /// `Invalid` where a value or a changed definition does not fit; `Corrupt` for damaged bytes.
+    pub(crate) fn message(&mut self, bytes: &[u8]) -> Result<()> {
+        let (mut old, mut new) = (std::mem::take(&mut self.old), std::mem::take(&mut self.new));
+        let result =
+            pgoutput::message(bytes, &mut old, &mut new).and_then(|message| self.take(message, bytes, &old, &new));
+        (self.old, self.new) = (old, new);
+        result
+    }
+
+    fn take(&mut self, message: Message, bytes: &[u8], old: &Tuple, new: &Tuple) -> Result<()> {
+        match message {
+            Message::Begin { commit, time_micros } => self.transaction = Some(Transaction { commit, time_micros }),
+            Message::Commit { end } => {
+                let transaction = self.transaction.take().ok_or_else(outside_transaction)?;
+                self.reached = self.reached.max(end);
+                self.newest_micros = transaction.time_micros;
+            }
+            Message::Relation(relation) => self.learn(relation)?,
+            Message::Insert { oid } => self.change(oid, bytes, None, Some(new))?,
+            Message::Update { oid, old: OldRow::Absent } => self.change(oid, bytes, None, Some(new))?,
+            Message::Update { oid, old: told } => self.change(oid, bytes, Some((old, told)), Some(new))?,
+            Message::Delete { oid, old: told } => self.change(oid, bytes, Some((old, told)), None)?,
+            Message::Truncate { oids } => self.truncate(&oids)?,
+            Message::Ignored => {}
+        }
+        Ok(())
+    }
+
+    /// Ends the group: what was gathered, and a `Commit` where there is anything. Only between transactions.
+    pub(crate) fn end_group(&mut self) {
+        debug_assert!(!self.in_transaction(), "a group ends where a transaction ends");
+        for table in &mut self.tables {
+            if let Some(batch) = table.gather.finish() {
+                self.events.push(rows(table.id, batch));
+            }
+        }
+        if std::mem::take(&mut self.group_open) {
+            self.events
+                .push(SourceEvent::Commit { position: self.reached.position(), event_time_micros: self.newest_micros });
+        }
+        (self.group_rows, self.group_bytes) = (0, 0);
+    }
+
+    fn learn(&mut self, relation: Relation) -> Result<()> {
+        let mut targets = Vec::new();
+        for (index, table) in self.tables.iter().enumerate() {
+            if table.outside.iter().any(|outside| outside.oid == relation.oid) {
+                targets.push((index, bind(table, &relation)?));
+            }
+        }
+        self.relations.insert(relation.oid, Known { relation, targets });
+        Ok(())
+    }
+
+    fn change(&mut self, oid: u32, bytes: &[u8], old: Option<(&Tuple, OldRow)>, new: Option<&Tuple>) -> Result<()> {
+        let transaction = self.transaction.as_ref().ok_or_else(outside_transaction)?;
+        let known = self
+            .relations
+            .get(&oid)
+            .ok_or_else(|| Error::corrupt(format!("a change of the unknown relation {oid}")))?;
+        if transaction.commit < self.resume {
+            return Ok(());
+        }
+        let meta = RowMeta {
+            table: &known.relation.name,
+            schema: &known.relation.schema,
+            database: &self.database,
+            commit_micros: transaction.time_micros,
+        };
+        for (index, origins) in &known.targets {
+            let table = &mut self.tables[*index];
+            if transaction.commit < table.from {
+                continue;
+            }
+            let pushed = push_change(table, origins, bytes, old, new, meta, &mut self.events);
+            let rows = pushed.map_err(|error| error.locate(table, &known.relation))?;
+            if table.gather.is_full() {
+                self.events.extend(table.gather.finish().map(|batch| self::rows(table.id, batch)));
+            }
+            self.group_open = true;
+            self.group_rows += rows;
+            self.group_bytes += bytes.len();
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, oids: &[u32]) -> Result<()> {
+        let transaction = self.transaction.as_ref().ok_or_else(outside_transaction)?;
+        let commit = transaction.commit;
+        for oid in oids {
+            let Some(known) = self.relations.get(oid) else { continue };
+            for (index, _) in &known.targets {
+                let table = &mut self.tables[*index];
+                if commit < self.resume || commit < table.from {
+                    continue;
+                }
+                self.group_open = true;
+                self.events.extend(table.gather.finish().map(|batch| rows(table.id, batch)));
+                match table.outside.len() {
+                    1 => self.events.push(SourceEvent::Truncate { table: table.id }),
+                    // The others' rows stay: only comparing the contents tells which.
+                    _ => table.wants_contents = true,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn outside_transaction() -> Error {
+    Error::corrupt("a change outside a transaction in the replication stream")
+}
+
+fn rows(table: u32, (columns, batch): Gathered) -> SourceEvent {
+    SourceEvent::Rows { table, columns, batch }
+}
+
+/// Why a change could not be taken.
+enum Refusal {
+    Misfit((usize, super::text::Misfit)),
+    OldRowMissing,
+}
+
+impl Refusal {
+    fn locate(self, table: &CdcTable, relation: &Relation) -> Error {
+        let name = format!("{}.{}", relation.schema, relation.name);
+        match self {
+            Self::Misfit(at) => misfit_error(&table.definition, &name, at),
+            Self::OldRowMissing => Error::invalid(format!("table {name} tells no whole old rows any more"))
+                .hint(format!("ALTER TABLE {name} REPLICA IDENTITY FULL")),
+        }
+    }
+}
+
+/// Adds one change of the outside to a table; how many rows it became.
+fn push_change(
+    table: &mut CdcTable,
+    origins: &[Origin],
+    bytes: &[u8],
+    old: Option<(&Tuple, OldRow)>,
+    new: Option<&Tuple>,
+    meta: RowMeta<'_>,
+    events: &mut Vec<SourceEvent>,
+) -> Result<usize, Refusal> {
+    let id = table.id;
+    let gather = &mut table.gather;
+    let mut push = |kind, row, known| {
+        let finished = gather.push(kind, origins, row, meta, known).map_err(Refusal::Misfit)?;
+        events.extend(finished.map(|batch| rows(id, batch)));
+        Ok(1)
+    };
+    let old_row = old.map(|(tuple, _)| RowText { bytes, cells: &tuple.cells, fallback: None });
+    let whole = matches!(old, Some((_, OldRow::Whole)));
+    if table.key.is_empty() {
+        return match (old_row, new) {
+            (None, Some(new)) if is_insert(bytes) => push(RowKind::Insert, text(bytes, new, None), None),
+            (Some(old), None) if whole => push(RowKind::Delete, old, None),
+            (Some(old), Some(new)) if whole => {
+                push(RowKind::UpdateBefore, old, None)?;
+                push(RowKind::UpdateAfter, text(bytes, new, Some(old.cells)), None)?;
+                Ok(2)
+            }
+            _ => Err(Refusal::OldRowMissing),
+        };
+    }
+    let Some(new) = new else {
+        return push(RowKind::Delete, old_row.ok_or(Refusal::OldRowMissing)?, None);
+    };
+    let mut count = 0;
+    let kind = if is_insert(bytes) { RowKind::Insert } else { RowKind::UpdateAfter };
+    let new = text(bytes, new, if whole { old_row.map(|old| old.cells) } else { None });
+    let mut moved = false;
+    if let Some(old) = old_row {
+        moved = table.key.iter().any(|&k| match origins[k] {
+            Origin::Attribute(a) => {
+                matches!((old.value(a), new.value(a)), (Some(before), Some(after)) if before != after)
+            }
+            _ => false,
+        });
+        if moved {
+            count += push(RowKind::Delete, old, None)?;
+        }
+    }
+    let attribute = |origin: &Origin| if let Origin::Attribute(a) = origin { Some(*a) } else { None };
+    let unknown = new.cells.contains(&Cell::Unchanged)
+        && origins.iter().filter_map(attribute).any(|attribute| new.value(attribute).is_none());
+    if !unknown {
+        return Ok(count + push(if moved { RowKind::Insert } else { kind }, new, None)?);
+    }
+    if moved {
+        // The store keeps the large values under the old key; under the new one nobody knows them. The contents are read
+        // again and compared, which brings the row.
+        table.wants_contents = true;
+        return Ok(count);
+    }
+    // A key that is itself an unchanged large value is told by the old row.
+    let mut cells = new.cells.to_vec();
+    for &k in &table.key {
+        if let (Origin::Attribute(a), Some(old)) = (origins[k], old_row)
+            && cells.get(a) == Some(&Cell::Unchanged)
+            && let Some(told) = old.cells.get(a)
+        {
+            cells[a] = told.clone();
+        }
+    }
+    let with_key = RowText { cells: &cells, ..new };
+    let known = (0..origins.len()).filter(|&i| attribute(&origins[i]).is_none_or(|a| with_key.value(a).is_some()));
+    Ok(count + push(kind, with_key, Some(known.collect()))?)
+}
+
+fn text<'a>(bytes: &'a [u8], tuple: &'a Tuple, fallback: Option<&'a [Cell]>) -> RowText<'a> {
+    RowText { bytes, cells: &tuple.cells, fallback }
+}
+
+fn is_insert(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&b'I')
+}
+
+/// Binds a relation's columns to a table's, checking the types of built-in ones again: they may have changed.
+fn bind(table: &CdcTable, relation: &Relation) -> Result<Vec<Origin>> {
+    let name = format!("{}.{}", relation.schema, relation.name);
+    let names: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
+    let origins = origins(&table.definition, &name, &names)?;
+    for (i, origin) in table.definition.physical().zip(&origins) {
+        let Origin::Attribute(attribute) = *origin else { continue };
+        let (column, kind) = (&relation.columns[attribute], &table.definition.schema.columns[i].sql_type.kind);
+        let Some(class) = PgClass::of_builtin(column.type_oid) else { continue };
+        if readable(&class, kind) == Fit::Refused {
+            return Err(Error::invalid(format!(
+                "column {name}.{} has a new type, which cannot be read as {kind}",
+                column.name
+            ))
+            .hint(format!("declare it as {} in {}", class.suggestion(), table.definition.path)));
+        }
+    }
+    Ok(origins)
+}

@@ -1,0 +1,365 @@
+//! Checks a `postgres-cdc` table against the server before it is used: every message has the cause and the exact remedy.
+
+use gridhouse_base::error::nearest;
+use gridhouse_base::table::{ColumnKind, TableDef};
+use gridhouse_base::{Error, Result, TypeKind};
+use gridhouse_flow::connector::{ChangelogMode, SourceDescription};
+use tokio_postgres::Client;
+
+use super::catalog::{self, Listed, OutsideTable};
+use super::cdc_options::CdcOptions;
+use super::client::{ident, outside};
+use super::types::{Fit, readable};
+
+/// The metadata columns of Flink CDC's `postgres-cdc`.
+pub(crate) const METADATA: [&str; 5] = ["table_name", "schema_name", "database_name", "op_ts", "row_kind"];
+
+/// Settings of the server and rights of the role.
+pub(crate) struct Server {
+    /// Names the cluster, the same after a restore or a fail-over.
+    pub system_identifier: String,
+    version: i32,
+    wal_level: String,
+    max_slots: i64,
+    used_slots: i64,
+    slot_keep_mb: i64,
+    may_replicate: bool,
+    may_create: bool,
+    in_recovery: bool,
+}
+
+/// The key of the stream that `options` come through.
+pub(crate) fn stream_key(server: &Server, options: &CdcOptions) -> String {
+    let own = if options.sharing { String::new() } else { format!("/{}", options.slot) };
+    format!("postgres-cdc/{}/{}{own}", server.system_identifier, options.target.database)
+}
+
+/// Reads what `describe` and the stream need to know of the server.
+pub(crate) async fn server(client: &Client) -> Result<Server> {
+    let sql = "SELECT (SELECT system_identifier::text FROM pg_control_system()), current_setting('server_version_num')::int, \
+               current_setting('wal_level'), current_setting('max_replication_slots')::bigint, \
+               (SELECT count(*) FROM pg_replication_slots), \
+               COALESCE((SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'), -1), \
+               (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user), \
+               has_database_privilege(current_database(), 'CREATE'), pg_is_in_recovery()";
+    let row = client.query_one(sql, &[]).await.map_err(outside("the server's settings cannot be read"))?;
+    Ok(Server {
+        system_identifier: row.get(0),
+        version: row.get(1),
+        wal_level: row.get(2),
+        max_slots: row.get(3),
+        used_slots: row.get(4),
+        slot_keep_mb: row.get(5),
+        may_replicate: row.get(6),
+        may_create: row.get(7),
+        in_recovery: row.get(8),
+    })
+}
+
+/// The outside tables that the options name; at least one.
+pub(crate) async fn matching(client: &Client, options: &CdcOptions) -> Result<Vec<OutsideTable>> {
+    let pattern = options.pattern()?;
+    let listed = catalog::list(client).await?;
+    let choose = |matches: &dyn Fn(&Listed) -> bool| -> Vec<u32> {
+        let root_too = |root: u32| listed.iter().any(|table| table.oid == root && matches(table));
+        listed.iter().filter(|t| matches(t) && (t.root == t.oid || !root_too(t.root))).map(|t| t.oid).collect()
+    };
+    let mut oids = choose(&|table| pattern.exact(&table.schema, &table.name));
+    if oids.is_empty() {
+        oids = choose(&|table| pattern.ignoring_case(&table.schema, &table.name));
+    }
+    if oids.is_empty() {
+        return Err(no_table(options, &pattern, &listed));
+    }
+    catalog::describe(client, &oids).await
+}
+
+fn no_table(options: &CdcOptions, pattern: &super::cdc_options::Pattern, listed: &[Listed]) -> Error {
+    let database = &options.target.database;
+    if !listed.iter().any(|table| pattern.schema(&table.schema)) {
+        let mut schemas: Vec<&str> = listed.iter().map(|table| table.schema.as_str()).collect();
+        schemas.dedup();
+        let error = Error::not_found(format!("database '{database}' has no table in a schema '{}'", options.schemas));
+        return match nearest(&options.schemas, schemas.iter().copied()) {
+            Some(name) => error.hint(format!("did you mean 'schema-name' = '{name}'?")),
+            None => error.hint(format!("its schemas with tables: {}", listing(&schemas))),
+        };
+    }
+    let tables: Vec<&str> = listed.iter().filter(|t| pattern.schema(&t.schema)).map(|t| t.name.as_str()).collect();
+    let error =
+        Error::not_found(format!("database '{database}' has no table '{}.{}'", options.schemas, options.tables));
+    match nearest(&options.tables, tables.iter().copied()) {
+        Some(name) => error.hint(format!("did you mean 'table-name' = '{name}'?")),
+        None => error.hint(format!("tables of this schema: {}", listing(&tables))),
+    }
+}
+
+/// The first names of a list, for hints.
+fn listing(names: &[&str]) -> String {
+    const SHOWN: usize = 10;
+    let more = if names.len() > SHOWN { ", …" } else { "" };
+    if names.is_empty() { "none".into() } else { format!("{}{more}", names[..names.len().min(SHOWN)].join(", ")) }
+}
+
+/// Checks everything; the names of the stream and of the table in it.
+pub(crate) async fn describe(
+    definition: &TableDef,
+    options: &CdcOptions,
+    mut notices: Vec<String>,
+) -> Result<SourceDescription> {
+    let client = options.target.connect().await?;
+    let server = server(&client).await?;
+    check_server(&server, options, &mut notices)?;
+    let tables = matching(&client, options).await?;
+    for table in &tables {
+        check_columns(definition, table, &mut notices)?;
+        check_identity(definition, table)?;
+        if !table.readable {
+            return Err(Error::invalid(format!(
+                "role '{}' may not read table {}",
+                options.target.username,
+                table.key()
+            ))
+            .hint(format!(
+                "GRANT SELECT ON {} TO {}",
+                statement_name(table),
+                ident(&options.target.username)
+            )));
+        }
+    }
+    check_slot(&client, &server, options, &mut notices).await?;
+    check_publication(&client, &server, options, &tables).await?;
+    let table_key = match tables.as_slice() {
+        [only] => only.key(),
+        _ => format!("{}.{}", options.schemas, options.tables),
+    };
+    let mode = if definition.primary_key.is_empty() { ChangelogMode::All } else { ChangelogMode::Upsert };
+    Ok(SourceDescription { stream_key: stream_key(&server, options), table_key, bounded: false, mode, notices })
+}
+
+fn check_server(server: &Server, options: &CdcOptions, notices: &mut Vec<String>) -> Result<()> {
+    let place = options.target.place();
+    if server.version < 130_000 {
+        return Err(Error::invalid(format!(
+            "{place} has version {}, and 13 is the oldest that is supported",
+            server.version / 10_000
+        ))
+        .hint("upgrade the server"));
+    }
+    if server.in_recovery {
+        return Err(Error::invalid(format!("{place} is a standby")).hint("name the primary in 'hostname'"));
+    }
+    if server.wal_level != "logical" {
+        return Err(Error::invalid(format!(
+            "{place} has wal_level '{}', and changes can be read only with 'logical'",
+            server.wal_level
+        ))
+        .hint("ALTER SYSTEM SET wal_level = 'logical'; then restart the server"));
+    }
+    if !server.may_replicate {
+        let user = &options.target.username;
+        return Err(Error::invalid(format!("role '{user}' may not read the stream of changes"))
+            .hint(format!("ALTER ROLE {} REPLICATION", ident(user))));
+    }
+    if server.slot_keep_mb < 0 {
+        notices.push(format!(
+            "{place} keeps WAL for a stopped reader without limit; to protect its disk: \
+             ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf()"
+        ));
+    }
+    Ok(())
+}
+
+/// Every declared column exists and can be read as declared.
+pub(crate) fn check_columns(definition: &TableDef, table: &OutsideTable, notices: &mut Vec<String>) -> Result<()> {
+    for i in definition.physical() {
+        let column = &definition.schema.columns[i];
+        let kind = &column.sql_type.kind;
+        if let ColumnKind::Metadata { key, .. } = &definition.column_kinds[i] {
+            check_metadata(key, &column.name, kind)?;
+            continue;
+        }
+        let Some(outside) = table.column(&column.name) else {
+            let error = Error::invalid(format!("table {} has no column '{}'", table.key(), column.name));
+            let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+            return Err(match nearest(&column.name, names.iter().copied()) {
+                Some(name) => error.hint(format!("did you mean `{name}`?")),
+                None => error.hint(format!("its columns: {}", listing(&names))),
+            });
+        };
+        if outside.generated {
+            return Err(Error::invalid(format!(
+                "column {}.{} is generated, and postgresql does not publish generated columns",
+                table.key(),
+                outside.name
+            ))
+            .hint(format!("leave `{}` out, or compute it: `{}` AS …", column.name, column.name)));
+        }
+        match readable(&outside.class, kind) {
+            Fit::Exact => {}
+            Fit::Noted(what) => {
+                notices.push(format!(
+                    "column {}.{}: {} is read as {kind}: {what}",
+                    table.key(),
+                    outside.name,
+                    outside.type_name
+                ));
+            }
+            Fit::Refused => {
+                return Err(Error::invalid(format!(
+                    "column {}.{} has the type {}, which cannot be read as {kind}",
+                    table.key(),
+                    outside.name,
+                    outside.type_name
+                ))
+                .hint(format!("declare `{}` as {}", column.name, outside.class.suggestion())));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_metadata(key: &str, column: &str, kind: &TypeKind) -> Result<()> {
+    if !METADATA.contains(&key) {
+        let error = Error::invalid(format!("connector 'postgres-cdc' has no metadata '{key}'"));
+        return Err(match nearest(key, METADATA) {
+            Some(name) => error.hint(format!("did you mean METADATA FROM '{name}'?")),
+            None => error.hint(format!("its metadata: {}", METADATA.join(", "))),
+        });
+    }
+    let (fits, wanted) = match key {
+        "op_ts" => {
+            (matches!(kind, TypeKind::TimestampLtz(_) | TypeKind::Timestamp(_) | TypeKind::BigInt), "TIMESTAMP_LTZ(3)")
+        }
+        _ => (kind.is_text(), "STRING"),
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("metadata column '{column}' is declared as {kind}"))
+        .hint(format!("declare it as {wanted} METADATA FROM '{key}'")))
+}
+
+/// Old rows must tell what deletes and updates need: the declared key, or the whole row where there is none.
+pub(crate) fn check_identity(definition: &TableDef, table: &OutsideTable) -> Result<()> {
+    if table.replica_identity == 'f' {
+        return Ok(());
+    }
+    let full = format!("ALTER TABLE {} REPLICA IDENTITY FULL", statement_name(table));
+    let key = definition.primary_key.iter().map(|&i| definition.schema.columns[i].name.as_str());
+    if definition.primary_key.is_empty() {
+        let declare = match table.primary_key.as_slice() {
+            [] => String::new(),
+            key => format!("; or declare PRIMARY KEY ({}) NOT ENFORCED", key.join(", ")),
+        };
+        return Err(Error::invalid(format!(
+            "table {} is declared without a primary key, and its replica identity does not tell whole old rows",
+            table.key()
+        ))
+        .hint(format!("{full}{declare}")));
+    }
+    let missing: Vec<&str> = key.filter(|name| catalog::find(&table.identity, name, |n| n).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let why = if table.identity.is_empty() { "has no replica identity" } else { "has a replica identity without it" };
+    Err(Error::invalid(format!(
+        "the declared key column '{}' is not told by deletes and updates: table {} {why}",
+        missing[0],
+        table.key()
+    ))
+    .hint(full))
+}
+
+async fn check_slot(client: &Client, server: &Server, options: &CdcOptions, notices: &mut Vec<String>) -> Result<()> {
+    let sql =
+        "SELECT plugin::text, database::text, active_pid, wal_status FROM pg_replication_slots WHERE slot_name = $1";
+    let found =
+        client.query_opt(sql, &[&options.slot]).await.map_err(outside("the replication slots cannot be read"))?;
+    let Some(slot) = found else {
+        if server.used_slots >= server.max_slots {
+            return Err(Error::invalid(format!(
+                "{} has no free replication slot: all {} are used",
+                options.target.place(),
+                server.max_slots
+            ))
+            .hint(
+                "drop one that is not used (SELECT slot_name, active FROM pg_replication_slots; \
+                 SELECT pg_drop_replication_slot('…')), or ALTER SYSTEM SET max_replication_slots = 20 and restart the server",
+            ));
+        }
+        return Ok(());
+    };
+    foreign_slot(&options.slot, slot.get(0), slot.get(1), &options.target.database)?;
+    if let Some(pid) = slot.get::<_, Option<i32>>(2) {
+        notices.push(format!("replication slot '{}' is in use now by the process {pid} of the server", options.slot));
+    }
+    Ok(())
+}
+
+/// A slot of that name that is not ours to use.
+pub(crate) fn foreign_slot(slot: &str, plugin: Option<&str>, database: Option<&str>, wanted: &str) -> Result<()> {
+    let what = match (plugin, database) {
+        (Some("pgoutput"), Some(database)) if database == wanted => return Ok(()),
+        (Some("pgoutput"), Some(database)) => format!("belongs to the database '{database}'"),
+        (Some(plugin), _) => format!("has the plug-in '{plugin}' instead of pgoutput"),
+        (None, _) => "is a physical one".to_owned(),
+    };
+    Err(Error::invalid(format!("replication slot '{slot}' {what}")).hint(format!(
+        "choose another 'slot.name', or drop it where it is not used: SELECT pg_drop_replication_slot('{slot}')"
+    )))
+}
+
+/// Tables that the publication does not hold yet must be addable.
+async fn check_publication(
+    client: &Client,
+    server: &Server,
+    options: &CdcOptions,
+    tables: &[OutsideTable],
+) -> Result<()> {
+    let publication = options.publication();
+    let published = published(client, &publication).await?;
+    let user = &options.target.username;
+    let missing: Vec<&OutsideTable> = match &published {
+        Some(oids) => tables.iter().filter(|table| !oids.contains(&table.oid)).collect(),
+        None => tables.iter().collect(),
+    };
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if published.is_none() && !server.may_create {
+        return Err(Error::invalid(format!("role '{user}' may not create the publication '{publication}'"))
+            .hint(format!("GRANT CREATE ON DATABASE {} TO {}", ident(&options.target.database), ident(user))));
+    }
+    if let Some(table) = missing.iter().find(|table| !table.owned) {
+        let names: Vec<String> = tables.iter().map(statement_name).collect();
+        return Err(Error::invalid(format!("role '{user}' does not own table {} and cannot publish it", table.key()))
+            .hint(format!(
+                "as its owner: CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true), \
+             or: ALTER TABLE {} OWNER TO {}",
+                ident(&publication),
+                names.join(", "),
+                statement_name(table),
+                ident(user)
+            )));
+    }
+    Ok(())
+}
+
+/// The oids of the tables that a publication holds; `None` where there is no such publication.
+pub(crate) async fn published(client: &Client, publication: &str) -> Result<Option<Vec<u32>>> {
+    let context = "the publications cannot be read";
+    let found = client.query_opt("SELECT 1 FROM pg_publication WHERE pubname = $1", &[&publication]).await;
+    if found.map_err(outside(context))?.is_none() {
+        return Ok(None);
+    }
+    let sql = "SELECT c.oid FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname \
+               JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename WHERE p.pubname = $1";
+    let rows = client.query(sql, &[&publication]).await.map_err(outside(context))?;
+    Ok(Some(rows.iter().map(|row| row.get(0)).collect()))
+}
+
+/// A table's name as it is written in a statement.
+pub(crate) fn statement_name(table: &OutsideTable) -> String {
+    format!("{}.{}", ident(&table.schema), ident(&table.name))
+}

@@ -1,0 +1,178 @@
+//! Rows of one source table on their way from text to a batch.
+//!
+//! A gather belongs to a table of the engine; several outside tables may fill it (patterns). Rows keep the order in which
+//! they came. A batch ends where the set of known columns changes, where a limit is reached, and where the caller says.
+
+use std::sync::Arc;
+
+use gridhouse_base::batch::{KindBatch, RowKind};
+use gridhouse_base::table::{ColumnKind, TableDef};
+use gridhouse_base::{Error, Result};
+
+use super::catalog::find;
+use super::columns::{ColumnBuilder, Meta};
+use super::pgoutput::Cell;
+use super::text::Misfit;
+
+/// Rows of a batch at most: a batch of narrow rows is then about a megabyte, which stays in the cache while it is written.
+pub(crate) const BATCH_ROWS: usize = 16_384;
+
+/// Bytes of text of a batch at most: with wide rows a batch ends earlier, so that a queue of batches stays bounded.
+pub(crate) const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Where a physical column of the definition comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The column of the outside table with this index.
+    Attribute(usize),
+    /// The name of the outside table.
+    TableName,
+    /// Its schema.
+    SchemaName,
+    /// The database.
+    DatabaseName,
+    /// When the transaction was committed; 1970-01-01 for contents.
+    CommitTime,
+    /// `+I`, `-U`, `+U`, `-D`
+    Kind,
+}
+
+/// Where each physical column of `definition` comes from, in a table with the columns `names`.
+///
+/// # Errors
+/// `Invalid` where a column does not exist.
+pub(crate) fn origins<S: AsRef<str>>(definition: &TableDef, table: &str, names: &[S]) -> Result<Vec<Origin>> {
+    let origin = |i: usize| {
+        let name = &definition.schema.columns[i].name;
+        if let ColumnKind::Metadata { key, .. } = &definition.column_kinds[i] {
+            return Ok(match key.as_str() {
+                "table_name" => Origin::TableName,
+                "schema_name" => Origin::SchemaName,
+                "database_name" => Origin::DatabaseName,
+                "op_ts" => Origin::CommitTime,
+                "row_kind" => Origin::Kind,
+                other => return Err(Error::invalid(format!("connector 'postgres-cdc' has no metadata '{other}'"))),
+            });
+        }
+        let at =
+            find(names, name, AsRef::as_ref).and_then(|found| names.iter().position(|n| n.as_ref() == found.as_ref()));
+        at.map(Origin::Attribute).ok_or_else(|| {
+            Error::invalid(format!("table {table} has no column '{name}' any more"))
+                .hint("add the column again in the source, or declare the table without it")
+        })
+    };
+    definition.physical().map(origin).collect()
+}
+
+/// What metadata columns show of a row.
+#[derive(Clone, Copy)]
+pub(crate) struct RowMeta<'a> {
+    pub table: &'a str,
+    pub schema: &'a str,
+    pub database: &'a str,
+    pub commit_micros: i64,
+}
+
+/// The values of a row: cells, and the bytes that they point into.
+#[derive(Clone, Copy)]
+pub(crate) struct RowText<'a> {
+    pub bytes: &'a [u8],
+    pub cells: &'a [Cell],
+    /// The old row, where it tells values that the new one leaves out.
+    pub fallback: Option<&'a [Cell]>,
+}
+
+impl<'a> RowText<'a> {
+    /// The value of an attribute; `None` where it is not known.
+    pub(crate) fn value(&self, attribute: usize) -> Option<Option<&'a [u8]>> {
+        let of = |cells: &'a [Cell]| match cells.get(attribute) {
+            Some(Cell::Text(range)) => Some(Some(&self.bytes[range.clone()])),
+            Some(Cell::Null) => Some(None),
+            Some(Cell::Unchanged) | None => None,
+        };
+        of(self.cells).or_else(|| self.fallback.and_then(of))
+    }
+}
+
+/// A batch under construction.
+pub(crate) struct Gather {
+    builders: Vec<ColumnBuilder>,
+    kinds: Vec<RowKind>,
+    known: Option<Vec<usize>>,
+    bytes: usize,
+}
+
+/// A finished batch, and its known columns where they are not all.
+pub(crate) type Gathered = (Option<Vec<usize>>, KindBatch);
+
+impl Gather {
+    /// An empty batch of the physical columns of `definition`.
+    pub(crate) fn new(definition: &TableDef) -> Result<Self> {
+        let kinds = definition.physical().map(|i| &definition.schema.columns[i].sql_type.kind);
+        Ok(Self {
+            builders: kinds.map(ColumnBuilder::new).collect::<Result<_>>()?,
+            kinds: Vec::new(),
+            known: None,
+            bytes: 0,
+        })
+    }
+
+    /// Adds a row. `known` names the columns with a value, `None` means all; a batch of another `known` is finished first
+    /// and returned.
+    pub(crate) fn push(
+        &mut self,
+        kind: RowKind,
+        origins: &[Origin],
+        row: RowText<'_>,
+        meta: RowMeta<'_>,
+        known: Option<Vec<usize>>,
+    ) -> Result<Option<Gathered>, (usize, Misfit)> {
+        let finished = if self.known == known { None } else { self.finish() };
+        self.known = known;
+        for (i, (builder, origin)) in self.builders.iter_mut().zip(origins).enumerate() {
+            let added = match origin {
+                Origin::Attribute(attribute) => match row.value(*attribute).flatten() {
+                    Some(text) => builder.append_text(text),
+                    None => {
+                        builder.append_null();
+                        Ok(())
+                    }
+                },
+                Origin::TableName => builder.append_meta(Meta::Text(meta.table)),
+                Origin::SchemaName => builder.append_meta(Meta::Text(meta.schema)),
+                Origin::DatabaseName => builder.append_meta(Meta::Text(meta.database)),
+                Origin::CommitTime => builder.append_meta(Meta::Micros(meta.commit_micros)),
+                Origin::Kind => builder.append_meta(Meta::Text(kind.short())),
+            };
+            added.map_err(|misfit| (i, misfit))?;
+        }
+        self.kinds.push(kind);
+        self.bytes += row.bytes.len();
+        Ok(finished)
+    }
+
+    /// Whether a limit is reached.
+    pub(crate) fn is_full(&self) -> bool {
+        self.kinds.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+    }
+
+    /// The batch gathered so far; none where there are no rows.
+    pub(crate) fn finish(&mut self) -> Option<Gathered> {
+        if self.kinds.is_empty() {
+            return None;
+        }
+        self.bytes = 0;
+        let columns = self.builders.iter_mut().map(ColumnBuilder::finish).collect();
+        let kinds: Arc<[RowKind]> = std::mem::take(&mut self.kinds).into();
+        Some((self.known.take(), KindBatch::new(columns, kinds)))
+    }
+}
+
+/// The error for a value that does not fit.
+pub(crate) fn misfit_error(definition: &TableDef, table: &str, at: (usize, Misfit)) -> Error {
+    let column = definition.physical().nth(at.0).map_or("?", |i| definition.schema.columns[i].name.as_str());
+    Error::invalid(format!("table {table}, column {column}: {}", at.1.0)).hint(format!(
+        "change the row in the source, or declare `{column}` in {} with a type that holds the value",
+        definition.path
+    ))
+}

@@ -1,0 +1,378 @@
+//! From "nothing is known" to a running stream, and back after a loss.
+//!
+//! Order matters: the publication exists before the slot (the slot's history is read with the publication of that moment),
+//! and a table is in the publication before its contents are copied. Contents are copied under the snapshot that a slot
+//! exports when it is made, so that snapshot and stream meet exactly: at the consistent point of that slot. The first
+//! tables use the main slot's own snapshot; tables that come later, or whose contents must be compared, use a temporary
+//! slot while the stream stands between two transactions.
+//!
+//! A slot or publication that is gone, invalidated, or ahead of what the store holds means that changes were missed: the
+//! slot is made anew and all contents are delivered again; the engine lets only the differences flow.
+
+use futures_util::StreamExt;
+use gridhouse_base::batch::RowKind;
+use gridhouse_base::{Error, Result};
+use gridhouse_flow::connector::SourceEvent;
+use tokio_postgres::Client;
+
+use super::catalog::OutsideTable;
+use super::cdc_options::{CdcOptions, Startup};
+use super::client::{Target, always_quoted, literal, outside};
+use super::connection::Connection;
+use super::copy::{CopyRow, lines};
+use super::describe;
+use super::gather::{Gather, Origin, RowMeta, RowText, misfit_error, origins};
+use super::pgoutput::Lsn;
+use super::stream::{End, Worker, by_kind, lost};
+
+/// What is known of the stream's slot.
+struct Slot {
+    plugin: Option<String>,
+    database: Option<String>,
+    active_pid: Option<i32>,
+    lost: bool,
+    confirmed: Lsn,
+}
+
+/// A snapshot that a slot exported.
+struct Exported {
+    name: String,
+    point: Lsn,
+}
+
+impl Worker {
+    /// Connects, hands over, and starts the stream.
+    pub(super) async fn connect(&mut self) -> Result<Connection, End> {
+        let Some(options) = self.decoder.tables.first().map(|table| table.options.clone()) else {
+            return Err(End::Lost(Error::unavailable("the stream has no tables")));
+        };
+        let target = &options.target;
+        let client = self.meanwhile(&mut None, target.connect()).await?.map_err(End::Lost)?;
+        self.check_server(&client, &options).await?;
+        self.resolve(&client).await?;
+        let published = self.publish(&client, &options).await?;
+        let current = current_lsn(&client).await.map_err(End::Lost)?;
+        let mut slot = slot(&client, &options.slot).await.map_err(End::Lost)?;
+        let mut connection = open(target).await?;
+        let broken = match (&slot, self.position) {
+            (None, None) => None,
+            (None, Some(_)) => Some(format!("replication slot '{}' is gone", options.slot)),
+            (Some(slot), _) if slot.lost => {
+                Some(format!("replication slot '{}' was invalidated by the server", options.slot))
+            }
+            (Some(_), _) if !published => Some(format!("publication '{}' is gone", options.publication())),
+            (Some(slot), Some(position)) if position < slot.confirmed => Some(format!(
+                "replication slot '{}' is at {}, ahead of what is stored ({position})",
+                options.slot, slot.confirmed
+            )),
+            (Some(_), Some(position)) if current < position => Some(format!(
+                "the source is at {current}, behind what is stored ({position}): it was restored or failed over"
+            )),
+            (Some(_), _) => None,
+        };
+        if let Some(slot) = &slot {
+            let (plugin, database) = (slot.plugin.as_deref(), slot.database.as_deref());
+            describe::foreign_slot(&options.slot, plugin, database, &target.database).map_err(End::Failed)?;
+            if let Some(pid) = slot.active_pid {
+                return Err(End::Lost(in_use(&options.slot, pid)));
+            }
+        }
+        if let Some(why) = broken {
+            self.heal(&why).await?;
+            if slot.take().is_some() {
+                let drop = format!("DROP_REPLICATION_SLOT \"{}\" WAIT", options.slot);
+                self.meanwhile(&mut None, connection.simple(&drop)).await?.map_err(lost)?;
+            }
+        }
+        let exported = match &slot {
+            Some(slot) => {
+                let position = self.position.unwrap_or(slot.confirmed);
+                self.position = Some(position);
+                None
+            }
+            None => {
+                let exported = self.make_slot(&mut connection, &options.slot, false, &mut None).await?;
+                self.position = Some(exported.point);
+                Some(exported)
+            }
+        };
+        let position = self.position.unwrap_or_default();
+        self.decoder.reset(position);
+        if self.decoder.tables.iter().any(|table| table.wants_contents) {
+            match exported {
+                Some(exported) => self.copy_all(&client, &exported, &mut None).await?,
+                None => self.copy_under_temporary_slot(&client, &options, &mut None).await?,
+            }
+        }
+        let publication = options.publication();
+        let started = connection.start_replication(&options.slot, &publication, position);
+        self.meanwhile(&mut None, started).await?.map_err(lost)?;
+        Ok(connection)
+    }
+
+    /// Delivers contents that are asked for while the stream runs.
+    pub(super) async fn deliver_contents(&mut self, connection: &mut Connection) -> Result<(), End> {
+        if !self.decoder.tables.iter().any(|table| table.wants_contents) {
+            return Ok(());
+        }
+        let Some(options) = self.decoder.tables.first().map(|table| table.options.clone()) else { return Ok(()) };
+        let mut running = Some(connection);
+        let client = self.meanwhile(&mut running, options.target.connect()).await?.map_err(End::Lost)?;
+        self.resolve(&client).await?;
+        self.publish(&client, &options).await?;
+        self.copy_under_temporary_slot(&client, &options, &mut running).await?;
+        self.decoder.rebind().map_err(by_kind)
+    }
+
+    /// The server must be the one that the stream is named after.
+    async fn check_server(&mut self, client: &Client, options: &CdcOptions) -> Result<(), End> {
+        let server = describe::server(client).await.map_err(End::Lost)?;
+        let key = describe::stream_key(&server, options);
+        if key == self.stream_key {
+            return Ok(());
+        }
+        Err(End::Lost(
+            Error::unavailable(format!(
+                "{} is another cluster than the one that this stream was read from ({key} instead of {})",
+                options.target.place(),
+                self.stream_key
+            ))
+            .hint("start the right server there, or drop the source tables and create them again"),
+        ))
+    }
+
+    /// Finds the outside tables of every table again: they may have been made anew.
+    async fn resolve(&mut self, client: &Client) -> Result<(), End> {
+        for table in &mut self.decoder.tables {
+            let found = describe::matching(client, &table.options).await.map_err(End::Lost)?;
+            for outside in &found {
+                describe::check_columns(&table.definition, outside, &mut Vec::new()).map_err(End::Failed)?;
+                describe::check_identity(&table.definition, outside).map_err(End::Lost)?;
+            }
+            table.outside = found;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the publication holds every table; whether it was there. Tables that it did not hold want their
+    /// contents.
+    async fn publish(&mut self, client: &Client, options: &CdcOptions) -> Result<bool, End> {
+        let name = options.publication();
+        let published = describe::published(client, &name).await.map_err(End::Lost)?;
+        let mut missing: Vec<String> = Vec::new();
+        for table in &mut self.decoder.tables {
+            for outside in &table.outside {
+                if published.as_ref().is_some_and(|oids| oids.contains(&outside.oid)) {
+                    continue;
+                }
+                table.wants_contents = true;
+                let clause = published_name(outside);
+                if !missing.contains(&clause) {
+                    missing.push(clause);
+                }
+            }
+        }
+        let (quoted, tables) = (always_quoted(&name), missing.join(", "));
+        let sql = match (&published, missing.is_empty()) {
+            (_, true) => return Ok(true),
+            (Some(_), false) => format!("ALTER PUBLICATION {quoted} ADD TABLE {tables}"),
+            (None, false) => {
+                format!("CREATE PUBLICATION {quoted} FOR TABLE {tables} WITH (publish_via_partition_root = true)")
+            }
+        };
+        client.batch_execute(&sql).await.map_err(outside(&sql)).map_err(End::Lost)?;
+        Ok(published.is_some())
+    }
+
+    /// Changes were missed: everything is delivered again.
+    async fn heal(&mut self, why: &str) -> Result<(), End> {
+        for table in &mut self.decoder.tables {
+            table.wants_contents = true;
+            table.from = Lsn(0);
+        }
+        if self.position.take().is_none() {
+            return Ok(());
+        }
+        let error = Error::unavailable(format!("{why}; the contents of all tables are read again and compared"));
+        self.emit(SourceEvent::Waiting { error }, None).await
+    }
+
+    /// Makes a slot and exports its snapshot. Waits until the transactions that run now have ended.
+    async fn make_slot(
+        &mut self,
+        connection: &mut Connection,
+        name: &str,
+        temporary: bool,
+        running: &mut Option<&mut Connection>,
+    ) -> Result<Exported, End> {
+        let temporary = if temporary { " TEMPORARY" } else { "" };
+        let sql = format!("CREATE_REPLICATION_SLOT \"{name}\"{temporary} LOGICAL pgoutput EXPORT_SNAPSHOT");
+        let rows = self.meanwhile(running, connection.simple(&sql)).await?.map_err(lost)?;
+        let field = |i: usize| rows.first().and_then(|row| row.get(i)).and_then(|field| field.as_deref());
+        match (field(1).and_then(Lsn::parse), field(2)) {
+            (Some(point), Some(snapshot)) => Ok(Exported { name: snapshot.to_owned(), point }),
+            _ => Err(End::Lost(Error::unavailable(format!(
+                "the server made the slot '{name}' without telling where it begins"
+            )))),
+        }
+    }
+
+    async fn copy_under_temporary_slot(
+        &mut self,
+        client: &Client,
+        options: &CdcOptions,
+        running: &mut Option<&mut Connection>,
+    ) -> Result<(), End> {
+        let mut exporter = open(&options.target).await?;
+        // Unique among temporary slots: no two are made in one microsecond by one stream.
+        let base: String = options.slot.chars().take(40).collect();
+        let name = format!("{base}_{:x}", self.clock.now_micros());
+        let exported = self.make_slot(&mut exporter, &name, true, running).await?;
+        let copied = self.copy_all(client, &exported, running).await;
+        exporter.close().await;
+        copied
+    }
+
+    /// Copies every table that wants it under one snapshot.
+    async fn copy_all(
+        &mut self,
+        client: &Client,
+        exported: &Exported,
+        running: &mut Option<&mut Connection>,
+    ) -> Result<(), End> {
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+            literal(&exported.name)
+        );
+        self.meanwhile(running, client.batch_execute(&begin))
+            .await?
+            .map_err(outside("the exported snapshot cannot be used"))
+            .map_err(End::Lost)?;
+        for index in 0..self.decoder.tables.len() {
+            let table = &self.decoder.tables[index];
+            if !table.wants_contents {
+                continue;
+            }
+            let (id, startup, first) = (table.id, table.options.startup, !table.has_contents);
+            let mut from = exported.point;
+            match startup {
+                Startup::Initial => {
+                    self.half_sent.push(id);
+                    self.copy_table(client, index, running).await?;
+                }
+                // Its rows before the stream began are not asked for; what the store holds stays.
+                Startup::Latest => {}
+                Startup::Committed => from = self.position.unwrap_or(from).min(from),
+            }
+            if startup == Startup::Initial || first {
+                let done = SourceEvent::SnapshotDone { table: id, position: from.position() };
+                self.emit(done, running.as_deref_mut()).await?;
+            }
+            self.half_sent.retain(|half| *half != id);
+            let table = &mut self.decoder.tables[index];
+            (table.from, table.wants_contents, table.has_contents) = (from, false, true);
+        }
+        client.batch_execute("COMMIT").await.map_err(outside("the copy of the contents")).map_err(End::Lost)
+    }
+
+    async fn copy_table(
+        &mut self,
+        client: &Client,
+        index: usize,
+        running: &mut Option<&mut Connection>,
+    ) -> Result<(), End> {
+        let (definition, outside_tables, id) = {
+            let table = &self.decoder.tables[index];
+            (table.definition.clone(), table.outside.clone(), table.id)
+        };
+        let database = self.decoder.tables[index].options.target.database.clone();
+        let mut gather = Gather::new(&definition).map_err(End::Failed)?;
+        let mut row = CopyRow::default();
+        for table in &outside_tables {
+            let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+            let origins = origins(&definition, &table.key(), &names).map_err(End::Failed)?;
+            let (sql, origins) = copy_statement(table, &names, &origins);
+            let meta = RowMeta { table: &table.name, schema: &table.schema, database: &database, commit_micros: 0 };
+            let context = format!("the contents of {} cannot be copied", table.key());
+            let copy =
+                self.meanwhile(running, client.copy_out(&sql)).await?.map_err(outside(&context)).map_err(End::Lost)?;
+            let mut copy = std::pin::pin!(copy);
+            while let Some(data) = self.meanwhile(running, copy.next()).await? {
+                let data = data.map_err(outside(&context)).map_err(End::Lost)?;
+                for line in lines(&data) {
+                    row.read(line);
+                    let text = RowText { bytes: &row.bytes, cells: &row.cells, fallback: None };
+                    gather
+                        .push(RowKind::Insert, &origins, text, meta, None)
+                        .map_err(|at| End::Failed(misfit_error(&definition, &table.key(), at)))?;
+                }
+                if gather.is_full() {
+                    self.send_contents(id, &mut gather, running).await?;
+                }
+            }
+        }
+        self.send_contents(id, &mut gather, running).await
+    }
+
+    async fn send_contents(
+        &mut self,
+        table: u32,
+        gather: &mut Gather,
+        running: &mut Option<&mut Connection>,
+    ) -> Result<(), End> {
+        match gather.finish() {
+            Some((_, batch)) => self.emit(SourceEvent::SnapshotRows { table, batch }, running.as_deref_mut()).await,
+            None => Ok(()),
+        }
+    }
+}
+
+async fn open(target: &Target) -> Result<Connection, End> {
+    Connection::open(target).await.map_err(|fault| End::Lost(target.connect_error(&fault)))
+}
+
+async fn current_lsn(client: &Client) -> Result<Lsn> {
+    let row = client.query_one("SELECT pg_current_wal_lsn()::text", &[]).await;
+    let row = row.map_err(outside("the server's WAL position cannot be read"))?;
+    Lsn::parse(row.get(0)).ok_or_else(|| Error::corrupt("the server's WAL position cannot be read"))
+}
+
+async fn slot(client: &Client, name: &str) -> Result<Option<Slot>> {
+    let sql = "SELECT plugin::text, database::text, active_pid, COALESCE(wal_status = 'lost', false), \
+               confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1";
+    let row = client.query_opt(sql, &[&name]).await.map_err(outside("the replication slots cannot be read"))?;
+    Ok(row.map(|row| Slot {
+        plugin: row.get(0),
+        database: row.get(1),
+        active_pid: row.get(2),
+        lost: row.get(3),
+        confirmed: row.get::<_, Option<&str>>(4).and_then(Lsn::parse).unwrap_or_default(),
+    }))
+}
+
+fn in_use(slot: &str, pid: i32) -> Error {
+    Error::unavailable(format!("replication slot '{slot}' is in use by the server's process {pid}")).hint(format!(
+        "stop the other reader, or end it there: SELECT pg_terminate_backend({pid}); or choose another 'slot.name'"
+    ))
+}
+
+/// A table as a publication names it: a plain table without the tables that inherit from it, as it is copied too.
+fn published_name(table: &OutsideTable) -> String {
+    let only = if table.partitioned { "" } else { "ONLY " };
+    format!("{only}{}.{}", always_quoted(&table.schema), always_quoted(&table.name))
+}
+
+/// The statement that copies the wanted columns, and the origins in terms of its columns.
+fn copy_statement(table: &OutsideTable, names: &[&str], origins: &[Origin]) -> (String, Vec<Origin>) {
+    let (mut wanted, mut placed) = (Vec::new(), Vec::new());
+    for origin in origins {
+        placed.push(match origin {
+            Origin::Attribute(attribute) => {
+                wanted.push(always_quoted(names[*attribute]));
+                Origin::Attribute(wanted.len() - 1)
+            }
+            other => *other,
+        });
+    }
+    (format!("COPY (SELECT {} FROM {}) TO STDOUT", wanted.join(", "), published_name(table)), placed)
+}

@@ -1,0 +1,438 @@
+//! The running stream of one database: a thread with one replication connection.
+//!
+//! The worker connects, hands over (see `handover.rs`), then decodes what arrives until the connection is lost, and tries
+//! again with growing pauses for as long as it runs: every error of the outside is told as `Waiting` and heals by itself
+//! once its cause is gone. Only what the user must decide ends the stream (`Failed`).
+//!
+//! What always holds: the slot is acknowledged only up to what the engine acknowledged *and* this session has received; a
+//! lost connection resumes after the last `Commit` or `Idle` that was sent; the engine's queue is bounded, and while it is
+//! full the server is still told that we live.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::TrySendError;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use gridhouse_base::clock::Clock;
+use gridhouse_base::{Error, Result, SourceId};
+use gridhouse_flow::connector::{SourceEvent, SourceEvents};
+use tokio::sync::Notify;
+
+use super::client::Fault;
+use super::connection::Connection;
+use super::decode::{CdcTable, Decoder};
+use super::pgoutput::{Frame, Lsn, PG_EPOCH_MICROS, frame};
+
+/// How often the server hears of us. PostgreSQL's `wal_sender_timeout` is 60 s; values below 20 s would need this lower.
+const STATUS_EVERY: Duration = Duration::from_secs(5);
+
+/// Silence after which the server is asked for a sign of life, and after which it is given up: a half-open connection is
+/// noticed within half a minute.
+const ASK_AFTER: Duration = Duration::from_secs(10);
+const LOST_AFTER: Duration = Duration::from_secs(30);
+
+/// Pauses between attempts to connect: the first is short because most failures are restarts, the longest bounds how long
+/// a healed source stays unnoticed.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Pauses while the engine's queue is full: it drains in ticks of milliseconds.
+const QUEUE_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_QUEUE_PAUSE: Duration = Duration::from_millis(16);
+
+/// Why a session ended.
+pub(crate) enum End {
+    /// It was asked to.
+    Stopped,
+    /// The outside failed; try again.
+    Lost(Error),
+    /// Only the user can go on.
+    Failed(Error),
+}
+
+/// What the owner of a stream tells its worker.
+pub(crate) enum Command {
+    /// Bring this table in.
+    Add(Box<CdcTable>),
+    /// Leave this table out.
+    Remove(u32),
+}
+
+/// What owner and worker share. The commands are bounded by the number of tables that exist.
+#[derive(Default)]
+pub(crate) struct Shared {
+    stop: AtomicBool,
+    acknowledged: AtomicU64,
+    commands: Mutex<Vec<Command>>,
+    wake: Notify,
+}
+
+impl Shared {
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn acknowledge(&self, position: Lsn) {
+        self.acknowledged.fetch_max(position.0, Ordering::AcqRel);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn command(&self, command: Command) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        self.wake.notify_one();
+    }
+
+    fn take_commands(&self) -> Vec<Command> {
+        std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The worker of one stream.
+pub(crate) struct Worker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) source: SourceId,
+    pub(super) stream_key: String,
+    pub(super) events: SourceEvents,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) decoder: Decoder,
+    /// Where to resume; `None` until there is a slot.
+    pub(super) position: Option<Lsn>,
+    /// Tables whose contents are partly sent.
+    pub(super) half_sent: Vec<u32>,
+    /// When the server was last told of us, and what it was told to be durable.
+    status_at: Duration,
+    status_durable: Lsn,
+    heard_at: Duration,
+    idle_at: Duration,
+    idle_wanted: bool,
+    pause: Duration,
+}
+
+impl Worker {
+    /// A worker that has not started.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        source: SourceId,
+        stream_key: &str,
+        events: SourceEvents,
+        clock: Arc<dyn Clock>,
+        tables: Vec<CdcTable>,
+        position: Option<Lsn>,
+    ) -> Self {
+        let database = tables.first().map(|table| table.options.target.database.clone()).unwrap_or_default();
+        let mut decoder = Decoder::new(database);
+        decoder.tables = tables;
+        Self {
+            shared,
+            source,
+            stream_key: stream_key.to_owned(),
+            events,
+            clock,
+            decoder,
+            position,
+            half_sent: Vec::new(),
+            status_at: Duration::ZERO,
+            status_durable: Lsn(0),
+            heard_at: Duration::ZERO,
+            idle_at: Duration::ZERO,
+            idle_wanted: false,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Runs until stopped; the body of the stream's thread.
+    pub(crate) fn run(mut self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime {
+            Ok(runtime) => {
+                runtime.block_on(self.attempts());
+                // Look-ups of names may still run on a helper thread; nobody waits for them.
+                runtime.shutdown_background();
+            }
+            Err(error) => {
+                let error = Error::internal("the thread of a source stream could not start").caused_by(error);
+                let _ = self.events.send((self.source, SourceEvent::Failed { error }));
+            }
+        }
+    }
+
+    async fn attempts(&mut self) {
+        loop {
+            let end = self.session().await;
+            let ended = match end {
+                Err(End::Stopped) => return,
+                Err(End::Lost(error)) => self.lost(error).await,
+                Err(End::Failed(error)) => {
+                    let told = self.fail(error).await;
+                    told.and(or_stop(&self.shared, std::future::pending::<()>()).await)
+                }
+                Ok(never) => match never {},
+            };
+            if ended.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn lost(&mut self, error: Error) -> Result<(), End> {
+        self.decoder.reset(self.position.unwrap_or_default());
+        self.abort_contents(None).await?;
+        self.emit(SourceEvent::Waiting { error }, None).await?;
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST_PAUSE);
+        or_stop(&self.shared, tokio::time::sleep(pause)).await
+    }
+
+    async fn fail(&mut self, error: Error) -> Result<(), End> {
+        self.abort_contents(None).await?;
+        self.emit(SourceEvent::Failed { error }, None).await
+    }
+
+    /// Voids contents that were partly sent.
+    pub(super) async fn abort_contents(&mut self, mut connection: Option<&mut Connection>) -> Result<(), End> {
+        for table in std::mem::take(&mut self.half_sent) {
+            self.emit(SourceEvent::SnapshotAborted { table }, connection.as_deref_mut()).await?;
+        }
+        Ok(())
+    }
+
+    async fn session(&mut self) -> Result<std::convert::Infallible, End> {
+        self.take_commands()?;
+        let mut connection = self.connect().await?;
+        self.pause = FIRST_PAUSE;
+        self.emit(SourceEvent::Connected, Some(&mut connection)).await?;
+        let result = self.stream(&mut connection).await;
+        if let Err(End::Stopped) = &result {
+            // The last acknowledgement goes out, so that the slot does not hold WAL needlessly, and the slot is free at once.
+            let _ = self.status(&mut connection, false).await;
+            connection.close().await;
+        }
+        result
+    }
+
+    async fn stream(&mut self, connection: &mut Connection) -> Result<std::convert::Infallible, End> {
+        let now = self.clock.monotonic();
+        (self.heard_at, self.idle_at, self.status_durable) = (now, now, Lsn(0));
+        loop {
+            let mut heard = false;
+            while let Some(bytes) = connection.next_frame().map_err(lost)? {
+                heard = true;
+                match frame(&bytes).map_err(End::Lost)? {
+                    Frame::Data { payload } => {
+                        self.decoder.message(payload).map_err(by_kind)?;
+                        if !self.decoder.events.is_empty() {
+                            self.send_events(connection).await?;
+                        }
+                        if self.decoder.group_is_full() && !self.decoder.in_transaction() {
+                            self.end_group(connection).await?;
+                        }
+                    }
+                    Frame::KeepAlive { end, reply } => {
+                        if !self.decoder.in_transaction() {
+                            self.decoder.reached = self.decoder.reached.max(end);
+                        }
+                        if reply {
+                            self.idle_wanted = true;
+                            self.status(connection, false).await?;
+                        }
+                    }
+                }
+            }
+            if self.shared.stopped() {
+                return Err(End::Stopped);
+            }
+            let now = self.clock.monotonic();
+            if heard {
+                self.heard_at = now;
+            }
+            self.status_if_due(connection).await?;
+            if connection.take_available().map_err(lost)? {
+                continue;
+            }
+            if !self.decoder.in_transaction() {
+                self.end_group(connection).await?;
+                self.take_commands()?;
+                self.deliver_contents(connection).await?;
+                self.idle(connection, now).await?;
+            }
+            self.wait(connection).await?;
+        }
+    }
+
+    /// Waits for bytes, for the owner, or for the next thing to do by the clock.
+    async fn wait(&mut self, connection: &mut Connection) -> Result<(), End> {
+        if self.durable() != self.status_durable {
+            self.status(connection, false).await?;
+        }
+        let silence = self.clock.monotonic().saturating_sub(self.heard_at);
+        if silence >= LOST_AFTER {
+            return Err(lost(Fault::lost("the server is silent; the connection is given up")));
+        }
+        if silence >= ASK_AFTER && self.clock.monotonic().saturating_sub(self.status_at) >= STATUS_EVERY / 2 {
+            self.status(connection, true).await?;
+        }
+        let shared = self.shared.clone();
+        tokio::select! {
+            readable = connection.readable() => readable.map_err(lost),
+            () = shared.wake.notified() => Ok(()),
+            () = tokio::time::sleep(STATUS_EVERY / 2) => Ok(()),
+        }
+    }
+
+    /// Sends the group gathered so far.
+    async fn end_group(&mut self, connection: &mut Connection) -> Result<(), End> {
+        self.decoder.end_group();
+        self.send_events(connection).await
+    }
+
+    async fn send_events(&mut self, connection: &mut Connection) -> Result<(), End> {
+        for event in std::mem::take(&mut self.decoder.events) {
+            let position = match &event {
+                SourceEvent::Commit { position, .. } => Some(Lsn::from_position(position).map_err(End::Failed)?),
+                _ => None,
+            };
+            self.emit(event, Some(connection)).await?;
+            if position.is_some() {
+                self.position = position;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the engine how far an idle stream is: every so often, and at once when the server waits for it (it does when
+    /// it is being shut down).
+    async fn idle(&mut self, connection: &mut Connection, now: Duration) -> Result<(), End> {
+        let heartbeat = self.decoder.tables.iter().map(|table| table.options.heartbeat).min().unwrap_or(ASK_AFTER);
+        let due = self.idle_wanted || now.saturating_sub(self.idle_at) >= heartbeat;
+        if !due || Some(self.decoder.reached) <= self.position {
+            return Ok(());
+        }
+        (self.idle_wanted, self.idle_at) = (false, now);
+        let reached = self.decoder.reached;
+        self.emit(SourceEvent::Idle { position: reached.position() }, Some(connection)).await?;
+        self.position = Some(reached);
+        Ok(())
+    }
+
+    /// Takes tables in and leaves tables out.
+    fn take_commands(&mut self) -> Result<(), End> {
+        let commands = self.shared.take_commands();
+        if commands.is_empty() {
+            return Ok(());
+        }
+        for command in commands {
+            match command {
+                Command::Add(table) => self.decoder.tables.push(*table),
+                Command::Remove(id) => self.decoder.tables.retain(|table| table.id != id),
+            }
+        }
+        self.decoder.rebind().map_err(by_kind)
+    }
+
+    /// What the slot may forget: what the engine acknowledged, but never more than this session has received (after a
+    /// restore of the source, old acknowledgements lie in its future).
+    fn durable(&self) -> Lsn {
+        Lsn(self.shared.acknowledged.load(Ordering::Acquire)).min(self.decoder.reached)
+    }
+
+    async fn status(&mut self, connection: &mut Connection, reply: bool) -> Result<(), End> {
+        let (reached, durable) = (self.decoder.reached, self.durable());
+        let now = self.clock.now_micros() - PG_EPOCH_MICROS;
+        connection.send_status(reached, durable, now, reply).await.map_err(lost)?;
+        (self.status_at, self.status_durable) = (self.clock.monotonic(), durable);
+        Ok(())
+    }
+
+    pub(super) async fn status_if_due(&mut self, connection: &mut Connection) -> Result<(), End> {
+        if self.clock.monotonic().saturating_sub(self.status_at) >= STATUS_EVERY {
+            self.status(connection, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends an event to the engine, waiting while its queue is full.
+    pub(super) async fn emit(
+        &mut self,
+        event: SourceEvent,
+        mut connection: Option<&mut Connection>,
+    ) -> Result<(), End> {
+        let mut item = (self.source, event);
+        let mut pause = QUEUE_PAUSE;
+        loop {
+            match self.events.try_send(item) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Disconnected(_)) => return Err(End::Stopped),
+                Err(TrySendError::Full(back)) => item = back,
+            }
+            if self.shared.stopped() {
+                return Err(End::Stopped);
+            }
+            if let Some(connection) = connection.as_deref_mut() {
+                self.status_if_due(connection).await?;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_QUEUE_PAUSE);
+        }
+    }
+
+    /// Waits for `work`, while the server of the running stream hears of us.
+    pub(super) async fn meanwhile<T>(
+        &mut self,
+        connection: &mut Option<&mut Connection>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, End> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            let shared = self.shared.clone();
+            let round = async {
+                tokio::select! {
+                    done = &mut work => Some(done),
+                    () = shared.wake.notified() => None,
+                    () = tokio::time::sleep(STATUS_EVERY) => None,
+                }
+            };
+            if let Some(done) = round.await {
+                return Ok(done);
+            }
+            if self.shared.stopped() {
+                return Err(End::Stopped);
+            }
+            if let Some(connection) = connection.as_deref_mut() {
+                self.status_if_due(connection).await?;
+            }
+        }
+    }
+}
+
+/// Waits for `work` unless the stream is stopped first.
+pub(super) async fn or_stop<T>(shared: &Shared, work: impl Future<Output = T>) -> Result<T, End> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            () = shared.wake.notified() => {}
+        }
+        if shared.stopped() {
+            return Err(End::Stopped);
+        }
+    }
+}
+
+/// A fault of the stream's connection.
+pub(super) fn lost(fault: Fault) -> End {
+    End::Lost(fault.error("the stream of changes"))
+}
+
+/// Errors of the outside and of the wire are tried again on a new connection; what does not fit needs the user.
+pub(super) fn by_kind(error: Error) -> End {
+    use gridhouse_base::ErrorKind as K;
+    match error.kind() {
+        K::Unavailable | K::NotFound | K::Corrupt => End::Lost(error),
+        K::Invalid | K::Conflict | K::Internal => End::Failed(error),
+    }
+}

@@ -1,0 +1,8 @@
+//! The PostgreSQL connectors against a real PostgreSQL: one cluster, a database per test.
+
+mod cdc;
+mod cdc_faults;
+mod describe;
+mod engine;
+mod setup;
+mod types;
