@@ -5,14 +5,21 @@
 //! Nothing here runs anything, keeps anything, or touches the outside.
 
 pub mod ast;
+mod binder;
 pub mod catalog;
+pub mod explain;
 mod keywords;
 mod lexer;
+mod optimizer;
 mod parser;
 pub mod plan;
+pub mod properties;
 pub mod script;
 
+pub use binder::Binder;
 pub use catalog::{Catalog, NameContext, Relation, ViewDef};
+pub use explain::{explain, explain_insert};
 pub use keywords::keywords;
 pub use plan::{BoundDelete, BoundInsert, BoundUpdate, Plan};
+pub use properties::{ChangelogMode, changelog_mode, upsert_keys};
 pub use script::{Parsed, Script, is_complete, parse_script};

@@ -1,0 +1,225 @@
+//! Written expressions to typed ones. Every error carries the place of the innermost expression that it is about.
+
+use std::cell::RefCell;
+
+use gridhouse_base::{Error, Position, Result, TypeKind};
+use gridhouse_expr::functions::conditional::{case, case_of};
+use gridhouse_expr::functions::{self, resolve};
+use gridhouse_expr::{Expr, cast};
+
+use super::aggregate::{Aggregates, is_aggregate};
+use super::scope::Scope;
+use super::{Binder, literal};
+use crate::ast::{self, Call, ExprKind, Ident, IsWhat, Literal};
+
+/// Where an expression stands.
+#[derive(Clone, Copy)]
+pub(super) struct Env<'s> {
+    /// What names mean.
+    pub scope: &'s Scope<'s>,
+    /// Where aggregates go; `None` where none may stand.
+    pub aggregates: Option<&'s RefCell<Aggregates>>,
+    /// The clause, for messages: `WHERE`.
+    pub clause: &'static str,
+}
+
+impl<'s> Env<'s> {
+    /// An expression without aggregates.
+    pub fn plain(scope: &'s Scope<'s>, clause: &'static str) -> Self {
+        Self { scope, aggregates: None, clause }
+    }
+}
+
+/// Units of time that may be the first argument of a call though they are written without quotes: `DATE_TRUNC(DAY, x)`.
+const UNIT_WORDS: &[&str] = &["YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND"];
+
+impl Binder<'_> {
+    /// The typed form of `expr`.
+    pub(super) fn expr(&self, expr: &ast::Expr, env: Env<'_>) -> Result<Expr> {
+        self.expr_kind(&expr.kind, expr.at, env).map_err(|error| error.at(expr.at))
+    }
+
+    /// A condition: BOOLEAN.
+    pub(super) fn condition(&self, expr: &ast::Expr, env: Env<'_>) -> Result<Expr> {
+        let bound = self.expr(expr, env)?;
+        match bound.kind() {
+            TypeKind::Boolean => Ok(bound),
+            TypeKind::Null => Ok(Expr::null(TypeKind::Boolean)),
+            other => Err(Error::invalid(format!("{} wants a BOOLEAN condition, not {other}", env.clause))
+                .hint("compare it with something: … = …, … > 0, … IS NOT NULL")
+                .at(expr.at)),
+        }
+    }
+
+    fn exprs(&self, exprs: &[ast::Expr], env: Env<'_>) -> Result<Vec<Expr>> {
+        exprs.iter().map(|expr| self.expr(expr, env)).collect()
+    }
+
+    fn expr_kind(&self, kind: &ExprKind, at: Position, env: Env<'_>) -> Result<Expr> {
+        match kind {
+            ExprKind::Name(parts) => self.name(parts, env),
+            ExprKind::Literal(value) => literal::literal(value, self.zone),
+            ExprKind::And(operands) => resolve("AND", self.exprs(operands, env)?),
+            ExprKind::Or(operands) => resolve("OR", self.exprs(operands, env)?),
+            ExprKind::Not(operand) => resolve("NOT", vec![self.expr(operand, env)?]),
+            ExprKind::Sign { negative, operand } => self.sign(*negative, operand, env),
+            ExprKind::Binary { operator, left, right } => {
+                resolve(operator, vec![self.expr(left, env)?, self.expr(right, env)?])
+            }
+            ExprKind::Is { operand, what, negated } => {
+                let name = match (what, negated) {
+                    (IsWhat::Null, false) => "IS NULL",
+                    (IsWhat::Null, true) => "IS NOT NULL",
+                    (IsWhat::True, false) => "IS TRUE",
+                    (IsWhat::True, true) => "IS NOT TRUE",
+                    (IsWhat::False, false) => "IS FALSE",
+                    (IsWhat::False, true) => "IS NOT FALSE",
+                    (IsWhat::Unknown, false) => "IS UNKNOWN",
+                    (IsWhat::Unknown, true) => "IS NOT UNKNOWN",
+                };
+                resolve(name, vec![self.expr(operand, env)?])
+            }
+            ExprKind::IsDistinct { left, right, negated } => {
+                let name = if *negated { "IS NOT DISTINCT FROM" } else { "IS DISTINCT FROM" };
+                resolve(name, vec![self.expr(left, env)?, self.expr(right, env)?])
+            }
+            ExprKind::Between { operand, low, high, negated, symmetric } => {
+                let (x, low, high) = (self.expr(operand, env)?, self.expr(low, env)?, self.expr(high, env)?);
+                let name = if *negated { "NOT BETWEEN" } else { "BETWEEN" };
+                if !symmetric {
+                    return resolve(name, vec![x, low, high]);
+                }
+                let both = vec![
+                    resolve(name, vec![x.clone(), low.clone(), high.clone()])?,
+                    resolve(name, vec![x, high, low])?,
+                ];
+                resolve(if *negated { "AND" } else { "OR" }, both)
+            }
+            ExprKind::InList { operand, list, negated } => {
+                let mut args = vec![self.expr(operand, env)?];
+                args.extend(self.exprs(list, env)?);
+                resolve(if *negated { "NOT IN" } else { "IN" }, args)
+            }
+            ExprKind::Like { operand, pattern, escape, negated, similar } => {
+                let mut args = vec![self.expr(operand, env)?, self.expr(pattern, env)?];
+                if let Some(escape) = escape {
+                    args.push(self.expr(escape, env)?);
+                }
+                let bound = resolve(if *similar { "SIMILAR TO" } else { "LIKE" }, args)?;
+                if *negated { resolve("NOT", vec![bound]) } else { Ok(bound) }
+            }
+            ExprKind::Case { operand, branches, otherwise } => {
+                let branch = |(when, then): &(ast::Expr, ast::Expr)| Ok((self.expr(when, env)?, self.expr(then, env)?));
+                let branches = branches.iter().map(branch).collect::<Result<Vec<_>>>()?;
+                let otherwise = otherwise.as_ref().map(|expr| self.expr(expr, env)).transpose()?;
+                match operand {
+                    Some(operand) => case_of(&self.expr(operand, env)?, branches, otherwise),
+                    None => case(branches, otherwise),
+                }
+            }
+            ExprKind::Cast { input, to, safe } => cast::cast(self.expr(input, env)?, to, *safe),
+            ExprKind::Call(call) => self.call(call, env),
+            ExprKind::InQuery { .. } | ExprKind::Exists(_) => {
+                Err(Error::invalid(format!("IN (SELECT …) and EXISTS cannot stand at this place of {}", env.clause))
+                    .hint("they stand in WHERE, alone or joined with AND; anywhere else they are not supported yet"))
+            }
+            ExprKind::Subquery(_) => Err(Error::invalid("a query as a value is not supported yet")
+                .hint("join with the query: … FROM t CROSS JOIN (SELECT …) AS x")),
+            ExprKind::Row(_) | ExprKind::Array(_) | ExprKind::Map(_) => {
+                let what = match kind {
+                    ExprKind::Row(_) => "ROW(…)",
+                    ExprKind::Array(_) => "ARRAY[…]",
+                    _ => "MAP[…]",
+                };
+                Err(Error::invalid(format!("{what} values are not supported yet"))
+                    .hint("keep the parts in columns of their own")
+                    .at(at))
+            }
+            ExprKind::Index { .. } | ExprKind::Field { .. } => Err(not_yet_access()),
+        }
+    }
+
+    fn name(&self, parts: &[Ident], env: Env<'_>) -> Result<Expr> {
+        let found = env.scope.find(parts)?;
+        if found.parts < parts.len() {
+            return Err(not_yet_access().at(parts[found.parts].at));
+        }
+        Ok(env.scope.expr(found.index))
+    }
+
+    fn sign(&self, negative: bool, operand: &ast::Expr, env: Env<'_>) -> Result<Expr> {
+        // The sign belongs to the number: -2147483648 is an INT though 2147483648 is none.
+        if let ExprKind::Literal(Literal::Number(text)) = &operand.kind {
+            return literal::number(text, negative);
+        }
+        let bound = self.expr(operand, env)?;
+        if negative {
+            return resolve("-", vec![bound]);
+        }
+        if bound.kind().is_numeric() || bound.kind().is_interval() || *bound.kind() == TypeKind::Null {
+            return Ok(bound);
+        }
+        Err(Error::invalid(format!("+ wants a number, not {}", bound.kind())).hint("remove the +"))
+    }
+
+    fn call(&self, call: &Call, env: Env<'_>) -> Result<Expr> {
+        if is_aggregate(&call.name) {
+            return self.aggregate_call(call, env);
+        }
+        if call.distinct || call.star || call.filter.is_some() {
+            let what = if call.star {
+                "(*)"
+            } else if call.distinct {
+                "DISTINCT"
+            } else {
+                "FILTER"
+            };
+            let error = Error::invalid(format!("{what} goes with aggregates, and {} is none", call.name));
+            return Err(error.hint("aggregates are COUNT, SUM, AVG, MIN and MAX").at(call.written.at));
+        }
+        let mut args = Vec::with_capacity(call.args.len());
+        for (i, arg) in call.args.iter().enumerate() {
+            match &arg.kind {
+                ExprKind::Name(parts) if i == 0 && is_unit_word(call, parts) && env.scope.find(parts).is_err() => {
+                    args.push(Expr::text(&parts[0].name.to_uppercase()));
+                }
+                _ => args.push(self.expr(arg, env)?),
+            }
+        }
+        if functions::find(&call.name).is_none() && WINDOW_WORDS.contains(&call.name.as_str()) {
+            return Err(Error::invalid(format!("{}(…) is not supported yet", call.name))
+                .hint("group by a computed start of the window instead")
+                .at(call.written.at));
+        }
+        resolve(&call.name, args).map_err(|error| error.at(call.written.at))
+    }
+}
+
+/// Flink's older group windows and window properties.
+const WINDOW_WORDS: &[&str] = &[
+    "TUMBLE",
+    "HOP",
+    "SESSION",
+    "CUMULATE",
+    "TUMBLE_START",
+    "TUMBLE_END",
+    "HOP_START",
+    "HOP_END",
+    "SESSION_START",
+    "SESSION_END",
+    "TUMBLE_ROWTIME",
+    "TUMBLE_PROCTIME",
+    "HOP_ROWTIME",
+    "HOP_PROCTIME",
+    "SESSION_ROWTIME",
+    "SESSION_PROCTIME",
+];
+
+fn is_unit_word(call: &Call, parts: &[Ident]) -> bool {
+    let takes_unit = ["DATE_TRUNC", "DATE_ADD", "DATEDIFF", "DATE_DIFF"].contains(&call.name.as_str());
+    takes_unit && parts.len() == 1 && UNIT_WORDS.contains(&parts[0].name.to_uppercase().as_str())
+}
+
+fn not_yet_access() -> Error {
+    Error::invalid("parts of a ROW, ARRAY or MAP cannot be reached yet").hint("use the whole column")
+}
