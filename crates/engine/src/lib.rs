@@ -1,10 +1,31 @@
 //! Sessions, catalog, jobs and ticks: where SQL, operators and tables meet.
 //!
 //! [`Engine`] owns one data directory. [`Session`]s run SQL text against it, each with its own current catalog, settings and
-//! temporary objects; any number may run at once on threads of their own.
+//! temporary objects; any number may run at once on threads of their own. One core thread owns everything that changes.
 
+mod boot;
+mod catalog;
+mod core;
+mod ddl;
+mod dml;
+mod engine;
+mod job;
+mod landing;
+mod launch;
+mod lower;
 pub mod outcome;
-mod stub;
+mod prepare;
+mod query;
+mod records;
+mod session;
+mod shared;
+mod show;
+mod sink;
+mod stream;
+mod system;
+mod tick;
 
+pub use engine::{Engine, EngineOptions, JobSummary, count_statements, is_complete};
 pub use outcome::{Outcome, StatementReport};
-pub use stub::{Engine, Session};
+pub use records::JobState;
+pub use session::Session;

@@ -1,0 +1,163 @@
+//! What happens before the core's first message: records are read, jobs rebuilt, streams started.
+//!
+//! Nothing here asks the outside; a database that is away delays its own stream only.
+
+use std::collections::BTreeMap;
+
+use gridhouse_base::{Error, JobId, Result, SourceId};
+use gridhouse_sql::ast::Statement;
+use gridhouse_sql::{Binder, NameContext, parse_script};
+
+use crate::catalog::{Catalog, DEFAULT_CATALOG, DEFAULT_DATABASE, Scope};
+use crate::core::Core;
+use crate::job::Job;
+use crate::prepare::{Prepared, Remembered, prepare};
+use crate::query::zone_of;
+use crate::records::{
+    CATALOGS, CatalogRecord, DATABASES, JOBS, JobRecord, JobState, OBJECTS, ObjectRecord, STREAMS, StreamRecord, database_key, decode, encode,
+    object_key,
+};
+use crate::stream::Stream;
+use crate::system;
+
+/// Brings the core to where the last process left off.
+///
+/// # Errors
+/// `Corrupt` where a record cannot be read; those of the store.
+pub(crate) fn boot(core: &mut Core) -> Result<()> {
+    let snapshot = core.store.ordered_snapshot();
+    core.shared.set_durable(snapshot.commit());
+    core.catalog = read_catalog(core)?;
+    if !core.catalog.catalogs.contains_key(DEFAULT_CATALOG) {
+        found(core)?;
+    }
+    system::add(&mut core.catalog);
+    core.shared.set_catalog(core.catalog.clone());
+    for (key, text) in snapshot.list(STREAMS) {
+        let record: StreamRecord = decode(STREAMS, &key, &text)?;
+        let position = core.store.source_position(record.id).map(|at| at.position);
+        core.streams.insert(record.id, Stream::new(record, position));
+    }
+    let mut records: Vec<JobRecord> = Vec::new();
+    for (key, text) in snapshot.list(JOBS) {
+        records.push(decode(JOBS, &key, &text)?);
+    }
+    core.job_counter = records.iter().map(|record| record.id.0).max().unwrap_or(0);
+    core.pending = core.store.pending_count() > 0;
+    let (running, resting): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.state == JobState::Running);
+    for record in resting {
+        core.jobs.insert(record.id, Job::resting(record));
+    }
+    rebuild_all(core, running)?;
+    core.starting = false;
+    let streams: Vec<SourceId> = core.streams.keys().copied().collect();
+    for source in streams {
+        if let Err(error) = core.start_stream(source) {
+            core.fail_jobs_of_stream(source, &error)?;
+        }
+    }
+    core.want_sync();
+    Ok(())
+}
+
+fn read_catalog(core: &Core) -> Result<Catalog> {
+    let snapshot = core.store.ordered_snapshot();
+    let mut catalog = Catalog::default();
+    for (key, text) in snapshot.list(CATALOGS) {
+        catalog.catalogs.insert(key.clone(), decode(CATALOGS, &key, &text)?);
+    }
+    for (key, text) in snapshot.list(DATABASES) {
+        let (owner, name) = key
+            .split_once('\u{1}')
+            .ok_or_else(|| Error::corrupt(format!("the database record `{key}` names no catalog")))?;
+        catalog.databases.insert((owner.to_owned(), name.to_owned()), decode(DATABASES, &key, &text)?);
+    }
+    for (key, text) in snapshot.list(OBJECTS) {
+        let record: ObjectRecord = decode(OBJECTS, &key, &text)?;
+        debug_assert_eq!(key, object_key(record.path()), "an object is kept under its name");
+        catalog.objects.insert(record.path().clone(), record);
+    }
+    Ok(catalog)
+}
+
+/// Writes what a new data directory holds: Flink's default catalog and database.
+fn found(core: &mut Core) -> Result<()> {
+    let catalog = CatalogRecord {
+        options: BTreeMap::from([("type".to_owned(), "generic_in_memory".to_owned())]),
+        default_database: DEFAULT_DATABASE.to_owned(),
+    };
+    let database = crate::records::DatabaseRecord::default();
+    core.tick_with(|tick| {
+        tick.put(CATALOGS, DEFAULT_CATALOG, Some(&encode(&catalog)));
+        tick.put(DATABASES, &database_key(DEFAULT_CATALOG, DEFAULT_DATABASE), Some(&encode(&database)));
+    })?;
+    core.catalog.catalogs.insert(DEFAULT_CATALOG.to_owned(), catalog);
+    core.catalog.databases.insert((DEFAULT_CATALOG.to_owned(), DEFAULT_DATABASE.to_owned()), database);
+    Ok(())
+}
+
+/// Rebuilds jobs so that each comes after those that write its inputs.
+fn rebuild_all(core: &mut Core, mut waiting: Vec<JobRecord>) -> Result<()> {
+    while !waiting.is_empty() {
+        // A job is ready when no other waiting job writes what it reads; where jobs feed each other, any will do.
+        let reads: Vec<Vec<_>> = waiting
+            .iter()
+            .map(|record| bind(core, record).map(|inserts| inserts.iter().flat_map(|i| i.bound.plan.tables()).collect()).unwrap_or_default())
+            .collect();
+        let ready = (0..waiting.len()).find(|&i| {
+            !waiting.iter().enumerate().any(|(j, other)| {
+                j != i && other.inserts.iter().any(|insert| reads[i].iter().any(|t: &std::sync::Arc<gridhouse_base::table::TableDef>| t.path == insert.target))
+            })
+        });
+        let record = waiting.remove(ready.unwrap_or(0));
+        let id = record.id;
+        let rebuilt = bind(core, &record).and_then(|inserts| core.rebuild(record.clone(), inserts));
+        if let Err(error) = rebuilt {
+            if error.kind() == gridhouse_base::ErrorKind::Unavailable {
+                return Err(error);
+            }
+            core.jobs.entry(id).or_insert_with(|| Job::resting(record));
+            core.fail_job(id, error)?;
+        }
+    }
+    Ok(())
+}
+
+/// The job's statements, bound again as they were when it was made.
+///
+/// # Errors
+/// Where a table that they name is gone.
+pub(crate) fn bind(core: &Core, record: &JobRecord) -> Result<Vec<Prepared>> {
+    let temporary = record.environment.temporary.iter().map(|object| (object.path().clone(), object.clone())).collect();
+    let scope = Scope { catalog: &core.catalog, temporary: &temporary };
+    let context =
+        NameContext { catalog: record.environment.catalog.clone(), database: record.environment.database.clone() };
+    let binder = Binder::new(&scope, context, zone_of(&record.environment.settings)?);
+    let mut prepared = Vec::new();
+    for insert in &record.inserts {
+        let parsed = parse_script(&insert.text).next().transpose()?;
+        let Some(Statement::Insert(statement)) = parsed.map(|parsed| parsed.statement) else {
+            return Err(Error::corrupt(format!("job {} holds no INSERT", record.name)));
+        };
+        let bound = binder.insert(&statement)?;
+        let outside = Remembered { insert, streams: core.streams.values().map(|stream| &stream.record).collect() };
+        prepared.push(prepare(&insert.text, bound, &outside)?);
+    }
+    Ok(prepared)
+}
+
+/// The job that a user names by number or label.
+///
+/// # Errors
+/// `NotFound` where there is none, `Conflict` where the label is not unique.
+pub(crate) fn find_job(core: &Core, name: &str) -> Result<JobId> {
+    if let Some(job) = name.parse().ok().map(JobId).filter(|id| core.jobs.contains_key(id)) {
+        return Ok(job);
+    }
+    let mut named = core.jobs.values().filter(|job| job.record.name == name).map(|job| job.record.id);
+    match (named.next(), named.next()) {
+        (Some(id), None) => Ok(id),
+        (Some(_), Some(_)) => Err(Error::conflict(format!("several jobs are called {name}")).hint("name it by its number; SHOW JOBS lists them")),
+        (None, _) => Err(Error::not_found(format!("there is no job {name}")).hint("SHOW JOBS lists them")),
+    }
+}

@@ -1,0 +1,183 @@
+//! The core: the one thread that changes anything. It owns the store, the jobs and the source streams, and does everything
+//! in one order, so that nothing here needs a lock.
+//!
+//! Work arrives as messages: events of sources, calls of sessions, news of the disk. The core takes what has arrived, logs
+//! it, runs one tick over all of it and goes on; the more has gathered, the larger the tick. Syncing to disk happens on a
+//! thread of its own meanwhile, so that the core never waits for the disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use gridhouse_base::clock::Clock;
+use gridhouse_base::{CommitId, Error, JobId, Result, SourceId, TableId};
+use gridhouse_flow::connector::{SourceEvent, SourceEvents};
+use gridhouse_store::Store;
+
+use crate::catalog::Catalog;
+use crate::job::Job;
+use crate::prepare::Connectors;
+use crate::shared::Shared;
+use crate::stream::Stream;
+
+/// How many messages wait for the core at most. A source event holds up to 65,536 rows of some 100 bytes, so 16 of them are
+/// about 100 MB in the worst case; sessions send one each and wait for the answer.
+pub(crate) const QUEUE_MESSAGES: usize = 16;
+
+/// How many messages one tick takes at most: enough to gather what arrives while a tick runs, few enough that a session's
+/// call is answered soon.
+const MESSAGES_PER_TICK: usize = 256;
+
+/// How often the core looks after itself when nothing arrives.
+const HOUSEKEEPING: Duration = Duration::from_millis(500);
+
+/// What the core is told.
+pub(crate) enum Message {
+    /// A session, or a sink, wants something done.
+    Call(Box<dyn FnOnce(&mut Core) + Send>),
+    /// A source stream has news.
+    Source(SourceId, SourceEvent),
+    /// Everything up to the commit is on disk.
+    Durable(CommitId),
+    /// Stop cleanly, then answer.
+    Stop(SyncSender<Result<()>>),
+}
+
+/// What is known of a table since the process started, for its users' eyes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TableStats {
+    /// Changed rows.
+    pub(crate) changes: u64,
+    /// The last tick that changed it.
+    pub(crate) last_commit: CommitId,
+    /// From the source's commit to the durable tick, of the last change.
+    pub(crate) delay_micros: Option<i64>,
+}
+
+/// Everything that changes.
+pub(crate) struct Core {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) connectors: Connectors,
+    pub(crate) events: SourceEvents,
+    pub(crate) messages: SyncSender<Message>,
+    pub(crate) sync_wanted: SyncSender<()>,
+    pub(crate) catalog: Catalog,
+    pub(crate) jobs: BTreeMap<JobId, Job>,
+    pub(crate) order: Vec<JobId>,
+    pub(crate) streams: BTreeMap<SourceId, Stream>,
+    pub(crate) stats: BTreeMap<TableId, TableStats>,
+    /// How far sinks have come, as they last said; not yet written down.
+    pub(crate) reached: BTreeMap<String, CommitId>,
+    /// The last job number given out.
+    pub(crate) job_counter: u32,
+    /// While the directory is being opened, streams wait until all their tables are known.
+    pub(crate) starting: bool,
+    /// Whether source commits wait for a tick.
+    pub(crate) pending: bool,
+    /// The oldest source time among them.
+    pub(crate) pending_event_time: Option<i64>,
+    /// Ticks that are not durable yet, with the tables that each changed and the source time that it reflects.
+    pub(crate) undurable: Vec<(CommitId, Vec<TableId>, Option<i64>)>,
+    pub(crate) on_fatal: Arc<dyn Fn(Error) + Send + Sync>,
+}
+
+impl Core {
+    /// Works until it is told to stop or nobody is left who could tell it anything.
+    pub(crate) fn run(mut self, inbox: Receiver<Message>) {
+        loop {
+            let mut stop = None;
+            match inbox.recv_timeout(HOUSEKEEPING) {
+                Ok(message) => stop = self.handle(message),
+                Err(RecvTimeoutError::Timeout) => self.housekeep(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            for _ in 1..MESSAGES_PER_TICK {
+                if stop.is_some() {
+                    break;
+                }
+                let Ok(message) = inbox.try_recv() else { break };
+                stop = self.handle(message);
+            }
+            if let Err(error) = self.tick() {
+                self.fatal(error);
+                return;
+            }
+            if let Some(answer) = stop {
+                let done = self.shut_down();
+                // Whoever asked may have gone; the work is done all the same.
+                let _ = answer.send(done);
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) -> Option<SyncSender<Result<()>>> {
+        match message {
+            Message::Call(call) => call(self),
+            Message::Source(source, event) => {
+                if let Err(error) = self.source_event(source, event) {
+                    self.fatal(error);
+                }
+            }
+            Message::Durable(commit) => self.durable(commit),
+            Message::Stop(answer) => return Some(answer),
+        }
+        None
+    }
+
+    /// The last tick.
+    pub(crate) fn ordered(&self) -> CommitId {
+        self.store.ordered_snapshot().commit()
+    }
+
+    /// Asks for a sync; one request covers everything that is ordered when it is carried out.
+    pub(crate) fn want_sync(&self) {
+        // A full channel means that a request waits already.
+        let _ = self.sync_wanted.try_send(());
+    }
+
+    /// The store itself is in trouble: nothing can be promised any more.
+    pub(crate) fn fatal(&mut self, error: Error) {
+        self.shared.close();
+        (self.on_fatal)(error);
+    }
+
+    fn durable(&mut self, commit: CommitId) {
+        let now = self.clock.now_micros();
+        let done = self.undurable.partition_point(|(tick, ..)| *tick <= commit);
+        for (_, tables, event_time) in self.undurable.drain(..done) {
+            let Some(event_time) = event_time else { continue };
+            for table in tables {
+                self.stats.entry(table).or_default().delay_micros = Some(now - event_time);
+            }
+        }
+        for stream in self.streams.values_mut() {
+            stream.durable(commit);
+        }
+    }
+
+    fn housekeep(&mut self) {
+        if let Err(error) = self.save_cursors().and_then(|()| self.store.note_idle()) {
+            self.fatal(error);
+        }
+    }
+
+    fn shut_down(&mut self) -> Result<()> {
+        for stream in std::mem::take(&mut self.streams).into_values() {
+            stream.stop();
+        }
+        for job in self.jobs.values_mut() {
+            job.stop_sinks();
+        }
+        self.save_cursors()?;
+        let commit = self.store.sync()?;
+        self.store.note_idle()?;
+        self.store.sync()?;
+        self.shared.set_durable(commit);
+        self.shared.close();
+        Ok(())
+    }
+}

@@ -1,0 +1,398 @@
+//! Statements that read and change rows, and those that begin and end jobs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gridhouse_base::table::ObjectPath;
+use gridhouse_base::{ChangeBatch, CommitId, Error, JobId, Result, TableId};
+use gridhouse_expr::{EvalContext, Expr};
+use gridhouse_flow::TickContext;
+use gridhouse_sql::ast::{Delete, Insert, JobName, ObjectName, Query, Statement, Update};
+use gridhouse_sql::plan::{BoundInsert, Plan};
+
+use crate::boot::{bind, find_job};
+use crate::ddl::stored;
+use crate::launch::Submission;
+use crate::outcome::Outcome;
+use crate::prepare::{Prepared, prepare};
+use crate::query::{execute, zone_of};
+use crate::records::{Environment, JobState, ObjectRecord};
+use crate::session::{Session, done};
+use crate::shared::lock;
+use crate::system;
+
+/// Settings that shape a plan or its meaning, and so belong to a job.
+const SHAPING_SETTINGS: &[&str] = &["table.local-time-zone"];
+
+/// How long a bounded `INSERT` into an outside table sleeps between looks whether it has arrived.
+const ARRIVAL_LOOK: Duration = Duration::from_millis(50);
+
+impl Session {
+    pub(crate) fn query(&mut self, query: &Query) -> Result<Outcome> {
+        let plan = self.bind(|binder| binder.query(query))?;
+        check_readable(&plan)?;
+        let schema = (**plan.schema()).clone();
+        let batches = self.read(&plan)?;
+        Ok(Outcome::Rows { schema, batches })
+    }
+
+    /// The rows of a plan over the last durable tick.
+    fn read(&self, plan: &Plan) -> Result<Vec<ChangeBatch>> {
+        let catalog = self.catalog();
+        let system = system::rows_of(plan, &self.engine)?;
+        let context = self.tick_context()?;
+        let snapshot = self.engine.inner.reader.snapshot();
+        let table_of = |path: &ObjectPath| catalog.table_id(path);
+        execute(plan, &snapshot, &table_of, &|table| system.get(&table).cloned(), &context)
+    }
+
+    fn tick_context(&self) -> Result<TickContext> {
+        Ok(TickContext { now_micros: self.engine.inner.clock.now_micros(), zone: zone_of(&self.settings)? })
+    }
+
+    /// Runs `INSERT`s: at once where their input is bounded, else as one job.
+    pub(crate) fn insert(&mut self, inserts: &[Insert], replace: Option<JobId>) -> Result<Outcome> {
+        let mut bound = Vec::new();
+        for insert in inserts {
+            bound.push((insert.text.clone(), self.bind(|binder| binder.insert(insert))?));
+        }
+        let batch = self.setting("execution.runtime-mode").is_some_and(|mode| mode.eq_ignore_ascii_case("batch"));
+        let bounded = |plan: &Plan| plan.tables().is_empty() || (batch && plan.tables().iter().all(|t| t.connector().is_none()));
+        let all_bounded = bound.iter().all(|(_, insert)| bounded(&insert.plan));
+        if all_bounded && replace.is_none() {
+            return self.insert_once(bound);
+        }
+        if batch && let Some(table) = bound.iter().flat_map(|(_, b)| b.plan.tables()).find(|t| t.connector().is_some()) {
+            return Err(Error::invalid(format!("{} never ends, so it cannot be inserted from in batch mode", table.path))
+                .hint("SET 'execution.runtime-mode' = 'streaming'"));
+        }
+        let environment = self.environment(&bound);
+        let prepared = self.prepare_all(bound)?;
+        let name = match self.setting("pipeline.name") {
+            Some(name) => name.to_owned(),
+            None => format!("insert-into_{}", prepared[0].bound.target.path),
+        };
+        let additional = self.setting("writer") == Some("additional");
+        let submission = Submission { inserts: prepared, name: name.clone(), environment, script: self.script, additional, replace };
+        let (id, commit, resumed) = self.engine.call(move |core| core.submit(submission))??;
+        self.wait(commit)?;
+        if resumed {
+            self.notice(format!("job {} was there already and goes on", id.0));
+        }
+        Ok(Outcome::Job { id, name, resumed })
+    }
+
+    fn prepare_all(&mut self, bound: Vec<(String, BoundInsert)>) -> Result<Vec<Prepared>> {
+        let connectors = self.engine.inner.connectors.clone();
+        let mut prepared = Vec::new();
+        for (text, insert) in bound {
+            let insert = prepare(&text, insert, &connectors)?;
+            for source in &insert.sources {
+                source.description.notices.iter().for_each(|notice| self.notice(notice.clone()));
+            }
+            for sink in &insert.sink {
+                sink.notices.iter().for_each(|notice| self.notice(notice.clone()));
+            }
+            prepared.push(insert);
+        }
+        Ok(prepared)
+    }
+
+    /// What the statements were read under, as far as they need it.
+    fn environment(&self, bound: &[(String, BoundInsert)]) -> Environment {
+        let mut named: Vec<ObjectPath> = Vec::new();
+        for (_, insert) in bound {
+            named.push(insert.target.path.clone());
+            named.extend(insert.plan.tables().iter().map(|table| table.path.clone()));
+        }
+        // Views leave no trace in a plan, so all temporary ones are kept.
+        let kept = |record: &&ObjectRecord| matches!(record, ObjectRecord::View(_)) || named.contains(record.path());
+        let shaping = |key: &&str| self.settings.get(*key).map(|value| ((*key).to_owned(), value.clone()));
+        Environment {
+            catalog: self.context.catalog.clone(),
+            database: self.context.database.clone(),
+            settings: SHAPING_SETTINGS.iter().filter_map(shaping).collect(),
+            temporary: self.temporary.values().filter(kept).cloned().collect(),
+        }
+    }
+
+    /// Runs `INSERT`s whose input ends, in one tick.
+    fn insert_once(&mut self, bound: Vec<(String, BoundInsert)>) -> Result<Outcome> {
+        if bound.iter().any(|(_, insert)| insert.target.connector().is_some()) {
+            return self.insert_outside(bound);
+        }
+        let catalog = self.catalog();
+        let context = self.tick_context()?;
+        let mut targets = Vec::new();
+        for (_, insert) in &bound {
+            targets.push(stored(&catalog, &insert.target)?);
+            if insert.target.primary_key.is_empty() && !insert.plan.tables().is_empty() {
+                self.notice(format!("{} keeps every row: running this again appends them again", insert.target.path));
+            }
+        }
+        let (commit, rows) = self.engine.call(move |core| {
+            core.tick()?;
+            let snapshot = core.store.ordered_snapshot();
+            let table_of = |path: &ObjectPath| catalog.table_id(path);
+            let mut writes = Vec::new();
+            let mut rows = 0;
+            for ((_, insert), table) in bound.iter().zip(&targets) {
+                let out = execute(&insert.plan, &snapshot, &table_of, &|_| None, &context)?;
+                let target = crate::job::Target::of(insert, *table);
+                target.check(&out)?;
+                rows += out.iter().map(|batch| batch.len() as u64).sum::<u64>();
+                writes.push((target, out));
+            }
+            let commit = core.tick_writing(|tick, deltas| {
+                for (target, out) in writes {
+                    for batch in out {
+                        let effective = target.write(tick, &batch)?;
+                        deltas.entry(target.table).or_default().push(effective);
+                    }
+                }
+                Ok(())
+            })?;
+            Ok::<_, Error>((commit, rows))
+        })??;
+        self.wait(commit)?;
+        Ok(Outcome::Affected { tag: "INSERT".into(), rows })
+    }
+
+    /// Runs `INSERT`s into outside tables: as a job that is forgotten once the outside has everything.
+    fn insert_outside(&mut self, bound: Vec<(String, BoundInsert)>) -> Result<Outcome> {
+        let environment = self.environment(&bound);
+        let mut prepared = self.prepare_all(bound)?;
+        for insert in &mut prepared {
+            // Each run is one of its own.
+            insert.fingerprint = format!("{}/once {}", insert.fingerprint, self.script);
+            // A snapshot is written; what the input tables do afterwards is no business of this statement.
+            insert.route = crate::prepare::Route::Flow;
+        }
+        let name = format!("insert-into_{}", prepared[0].bound.target.path);
+        let submission = Submission { inserts: prepared, name, environment, script: self.script, additional: true, replace: None };
+        let (id, commit, _) = self.engine.call(move |core| core.submit(submission))??;
+        self.wait(commit)?;
+        let rows = self.wait_arrived(id, commit);
+        self.engine.call(move |core| core.drop_job(id))??;
+        Ok(Outcome::Affected { tag: "INSERT".into(), rows: rows? })
+    }
+
+    /// Waits until the sinks of a job have everything up to `commit`; gives the rows that they took.
+    fn wait_arrived(&self, id: JobId, commit: CommitId) -> Result<u64> {
+        loop {
+            let state = self.engine.call(move |core| {
+                let job = core.jobs.get(&id)?;
+                let sinks: Vec<_> = job.sinks.iter().map(|sink| lock(&sink.status).clone()).collect();
+                let sent = job.rows_out;
+                Some((job.record.state.clone(), sinks, sent))
+            })?;
+            let Some((state, sinks, sent)) = state else {
+                return Err(Error::not_found("the statement's job was dropped meanwhile"));
+            };
+            if let JobState::Failed(why) = state {
+                return Err(Error::invalid(why));
+            }
+            if sent == 0 || sinks.iter().all(|sink| sink.upto >= commit) {
+                return Ok(sent);
+            }
+            std::thread::park_timeout(ARRIVAL_LOOK);
+        }
+    }
+
+    pub(crate) fn replace_job(&mut self, job: Option<&JobName>, body: Statement) -> Result<Outcome> {
+        let inserts = match body {
+            Statement::Insert(insert) => vec![*insert],
+            Statement::StatementSet(inserts) => inserts,
+            _ => return Err(Error::invalid("REPLACE JOB takes an INSERT or a statement set")),
+        };
+        let id = match job {
+            Some(name) => self.job(name)?,
+            None => {
+                let path = self.context.path(&inserts[0].table)?;
+                let wanted = path.clone();
+                let writers = self.engine.call(move |core| {
+                    let writes = |job: &&crate::job::Job| job.record.inserts.iter().any(|insert| insert.target == wanted);
+                    core.jobs.values().filter(writes).map(|job| job.record.id).collect::<Vec<_>>()
+                })?;
+                match writers.as_slice() {
+                    [only] => *only,
+                    [] => return Err(Error::not_found(format!("no job writes into {path}")).hint("run the INSERT alone")),
+                    _ => {
+                        return Err(Error::conflict(format!("several jobs write into {path}"))
+                            .hint("name the one to replace: REPLACE JOB 7 AS INSERT …; SHOW JOBS lists them"));
+                    }
+                }
+            }
+        };
+        self.insert(&inserts, Some(id))
+    }
+
+    pub(crate) fn update(&mut self, update: &Update) -> Result<Outcome> {
+        let bound = self.bind(|binder| binder.update(update))?;
+        let table = stored(&self.catalog(), &bound.table)?;
+        let key = &bound.table.primary_key;
+        if key.is_empty() {
+            return Err(Error::invalid(format!("{} keeps every row as it came: a table without key cannot be updated", bound.table.path))
+                .hint("declare a PRIMARY KEY for tables whose rows change"));
+        }
+        if let Some((column, _)) = bound.assignments.iter().find(|(column, _)| key.contains(column)) {
+            let name = &bound.table.schema.columns[*column].name;
+            return Err(Error::invalid(format!("column {name} is part of the key of {} and cannot be set", bound.table.path))
+                .hint("DELETE the row and INSERT it under its new key"));
+        }
+        let positions: Vec<usize> = bound.table.physical().collect();
+        let place = |column: usize| positions.iter().position(|p| *p == column).expect("assigned columns are stored");
+        let assignments: Vec<(usize, Expr)> =
+            bound.assignments.iter().map(|(column, expr)| (place(*column), expr.map_columns(place))).collect();
+        let predicate = bound.predicate.as_ref().map(|expr| expr.map_columns(place));
+        let not_null: Vec<usize> =
+            assignments.iter().filter(|(c, _)| !bound.table.schema.columns[positions[*c]].sql_type.nullable).map(|(c, _)| *c).collect();
+        let schema = std::sync::Arc::new(bound.table.schema.project(&positions));
+        let name = bound.table.path.to_string();
+        self.change_rows("UPDATE", table, predicate, move |rows, context| {
+            let mut columns = rows.columns().to_vec();
+            for (column, expr) in &assignments {
+                columns[*column] = expr.eval(rows.columns(), rows.len(), context)?;
+            }
+            let changed = rows.with_columns(columns);
+            let target = crate::job::Target::plain(table, name.clone(), schema.clone(), not_null.clone());
+            target.check(std::slice::from_ref(&changed))?;
+            Ok(changed)
+        })
+    }
+
+    pub(crate) fn delete(&mut self, delete: &Delete) -> Result<Outcome> {
+        let bound = self.bind(|binder| binder.delete(delete))?;
+        let table = stored(&self.catalog(), &bound.table)?;
+        if bound.table.primary_key.is_empty() {
+            return Err(Error::invalid(format!("{} keeps every row: rows of a table without key cannot be deleted", bound.table.path))
+                .hint("TRUNCATE TABLE empties it, or declare a PRIMARY KEY"));
+        }
+        let positions: Vec<usize> = bound.table.physical().collect();
+        let place = |column: usize| positions.iter().position(|p| *p == column).expect("columns of a predicate are stored");
+        let predicate = bound.predicate.as_ref().map(|expr| expr.map_columns(place));
+        self.change_rows("DELETE", table, predicate, |rows, _| Ok(rows.negated()))
+    }
+
+    /// Changes the rows of a table for which `predicate` is true, all in one tick that sees the newest state.
+    fn change_rows(
+        &mut self,
+        tag: &str,
+        table: TableId,
+        predicate: Option<Expr>,
+        change: impl Fn(&ChangeBatch, &EvalContext) -> Result<ChangeBatch> + Send + 'static,
+    ) -> Result<Outcome> {
+        let context = self.tick_context()?;
+        let context = EvalContext { now_micros: context.now_micros, zone: context.zone, seed: 0, first_row: 0 };
+        let (commit, rows) = self.engine.call(move |core| {
+            core.tick()?;
+            let snapshot = core.store.ordered_snapshot();
+            let mut changes = Vec::new();
+            let mut count = 0;
+            for batch in snapshot.table(table)?.scan(None) {
+                let mut rows = batch?;
+                if let Some(predicate) = &predicate {
+                    rows = rows.filter(&predicate.eval_mask(rows.columns(), rows.len(), &context)?)?;
+                }
+                if !rows.is_empty() {
+                    count += rows.len() as u64;
+                    changes.push(change(&rows, &context)?);
+                }
+            }
+            let commit = core.tick_writing(|tick, deltas| {
+                for batch in changes {
+                    let effective = tick.write(table, &batch)?;
+                    deltas.entry(table).or_default().push(effective);
+                }
+                Ok(())
+            })?;
+            Ok::<_, Error>((commit, count))
+        })??;
+        self.wait(commit)?;
+        Ok(Outcome::Affected { tag: tag.to_owned(), rows })
+    }
+
+    pub(crate) fn truncate(&mut self, name: &ObjectName) -> Result<Outcome> {
+        let definition = self.bind(|binder| binder.table(name))?;
+        let table = stored(&self.catalog(), &definition)?;
+        if definition.primary_key.is_empty() {
+            let path = definition.path.clone();
+            let readers = self.engine.call(move |core| {
+                core.jobs.values().find(|job| job.read().contains(&table)).map(|job| (job.record.id.0, job.record.name.clone()))
+            })?;
+            if let Some((id, job)) = readers {
+                return Err(Error::conflict(format!("job {job} ({id}) reads {path}, and what it has made of those rows cannot be withdrawn"))
+                    .hint(format!("DROP JOB {id} first")));
+            }
+        }
+        self.change(move |core| {
+            core.tick_writing(|tick, deltas| {
+                let effective = tick.truncate(table)?;
+                deltas.entry(table).or_default().push(effective);
+                Ok(())
+            })
+        })?;
+        done("TRUNCATE TABLE")
+    }
+
+    fn job(&self, name: &JobName) -> Result<JobId> {
+        let wanted = name.name.clone();
+        self.engine.call(move |core| find_job(core, &wanted))?.map_err(|error| error.at(name.at))
+    }
+
+    pub(crate) fn stop_job(&mut self, name: &JobName) -> Result<Outcome> {
+        let id = self.job(name)?;
+        let running = self.engine.call(move |core| core.jobs.get(&id).is_some_and(|job| job.record.state == JobState::Running))?;
+        if !running {
+            self.notice(format!("job {} does not run", id.0));
+            return done("STOP JOB");
+        }
+        self.change(move |core| {
+            core.halt(id, JobState::Stopped)?;
+            Ok(core.ordered())
+        })?;
+        done("STOP JOB")
+    }
+
+    pub(crate) fn start_job(&mut self, name: &JobName) -> Result<Outcome> {
+        let id = self.job(name)?;
+        let running = self.engine.call(move |core| core.jobs.get(&id).is_some_and(|job| job.record.state == JobState::Running))?;
+        if running {
+            self.notice(format!("job {} runs already", id.0));
+            return done("START JOB");
+        }
+        self.change(move |core| {
+            let inserts = bind(core, &core.jobs[&id].record)?;
+            core.resume(id, inserts)?;
+            Ok(core.ordered())
+        })?;
+        done("START JOB")
+    }
+
+    pub(crate) fn drop_job(&mut self, name: &JobName, if_exists: bool) -> Result<Outcome> {
+        let id = match self.job(name) {
+            Err(error) if if_exists && error.kind() == gridhouse_base::ErrorKind::NotFound => {
+                self.notice(error.to_string());
+                return done("DROP JOB");
+            }
+            other => other?,
+        };
+        self.change(move |core| {
+            core.drop_job(id)?;
+            Ok(core.ordered())
+        })?;
+        done("DROP JOB")
+    }
+}
+
+/// A query reads tables that are here; one that never ends cannot be answered.
+pub(crate) fn check_readable(plan: &Plan) -> Result<()> {
+    match plan.tables().iter().find(|table| table.connector().is_some()) {
+        None => Ok(()),
+        Some(table) => Err(Error::invalid(format!("{} is outside and has no end, so a query over it would never return", table.path))
+            .hint("INSERT INTO a table from it, then query that table; it is always up to date")),
+    }
+}
+
+/// System tables by id, with their rows at this moment.
+pub(crate) type SystemRows = BTreeMap<TableId, ChangeBatch>;

@@ -1,0 +1,210 @@
+//! The engine's handle: opens a data directory, starts the core and its helpers, hands out sessions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use gridhouse_base::clock::Clock;
+use gridhouse_base::{Error, JobId, Result};
+use gridhouse_flow::connector::{SinkConnector, SourceConnector};
+use gridhouse_sql::{NameContext, parse_script};
+use gridhouse_store::{Reader, Store, StoreOptions};
+
+use crate::boot;
+use crate::catalog::{DEFAULT_CATALOG, DEFAULT_DATABASE};
+use crate::core::{Core, Message, QUEUE_MESSAGES};
+use crate::prepare::Connectors;
+use crate::records::JobState;
+use crate::session::Session;
+use crate::shared::Shared;
+
+/// What an engine is opened with.
+pub struct EngineOptions {
+    /// The data directory and what lies under it.
+    pub store: StoreOptions,
+    /// The clock of ticks, delays and pauses.
+    pub clock: Arc<dyn Clock>,
+    /// The connectors that can be read, by the name in the `connector` option.
+    pub sources: BTreeMap<&'static str, Arc<dyn SourceConnector>>,
+    /// The connectors that can be written.
+    pub sinks: BTreeMap<&'static str, Arc<dyn SinkConnector>>,
+    /// Called when nothing can be promised any more (the disk failed): the process should end at once.
+    pub on_fatal: Arc<dyn Fn(Error) + Send + Sync>,
+}
+
+/// One data directory, its jobs, sources and sinks. Cloning gives another handle on the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) messages: SyncSender<Message>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) reader: Reader,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) connectors: Connectors,
+    scripts: AtomicU64,
+}
+
+/// A job in short, for whoever waits for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobSummary {
+    /// The job.
+    pub id: JobId,
+    /// Its label.
+    pub name: String,
+    /// Whether it runs, and why not.
+    pub state: JobState,
+}
+
+impl Engine {
+    /// Opens a data directory: recovers its tables, rebuilds its jobs, and lets them go on.
+    ///
+    /// # Errors
+    /// `Conflict` where another process holds the directory; `Corrupt` where what is stored is damaged.
+    pub fn open(options: EngineOptions) -> Result<Self> {
+        let store = Store::open(options.store)?;
+        let shared = Arc::new(Shared::default());
+        let reader = store.reader();
+        let (messages, inbox) = sync_channel::<Message>(QUEUE_MESSAGES);
+        let (events, incoming) = sync_channel(QUEUE_MESSAGES);
+        let (sync_wanted, sync_requests) = sync_channel::<()>(1);
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+            thread.map(|_| ()).map_err(|error| Error::unavailable(format!("no thread for {name}")).caused_by(error))
+        };
+
+        let forward = messages.clone();
+        spawn(
+            "sources",
+            Box::new(move || {
+                for (source, event) in incoming {
+                    if forward.send(Message::Source(source, event)).is_err() {
+                        return;
+                    }
+                }
+            }),
+        )?;
+
+        let (syncer, news, synced) = (store.syncer(), messages.clone(), shared.clone());
+        let on_fatal = options.on_fatal.clone();
+        spawn(
+            "sync",
+            Box::new(move || {
+                for () in sync_requests {
+                    match syncer.sync() {
+                        Ok(commit) => {
+                            synced.set_durable(commit);
+                            if news.send(Message::Durable(commit)).is_err() {
+                                return;
+                            }
+                        }
+                        Err(error) => {
+                            synced.close();
+                            on_fatal(error);
+                            return;
+                        }
+                    }
+                }
+            }),
+        )?;
+
+        let connectors = Connectors { sources: options.sources, sinks: options.sinks };
+        let clock = options.clock;
+        let mut core = Core {
+            store,
+            clock: clock.clone(),
+            shared: shared.clone(),
+            connectors: connectors.clone(),
+            events,
+            messages: messages.clone(),
+            sync_wanted,
+            catalog: Default::default(),
+            jobs: BTreeMap::new(),
+            order: Vec::new(),
+            streams: BTreeMap::new(),
+            stats: BTreeMap::new(),
+            reached: BTreeMap::new(),
+            job_counter: 0,
+            starting: true,
+            pending: false,
+            pending_event_time: None,
+            undurable: Vec::new(),
+            on_fatal: options.on_fatal,
+        };
+        boot::boot(&mut core)?;
+        spawn("core", Box::new(move || core.run(inbox)))?;
+        let inner = Inner { messages, shared, reader, clock, connectors, scripts: AtomicU64::new(1) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// A new session: current catalog `default_catalog`, database `default_database`, no temporary objects.
+    pub fn session(&self) -> Session {
+        let context = NameContext { catalog: DEFAULT_CATALOG.into(), database: DEFAULT_DATABASE.into() };
+        Session::new(self.clone(), context)
+    }
+
+    /// Stops sources, jobs and sinks cleanly, makes everything durable and releases the directory.
+    ///
+    /// # Errors
+    /// `Unavailable` where the disk refuses.
+    pub fn stop(&self) -> Result<()> {
+        let (answer, done) = sync_channel(1);
+        if self.inner.messages.send(Message::Stop(answer)).is_err() {
+            return Ok(());
+        }
+        done.recv().unwrap_or(Ok(()))
+    }
+
+    /// All jobs, by id.
+    ///
+    /// # Errors
+    /// `Unavailable` where the engine has stopped.
+    pub fn jobs(&self) -> Result<Vec<JobSummary>> {
+        self.call(|core| {
+            let of = |job: &crate::job::Job| JobSummary {
+                id: job.record.id,
+                name: job.record.name.clone(),
+                state: job.record.state.clone(),
+            };
+            core.jobs.values().map(of).collect()
+        })
+    }
+
+    /// Whether the engine has stopped, by itself or by request.
+    pub fn is_stopped(&self) -> bool {
+        self.inner.shared.is_closed()
+    }
+
+    /// The number of a new run of a script.
+    pub(crate) fn next_script(&self) -> u64 {
+        self.inner.scripts.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Has the core do something and waits for the answer.
+    ///
+    /// # Errors
+    /// `Unavailable` where the engine has stopped.
+    pub(crate) fn call<T: Send + 'static>(&self, what: impl FnOnce(&mut Core) -> T + Send + 'static) -> Result<T> {
+        let stopped = || Error::unavailable("the engine has stopped");
+        let (answer, done) = sync_channel(1);
+        let call = Message::Call(Box::new(move |core: &mut Core| {
+            // Whoever asked may have gone.
+            let _ = answer.send(what(core));
+        }));
+        self.inner.messages.send(call).map_err(|_| stopped())?;
+        done.recv().map_err(|_| stopped())
+    }
+}
+
+/// Whether a text is a script that can be read; for shells that check before they send.
+pub fn is_complete(text: &str) -> bool {
+    gridhouse_sql::is_complete(text)
+}
+
+/// How many statements a text holds, up to its first error.
+pub fn count_statements(text: &str) -> usize {
+    parse_script(text).take_while(Result::is_ok).count()
+}

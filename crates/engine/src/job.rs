@@ -1,0 +1,231 @@
+//! A job at work: its record and, while it runs, one branch per `INSERT`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, Int8Array, new_null_array};
+use gridhouse_base::batch::{KindBatch, RowKind};
+use gridhouse_base::{ChangeBatch, Error, Result, Schema, SourceId, TableId};
+use gridhouse_flow::Dataflow;
+use gridhouse_sql::plan::BoundInsert;
+use gridhouse_store::Tick;
+
+use crate::launch::stored_key;
+use crate::records::{JobRecord, JobState};
+use crate::sink::SinkHandle;
+
+/// A job.
+pub(crate) struct Job {
+    pub(crate) record: JobRecord,
+    /// One per `INSERT` while it runs; empty while it does not.
+    pub(crate) branches: Vec<Branch>,
+    /// The threads that bring outside targets up to date, with the branch that each belongs to.
+    pub(crate) sinks: Vec<SinkHandle>,
+    /// The run of a script that made it; other statements of the same run may write into the same target.
+    pub(crate) script: u64,
+    /// Changes written since the process started.
+    pub(crate) rows_out: u64,
+}
+
+/// How one `INSERT` is carried out.
+pub(crate) enum Branch {
+    /// By the source stream, on the way in.
+    Landing {
+        source: SourceId,
+        target: TableId,
+    },
+    /// By the sink's thread, on the way out.
+    Relay { table: TableId },
+    /// By operators.
+    Flow(Box<Flow>),
+}
+
+/// An `INSERT` carried out by operators.
+pub(crate) struct Flow {
+    pub(crate) dataflow: Dataflow,
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) target: Target,
+    pub(crate) zone: chrono_tz::Tz,
+}
+
+/// What a dataflow reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Input {
+    pub(crate) table: TableId,
+    /// The columns of the stored table, in the order in which the dataflow wants them.
+    pub(crate) columns: Vec<usize>,
+}
+
+/// Where a dataflow writes.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) table: TableId,
+    /// The target's name, for messages.
+    pub(crate) name: String,
+    /// The columns that the rows bring, where the others are to keep their values.
+    pub(crate) columns: Option<Vec<usize>>,
+    /// The key of the stored table; empty for a log table.
+    pub(crate) key: Vec<usize>,
+    /// The schema of the rows that are written.
+    pub(crate) schema: Arc<Schema>,
+    /// Columns of those rows that must not hold NULL.
+    pub(crate) not_null: Vec<usize>,
+    /// Whether withdrawn rows are kept as rows too, with the kind in a last column.
+    pub(crate) kinds_inside: bool,
+}
+
+impl Job {
+    /// A job that does not run.
+    pub(crate) fn resting(record: JobRecord) -> Self {
+        Self { record, branches: Vec::new(), sinks: Vec::new(), script: 0, rows_out: 0 }
+    }
+
+    /// Tables that the job reads.
+    pub(crate) fn read(&self) -> BTreeSet<TableId> {
+        let mut tables = BTreeSet::new();
+        for branch in &self.branches {
+            match branch {
+                Branch::Landing { .. } => {}
+                Branch::Relay { table } => {
+                    tables.insert(*table);
+                }
+                Branch::Flow(flow) => tables.extend(flow.inputs.iter().map(|input| input.table)),
+            }
+        }
+        tables
+    }
+
+    /// Tables that the job writes in a tick.
+    pub(crate) fn written(&self) -> BTreeSet<TableId> {
+        let target = |branch: &Branch| match branch {
+            Branch::Flow(flow) => Some(flow.target.table),
+            _ => None,
+        };
+        self.branches.iter().filter_map(target).collect()
+    }
+
+    /// Leaves the ticks: state and sinks are dropped; the record says why.
+    pub(crate) fn detach(&mut self, state: JobState) {
+        self.record.state = state;
+        self.branches.clear();
+        self.stop_sinks();
+    }
+
+    /// Tells the sinks' threads to stop, without waiting for them.
+    pub(crate) fn stop_sinks(&mut self) {
+        self.sinks.clear();
+    }
+
+    /// Bytes of operator state.
+    pub(crate) fn state_bytes(&self) -> usize {
+        let bytes = |branch: &Branch| if let Branch::Flow(flow) = branch { flow.dataflow.state_bytes() } else { 0 };
+        self.branches.iter().map(bytes).sum()
+    }
+}
+
+impl Target {
+    /// The target of an `INSERT` into the stored table `table`.
+    pub(crate) fn of(insert: &BoundInsert, table: TableId) -> Self {
+        let definition = &insert.target;
+        let stored: Vec<usize> = definition.physical().collect();
+        let position = |c: &usize| stored.iter().position(|s| s == c).expect("only stored columns are written");
+        Self {
+            table,
+            name: definition.path.to_string(),
+            columns: insert.columns.as_ref().map(|columns| columns.iter().map(position).collect()),
+            key: stored_key(definition),
+            schema: insert.plan.schema().clone(),
+            not_null: insert.not_null.clone(),
+            kinds_inside: false,
+        }
+    }
+
+    /// A target that takes whole rows; only for checking and writing those.
+    pub(crate) fn plain(table: TableId, name: String, schema: Arc<Schema>, not_null: Vec<usize>) -> Self {
+        Self { table, name, columns: None, key: Vec::new(), schema, not_null, kinds_inside: false }
+    }
+
+    /// Checks what the table does not: NULL where it must not be.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the column and a row.
+    pub(crate) fn check(&self, out: &[ChangeBatch]) -> Result<()> {
+        for batch in out {
+            for &column in &self.not_null {
+                let values = batch.column(column);
+                if values.null_count() == 0 {
+                    continue;
+                }
+                let Some(row) = (0..batch.len()).find(|&i| values.is_null(i) && batch.weight(i) > 0) else { continue };
+                let name = &self.schema.columns[column].name;
+                return Err(Error::invalid(format!(
+                    "column {name} of {} is NOT NULL, but this row holds NULL there: {}",
+                    self.name,
+                    describe_row(batch, row, &self.schema)
+                ))
+                .hint("filter such rows out, or give a value with COALESCE"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes rows into the table; gives what changed in effect.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn write(&self, tick: &mut Tick<'_>, batch: &ChangeBatch) -> Result<ChangeBatch> {
+        if self.kinds_inside {
+            return tick.write(self.table, &with_kinds(batch)?);
+        }
+        match &self.columns {
+            Some(columns) => tick.upsert_columns(self.table, columns, &self.partial(batch, columns)?),
+            None => tick.write(self.table, batch),
+        }
+    }
+
+    /// The rows of a partial update: a withdrawn row without a successor leaves NULL in the columns that it had brought.
+    fn partial(&self, batch: &ChangeBatch, columns: &[usize]) -> Result<KindBatch> {
+        let order = |i: &u32| batch.weight(*i as usize) > 0;
+        // Withdrawals first, so that a row's successor in the same tick has the last word.
+        let (new, old): (Vec<u32>, Vec<u32>) = (0..batch.len() as u32).partition(order);
+        let olds = batch.take(&old.clone().into())?;
+        let news = batch.take(&new.into())?;
+        let rows = olds.len() + news.len();
+        let mut out: Vec<ArrayRef> = Vec::with_capacity(columns.len());
+        for (i, column) in columns.iter().enumerate() {
+            let first: ArrayRef = if self.key.contains(column) {
+                olds.column(i).clone()
+            } else {
+                new_null_array(olds.column(i).data_type(), olds.len())
+            };
+            let joined = arrow_select::concat::concat(&[first.as_ref(), news.column(i).as_ref()]);
+            out.push(joined.map_err(|error| Error::internal("rows could not be joined").caused_by(error))?);
+        }
+        Ok(KindBatch::new(out, vec![RowKind::UpdateAfter; rows]))
+    }
+}
+
+/// Every change as a row of its own, its kind in a last column: `+I` or `-D`, as often as it weighs; withdrawals first.
+fn with_kinds(batch: &ChangeBatch) -> Result<ChangeBatch> {
+    let mut rows: Vec<(RowKind, u32)> = Vec::with_capacity(batch.len());
+    for i in 0..batch.len() {
+        let weight = batch.weight(i);
+        let kind = if weight > 0 { RowKind::Insert } else { RowKind::Delete };
+        rows.extend(std::iter::repeat_n((kind, i as u32), weight.unsigned_abs() as usize));
+    }
+    rows.sort_by_key(|(kind, i)| (*kind == RowKind::Insert, *i));
+    let indices: arrow_array::UInt32Array = rows.iter().map(|(_, i)| *i).collect::<Vec<_>>().into();
+    let plain = ChangeBatch::insertions(batch.columns().to_vec(), batch.len()).take(&indices)?;
+    let mut columns = plain.columns().to_vec();
+    columns.push(Arc::new(Int8Array::from_iter_values(rows.iter().map(|(kind, _)| *kind as u8 as i8))));
+    Ok(ChangeBatch::insertions(columns, rows.len()))
+}
+
+/// A row in words, for a message: `(1, north, NULL)`.
+pub(crate) fn describe_row(batch: &ChangeBatch, row: usize, schema: &Schema) -> String {
+    let text = |(column, array): (&gridhouse_base::Column, &ArrayRef)| {
+        gridhouse_expr::text::format_value(array, row, &column.sql_type.kind, chrono_tz::UTC).unwrap_or_else(|| "NULL".into())
+    };
+    let values: Vec<String> = schema.columns.iter().zip(batch.columns()).map(text).collect();
+    format!("({})", values.join(", "))
+}

@@ -1,0 +1,146 @@
+//! How a source's rows become rows of the table that they land in.
+//!
+//! A landing is a projection with an optional filter, applied to every event of a source table before it is logged. It is
+//! stateless, so a transaction is logged as soon as it arrives. What always holds: the target's key is made of bare columns
+//! that are together the source's key, so a deletion that carries only the key finds its row; an event that lacks columns
+//! (unchanged large values) leaves the target columns that depend on them as they are stored.
+
+use std::collections::BTreeSet;
+
+use arrow_array::{Array, ArrayRef, new_null_array};
+use gridhouse_base::batch::{KindBatch, RowKind};
+use gridhouse_base::{ChangeBatch, Result, Schema};
+use gridhouse_expr::{EvalContext, Expr};
+
+/// The projection from a source table into its landing table.
+#[derive(Clone, Debug)]
+pub(crate) struct Landing {
+    /// The source's columns.
+    source: Schema,
+    /// One expression per column of `columns`, or per target column.
+    exprs: Vec<Expr>,
+    /// The source columns that each expression reads.
+    reads: Vec<BTreeSet<usize>>,
+    /// Rows where this is not true are not in the target.
+    filter: Option<Expr>,
+    /// The target columns that are written; `None` for all.
+    columns: Option<Vec<usize>>,
+    /// Whether the target keeps every row (a log table), so that rows outside the filter are left out, not deleted.
+    append_only: bool,
+}
+
+impl Landing {
+    /// The landing that takes every column as it is.
+    pub(crate) fn identity(source: &Schema, append_only: bool) -> Self {
+        let column = |(index, column): (usize, &gridhouse_base::Column)| Expr::Column { index, sql_type: column.sql_type.clone() };
+        let exprs = source.columns.iter().enumerate().map(column).collect();
+        Self::new(source.clone(), exprs, None, None, append_only)
+    }
+
+    fn new(source: Schema, exprs: Vec<Expr>, filter: Option<Expr>, columns: Option<Vec<usize>>, append_only: bool) -> Self {
+        let reads = exprs.iter().map(columns_of).collect();
+        Self { source, exprs, reads, filter, columns, append_only }
+    }
+
+    /// The landing for `exprs` over a source, if it can be one: `source_key` and `target_key` are the keys, the latter as
+    /// positions in `exprs`. For a target without key (`target_key` empty) any deterministic projection will do.
+    pub(crate) fn plan(
+        source: &Schema,
+        source_key: &[usize],
+        exprs: &[Expr],
+        target_key: &[usize],
+        filter: Option<&Expr>,
+        columns: Option<Vec<usize>>,
+    ) -> Option<Self> {
+        if !exprs.iter().chain(filter).all(Expr::is_deterministic) {
+            return None;
+        }
+        let append_only = source_key.is_empty();
+        if append_only != target_key.is_empty() {
+            return None;
+        }
+        if !append_only {
+            let bare = |&position: &usize| match &exprs[position] {
+                Expr::Column { index, .. } => Some(*index),
+                _ => None,
+            };
+            let key: BTreeSet<usize> = target_key.iter().map(bare).collect::<Option<_>>()?;
+            if key != source_key.iter().copied().collect() || target_key.len() != key.len() {
+                return None;
+            }
+            let may_be_absent = |index: &usize| {
+                let kind = &source.columns[*index].sql_type.kind;
+                let fixed = kind.is_numeric() || kind.is_datetime() || matches!(kind, gridhouse_base::TypeKind::Boolean);
+                !fixed && !source_key.contains(index)
+            };
+            let safe = |expr: &Expr| {
+                let reads = columns_of(expr);
+                reads.len() <= 1 || !reads.iter().any(may_be_absent)
+            };
+            if !exprs.iter().all(safe) || filter.is_some_and(|filter| columns_of(filter).iter().any(may_be_absent)) {
+                return None;
+            }
+        }
+        Some(Self::new(source.clone(), exprs.to_vec(), filter.cloned(), columns, append_only))
+    }
+
+    /// The target's rows for one event's rows. `known` names the source columns that `batch` holds, `None` for all. Gives
+    /// the target columns that are known, `None` for all.
+    ///
+    /// # Errors
+    /// What an expression gives for a row that it cannot compute.
+    pub(crate) fn apply(
+        &self,
+        known: Option<&[usize]>,
+        batch: KindBatch,
+        context: &EvalContext,
+    ) -> Result<(KindBatch, Option<Vec<usize>>)> {
+        let rows = batch.len();
+        let full = match known {
+            None => batch.columns,
+            Some(known) => self.spread(known, &batch.columns, rows),
+        };
+        let present = |i: &usize| known.is_none_or(|known| self.reads[*i].iter().all(|column| known.contains(column)));
+        let written: Vec<usize> = (0..self.exprs.len()).filter(present).collect();
+        let columns = written.iter().map(|&i| self.exprs[i].eval(&full, rows, context)).collect::<Result<Vec<_>>>()?;
+        let out = match &self.filter {
+            None => KindBatch { columns, kinds: batch.kinds },
+            Some(filter) => self.filtered(filter.eval(&full, rows, context)?, columns, &batch.kinds)?,
+        };
+        let whole = written.len() == self.exprs.len();
+        let targets = match &self.columns {
+            Some(targets) => Some(written.iter().map(|&i| targets[i]).collect()),
+            None if whole => None,
+            None => Some(written),
+        };
+        Ok((out, targets))
+    }
+
+    /// Every source column, NULL where the event does not hold it.
+    fn spread(&self, known: &[usize], columns: &[ArrayRef], rows: usize) -> Vec<ArrayRef> {
+        let absent = |i: usize| new_null_array(&self.source.columns[i].sql_type.kind.arrow(), rows);
+        let place = |i: usize| known.iter().position(|&column| column == i).map(|at| columns[at].clone());
+        (0..self.source.len()).map(|i| place(i).unwrap_or_else(|| absent(i))).collect()
+    }
+
+    /// Rows outside the filter become deletions, or are left out where the target only grows.
+    fn filtered(&self, passes: ArrayRef, columns: Vec<ArrayRef>, kinds: &[RowKind]) -> Result<KindBatch> {
+        let passes = passes.as_any().downcast_ref::<arrow_array::BooleanArray>().expect("a filter is BOOLEAN");
+        let inside = |i: usize| passes.is_valid(i) && passes.value(i);
+        if self.append_only {
+            let mask = (0..kinds.len()).map(|i| Some(inside(i))).collect();
+            let kept = ChangeBatch::insertions(columns, kinds.len()).filter(&mask)?;
+            return Ok(KindBatch::new(kept.columns().to_vec(), vec![RowKind::Insert; kept.len()]));
+        }
+        let kind = |(i, kind): (usize, &RowKind)| if inside(i) { *kind } else { RowKind::Delete };
+        Ok(KindBatch::new(columns, kinds.iter().enumerate().map(kind).collect::<Vec<_>>()))
+    }
+}
+
+fn columns_of(expr: &Expr) -> BTreeSet<usize> {
+    let mut columns = BTreeSet::new();
+    expr.for_each_column(|index| {
+        columns.insert(index);
+    });
+    columns
+}

@@ -1,0 +1,127 @@
+//! From the plan to a dataflow: every node becomes its operator, every scan an input.
+//!
+//! The plan's types are explicit and its columns are indices already, so nothing is decided here but names of operators. A
+//! sort without limit has no meaning inside a stream and leaves its input as it is; the order of a query's own rows is made
+//! where they are shown.
+
+use gridhouse_base::table::{ObjectPath, TableDef};
+use gridhouse_base::{ChangeBatch, Error, Result, TableId, Value};
+use gridhouse_expr::EvalContext;
+use gridhouse_flow::{Dataflow, DataflowBuilder, JoinKind as FlowJoin, NodeId, SortKey, TopN};
+use gridhouse_sql::plan::{JoinKind, Limit, Plan, Scan, Values};
+
+use crate::job::Input;
+
+/// The dataflow of `plan` with one output, and what its inputs read. `table_of` gives the stored table of a name.
+///
+/// # Errors
+/// `NotFound` where a table is gone; `Invalid` where an operator cannot work on its input.
+pub(crate) fn lower(
+    plan: &Plan,
+    table_of: &dyn Fn(&ObjectPath) -> Option<TableId>,
+) -> Result<(Dataflow, Vec<Input>)> {
+    let mut lowering = Lowering { builder: DataflowBuilder::new(0), inputs: Vec::new(), table_of };
+    let root = lowering.node(plan)?;
+    lowering.builder.output(root);
+    Ok((lowering.builder.build(), lowering.inputs))
+}
+
+struct Lowering<'a> {
+    builder: DataflowBuilder,
+    inputs: Vec<Input>,
+    table_of: &'a dyn Fn(&ObjectPath) -> Option<TableId>,
+}
+
+impl Lowering<'_> {
+    fn node(&mut self, plan: &Plan) -> Result<NodeId> {
+        match plan {
+            Plan::Scan(scan) => self.scan(scan),
+            Plan::Values(values) => {
+                let rows = constant_rows(values)?;
+                Ok(self.builder.values((*values.schema).clone(), rows))
+            }
+            Plan::Filter(filter) => {
+                let input = self.node(&filter.input)?;
+                Ok(self.builder.filter(input, filter.predicate.clone()))
+            }
+            Plan::Project(project) => {
+                let input = self.node(&project.input)?;
+                Ok(self.builder.map(input, project.exprs.clone()))
+            }
+            Plan::UnionAll(union) => {
+                let inputs = union.inputs.iter().map(|input| self.node(input)).collect::<Result<Vec<_>>>()?;
+                self.builder.union(inputs)
+            }
+            Plan::Aggregate(aggregate) => {
+                let input = self.node(&aggregate.input)?;
+                if aggregate.calls.is_empty() && aggregate.keys.len() == aggregate.input.schema().len() {
+                    return self.builder.distinct(input);
+                }
+                self.builder.aggregate(input, aggregate.keys.clone(), aggregate.calls.clone())
+            }
+            Plan::Join(join) => {
+                let left = self.node(&join.left)?;
+                let right = self.node(&join.right)?;
+                let kind = match join.kind {
+                    JoinKind::Inner => FlowJoin::Inner,
+                    JoinKind::Left => FlowJoin::Left,
+                    JoinKind::Right => FlowJoin::Right,
+                    JoinKind::Full => FlowJoin::Full,
+                    JoinKind::Semi => FlowJoin::Semi,
+                    JoinKind::Anti => FlowJoin::Anti,
+                };
+                self.builder.join(left, right, kind, &join.keys, join.residual.clone())
+            }
+            Plan::Sort(sort) => self.node(&sort.input),
+            Plan::Limit(limit) => self.limit(limit),
+        }
+    }
+
+    fn scan(&mut self, scan: &Scan) -> Result<NodeId> {
+        let path = &scan.table.path;
+        let table = (self.table_of)(path).ok_or_else(|| Error::not_found(format!("table {path} has no rows here")))?;
+        let stored: Vec<usize> = scan.table.physical().collect();
+        let position = |column: &usize| stored.iter().position(|s| s == column).expect("scans read stored columns");
+        self.inputs.push(Input { table, columns: scan.columns.iter().map(position).collect() });
+        let schema = (*scan.schema).clone();
+        let append_only = is_append_only(&scan.table);
+        Ok(if append_only { self.builder.append_only_input(schema) } else { self.builder.input(schema) })
+    }
+
+    fn limit(&mut self, limit: &Limit) -> Result<NodeId> {
+        let (input, keys) = match limit.input.as_ref() {
+            Plan::Sort(sort) => (self.node(&sort.input)?, sort.keys.as_slice()),
+            other => (self.node(other)?, [].as_slice()),
+        };
+        let order = keys.iter().map(|key| SortKey {
+            column: key.column,
+            descending: key.descending,
+            nulls_first: key.nulls_first,
+        });
+        let top = TopN { order: order.collect(), offset: limit.offset, limit: limit.fetch, ..TopN::default() };
+        self.builder.top_n(input, top)
+    }
+}
+
+/// Whether a table only grows.
+pub(crate) fn is_append_only(table: &TableDef) -> bool {
+    table.primary_key.is_empty()
+}
+
+/// The rows that a `VALUES` gives.
+fn constant_rows(values: &Values) -> Result<ChangeBatch> {
+    // Only what is constant stands here; the clock of a VALUES is that of the statement, set by the binder's folding.
+    let context = EvalContext { now_micros: 0, zone: chrono_tz::UTC, seed: 0, first_row: 0 };
+    let mut columns: Vec<Vec<Value>> = vec![Vec::with_capacity(values.rows.len()); values.schema.len()];
+    for row in &values.rows {
+        for (column, expr) in columns.iter_mut().zip(row) {
+            let value = expr.eval(&[], 1, &context)?;
+            column.push(Value::from_array(&value, 0, &expr.sql_type().kind));
+        }
+    }
+    let array = |(values, column): (&Vec<Value>, &gridhouse_base::Column)| {
+        Value::array_of(&values.iter().collect::<Vec<_>>(), &column.sql_type.kind)
+    };
+    let arrays = columns.iter().zip(&values.schema.columns).map(array).collect();
+    Ok(ChangeBatch::insertions(arrays, values.rows.len()))
+}

@@ -1,0 +1,321 @@
+//! From a bound `INSERT` to how it will be carried out: by its source's stream, by its sink's thread, or by operators.
+//!
+//! Everything that asks the outside (does the table exist, does the password hold) happens here, on the session's thread, so
+//! that the core never waits for a network. See `docs/decisions/0002-sources-land-in-tables-sinks-read-tables.md`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gridhouse_base::error::nearest;
+use gridhouse_base::table::{ObjectPath, TableDef};
+use gridhouse_base::{Error, Result};
+use gridhouse_expr::Expr;
+use gridhouse_flow::connector::{ChangelogMode, SinkConnector, SinkDescription, SourceConnector, SourceDescription};
+use gridhouse_sql::plan::{BoundInsert, JoinKind, Plan, Scan, written_columns};
+
+use crate::landing::Landing;
+use crate::launch::{physical_schema, stored_key};
+use crate::records::{InsertRecord, StreamRecord};
+
+/// An `INSERT` that is ready to become a job, or part of one.
+pub(crate) struct Prepared {
+    pub(crate) text: String,
+    pub(crate) bound: BoundInsert,
+    /// The identity of target and plan.
+    pub(crate) fingerprint: String,
+    pub(crate) route: Route,
+    /// The outside tables that the plan reads.
+    pub(crate) sources: Vec<PreparedSource>,
+    /// What the target is, where it is outside.
+    pub(crate) sink: Option<SinkDescription>,
+    /// Whether the plan withdraws rows.
+    pub(crate) retracts: bool,
+    /// Whether the plan gives the same rows whenever it is run over the same input.
+    pub(crate) is_pure: bool,
+}
+
+/// How an `INSERT` is carried out.
+pub(crate) enum Route {
+    /// The source's rows land in the target on the way in.
+    Landing(Landing),
+    /// The sink reads a table of ours and projects on the way out.
+    Relay {
+        /// The table.
+        path: ObjectPath,
+        /// From its rows to the sink's.
+        projection: Landing,
+    },
+    /// By operators.
+    Flow,
+}
+
+/// An outside table that is read.
+pub(crate) struct PreparedSource {
+    pub(crate) definition: Arc<TableDef>,
+    pub(crate) description: SourceDescription,
+}
+
+/// The connectors at hand.
+#[derive(Clone)]
+pub(crate) struct Connectors {
+    pub(crate) sources: BTreeMap<&'static str, Arc<dyn SourceConnector>>,
+    pub(crate) sinks: BTreeMap<&'static str, Arc<dyn SinkConnector>>,
+}
+
+impl Connectors {
+    /// The source connector that a definition names.
+    ///
+    /// # Errors
+    /// `Invalid` with the nearest name.
+    pub(crate) fn source(&self, definition: &TableDef) -> Result<&Arc<dyn SourceConnector>> {
+        let name = definition.connector().unwrap_or_default();
+        self.sources.get(name).ok_or_else(|| {
+            let other = if self.sinks.contains_key(name) { " that can be read" } else { "" };
+            unknown(definition, &format!("there is no connector '{name}'{other}"), name, self.sources.keys())
+        })
+    }
+
+    /// The sink connector that a definition names.
+    ///
+    /// # Errors
+    /// `Invalid` with the nearest name.
+    pub(crate) fn sink(&self, definition: &TableDef) -> Result<&Arc<dyn SinkConnector>> {
+        let name = definition.connector().unwrap_or_default();
+        self.sinks.get(name).ok_or_else(|| {
+            let other = if self.sources.contains_key(name) { " that can be written" } else { "" };
+            unknown(definition, &format!("there is no connector '{name}'{other}"), name, self.sinks.keys())
+        })
+    }
+}
+
+fn unknown<'a>(definition: &TableDef, message: &str, name: &str, known: impl Iterator<Item = &'a &'static str> + Clone) -> Error {
+    let names: Vec<&str> = known.clone().copied().collect();
+    let hint = match nearest(name, known.copied()) {
+        Some(near) if near != name => format!("did you mean '{near}'?"),
+        _ => format!("one of: {}", names.join(", ")),
+    };
+    Error::invalid(format!("table {}: {message}", definition.path)).hint(hint)
+}
+
+/// What the outside is asked, or what was found out before.
+pub(crate) trait Outside {
+    /// What a source table is.
+    fn source(&self, definition: &TableDef) -> Result<SourceDescription>;
+    /// What a sink table is.
+    fn sink(&self, definition: &TableDef) -> Result<SinkDescription>;
+}
+
+/// Asks the outside itself.
+impl Outside for Connectors {
+    fn source(&self, definition: &TableDef) -> Result<SourceDescription> {
+        Connectors::source(self, definition)?.describe(definition).map_err(|e| e.context(format!("table {}", definition.path)))
+    }
+
+    fn sink(&self, definition: &TableDef) -> Result<SinkDescription> {
+        Connectors::sink(self, definition)?.describe(definition).map_err(|e| e.context(format!("table {}", definition.path)))
+    }
+}
+
+/// What was found out when the job was made; the outside may be away.
+pub(crate) struct Remembered<'a> {
+    pub(crate) insert: &'a InsertRecord,
+    pub(crate) streams: Vec<&'a StreamRecord>,
+}
+
+impl Outside for Remembered<'_> {
+    fn source(&self, definition: &TableDef) -> Result<SourceDescription> {
+        let lost = || Error::corrupt(format!("the stream of {} is not on record", definition.path));
+        let used = self.insert.sources.iter().find(|used| used.path == definition.path).ok_or_else(lost)?;
+        let stream = self.streams.iter().find(|stream| stream.id == used.source).ok_or_else(lost)?;
+        let table = stream.tables.iter().find(|table| table.id == used.table).ok_or_else(lost)?;
+        let keyed = !definition.primary_key.is_empty();
+        Ok(SourceDescription {
+            stream_key: stream.stream_key.clone(),
+            table_key: table.table_key.clone(),
+            bounded: false,
+            mode: if keyed { ChangelogMode::Upsert } else { ChangelogMode::InsertOnly },
+            notices: Vec::new(),
+        })
+    }
+
+    fn sink(&self, definition: &TableDef) -> Result<SinkDescription> {
+        let mode = self.insert.sink.ok_or_else(|| Error::corrupt(format!("the sink {} is not on record", definition.path)))?;
+        let target_key = String::new();
+        Ok(SinkDescription { target_key, mode: mode.into(), exactly_once: true, notices: Vec::new() })
+    }
+}
+
+/// Finds out how `bound` will be carried out.
+///
+/// # Errors
+/// What the outside says against it; `Invalid` where the target cannot take what the query gives.
+pub(crate) fn prepare(text: &str, bound: BoundInsert, outside: &dyn Outside) -> Result<Prepared> {
+    let mut sources = Vec::new();
+    for scan in scans(&bound.plan) {
+        if scan.table.connector().is_some() && !sources.iter().any(|s: &PreparedSource| s.definition.path == scan.table.path) {
+            let definition = with_hints(&scan.table, &scan.hints);
+            sources.push(PreparedSource { description: outside.source(&definition)?, definition });
+        }
+    }
+    let mut bound = bound;
+    bound.target = with_hints(&bound.target, &bound.hints);
+    let sink = match bound.target.connector() {
+        Some(_) => Some(outside.sink(&bound.target)?),
+        None => None,
+    };
+    let retracts = retracts(&bound.plan, &sources);
+    check_target(&bound, sink.as_ref(), retracts)?;
+    let mut is_pure = true;
+    for_each_expr(&bound.plan, &mut |expr| is_pure &= expr.is_deterministic());
+    let route = route(&bound, &sources, sink.is_some());
+    let identity: Vec<String> =
+        sources.iter().map(|s| format!("{}={}/{}", s.definition.path, s.description.stream_key, s.description.table_key)).collect();
+    let fingerprint = format!(
+        "{}|{:?}|{}|{}",
+        bound.target.path,
+        bound.columns,
+        gridhouse_sql::explain(&bound.plan),
+        identity.join(",")
+    );
+    Ok(Prepared { text: text.to_owned(), bound, fingerprint, route, sources, sink, retracts, is_pure })
+}
+
+/// The definition with a reference's `OPTIONS` hints in place of its own.
+fn with_hints(definition: &Arc<TableDef>, hints: &BTreeMap<String, String>) -> Arc<TableDef> {
+    if hints.is_empty() {
+        return definition.clone();
+    }
+    let mut changed = (**definition).clone();
+    changed.options.extend(hints.iter().map(|(key, value)| (key.clone(), value.clone())));
+    Arc::new(changed)
+}
+
+fn check_target(bound: &BoundInsert, sink: Option<&SinkDescription>, retracts: bool) -> Result<()> {
+    let target = &bound.target;
+    if !retracts || !target.primary_key.is_empty() {
+        return Ok(());
+    }
+    let name = &target.path;
+    match sink {
+        None => Err(Error::invalid(format!("table {name} only takes new rows, but this query also changes and withdraws rows"))
+            .hint("declare a PRIMARY KEY (…) NOT ENFORCED for the table, or insert from tables that only grow")),
+        Some(sink) if sink.mode != ChangelogMode::All => Err(Error::invalid(format!(
+            "table {name} declares no key, but this query also changes and withdraws rows"
+        ))
+        .hint("declare PRIMARY KEY (…) NOT ENFORCED with the columns that identify a row of the result")),
+        Some(_) => Ok(()),
+    }
+}
+
+fn route(bound: &BoundInsert, sources: &[PreparedSource], outside_target: bool) -> Route {
+    let Some((scan, exprs, filter)) = stateless(&bound.plan) else { return Route::Flow };
+    let target = &bound.target;
+    if !bound.not_null.is_empty() {
+        return Route::Flow;
+    }
+    let from_source = scan.table.connector().is_some();
+    let source_schema = physical_schema(&scan.table);
+    let source_key = stored_key(&scan.table);
+    if outside_target && !from_source {
+        if bound.columns.is_some() {
+            return Route::Flow;
+        }
+        let written = written_columns(target);
+        let key: Vec<usize> = target.primary_key.iter().filter_map(|k| written.iter().position(|w| w == k)).collect();
+        return match Landing::plan(&source_schema, &source_key, &exprs, &key, filter.as_ref(), None) {
+            Some(projection) => Route::Relay { path: scan.table.path.clone(), projection },
+            None => Route::Flow,
+        };
+    }
+    let alone = sources.len() == 1 && sources[0].description.mode != ChangelogMode::All;
+    if outside_target || !from_source || !alone {
+        return Route::Flow;
+    }
+    // Positions of the target's key among the columns that the plan brings.
+    let stored: Vec<usize> = target.physical().collect();
+    let brought: Vec<usize> = match &bound.columns {
+        Some(columns) => columns.clone(),
+        None => stored.clone(),
+    };
+    let key: Vec<usize> = target.primary_key.iter().filter_map(|k| brought.iter().position(|b| b == k)).collect();
+    if key.len() != target.primary_key.len() {
+        return Route::Flow;
+    }
+    let position = |c: &usize| stored.iter().position(|s| s == c).unwrap_or(*c);
+    let columns = bound.columns.as_ref().map(|columns| columns.iter().map(position).collect());
+    match Landing::plan(&source_schema, &source_key, &exprs, &key, filter.as_ref(), columns) {
+        Some(landing) => Route::Landing(landing),
+        None => Route::Flow,
+    }
+}
+
+/// The plan as one scan with expressions over the stored columns of its table, if it is no more than that.
+fn stateless(plan: &Plan) -> Option<(&Scan, Vec<Expr>, Option<Expr>)> {
+    match plan {
+        Plan::Scan(scan) => {
+            let stored: Vec<usize> = scan.table.physical().collect();
+            let column = |(i, c): (usize, &usize)| {
+                let index = stored.iter().position(|s| s == c)?;
+                Some(Expr::Column { index, sql_type: scan.schema.columns[i].sql_type.clone() })
+            };
+            let exprs = scan.columns.iter().enumerate().map(column).collect::<Option<Vec<_>>>()?;
+            Some((scan, exprs, None))
+        }
+        Plan::Filter(node) => {
+            let (scan, exprs, filter) = stateless(&node.input)?;
+            let predicate = node.predicate.substitute(&exprs);
+            let filter = match filter {
+                None => predicate,
+                Some(first) => Expr::And(vec![first, predicate]),
+            };
+            Some((scan, exprs, Some(filter)))
+        }
+        Plan::Project(node) => {
+            let (scan, exprs, filter) = stateless(&node.input)?;
+            Some((scan, node.exprs.iter().map(|expr| expr.substitute(&exprs)).collect(), filter))
+        }
+        _ => None,
+    }
+}
+
+fn scans(plan: &Plan) -> Vec<Scan> {
+    let mut found = Vec::new();
+    plan.visit(&mut |node| {
+        if let Plan::Scan(scan) = node {
+            found.push(scan.clone());
+        }
+    });
+    found
+}
+
+/// Whether a plan's result loses or changes rows while its inputs go on.
+fn retracts(plan: &Plan, sources: &[PreparedSource]) -> bool {
+    match plan {
+        Plan::Scan(scan) => {
+            let source = sources.iter().find(|s| s.definition.path == scan.table.path);
+            match source {
+                Some(source) => source.description.mode != ChangelogMode::InsertOnly,
+                None => !scan.table.primary_key.is_empty(),
+            }
+        }
+        Plan::Values(_) => false,
+        Plan::Aggregate(node) => !node.calls.is_empty() || retracts(&node.input, sources),
+        Plan::Join(node) => {
+            !matches!(node.kind, JoinKind::Inner | JoinKind::Semi)
+                || retracts(&node.left, sources)
+                || retracts(&node.right, sources)
+        }
+        Plan::Limit(_) => true,
+        other => other.inputs().iter().any(|input| retracts(input, sources)),
+    }
+}
+
+fn for_each_expr(plan: &Plan, seen: &mut impl FnMut(&Expr)) {
+    plan.visit(&mut |node| match node {
+        Plan::Filter(node) => seen(&node.predicate),
+        Plan::Project(node) => node.exprs.iter().for_each(&mut *seen),
+        Plan::Join(node) => node.residual.iter().for_each(&mut *seen),
+        Plan::Values(node) => node.rows.iter().flatten().for_each(&mut *seen),
+        _ => {}
+    });
+}

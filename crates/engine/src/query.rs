@@ -1,0 +1,136 @@
+//! Ad-hoc queries: the plan as a dataflow over one snapshot, in one tick.
+//!
+//! A query sees the last durable tick, all tables at the same one. The operators are those of jobs, so a query and a job over
+//! the same rows cannot disagree.
+
+use std::collections::BTreeMap;
+
+use arrow_array::{ArrayRef, UInt32Array};
+use arrow_row::{RowConverter, SortField};
+use arrow_schema::SortOptions;
+use gridhouse_base::table::ObjectPath;
+use gridhouse_base::{ChangeBatch, Error, Result, TableId};
+use gridhouse_flow::TickContext;
+use gridhouse_sql::plan::{Plan, SortKey};
+use gridhouse_store::Snapshot;
+
+use crate::lower::lower;
+
+/// The zone of `TIMESTAMP_LTZ` in a session or job.
+///
+/// # Errors
+/// `Invalid` for a zone that does not exist.
+pub(crate) fn zone_of(settings: &BTreeMap<String, String>) -> Result<chrono_tz::Tz> {
+    let Some(name) = settings.get("table.local-time-zone").filter(|name| *name != "default") else {
+        return Ok(chrono_tz::UTC);
+    };
+    name.parse().map_err(|_| {
+        Error::invalid(format!("there is no time zone '{name}'")).hint("write it like 'Asia/Shanghai' or 'UTC'")
+    })
+}
+
+/// The rows of `plan` over `snapshot`, in the plan's order, every row as often as it weighs.
+///
+/// # Errors
+/// What an expression gives for a row that it cannot compute.
+pub(crate) fn execute(
+    plan: &Plan,
+    snapshot: &Snapshot,
+    table_of: &dyn Fn(&ObjectPath) -> Option<TableId>,
+    extra: &dyn Fn(TableId) -> Option<ChangeBatch>,
+    context: &TickContext,
+) -> Result<Vec<ChangeBatch>> {
+    // A limit or order at the root is applied to what comes out, so that it need not be kept up to date by an operator.
+    let (inner, order, offset, fetch) = peel(plan);
+    let (mut dataflow, inputs) = lower(inner, table_of)?;
+    for (i, input) in inputs.iter().enumerate() {
+        if let Some(rows) = extra(input.table) {
+            dataflow.push(i, rows.project(&input.columns))?;
+            continue;
+        }
+        for batch in snapshot.table(input.table)?.scan(Some(&input.columns)) {
+            dataflow.push(i, batch?)?;
+        }
+    }
+    let out = dataflow.finish_tick(context)?.into_iter().next().unwrap_or_default();
+    let rows = unweighted(out)?;
+    let rows = if order.is_empty() { rows } else { sorted(rows, order)? };
+    Ok(cut(rows, offset, fetch))
+}
+
+/// The plan below the order and limit at its root, and those.
+fn peel(plan: &Plan) -> (&Plan, &[SortKey], u64, Option<u64>) {
+    match plan {
+        Plan::Limit(limit) => match limit.input.as_ref() {
+            Plan::Sort(sort) => (&sort.input, &sort.keys, limit.offset, limit.fetch),
+            other => (other, &[], limit.offset, limit.fetch),
+        },
+        Plan::Sort(sort) => (&sort.input, &sort.keys, 0, None),
+        // A projection over an ordered input keeps the order only if it is applied after it.
+        other => (other, &[], 0, None),
+    }
+}
+
+/// Rows as often as they weigh.
+fn unweighted(batches: Vec<ChangeBatch>) -> Result<Vec<ChangeBatch>> {
+    let mut rows = Vec::with_capacity(batches.len());
+    for batch in batches {
+        let single = (0..batch.len()).all(|i| batch.weight(i) == 1);
+        let plain = ChangeBatch::insertions(batch.columns().to_vec(), batch.len());
+        if single {
+            rows.push(plain);
+            continue;
+        }
+        let mut indices = Vec::with_capacity(batch.len());
+        for i in 0..batch.len() {
+            let weight = usize::try_from(batch.weight(i))
+                .map_err(|_| Error::internal("a query gave a row fewer times than never"))?;
+            indices.extend(std::iter::repeat_n(i as u32, weight));
+        }
+        rows.push(plain.take(&UInt32Array::from(indices))?);
+    }
+    Ok(rows)
+}
+
+/// All rows in one batch, in order; equal rows in the order of their bytes, so that the answer is always the same.
+fn sorted(rows: Vec<ChangeBatch>, order: &[SortKey]) -> Result<Vec<ChangeBatch>> {
+    if rows.is_empty() {
+        return Ok(rows);
+    }
+    let internal = |error: arrow_schema::ArrowError| Error::internal("rows could not be ordered").caused_by(error);
+    let all = ChangeBatch::concat(&rows)?;
+    let mut fields = Vec::new();
+    let mut columns: Vec<ArrayRef> = Vec::new();
+    for key in order {
+        let options = SortOptions { descending: key.descending, nulls_first: key.nulls_first };
+        fields.push(SortField::new_with_options(all.column(key.column).data_type().clone(), options));
+        columns.push(all.column(key.column).clone());
+    }
+    for column in all.columns() {
+        if RowConverter::supports_fields(&[SortField::new(column.data_type().clone())]) {
+            fields.push(SortField::new(column.data_type().clone()));
+            columns.push(column.clone());
+        }
+    }
+    let converter = RowConverter::new(fields).map_err(internal)?;
+    let keys = converter.convert_columns(&columns).map_err(internal)?;
+    let mut indices: Vec<u32> = (0..all.len() as u32).collect();
+    indices.sort_unstable_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
+    Ok(vec![all.take(&UInt32Array::from(indices))?])
+}
+
+/// Leaves out the first `offset` rows and all after `fetch` more.
+fn cut(rows: Vec<ChangeBatch>, offset: u64, fetch: Option<u64>) -> Vec<ChangeBatch> {
+    let (mut skip, mut left) = (offset as usize, fetch.map_or(usize::MAX, |fetch| fetch as usize));
+    let mut kept = Vec::new();
+    for batch in rows {
+        let start = skip.min(batch.len());
+        skip -= start;
+        let len = (batch.len() - start).min(left);
+        left -= len;
+        if len > 0 {
+            kept.push(batch.slice(start, len));
+        }
+    }
+    kept
+}

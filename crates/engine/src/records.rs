@@ -1,0 +1,241 @@
+//! What the engine keeps in the store's metadata, as JSON: catalog objects, streams and jobs.
+//!
+//! A record is written in the same tick as the change that it describes, so metadata and tables never disagree. Fields may
+//! be added with `#[serde(default)]`; a record that cannot be read is `Corrupt`.
+
+use std::collections::BTreeMap;
+
+use gridhouse_base::table::{ObjectPath, TableDef};
+use gridhouse_base::{CommitId, Error, JobId, Result, SourceId, TableId};
+use gridhouse_flow::connector::ChangelogMode;
+use gridhouse_sql::ViewDef;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The metadata space of catalogs; keys are catalog names.
+pub const CATALOGS: &str = "catalogs";
+/// The metadata space of databases; keys are `catalog\u{1}database`.
+pub const DATABASES: &str = "databases";
+/// The metadata space of tables and views; keys are `catalog\u{1}database\u{1}object`.
+pub const OBJECTS: &str = "objects";
+/// The metadata space of source streams; keys are source ids.
+pub const STREAMS: &str = "streams";
+/// The metadata space of jobs; keys are job ids.
+pub const JOBS: &str = "jobs";
+/// The metadata space of counters that are never reused.
+pub const COUNTERS: &str = "counters";
+
+/// A catalog.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CatalogRecord {
+    /// The `WITH` options.
+    pub options: BTreeMap<String, String>,
+    /// The database that `USE CATALOG` makes current.
+    pub default_database: String,
+}
+
+/// A database.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DatabaseRecord {
+    /// The `WITH` options.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    /// The comment.
+    #[serde(default)]
+    pub comment: Option<String>,
+}
+
+/// A table or a view.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ObjectRecord {
+    /// A table; one without connector has rows in the store.
+    Table {
+        /// The definition.
+        definition: TableDef,
+        /// Its rows, for a table without connector.
+        table: Option<TableId>,
+    },
+    /// A view.
+    View(ViewDef),
+}
+
+/// A source stream and its tables.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StreamRecord {
+    /// The stream's id.
+    pub id: SourceId,
+    /// The connector.
+    pub connector: String,
+    /// What the stream is at the outside.
+    pub stream_key: String,
+    /// Its tables.
+    pub tables: Vec<StreamTableRecord>,
+    /// The number of the next table of this stream.
+    pub next_table: u32,
+}
+
+/// A table of a stream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StreamTableRecord {
+    /// The number by which events name it.
+    pub id: u32,
+    /// What the table is at the outside.
+    pub table_key: String,
+    /// The definition that its events follow.
+    pub definition: TableDef,
+    /// The store's table where its rows land.
+    pub landing: TableId,
+    /// The job that it lands for directly; `None` for a hidden landing table that several jobs may read.
+    pub job: Option<JobId>,
+    /// The position of the contents that the store holds.
+    pub snapshot: Option<Vec<u8>>,
+}
+
+/// A continuous job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// The job's id.
+    pub id: JobId,
+    /// Its label (`pipeline.name`, or made from the target).
+    pub name: String,
+    /// Its `INSERT` statements; several for a statement set.
+    pub inserts: Vec<InsertRecord>,
+    /// What the statements were read under.
+    pub environment: Environment,
+    /// Whether it should run.
+    pub state: JobState,
+    /// Up to where a job that does not run has seen its inputs.
+    pub cursor: CommitId,
+}
+
+/// One `INSERT` of a job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InsertRecord {
+    /// The statement's text.
+    pub text: String,
+    /// Where it writes.
+    pub target: ObjectPath,
+    /// The identity of target and bound plan.
+    pub fingerprint: String,
+    /// The hidden table that an outside target is read from, if it is not a table of the user's.
+    pub outbox: Option<TableId>,
+    /// Where the outside tables that it reads come in.
+    pub sources: Vec<SourceUse>,
+    /// What an outside target takes.
+    pub sink: Option<SinkMode>,
+}
+
+/// An outside table that an `INSERT` reads.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SourceUse {
+    /// The name under which the statement reads it.
+    pub path: ObjectPath,
+    /// Its stream.
+    pub source: SourceId,
+    /// Its number within the stream.
+    pub table: u32,
+}
+
+/// What an outside target takes; [`ChangelogMode`] as it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SinkMode {
+    /// Only new rows.
+    InsertOnly,
+    /// Whole rows by key.
+    Upsert,
+    /// Every change.
+    All,
+}
+
+impl From<ChangelogMode> for SinkMode {
+    fn from(mode: ChangelogMode) -> Self {
+        match mode {
+            ChangelogMode::InsertOnly => Self::InsertOnly,
+            ChangelogMode::Upsert => Self::Upsert,
+            ChangelogMode::All => Self::All,
+        }
+    }
+}
+
+impl From<SinkMode> for ChangelogMode {
+    fn from(mode: SinkMode) -> Self {
+        match mode {
+            SinkMode::InsertOnly => Self::InsertOnly,
+            SinkMode::Upsert => Self::Upsert,
+            SinkMode::All => Self::All,
+        }
+    }
+}
+
+/// Whether a job should run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobState {
+    /// It runs whenever the engine runs.
+    Running,
+    /// The user stopped it.
+    Stopped,
+    /// It met an error and waits for `START JOB`.
+    Failed(String),
+    /// Its bounded input has ended.
+    Finished,
+}
+
+impl JobState {
+    /// The word that users see.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Running => "RUNNING",
+            Self::Stopped => "STOPPED",
+            Self::Failed(_) => "FAILED",
+            Self::Finished => "FINISHED",
+        }
+    }
+}
+
+/// What a statement's text was read under.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Environment {
+    /// The current catalog.
+    pub catalog: String,
+    /// The current database.
+    pub database: String,
+    /// The settings that shape the plan.
+    pub settings: BTreeMap<String, String>,
+    /// Definitions of the temporary tables and views that the statement names.
+    pub temporary: Vec<ObjectRecord>,
+}
+
+impl ObjectRecord {
+    /// The full name.
+    pub fn path(&self) -> &ObjectPath {
+        match self {
+            Self::Table { definition, .. } => &definition.path,
+            Self::View(view) => &view.path,
+        }
+    }
+}
+
+/// The metadata key of an object.
+pub fn object_key(path: &ObjectPath) -> String {
+    format!("{}\u{1}{}\u{1}{}", path.catalog, path.database, path.object)
+}
+
+/// The metadata key of a database.
+pub fn database_key(catalog: &str, database: &str) -> String {
+    format!("{catalog}\u{1}{database}")
+}
+
+/// The record as JSON.
+pub fn encode<T: Serialize>(record: &T) -> String {
+    serde_json::to_string(record).expect("a record has string keys and no failing serializer")
+}
+
+/// The record that `text` holds.
+///
+/// # Errors
+/// `Corrupt` where the text is not such a record.
+pub fn decode<T: DeserializeOwned>(space: &str, key: &str, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        Error::corrupt(format!("the record `{}` of `{space}` cannot be read", key.replace('\u{1}', "."))).caused_by(error)
+    })
+}

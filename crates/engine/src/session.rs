@@ -1,0 +1,215 @@
+//! A session: current catalog and database, settings, temporary objects, and the way of a statement through it.
+//!
+//! Statements run on the session's own thread; only what changes something is handed to the core. A statement that has been
+//! reported as done is durable.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use gridhouse_base::table::ObjectPath;
+use gridhouse_base::{CommitId, Error, Position, Result};
+use gridhouse_sql::ast::Statement;
+use gridhouse_sql::script::Parsed;
+use gridhouse_sql::{Binder, NameContext, parse_script};
+
+use crate::catalog::{Catalog, Scope};
+use crate::engine::Engine;
+use crate::outcome::{Outcome, StatementReport};
+use crate::query::zone_of;
+use crate::records::ObjectRecord;
+
+/// A place to run SQL.
+pub struct Session {
+    pub(crate) engine: Engine,
+    pub(crate) context: NameContext,
+    pub(crate) settings: BTreeMap<String, String>,
+    pub(crate) temporary: BTreeMap<ObjectPath, ObjectRecord>,
+    /// The run of a script that is under way.
+    pub(crate) script: u64,
+    /// What the user should know of the statement under way.
+    pub(crate) notices: Vec<String>,
+}
+
+impl Session {
+    pub(crate) fn new(engine: Engine, context: NameContext) -> Self {
+        let (settings, temporary) = (BTreeMap::new(), BTreeMap::new());
+        Self { engine, context, settings, temporary, script: 0, notices: Vec::new() }
+    }
+
+    /// Runs the statements of `script` one after the other and reports each; stops at the first that fails, or where `each`
+    /// breaks. What ran before stays.
+    pub fn run(&mut self, script: &str, each: &mut dyn FnMut(StatementReport) -> ControlFlow<()>) {
+        self.script = self.engine.next_script();
+        let mut statements = parse_script(script);
+        let mut notices: Vec<String> = Vec::new();
+        for note in statements.notices() {
+            notices.push(format!("{}: {}", note.at, note.message));
+        }
+        loop {
+            let started = self.engine.inner.clock.monotonic();
+            let Some(parsed) = statements.next() else { return };
+            let (position, text, outcome) = match parsed {
+                Ok(parsed) => {
+                    self.notices = std::mem::take(&mut notices);
+                    let (position, text) = (parsed.position, parsed.text.clone());
+                    (position, text, self.execute(parsed).map_err(|error| error.at(position)))
+                }
+                Err(error) => {
+                    let position = error.position().unwrap_or(Position { line: 1, column: 1 });
+                    (position, line_at(script, position), Err(error))
+                }
+            };
+            let failed = outcome.is_err();
+            let elapsed = self.engine.inner.clock.monotonic().saturating_sub(started);
+            let notices = std::mem::take(&mut self.notices);
+            let report = StatementReport { position, text: redacted(&text), notices, outcome, elapsed };
+            if each(report).is_break() || failed {
+                return;
+            }
+        }
+    }
+
+    /// The current catalog.
+    pub fn current_catalog(&self) -> &str {
+        &self.context.catalog
+    }
+
+    /// The current database.
+    pub fn current_database(&self) -> &str {
+        &self.context.database
+    }
+
+    fn execute(&mut self, parsed: Parsed) -> Result<Outcome> {
+        let text = parsed.text;
+        match parsed.statement {
+            Statement::CreateTable(create) => self.create_table(&create),
+            Statement::CreateView(create) => self.create_view(&create),
+            Statement::CreateCatalog(create) => self.create_catalog(&create),
+            Statement::CreateDatabase(create) => self.create_database(&create),
+            Statement::UseCatalog(name) => self.use_catalog(&name),
+            Statement::Use(name) => self.use_database(&name),
+            Statement::Drop(drop) => self.drop_object(&drop),
+            Statement::Set(pair) => self.set(pair),
+            Statement::Reset(key) => Ok(self.reset(key)),
+            Statement::Show(show) => self.show(&show),
+            Statement::Describe(name) => self.describe(&name),
+            Statement::Explain(explain) => self.explain(&explain, parsed.portability),
+            Statement::Query(query) => self.query(&query),
+            Statement::Insert(insert) => self.insert(std::slice::from_ref(&insert), None),
+            Statement::StatementSet(inserts) => self.insert(&inserts, None),
+            Statement::ReplaceJob { job, body } => self.replace_job(job.as_ref(), *body),
+            Statement::Update(update) => self.update(&update),
+            Statement::Delete(delete) => self.delete(&delete),
+            Statement::Truncate(name) => self.truncate(&name),
+            Statement::StopJob(stop) => self.stop_job(&stop.job),
+            Statement::StartJob(job) => self.start_job(&job),
+            Statement::DropJob { job, if_exists } => self.drop_job(&job, if_exists),
+        }
+        .inspect_err(|_| tracing::debug!(statement = redacted(&text), "failed"))
+    }
+
+    /// Runs `f` with a binder over what the session sees.
+    pub(crate) fn bind<T>(&self, f: impl FnOnce(&Binder<'_>) -> Result<T>) -> Result<T> {
+        let catalog = self.catalog();
+        let scope = Scope { catalog: &catalog, temporary: &self.temporary };
+        f(&Binder::new(&scope, self.context.clone(), zone_of(&self.settings)?))
+    }
+
+    /// The catalog as of the last tick.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        self.engine.inner.shared.catalog()
+    }
+
+    /// Waits until `commit` is on disk.
+    ///
+    /// # Errors
+    /// `Unavailable` where the engine stopped before.
+    pub(crate) fn wait(&self, commit: CommitId) -> Result<()> {
+        if self.engine.inner.shared.wait_durable(commit) {
+            return Ok(());
+        }
+        Err(Error::unavailable("the engine stopped before this was durable").hint("start it again and look whether it is there"))
+    }
+
+    /// Tells the user something about the statement under way.
+    pub(crate) fn notice(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        if !self.notices.contains(&text) {
+            self.notices.push(text);
+        }
+    }
+
+    pub(crate) fn setting(&self, key: &str) -> Option<&str> {
+        self.settings.get(key).map(String::as_str)
+    }
+}
+
+/// A statement that only says that it is done.
+pub(crate) fn done(tag: &str) -> Result<Outcome> {
+    Ok(Outcome::Done { tag: tag.to_owned() })
+}
+
+fn line_at(script: &str, position: Position) -> String {
+    script.lines().nth(position.line as usize - 1).unwrap_or_default().trim().to_owned()
+}
+
+/// The text with the values of options that hold secrets left out.
+pub(crate) fn redacted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(open) = rest.find('\'') {
+        let Some(len) = rest[open + 1..].find('\'') else { break };
+        let (key, after) = (&rest[open + 1..open + 1 + len], &rest[open + len + 2..]);
+        out.push_str(&rest[..open + len + 2]);
+        rest = after;
+        if !is_secret(key) {
+            continue;
+        }
+        let blank = after.len() - after.trim_start().len();
+        let Some(value) = after.trim_start().strip_prefix('=') else { continue };
+        let skip = value.len() - value.trim_start().len();
+        if !value.trim_start().starts_with('\'') {
+            continue;
+        }
+        let start = blank + 1 + skip;
+        let end = literal_end(after, start);
+        out.push_str(&after[..start]);
+        out.push_str("'******'");
+        rest = &after[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The end of the quoted literal that starts at `start`; two quotes in a row belong to it.
+fn literal_end(text: &str, start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(quote) = text[at..].find('\'') {
+        at += quote + 1;
+        if !text[at..].starts_with('\'') {
+            return at;
+        }
+        at += 1;
+    }
+    text.len()
+}
+
+/// Whether an option holds a secret.
+pub(crate) fn is_secret(key: &str) -> bool {
+    let key = key.to_lowercase();
+    ["password", "secret", "token", "access-key"].iter().any(|word| key.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redacted;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let text = "WITH ('username' = 'me', 'password'='it''s',\n 'url' = 'x')";
+        assert_eq!(redacted(text), "WITH ('username' = 'me', 'password'='******',\n 'url' = 'x')");
+        assert_eq!(redacted("SELECT 'password'"), "SELECT 'password'");
+        assert_eq!(redacted("'password' = 'open"), "'password' = '******'");
+    }
+}

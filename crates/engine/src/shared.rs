@@ -1,0 +1,102 @@
+//! What the core thread and everyone else look at together: the catalog as of the last tick, how far the disk has come, and
+//! when commits happened at their source.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use gridhouse_base::CommitId;
+
+use crate::catalog::Catalog;
+
+/// How many commits' source times are remembered: a sink further behind than this shows no delay until it catches up.
+const REMEMBERED_COMMITS: usize = 65_536;
+
+/// State that several threads look at.
+#[derive(Default)]
+pub(crate) struct Shared {
+    catalog: RwLock<Arc<Catalog>>,
+    progress: Mutex<Progress>,
+    moved: Condvar,
+    event_times: Mutex<VecDeque<(CommitId, i64)>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    durable: CommitId,
+    closed: bool,
+}
+
+impl Shared {
+    /// The catalog as of the last tick.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows a changed catalog to all.
+    pub(crate) fn set_catalog(&self, catalog: Catalog) {
+        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
+    }
+
+    /// Everything up to `commit` is on disk.
+    pub(crate) fn set_durable(&self, commit: CommitId) {
+        let mut progress = lock(&self.progress);
+        progress.durable = progress.durable.max(commit);
+        self.moved.notify_all();
+    }
+
+    /// The engine stops; nobody waits any more.
+    pub(crate) fn close(&self) {
+        lock(&self.progress).closed = true;
+        self.moved.notify_all();
+    }
+
+    /// Whether the engine stops.
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.progress).closed
+    }
+
+    /// Waits until `commit` is durable; false if the engine stopped before.
+    pub(crate) fn wait_durable(&self, commit: CommitId) -> bool {
+        let mut progress = lock(&self.progress);
+        while progress.durable < commit && !progress.closed {
+            progress = self.moved.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        }
+        progress.durable >= commit
+    }
+
+    /// Waits until something newer than `seen` is durable, the engine stops or `limit` has passed; gives the newest.
+    pub(crate) fn wait_newer(&self, seen: CommitId, limit: Duration) -> CommitId {
+        let progress = lock(&self.progress);
+        let waiting = |progress: &mut Progress| progress.durable <= seen && !progress.closed;
+        let (progress, _) =
+            self.moved.wait_timeout_while(progress, limit, waiting).unwrap_or_else(PoisonError::into_inner);
+        progress.durable
+    }
+
+    /// Wakes everyone who waits in [`Self::wait_newer`], for instance because a sink is to stop.
+    pub(crate) fn wake(&self) {
+        self.moved.notify_all();
+    }
+
+    /// Remembers when the newest change that `commit` reflects happened at its source, microseconds since the epoch.
+    pub(crate) fn note_event_time(&self, commit: CommitId, event_time_micros: i64) {
+        let mut times = lock(&self.event_times);
+        if times.len() == REMEMBERED_COMMITS {
+            times.pop_front();
+        }
+        times.push_back((commit, event_time_micros));
+    }
+
+    /// When the oldest change after `from` up to `upto` happened at its source.
+    pub(crate) fn event_time(&self, from: CommitId, upto: CommitId) -> Option<i64> {
+        let times = lock(&self.event_times);
+        let first = times.partition_point(|(commit, _)| *commit <= from);
+        times.get(first).filter(|(commit, _)| *commit <= upto).map(|(_, time)| *time)
+    }
+}
+
+/// The guard of `mutex`, whatever became of a thread that held it: the values here are whole at every moment.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

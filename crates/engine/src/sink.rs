@@ -1,0 +1,289 @@
+//! A sink's thread: reads the durable change log of one table and writes it outside, transaction by transaction.
+//!
+//! The outside itself says up to which commit it was written, so a crash on either side repeats nothing and loses nothing. A
+//! slow or absent outside delays this sink alone; what gathers meanwhile is merged, each key once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use arrow_array::{ArrayRef, UInt32Array};
+use arrow_row::{RowConverter, SortField};
+use arrow_select::{concat::concat, take::take};
+use gridhouse_base::batch::{KindBatch, RowKind};
+use gridhouse_base::clock::Clock;
+use gridhouse_base::{CommitId, Error, ErrorKind, Result, TableId};
+use gridhouse_expr::EvalContext;
+use gridhouse_flow::connector::{ChangelogMode, Sink};
+use gridhouse_store::{Reader, TableSnapshot};
+
+use crate::core::{Core, Message};
+use crate::landing::Landing;
+use crate::shared::{Shared, lock};
+
+/// The first pause after the outside did not answer; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause: a server that comes back is used again within seconds.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long an idle sink sleeps before it looks whether it should stop.
+const IDLE_LOOK: Duration = Duration::from_secs(1);
+/// How often, in written transactions, a sink tells the core how far it has come, so that the log can be reclaimed.
+const REPORT_EVERY: u64 = 64;
+
+/// What a sink reads and how it turns it into the outside's rows.
+pub(crate) struct SinkPlan {
+    /// The sink's name, unique within the store.
+    pub(crate) name: String,
+    /// The table whose log is read.
+    pub(crate) table: TableId,
+    /// The projection of its rows; `None` where the table has the sink's own columns.
+    pub(crate) projection: Option<Landing>,
+    /// Key columns of the outside's rows; empty where there is no key.
+    pub(crate) key: Vec<usize>,
+    /// What the outside takes.
+    pub(crate) mode: ChangelogMode,
+    /// Whether the last column of the table holds the rows' kinds (a log of changes that has no key).
+    pub(crate) kinds_inside: bool,
+    /// The job's zone and clock for the projection.
+    pub(crate) context: EvalContext,
+}
+
+/// How a sink is doing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SinkStatus {
+    pub(crate) upto: CommitId,
+    pub(crate) rows_out: u64,
+    pub(crate) delay_micros: Option<i64>,
+    /// Why it waits, or why it has given up.
+    pub(crate) error: Option<String>,
+    pub(crate) failed: bool,
+}
+
+/// A running sink. Dropping it stops the thread without waiting.
+pub(crate) struct SinkHandle {
+    stop: Arc<AtomicBool>,
+    pub(crate) status: Arc<Mutex<SinkStatus>>,
+    shared: Arc<Shared>,
+}
+
+impl SinkHandle {
+    /// Starts the thread. `failed` is called on the core when the sink gives up.
+    pub(crate) fn start(
+        plan: SinkPlan,
+        sink: Box<dyn Sink>,
+        reader: Reader,
+        shared: Arc<Shared>,
+        clock: Arc<dyn Clock>,
+        core: SyncSender<Message>,
+        failed: impl FnOnce(&mut Core, Error) + Send + 'static,
+    ) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let status = Arc::new(Mutex::new(SinkStatus::default()));
+        let name = plan.name.clone();
+        let mut worker =
+            Worker { plan, sink, reader, shared: shared.clone(), clock, core, stop: stop.clone(), status: status.clone() };
+        let thread = std::thread::Builder::new().name(format!("sink {name}")).spawn(move || {
+            if let Err(error) = worker.run() {
+                let mut status = lock(&worker.status);
+                status.error = Some(error.to_string());
+                status.failed = true;
+                drop(status);
+                let call = Message::Call(Box::new(move |core: &mut Core| failed(core, error)));
+                // A core that is gone has nothing to fail.
+                let _ = worker.core.send(call);
+            }
+        });
+        thread.map_err(|error| Error::unavailable(format!("no thread for sink {name}")).caused_by(error))?;
+        Ok(Self { stop, status, shared })
+    }
+
+    /// Tells the thread to stop after the transaction that it is in.
+    pub(crate) fn ask_to_stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.shared.wake();
+    }
+
+}
+
+impl Drop for SinkHandle {
+    fn drop(&mut self) {
+        self.ask_to_stop();
+    }
+}
+
+struct Worker {
+    plan: SinkPlan,
+    sink: Box<dyn Sink>,
+    reader: Reader,
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    core: SyncSender<Message>,
+    stop: Arc<AtomicBool>,
+    status: Arc<Mutex<SinkStatus>>,
+}
+
+impl Worker {
+    /// Works until it is stopped; an error means that the sink cannot go on without the user.
+    fn run(&mut self) -> Result<()> {
+        let mut pause = FIRST_PAUSE;
+        while !self.stopped() {
+            match self.session(&mut pause) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    lock(&self.status).error = Some(error.to_string());
+                    tracing::warn!(sink = self.plan.name, "{error}; next try in {} ms", pause.as_millis());
+                    self.sleep(pause);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// From asking the outside where it stands until it does not answer, or the sink is stopped.
+    fn session(&mut self, pause: &mut Duration) -> Result<()> {
+        let mut upto = self.sink.position()?;
+        {
+            let mut status = lock(&self.status);
+            status.upto = upto;
+            status.error = None;
+        }
+        *pause = FIRST_PAUSE;
+        let mut seen = CommitId(0);
+        let mut written = 0_u64;
+        while !self.stopped() {
+            let durable = self.shared.wait_newer(seen, IDLE_LOOK);
+            if durable <= seen {
+                continue;
+            }
+            let snapshot = self.reader.snapshot();
+            seen = snapshot.commit();
+            let changes = self.outside_rows(self.changes(&snapshot.table(self.plan.table)?, upto)?)?;
+            let rows: usize = changes.iter().map(KindBatch::len).sum();
+            if rows == 0 {
+                continue;
+            }
+            self.sink.write(upto, seen, &changes)?;
+            let delay = self.shared.event_time(upto, seen).map(|time| self.clock.now_micros() - time);
+            upto = seen;
+            written += 1;
+            {
+                let mut status = lock(&self.status);
+                status.upto = upto;
+                status.rows_out += rows as u64;
+                status.delay_micros = delay.or(status.delay_micros);
+                status.error = None;
+            }
+            if written % REPORT_EVERY == 1 {
+                self.report(upto);
+            }
+        }
+        self.report(upto);
+        Ok(())
+    }
+
+    /// What changed in the table after `upto`. An outside that was never written gets the rows as they stand where the log's
+    /// beginning is no longer kept.
+    fn changes(&self, table: &TableSnapshot, upto: CommitId) -> Result<Vec<KindBatch>> {
+        if upto == CommitId(0) && table.log_start() > upto {
+            let rows = |batch: Result<gridhouse_base::ChangeBatch>| {
+                let batch = batch?;
+                Ok(KindBatch::new(batch.columns().to_vec(), vec![RowKind::Insert; batch.len()]))
+            };
+            return table.scan(None).map(rows).collect();
+        }
+        let changes = table.changes(upto).map_err(|error| {
+            Error::conflict(format!(
+                "sink {} was last written at {upto}, but the log of its table no longer goes back that far",
+                self.plan.name
+            ))
+            .hint("was the outside restored from a back-up? empty the outside table, delete its row in gridhouse_sink, and START JOB")
+            .caused_by(error)
+        })?;
+        Ok(changes.map(|(_, batch)| batch).collect())
+    }
+
+    /// Tells the core how far the outside has come. The core may be waiting for this thread to end, so a full queue is no
+    /// reason to wait: the next report, or the next start, says the same.
+    fn report(&self, upto: CommitId) {
+        let name = self.plan.name.clone();
+        let call = Message::Call(Box::new(move |core: &mut Core| core.sink_reached(&name, upto)));
+        let _ = self.core.try_send(call);
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst) || self.shared.is_closed()
+    }
+
+    fn sleep(&self, limit: Duration) {
+        let until = self.clock.monotonic() + limit;
+        while !self.stopped() {
+            let now = self.clock.monotonic();
+            if now >= until {
+                return;
+            }
+            std::thread::park_timeout((until - now).min(Duration::from_millis(50)));
+        }
+    }
+
+    /// The table's changes as the outside takes them: projected, and in upsert mode the last change of each key alone.
+    fn outside_rows(&self, changes: Vec<KindBatch>) -> Result<Vec<KindBatch>> {
+        let mut rows = Vec::with_capacity(changes.len());
+        for batch in changes {
+            let batch = if self.plan.kinds_inside { unpack_kinds(batch) } else { batch };
+            rows.push(match &self.plan.projection {
+                Some(projection) => projection.apply(None, batch, &self.plan.context)?.0,
+                None => batch,
+            });
+        }
+        if self.plan.mode == ChangelogMode::Upsert && !self.plan.key.is_empty() {
+            return Ok(last_of_each_key(rows, &self.plan.key)?.into_iter().collect());
+        }
+        Ok(rows)
+    }
+}
+
+/// The batch without its last column, which holds the kinds.
+fn unpack_kinds(batch: KindBatch) -> KindBatch {
+    let mut columns = batch.columns;
+    let kinds = columns.pop().expect("a log of kinds has a column of kinds");
+    let kinds = kinds.as_any().downcast_ref::<arrow_array::Int8Array>().expect("kinds are TINYINT");
+    let kind = |byte: &i8| RowKind::from_byte(*byte as u8).expect("only known kinds are written");
+    KindBatch::new(columns, kinds.values().iter().map(kind).collect::<Vec<_>>())
+}
+
+/// One batch with each key's last change, in the order of those changes.
+pub(crate) fn last_of_each_key(batches: Vec<KindBatch>, key: &[usize]) -> Result<Option<KindBatch>> {
+    let internal = |error: arrow_schema::ArrowError| Error::internal("changes could not be merged").caused_by(error);
+    let Some(first) = batches.first() else { return Ok(None) };
+    let width = first.columns.len();
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(width);
+    for i in 0..width {
+        let parts: Vec<&dyn arrow_array::Array> = batches.iter().map(|batch| batch.columns[i].as_ref()).collect();
+        columns.push(concat(&parts).map_err(internal)?);
+    }
+    let kinds: Vec<RowKind> = batches.iter().flat_map(|batch| batch.kinds.iter().copied()).collect();
+    if kinds.is_empty() {
+        return Ok(None);
+    }
+    let fields = key.iter().map(|&i| SortField::new(columns[i].data_type().clone())).collect();
+    let converter = RowConverter::new(fields).map_err(internal)?;
+    let keys: Vec<ArrayRef> = key.iter().map(|&i| columns[i].clone()).collect();
+    let rows = converter.convert_columns(&keys).map_err(internal)?;
+    let mut last: HashMap<arrow_row::Row<'_>, u32> = HashMap::with_capacity(kinds.len());
+    for (i, kind) in kinds.iter().enumerate() {
+        if *kind != RowKind::UpdateBefore {
+            last.insert(rows.row(i), i as u32);
+        }
+    }
+    let mut kept: Vec<u32> = last.into_values().collect();
+    kept.sort_unstable();
+    let kinds: Vec<RowKind> = kept.iter().map(|&i| kinds[i as usize]).collect();
+    let kept = UInt32Array::from(kept);
+    let columns = columns.iter().map(|column| take(column, &kept, None)).collect::<Result<Vec<_>, _>>().map_err(internal)?;
+    Ok(Some(KindBatch::new(columns, kinds)))
+}

@@ -1,0 +1,349 @@
+//! Source streams on the core's side: what they deliver becomes durable commits, and what is durable is acknowledged.
+//!
+//! Rows gather until the stream says that its transactions are whole; then they are one commit. A transaction too large to
+//! gather is staged in the log piece by piece. The contents of a table under a snapshot are staged apart and swapped in by one
+//! commit that applies only the differences, so a snapshot can be taken again at any time.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use gridhouse_base::batch::KindBatch;
+use gridhouse_base::{CommitId, Error, ErrorKind, JobId, Result, SourceId};
+use gridhouse_expr::EvalContext;
+use gridhouse_flow::connector::{SourceEvent, SourcePosition, SourceStream};
+use gridhouse_store::{Part, SourceCommit, StageUse};
+
+use crate::core::Core;
+use crate::landing::Landing;
+use crate::records::{STREAMS, StreamRecord, encode};
+
+/// How many rows of one transaction gather in memory before they are staged in the log: at some 100 bytes a row, 6 MB.
+const GATHERED_ROWS: usize = 65_536;
+
+/// A source stream.
+pub(crate) struct Stream {
+    pub(crate) record: StreamRecord,
+    pub(crate) handle: Option<Box<dyn SourceStream>>,
+    pub(crate) landings: BTreeMap<u32, Landing>,
+    pub(crate) state: StreamState,
+    pub(crate) position: Option<SourcePosition>,
+    pub(crate) rows_in: u64,
+    /// Rows that landed since the process started, by table.
+    landed: BTreeMap<u32, u64>,
+    pub(crate) last_event_time: Option<i64>,
+    open: Open,
+    /// Stages of the snapshots under way, by table.
+    snapshots: BTreeMap<u32, u64>,
+    /// Positions to acknowledge once the commit is durable.
+    unacknowledged: VecDeque<(CommitId, SourcePosition)>,
+    next_stage: u64,
+}
+
+/// The transaction that is being gathered.
+#[derive(Default)]
+struct Open {
+    parts: Vec<Part>,
+    rows: usize,
+    /// The stage of what was too much to gather.
+    stage: Option<u64>,
+    /// Stages that replace a truncated table, by table.
+    replaced: BTreeMap<u32, u64>,
+}
+
+/// How a stream is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum StreamState {
+    /// Its first contents have not been taken over yet.
+    Starting,
+    Running,
+    /// The outside does not answer; it is tried again.
+    Waiting(String),
+    Failed(String),
+    Finished,
+}
+
+impl StreamState {
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Starting => "STARTING",
+            Self::Running => "RUNNING",
+            Self::Waiting(_) => "WAITING",
+            Self::Failed(_) => "FAILED",
+            Self::Finished => "FINISHED",
+        }
+    }
+
+    pub(crate) fn error(&self) -> Option<&str> {
+        match self {
+            Self::Waiting(error) | Self::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(record: StreamRecord, position: Option<SourcePosition>) -> Self {
+        // Stage numbers are unique in the process; those of an earlier process were discarded by recovery.
+        let next_stage = u64::from(record.id.0) << 32;
+        Self {
+            record,
+            handle: None,
+            landings: BTreeMap::new(),
+            state: StreamState::Starting,
+            position,
+            rows_in: 0,
+            landed: BTreeMap::new(),
+            last_event_time: None,
+            open: Open::default(),
+            snapshots: BTreeMap::new(),
+            unacknowledged: VecDeque::new(),
+            next_stage,
+        }
+    }
+
+    /// Acknowledges what is on disk now.
+    pub(crate) fn durable(&mut self, commit: CommitId) {
+        let done = self.unacknowledged.iter().take_while(|(c, _)| *c <= commit).count();
+        if let Some((_, position)) = self.unacknowledged.drain(..done).last()
+            && let Some(handle) = &self.handle
+        {
+            handle.acknowledge(position);
+        }
+    }
+
+    /// Stops the stream without holding up the core: the stream may be waiting for the core to take its events.
+    pub(crate) fn stop(mut self) {
+        if let Some(handle) = self.handle.take() {
+            drop(handle);
+        }
+    }
+
+    /// How many rows landed for a job since the process started.
+    pub(crate) fn rows_landed(&self, job: JobId) -> u64 {
+        let own = self.record.tables.iter().filter(|table| table.job == Some(job));
+        own.filter_map(|table| self.landed.get(&table.id)).sum()
+    }
+
+    fn new_stage(&mut self) -> u64 {
+        self.next_stage += 1;
+        self.next_stage
+    }
+}
+
+impl Core {
+    /// Takes one event. An error is the store's; what is wrong with the event itself stops the jobs concerned.
+    pub(crate) fn source_event(&mut self, source: SourceId, event: SourceEvent) -> Result<()> {
+        // A stream that was stopped may still have had events under way.
+        let Some(stream) = self.streams.get_mut(&source) else { return Ok(()) };
+        match event {
+            SourceEvent::SnapshotRows { table, batch } => self.snapshot_rows(source, table, batch),
+            SourceEvent::SnapshotDone { table, position } => self.snapshot_done(source, table, position),
+            SourceEvent::SnapshotAborted { table } => {
+                match stream.snapshots.remove(&table) {
+                    Some(stage) => self.store.drop_stage(stage),
+                    None => Ok(()),
+                }
+            }
+            SourceEvent::Rows { table, columns, batch } => self.rows(source, table, columns, batch),
+            SourceEvent::Truncate { table } => {
+                let stage = stream.new_stage();
+                if let Some(landing) = stream.record.tables.iter().find(|t| t.id == table).map(|t| t.landing) {
+                    stream.open.parts.retain(|part| part.table != landing);
+                    stream.open.replaced.insert(table, stage);
+                }
+                Ok(())
+            }
+            SourceEvent::Commit { position, event_time_micros } => self.source_commit(source, position, event_time_micros),
+            SourceEvent::Idle { position } => {
+                stream.state = StreamState::Running;
+                if stream.unacknowledged.is_empty() {
+                    if let Some(handle) = &stream.handle {
+                        handle.acknowledge(position);
+                    }
+                } else if let Some((_, last)) = stream.unacknowledged.back_mut() {
+                    *last = position;
+                }
+                Ok(())
+            }
+            SourceEvent::Waiting { error } => {
+                tracing::warn!(stream = stream.record.stream_key, "{}", with_remedy(&error));
+                stream.state = StreamState::Waiting(with_remedy(&error));
+                self.forget_open(source)
+            }
+            SourceEvent::Connected => {
+                stream.state = StreamState::Running;
+                Ok(())
+            }
+            SourceEvent::Failed { error } => {
+                tracing::error!(stream = stream.record.stream_key, "{}", with_remedy(&error));
+                stream.state = StreamState::Failed(with_remedy(&error));
+                stream.handle = None;
+                self.forget_open(source)?;
+                self.fail_jobs_of_stream(source, &error)
+            }
+            SourceEvent::Finished => {
+                stream.state = StreamState::Finished;
+                Ok(())
+            }
+        }
+    }
+
+    /// The landing's rows of an event; `None` after the landing's job has been failed by a row that does not fit.
+    fn landed(
+        &mut self,
+        source: SourceId,
+        table: u32,
+        columns: Option<&[usize]>,
+        batch: KindBatch,
+    ) -> Result<Option<Part>> {
+        let context = self.landing_context();
+        let Some(stream) = self.streams.get_mut(&source) else { return Ok(None) };
+        let Some(landing) = stream.landings.get(&table) else { return Ok(None) };
+        let Some(record) = stream.record.tables.iter().find(|t| t.id == table) else { return Ok(None) };
+        stream.rows_in += batch.len() as u64;
+        *stream.landed.entry(table).or_default() += batch.len() as u64;
+        let (target, job) = (record.landing, record.job);
+        let part = landing.apply(columns, batch, &context).and_then(|(batch, columns)| {
+            let part = Part { table: target, batch, columns };
+            self.store.check_part(&part)?;
+            Ok(part)
+        });
+        match part {
+            Ok(part) => Ok(Some(part)),
+            Err(error) if error.kind() == ErrorKind::Invalid => {
+                self.fail_landing(source, table, job, error)?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn landing_context(&self) -> EvalContext {
+        EvalContext { now_micros: self.clock.now_micros(), zone: chrono_tz::UTC, seed: 0, first_row: 0 }
+    }
+
+    fn snapshot_rows(&mut self, source: SourceId, table: u32, batch: KindBatch) -> Result<()> {
+        let Some(part) = self.landed(source, table, None, batch)? else { return Ok(()) };
+        let stream = self.streams.get_mut(&source).expect("the stream landed a part just now");
+        let stage = match stream.snapshots.get(&table) {
+            Some(stage) => *stage,
+            None => {
+                let stage = stream.new_stage();
+                stream.snapshots.insert(table, stage);
+                stage
+            }
+        };
+        self.store.stage(stage, part)
+    }
+
+    fn snapshot_done(&mut self, source: SourceId, table: u32, position: SourcePosition) -> Result<()> {
+        let event_time_micros = self.clock.now_micros();
+        let stream = self.streams.get_mut(&source).expect("the event's stream exists");
+        let Some(record) = stream.record.tables.iter_mut().find(|t| t.id == table) else { return Ok(()) };
+        record.snapshot = Some(position.clone());
+        let landing = record.landing;
+        let stage = match stream.snapshots.remove(&table) {
+            Some(stage) => stage,
+            None => stream.new_stage(),
+        };
+        // Before its first transaction the stream stands where its first snapshot does.
+        let at = stream.position.get_or_insert(position).clone();
+        stream.state = StreamState::Running;
+        let key = source.0.to_string();
+        let text = encode(&stream.record);
+        let commit = SourceCommit {
+            source,
+            position: at,
+            event_time_micros,
+            parts: Vec::new(),
+            stages: vec![(stage, StageUse::Replace(landing))],
+        };
+        self.append(source, commit)?;
+        // The record says that the contents are here, so it belongs to the tick that puts them there.
+        self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))
+    }
+
+    fn rows(&mut self, source: SourceId, table: u32, columns: Option<Vec<usize>>, batch: KindBatch) -> Result<()> {
+        let Some(part) = self.landed(source, table, columns.as_deref(), batch)? else { return Ok(()) };
+        let stream = self.streams.get_mut(&source).expect("the stream landed a part just now");
+        if let Some(stage) = stream.open.replaced.get(&table) {
+            return self.store.stage(*stage, part);
+        }
+        stream.open.rows += part.batch.len();
+        stream.open.parts.push(part);
+        if stream.open.rows < GATHERED_ROWS {
+            return Ok(());
+        }
+        let stage = match stream.open.stage {
+            Some(stage) => stage,
+            None => {
+                let stage = stream.new_stage();
+                stream.open.stage = Some(stage);
+                stage
+            }
+        };
+        stream.open.rows = 0;
+        for part in std::mem::take(&mut stream.open.parts) {
+            self.store.stage(stage, part)?;
+        }
+        Ok(())
+    }
+
+    fn source_commit(&mut self, source: SourceId, position: SourcePosition, event_time_micros: i64) -> Result<()> {
+        let stream = self.streams.get_mut(&source).expect("the event's stream exists");
+        let open = std::mem::take(&mut stream.open);
+        stream.state = StreamState::Running;
+        stream.position = Some(position.clone());
+        stream.last_event_time = Some(event_time_micros);
+        let mut stages: Vec<(u64, StageUse)> = open.stage.map(|stage| (stage, StageUse::Append)).into_iter().collect();
+        for (table, stage) in open.replaced {
+            if let Some(record) = stream.record.tables.iter().find(|t| t.id == table) {
+                stages.push((stage, StageUse::Replace(record.landing)));
+            }
+        }
+        let commit = SourceCommit { source, position, event_time_micros, parts: open.parts, stages };
+        self.append(source, commit)
+    }
+
+    /// Logs a commit; the next tick applies it.
+    fn append(&mut self, source: SourceId, commit: SourceCommit) -> Result<()> {
+        let event_time = commit.event_time_micros;
+        let position = commit.position.clone();
+        let id = self.store.append_source(commit)?;
+        if let Some(stream) = self.streams.get_mut(&source) {
+            stream.unacknowledged.push_back((id, position));
+        }
+        self.pending = true;
+        self.pending_event_time = Some(self.pending_event_time.map_or(event_time, |oldest| oldest.min(event_time)));
+        Ok(())
+    }
+
+    /// Drops what was gathered of a transaction that will be sent again.
+    fn forget_open(&mut self, source: SourceId) -> Result<()> {
+        let stream = self.streams.get_mut(&source).expect("the event's stream exists");
+        let open = std::mem::take(&mut stream.open);
+        for stage in open.stage.into_iter().chain(open.replaced.into_values()) {
+            self.store.drop_stage(stage)?;
+        }
+        Ok(())
+    }
+
+    fn fail_landing(&mut self, source: SourceId, table: u32, job: Option<JobId>, error: Error) -> Result<()> {
+        let stream = self.streams.get_mut(&source).expect("the event's stream exists");
+        stream.landings.remove(&table);
+        if let Some(handle) = &stream.handle {
+            handle.remove_table(table);
+        }
+        match job {
+            Some(job) => self.fail_job(job, error),
+            None => self.fail_jobs_of_stream(source, &error),
+        }
+    }
+}
+
+/// The error in one line, with its remedy.
+pub(crate) fn with_remedy(error: &Error) -> String {
+    match error.remedy() {
+        Some(remedy) => format!("{error}; {remedy}"),
+        None => error.to_string(),
+    }
+}

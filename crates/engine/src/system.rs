@@ -1,0 +1,286 @@
+//! The virtual tables of `system.status`: the engine's state as rows, read with the same SQL as everything else.
+
+use std::collections::BTreeMap;
+
+use gridhouse_base::table::{ColumnKind, ObjectPath, TableDef};
+use gridhouse_base::{ChangeBatch, Column, Result, Schema, TableId, TypeKind, Value};
+use gridhouse_sql::plan::Plan;
+
+use crate::catalog::{Catalog, SYSTEM_CATALOG};
+use crate::core::Core;
+use crate::dml::SystemRows;
+use crate::engine::Engine;
+use crate::job::Branch;
+use crate::launch::sink_name;
+use crate::outcome::Outcome;
+use crate::records::{CatalogRecord, DatabaseRecord, JobState, ObjectRecord};
+use crate::shared::lock;
+
+/// The database of the virtual tables.
+const STATUS: &str = "status";
+/// Ids of virtual tables are counted down from here; the store counts up from 1.
+const FIRST_ID: u32 = u32::MAX;
+
+/// A virtual table: name, columns (`?` marks one that may be NULL), rows.
+struct Virtual {
+    name: &'static str,
+    columns: &'static [(&'static str, TypeKind, bool)],
+    rows: fn(&Core) -> Vec<Vec<Value>>,
+}
+
+const TABLES: &[Virtual] = &[
+    Virtual {
+        name: "jobs",
+        columns: &[
+            ("job_id", TypeKind::BigInt, false),
+            ("name", TypeKind::STRING, false),
+            ("state", TypeKind::STRING, false),
+            ("statement", TypeKind::STRING, false),
+            ("rows_in", TypeKind::BigInt, false),
+            ("rows_out", TypeKind::BigInt, false),
+            ("state_bytes", TypeKind::BigInt, false),
+            ("busy_ms", TypeKind::BigInt, false),
+            ("error", TypeKind::STRING, true),
+        ],
+        rows: job_rows,
+    },
+    Virtual {
+        name: "tables",
+        columns: &[
+            ("table_name", TypeKind::STRING, false),
+            ("kind", TypeKind::STRING, false),
+            ("row_count", TypeKind::BigInt, false),
+            ("changes", TypeKind::BigInt, false),
+            ("bytes", TypeKind::BigInt, false),
+            ("delay_ms", TypeKind::Double, true),
+            ("last_commit", TypeKind::BigInt, true),
+        ],
+        rows: table_rows,
+    },
+    Virtual {
+        name: "sources",
+        columns: &[
+            ("source_id", TypeKind::BigInt, false),
+            ("stream", TypeKind::STRING, false),
+            ("tables", TypeKind::STRING, false),
+            ("state", TypeKind::STRING, false),
+            ("position", TypeKind::STRING, true),
+            ("rows_in", TypeKind::BigInt, false),
+            ("idle_ms", TypeKind::BigInt, true),
+            ("error", TypeKind::STRING, true),
+        ],
+        rows: source_rows,
+    },
+    Virtual {
+        name: "sinks",
+        columns: &[
+            ("sink_id", TypeKind::STRING, false),
+            ("target", TypeKind::STRING, false),
+            ("state", TypeKind::STRING, false),
+            ("upto", TypeKind::BigInt, false),
+            ("rows_out", TypeKind::BigInt, false),
+            ("delay_ms", TypeKind::Double, true),
+            ("error", TypeKind::STRING, true),
+        ],
+        rows: sink_rows,
+    },
+];
+
+fn id_of(i: usize) -> TableId {
+    TableId(FIRST_ID - i as u32)
+}
+
+fn schema_of(table: &Virtual) -> Schema {
+    let column = |(name, kind, nullable): &(&str, TypeKind, bool)| {
+        let kind = kind.clone();
+        Column::new(*name, if *nullable { kind.nullable() } else { kind.not_null() })
+    };
+    Schema::new(table.columns.iter().map(column).collect())
+}
+
+/// Puts the virtual tables into a catalog.
+pub(crate) fn add(catalog: &mut Catalog) {
+    let record = CatalogRecord { options: BTreeMap::new(), default_database: STATUS.into() };
+    catalog.catalogs.insert(SYSTEM_CATALOG.into(), record);
+    catalog.databases.insert((SYSTEM_CATALOG.into(), STATUS.into()), DatabaseRecord::default());
+    for (i, table) in TABLES.iter().enumerate() {
+        let schema = schema_of(table);
+        let path = ObjectPath::new(SYSTEM_CATALOG, STATUS, table.name);
+        let definition = TableDef {
+            path: path.clone(),
+            column_kinds: vec![ColumnKind::Physical; schema.len()],
+            schema,
+            primary_key: Vec::new(),
+            partitioned_by: Vec::new(),
+            watermark: None,
+            options: BTreeMap::new(),
+            comment: None,
+        };
+        catalog.objects.insert(path, ObjectRecord::Table { definition, table: Some(id_of(i)) });
+    }
+}
+
+/// Whether a table is one of these.
+pub(crate) fn is_system(path: &ObjectPath) -> bool {
+    path.catalog == SYSTEM_CATALOG
+}
+
+/// The rows, at this moment, of the virtual tables that `plan` reads.
+///
+/// # Errors
+/// `Unavailable` where the engine has stopped.
+pub(crate) fn rows_of(plan: &Plan, engine: &Engine) -> Result<SystemRows> {
+    let read: Vec<String> =
+        plan.tables().iter().filter(|t| is_system(&t.path)).map(|t| t.path.object.clone()).collect();
+    if read.is_empty() {
+        return Ok(SystemRows::new());
+    }
+    engine.call(move |core| {
+        let mut rows = SystemRows::new();
+        for (i, table) in TABLES.iter().enumerate().filter(|(_, table)| read.iter().any(|name| name == table.name)) {
+            rows.insert(id_of(i), batch_of(table, (table.rows)(core)));
+        }
+        rows
+    })
+}
+
+fn batch_of(table: &Virtual, rows: Vec<Vec<Value>>) -> ChangeBatch {
+    let column = |i: usize| {
+        let values: Vec<&Value> = rows.iter().map(|row| &row[i]).collect();
+        Value::array_of(&values, &table.columns[i].1)
+    };
+    ChangeBatch::insertions((0..table.columns.len()).map(column).collect(), rows.len())
+}
+
+/// The answer to `SHOW JOBS`.
+///
+/// # Errors
+/// `Unavailable` where the engine has stopped.
+pub(crate) fn show_jobs(engine: &Engine) -> Result<Outcome> {
+    let jobs = &TABLES[0];
+    let batch = engine.call(|core| batch_of(jobs, job_rows(core)))?;
+    Ok(Outcome::Rows { schema: schema_of(jobs), batches: vec![batch] })
+}
+
+fn text(value: impl AsRef<str>) -> Value {
+    Value::Text(value.as_ref().into())
+}
+
+fn optional(value: Option<impl AsRef<str>>) -> Value {
+    value.map_or(Value::Null, text)
+}
+
+fn millis(micros: Option<i64>) -> Value {
+    micros.map_or(Value::Null, |micros| Value::Double(micros.max(0) as f64 / 1000.0))
+}
+
+fn job_rows(core: &Core) -> Vec<Vec<Value>> {
+    let row = |job: &crate::job::Job| {
+        let (mut rows_in, mut busy_nanos) = (0, 0);
+        for branch in &job.branches {
+            if let Branch::Flow(flow) = branch {
+                for node in flow.dataflow.stats() {
+                    busy_nanos += node.busy_nanos;
+                    if node.inputs.is_empty() {
+                        rows_in += node.rows_out;
+                    }
+                }
+            }
+        }
+        let landed: u64 = core.streams.values().map(|stream| stream.rows_landed(job.record.id)).sum();
+        let sent: u64 = job.sinks.iter().map(|sink| lock(&sink.status).rows_out).sum();
+        let rows_out = job.rows_out.max(landed).max(sent);
+        let statement: Vec<String> = job.record.inserts.iter().map(|i| crate::session::redacted(&i.text)).collect();
+        let error = match &job.record.state {
+            JobState::Failed(why) => Some(why.as_str()),
+            _ => None,
+        };
+        vec![
+            Value::Integer(i64::from(job.record.id.0)),
+            text(&job.record.name),
+            text(job.record.state.word()),
+            text(statement.join(";\n")),
+            Value::Integer((rows_in + landed) as i64),
+            Value::Integer(rows_out as i64),
+            Value::Integer(job.state_bytes() as i64),
+            Value::Integer((busy_nanos / 1_000_000) as i64),
+            optional(error),
+        ]
+    };
+    core.jobs.values().map(row).collect()
+}
+
+fn table_rows(core: &Core) -> Vec<Vec<Value>> {
+    let snapshot = core.store.ordered_snapshot();
+    let mut rows = Vec::new();
+    for record in core.catalog.objects.values() {
+        let ObjectRecord::Table { definition, table: Some(id) } = record else { continue };
+        let Ok(table) = snapshot.table(*id) else { continue };
+        let stats = core.stats.get(id).copied().unwrap_or_default();
+        rows.push(vec![
+            text(definition.path.to_string()),
+            text(if definition.primary_key.is_empty() { "log" } else { "primary key" }),
+            Value::Integer(table.row_count() as i64),
+            Value::Integer(stats.changes as i64),
+            Value::Integer(table.bytes() as i64),
+            millis(stats.delay_micros),
+            if stats.last_commit.0 == 0 { Value::Null } else { Value::Integer(stats.last_commit.0 as i64) },
+        ]);
+    }
+    rows
+}
+
+fn source_rows(core: &Core) -> Vec<Vec<Value>> {
+    let now = core.clock.now_micros();
+    let row = |stream: &crate::stream::Stream| {
+        let tables: Vec<&str> = stream.record.tables.iter().map(|table| table.table_key.as_str()).collect();
+        let position = stream.position.as_ref().map(|position| position_text(position));
+        vec![
+            Value::Integer(i64::from(stream.record.id.0)),
+            text(&stream.record.stream_key),
+            text(tables.join(", ")),
+            text(stream.state.word()),
+            optional(position),
+            Value::Integer(stream.rows_in as i64),
+            stream.last_event_time.map_or(Value::Null, |time| Value::Integer((now - time).max(0) / 1000)),
+            optional(stream.state.error()),
+        ]
+    };
+    core.streams.values().map(row).collect()
+}
+
+/// A position for people: PostgreSQL's `16/B374D848` where it has eight bytes, else hexadecimal digits.
+fn position_text(position: &[u8]) -> String {
+    match <[u8; 8]>::try_from(position) {
+        Ok(bytes) => {
+            let lsn = u64::from_be_bytes(bytes);
+            format!("{:X}/{:X}", lsn >> 32, lsn & 0xFFFF_FFFF)
+        }
+        Err(_) => position.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
+
+fn sink_rows(core: &Core) -> Vec<Vec<Value>> {
+    let mut rows = Vec::new();
+    for job in core.jobs.values() {
+        let outside = job.record.inserts.iter().enumerate().filter(|(_, insert)| insert.sink.is_some());
+        for (sink, (i, insert)) in job.sinks.iter().zip(outside) {
+            let status = lock(&sink.status).clone();
+            let state = match (&status.error, status.failed) {
+                (_, true) => "FAILED",
+                (Some(_), false) => "WAITING",
+                (None, false) => "RUNNING",
+            };
+            rows.push(vec![
+                text(sink_name(job.record.id, i, &insert.target)),
+                text(insert.target.to_string()),
+                text(state),
+                Value::Integer(status.upto.0 as i64),
+                Value::Integer(status.rows_out as i64),
+                millis(status.delay_micros),
+                optional(status.error),
+            ]);
+        }
+    }
+    rows
+}

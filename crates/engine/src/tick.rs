@@ -1,0 +1,158 @@
+//! The tick: everything committed since the last one goes through every affected job, layer by layer, and one frame
+//! publishes it all.
+//!
+//! What always holds: jobs run in an order in which each comes after the jobs that write its inputs, so all layers agree at
+//! the end of a tick; a job's outputs are all computed before any is written, so a job that errs leaves nothing half done. Its
+//! state is then dropped and the job waits for `START JOB`; its neighbours never notice.
+
+use std::collections::BTreeMap;
+
+use gridhouse_base::{ChangeBatch, CommitId, Error, JobId, Result, TableId};
+use gridhouse_flow::TickContext;
+use gridhouse_store::Tick;
+
+use crate::core::Core;
+use crate::job::{Branch, Job};
+use crate::records::{JOBS, JobState, encode};
+
+/// What changed in this tick, by table.
+pub(crate) type Deltas = BTreeMap<TableId, Vec<ChangeBatch>>;
+
+impl Core {
+    /// Runs a tick if anything waits for one.
+    pub(crate) fn tick(&mut self) -> Result<()> {
+        if self.pending { self.tick_with(|_| {}) } else { Ok(()) }
+    }
+
+    /// Runs a tick that also carries what `add` puts into it.
+    pub(crate) fn tick_with(&mut self, add: impl FnOnce(&mut Tick<'_>)) -> Result<()> {
+        self.tick_writing(|tick, _| {
+            add(tick);
+            Ok(())
+        })
+        .map(|_| ())
+    }
+
+    /// Runs a tick in which `write` changes tables itself, before the jobs run; it adds the effective changes to the deltas.
+    /// An error of `write` publishes nothing of it.
+    pub(crate) fn tick_writing(
+        &mut self,
+        write: impl FnOnce(&mut Tick<'_>, &mut Deltas) -> Result<()>,
+    ) -> Result<CommitId> {
+        let now_micros = self.clock.now_micros();
+        let mut tick = self.store.tick()?;
+        let mut deltas = Deltas::new();
+        for (table, batch) in tick.apply_pending()? {
+            deltas.entry(table).or_default().push(batch);
+        }
+        write(&mut tick, &mut deltas)?;
+        for id in &self.order {
+            let job = self.jobs.get_mut(id).expect("the order names jobs that exist");
+            if let Err(error) = job.run(&mut tick, &mut deltas, now_micros) {
+                if error.kind() == gridhouse_base::ErrorKind::Unavailable {
+                    return Err(error);
+                }
+                job.detach(JobState::Failed(crate::stream::with_remedy(&error)));
+                tick.put(JOBS, &id.0.to_string(), Some(&encode(&job.record)));
+                tracing::error!(job = job.record.name, "{error}");
+            }
+        }
+        let changed: Vec<(TableId, u64)> =
+            deltas.iter().map(|(table, batches)| (*table, batches.iter().map(|b| b.len() as u64).sum())).collect();
+        let commit = tick.publish()?;
+        self.pending = false;
+        let event_time = self.pending_event_time.take();
+        for (table, changes) in &changed {
+            let stats = self.stats.entry(*table).or_default();
+            stats.changes += changes;
+            stats.last_commit = commit;
+        }
+        if let Some(time) = event_time {
+            self.shared.note_event_time(commit, time);
+        }
+        self.undurable.push((commit, changed.into_iter().map(|(table, _)| table).collect(), event_time));
+        self.want_sync();
+        Ok(commit)
+    }
+}
+
+impl Job {
+    /// Passes the tick's changes through this job and writes what comes out.
+    fn run(&mut self, tick: &mut Tick<'_>, deltas: &mut Deltas, now_micros: i64) -> Result<()> {
+        let mut outputs = Vec::new();
+        for branch in &mut self.branches {
+            let Branch::Flow(flow) = branch else { continue };
+            let mut touched = false;
+            for (input, read) in flow.inputs.iter().enumerate() {
+                for batch in deltas.get(&read.table).into_iter().flatten() {
+                    touched |= !batch.is_empty();
+                    flow.dataflow.push(input, batch.project(&read.columns))?;
+                }
+            }
+            if !touched {
+                continue;
+            }
+            let context = TickContext { now_micros, zone: flow.zone };
+            let out = flow.dataflow.finish_tick(&context)?.into_iter().next().unwrap_or_default();
+            flow.target.check(&out)?;
+            outputs.push((flow.target.clone(), out));
+        }
+        for (target, out) in outputs {
+            for batch in out {
+                self.rows_out += batch.len() as u64;
+                let effective = target.write(tick, &batch)?;
+                if !effective.is_empty() {
+                    deltas.entry(target.table).or_default().push(effective);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The order in which jobs run: each after the jobs that write its inputs.
+///
+/// # Errors
+/// `Conflict` where jobs feed each other in a circle.
+pub(crate) fn order_jobs(jobs: &BTreeMap<JobId, Job>) -> Result<Vec<JobId>> {
+    let mut writers: BTreeMap<TableId, Vec<JobId>> = BTreeMap::new();
+    for (id, job) in jobs {
+        for table in job.written() {
+            writers.entry(table).or_default().push(*id);
+        }
+    }
+    let mut order = Vec::new();
+    let mut marks: BTreeMap<JobId, bool> = BTreeMap::new();
+    for id in jobs.keys() {
+        place(*id, jobs, &writers, &mut marks, &mut order)?;
+    }
+    Ok(order)
+}
+
+/// Puts a job behind the jobs that feed it. A mark is false while the job's feeders are being placed.
+fn place(
+    id: JobId,
+    jobs: &BTreeMap<JobId, Job>,
+    writers: &BTreeMap<TableId, Vec<JobId>>,
+    marks: &mut BTreeMap<JobId, bool>,
+    order: &mut Vec<JobId>,
+) -> Result<()> {
+    match marks.get(&id) {
+        Some(true) => return Ok(()),
+        Some(false) => {
+            let name = &jobs[&id].record.name;
+            return Err(Error::conflict(format!("job {name} would feed itself"))
+                .hint("write into a table that none of its inputs is made from"));
+        }
+        None => {}
+    }
+    marks.insert(id, false);
+    for table in jobs[&id].read() {
+        for feeder in writers.get(&table).into_iter().flatten() {
+            place(*feeder, jobs, writers, marks, order)?;
+        }
+    }
+    marks.insert(id, true);
+    order.push(id);
+    Ok(())
+}

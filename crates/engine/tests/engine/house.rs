@@ -1,0 +1,433 @@
+//! An engine on a directory of its own, with a source and a sink that a test holds in its hands.
+//!
+//! The outside here is a double on purpose: these tests are about sessions, jobs, ticks and restarts. The real outside is
+//! tested with PostgreSQL in the crates that talk to it.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use gridhouse_base::batch::KindBatch;
+use gridhouse_base::clock::{Clock, SystemClock};
+use gridhouse_base::fs::DiskFileSystem;
+use gridhouse_base::table::TableDef;
+use gridhouse_base::{CommitId, Error, Result, RowKind, SourceId, TypeKind, Value};
+use gridhouse_engine::{Engine, EngineOptions, Outcome, Session, StatementReport};
+use gridhouse_flow::connector::{
+    ChangelogMode, Sink, SinkConnector, SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvent,
+    SourceEvents, SourcePosition, SourceStream, SourceTable,
+};
+use gridhouse_store::StoreOptions;
+
+/// How long a condition may take to come true: far longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A data directory, its outside, and an engine that can be opened again and again.
+pub struct House {
+    pub dir: tempfile::TempDir,
+    pub outside: Outside,
+    pub engine: Option<Engine>,
+}
+
+impl House {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut house = Self { dir, outside: Outside::default(), engine: None };
+        house.open();
+        house
+    }
+
+    /// Opens the engine, after a stop or a crash.
+    pub fn open(&mut self) {
+        self.engine = Some(open(self.dir.path(), &self.outside).expect("the engine opens"));
+    }
+
+    pub fn session(&self) -> Session {
+        self.engine.as_ref().expect("the engine is open").session()
+    }
+
+    pub fn stop(&mut self) {
+        self.engine.take().expect("the engine is open").stop().expect("the engine stops");
+    }
+
+    /// Stops and opens again; the outside stays.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.open();
+    }
+
+    /// Leaves the engine as a kill would, and opens a copy of what lies on disk at this moment.
+    pub fn crash(&mut self) {
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        copy_dir(self.dir.path(), copy.path());
+        let old = self.engine.take().expect("the engine is open");
+        self.outside.cut();
+        drop(old.stop());
+        self.dir = copy;
+        self.open();
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+    }
+}
+
+pub fn open(dir: &Path, outside: &Outside) -> Result<Engine> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let store = StoreOptions::new(PathBuf::from(dir), Arc::new(DiskFileSystem), clock.clone(), 7);
+    let source: Arc<dyn SourceConnector> = Arc::new(outside.clone());
+    let sink: Arc<dyn SinkConnector> = Arc::new(outside.clone());
+    Engine::open(EngineOptions {
+        store,
+        clock,
+        sources: BTreeMap::from([("tap", source)]),
+        sinks: BTreeMap::from([("drain", sink)]),
+        on_fatal: Arc::new(|error| panic!("the engine failed: {error}")),
+    })
+}
+
+/// Runs a script to its end; gives every statement's answer as text, a failed one's as `error: …`.
+pub fn run(session: &mut Session, script: &str) -> Vec<String> {
+    let mut answers = Vec::new();
+    session.run(script, &mut |report| {
+        answers.push(text_of(&report));
+        ControlFlow::Continue(())
+    });
+    answers
+}
+
+/// Runs a script of which every statement must succeed; gives the last answer.
+pub fn ok(session: &mut Session, script: &str) -> String {
+    let answers = run(session, script);
+    if let Some(failed) = answers.iter().find(|answer| answer.starts_with("error")) {
+        panic!("{failed}\nin {script}");
+    }
+    answers.into_iter().last().unwrap_or_default()
+}
+
+/// Runs a script whose last statement must fail; gives its message with position and hint.
+pub fn fails(session: &mut Session, script: &str) -> String {
+    let last = run(session, script).pop().unwrap_or_default();
+    assert!(last.starts_with("error"), "{script} gave {last}");
+    last
+}
+
+fn text_of(report: &StatementReport) -> String {
+    let mut lines: Vec<String> = report.notices.iter().map(|notice| format!("note: {notice}")).collect();
+    lines.push(match &report.outcome {
+        Ok(Outcome::Rows { schema, batches }) => {
+            let mut rows = Vec::new();
+            for batch in batches {
+                for i in 0..batch.len() {
+                    let value = |(c, column): (usize, &gridhouse_base::Column)| {
+                        let text = gridhouse_expr::text::format_value(batch.column(c), i, &column.sql_type.kind, chrono_tz::UTC);
+                        text.unwrap_or_else(|| "NULL".into())
+                    };
+                    rows.push(schema.columns.iter().enumerate().map(value).collect::<Vec<_>>().join("|"));
+                }
+            }
+            rows.join("\n")
+        }
+        Ok(Outcome::Done { tag }) => tag.clone(),
+        Ok(Outcome::Affected { tag, rows }) => format!("{tag} {rows}"),
+        Ok(Outcome::Job { id, resumed, .. }) => format!("JOB {}{}", id.0, if *resumed { " again" } else { "" }),
+        Err(error) => {
+            let position = error.position().map(|p| format!(" at {p}")).unwrap_or_default();
+            let hint = error.remedy().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            format!("error{position}: {error}{hint}")
+        }
+    });
+    lines.join("\n")
+}
+
+/// Rows of a query, sorted, so that the order of storage does not matter.
+pub fn rows(session: &mut Session, query: &str) -> Vec<String> {
+    let mut rows: Vec<String> = ok(session, query).lines().map(str::to_owned).collect();
+    rows.sort();
+    rows
+}
+
+/// Waits until `query` gives `expected` (sorted lines).
+pub fn await_rows(session: &mut Session, query: &str, expected: &[&str]) {
+    let mut seen = Vec::new();
+    await_that(|| {
+        seen = rows(session, query);
+        seen == expected
+    })
+    .unwrap_or_else(|()| panic!("{query} gave {seen:?}, not {expected:?}"));
+}
+
+/// Waits until `condition` holds.
+pub fn await_that(mut condition: impl FnMut() -> bool) -> std::result::Result<(), ()> {
+    let clock = SystemClock::new();
+    while clock.monotonic() < PATIENCE {
+        if condition() {
+            return Ok(());
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    Err(())
+}
+
+/// The outside: what a source would deliver, and what sinks hold.
+#[derive(Clone, Default)]
+pub struct Outside {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Transactions of the source's one table, by position from 1: key, text value or deletion.
+    log: Vec<Vec<(i64, Option<String>)>>,
+    streams: Vec<Running>,
+    acknowledged: u64,
+    /// What each sink holds: rows by key, and the commit.
+    sinks: BTreeMap<String, (BTreeMap<String, String>, CommitId)>,
+    absent: bool,
+}
+
+struct Running {
+    source: SourceId,
+    events: SourceEvents,
+    tables: Vec<u32>,
+}
+
+impl Outside {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Commits a transaction at the source.
+    pub fn commit(&self, changes: &[(i64, Option<&str>)]) {
+        let mut inner = self.lock();
+        let changes: Vec<_> = changes.iter().map(|(key, value)| (*key, value.map(str::to_owned))).collect();
+        inner.log.push(changes.clone());
+        let position = inner.log.len() as u64;
+        let streams: Vec<_> = inner.streams.iter().map(|s| (s.source, s.events.clone(), s.tables.clone())).collect();
+        drop(inner);
+        for (source, events, tables) in streams {
+            for table in tables {
+                let _ = events.send((source, SourceEvent::Rows { table, columns: None, batch: batch_of(&changes) }));
+            }
+            let _ = events.send((source, SourceEvent::Commit { position: encode(position), event_time_micros: 1 }));
+        }
+    }
+
+    /// The position up to which the source may forget.
+    pub fn acknowledged(&self) -> u64 {
+        self.lock().acknowledged
+    }
+
+    /// The rows that a sink table holds, as `key=value`, sorted.
+    pub fn sink(&self, table: &str) -> Vec<String> {
+        let inner = self.lock();
+        let held = inner.sinks.iter().filter(|(name, _)| name.ends_with(&format!("/{table}")));
+        held.flat_map(|(_, (rows, _))| rows.iter().map(|(key, row)| format!("{key}={row}"))).collect()
+    }
+
+    /// Makes sinks answer, or not.
+    pub fn set_absent(&self, absent: bool) {
+        self.lock().absent = absent;
+    }
+
+    /// Nobody listens to the source any more.
+    pub fn cut(&self) {
+        self.lock().streams.clear();
+    }
+}
+
+fn encode(position: u64) -> SourcePosition {
+    position.to_be_bytes().to_vec()
+}
+
+fn decode(position: &[u8]) -> u64 {
+    u64::from_be_bytes(position.try_into().expect("eight bytes"))
+}
+
+fn batch_of(changes: &[(i64, Option<String>)]) -> KindBatch {
+    let keys: Vec<Value> = changes.iter().map(|(key, _)| Value::Integer(*key)).collect();
+    let text = |value: &Option<String>| value.as_ref().map_or(Value::Null, |text| Value::Text(text.as_str().into()));
+    let values: Vec<Value> = changes.iter().map(|(_, value)| text(value)).collect();
+    let kinds: Vec<RowKind> =
+        changes.iter().map(|(_, value)| if value.is_some() { RowKind::UpdateAfter } else { RowKind::Delete }).collect();
+    let array = |values: &[Value], kind: &TypeKind| Value::array_of(&values.iter().collect::<Vec<_>>(), kind);
+    KindBatch::new(vec![array(&keys, &TypeKind::BigInt), array(&values, &TypeKind::STRING)], kinds)
+}
+
+impl SourceConnector for Outside {
+    fn describe(&self, definition: &TableDef) -> Result<SourceDescription> {
+        if definition.schema.len() != 2 {
+            return Err(Error::invalid("a tap has two columns"));
+        }
+        Ok(SourceDescription {
+            stream_key: "tap".into(),
+            table_key: "only".into(),
+            bounded: false,
+            mode: ChangelogMode::Upsert,
+            notices: vec![],
+        })
+    }
+
+    fn start(
+        &self,
+        source: SourceId,
+        _: &str,
+        tables: Vec<SourceTable>,
+        position: Option<SourcePosition>,
+        events: SourceEvents,
+    ) -> Result<Box<dyn SourceStream>> {
+        let tap = Tap { outside: self.clone(), source, events: events.clone() };
+        {
+            let mut inner = self.lock();
+            inner.streams.retain(|stream| stream.source != source);
+            let ids = tables.iter().map(|table| table.id).collect();
+            inner.streams.push(Running { source, events: events.clone(), tables: ids });
+        }
+        let from = position.map_or(0, |position| decode(&position) as usize);
+        let (log, outside) = (self.lock().log.clone(), self.clone());
+        std::thread::spawn(move || {
+            for table in &tables {
+                if table.snapshot.is_none() {
+                    outside.snapshot(source, table.id, &events);
+                }
+            }
+            for (i, changes) in log.iter().enumerate().skip(from) {
+                for table in tables.iter().filter(|table| table.snapshot.is_some()) {
+                    let rows = SourceEvent::Rows { table: table.id, columns: None, batch: batch_of(changes) };
+                    let _ = events.send((source, rows));
+                }
+                let commit = SourceEvent::Commit { position: encode(i as u64 + 1), event_time_micros: 1 };
+                let _ = events.send((source, commit));
+            }
+        });
+        Ok(Box::new(tap))
+    }
+}
+
+impl Outside {
+    /// Delivers the source's rows as they stand.
+    fn snapshot(&self, source: SourceId, table: u32, events: &SourceEvents) {
+        let log = self.lock().log.clone();
+        let mut state: BTreeMap<i64, String> = BTreeMap::new();
+        for (key, value) in log.iter().flatten() {
+            match value {
+                Some(value) => state.insert(*key, value.clone()),
+                None => state.remove(key),
+            };
+        }
+        let changes: Vec<_> = state.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        let mut batch = batch_of(&changes);
+        batch.kinds = vec![RowKind::Insert; batch.kinds.len()].into();
+        let _ = events.send((source, SourceEvent::SnapshotRows { table, batch }));
+        let _ = events.send((source, SourceEvent::SnapshotDone { table, position: encode(log.len() as u64) }));
+    }
+}
+
+struct Tap {
+    outside: Outside,
+    source: SourceId,
+    events: SourceEvents,
+}
+
+impl SourceStream for Tap {
+    fn add_table(&self, table: SourceTable) {
+        let (outside, source, events) = (self.outside.clone(), self.source, self.events.clone());
+        std::thread::spawn(move || {
+            outside.snapshot(source, table.id, &events);
+            for stream in outside.lock().streams.iter_mut().filter(|stream| stream.source == source) {
+                stream.tables.push(table.id);
+            }
+        });
+    }
+
+    fn remove_table(&self, table: u32) {
+        for stream in self.outside.lock().streams.iter_mut() {
+            stream.tables.retain(|t| *t != table);
+        }
+    }
+
+    fn acknowledge(&self, position: SourcePosition) {
+        let mut inner = self.outside.lock();
+        inner.acknowledged = inner.acknowledged.max(decode(&position));
+    }
+
+    fn stop(self: Box<Self>) {}
+
+    fn forget(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        let source = self.source;
+        self.outside.lock().streams.retain(|stream| stream.source != source);
+    }
+}
+
+impl SinkConnector for Outside {
+    fn describe(&self, definition: &TableDef) -> Result<SinkDescription> {
+        let mode = if definition.primary_key.is_empty() { ChangelogMode::All } else { ChangelogMode::Upsert };
+        Ok(SinkDescription { target_key: "drain".into(), mode, exactly_once: true, notices: vec![] })
+    }
+
+    fn open(&self, definition: Arc<TableDef>, writer: SinkWriter) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(Drain { outside: self.clone(), definition, writer }))
+    }
+}
+
+struct Drain {
+    outside: Outside,
+    definition: Arc<TableDef>,
+    writer: SinkWriter,
+}
+
+impl Sink for Drain {
+    fn position(&mut self) -> Result<CommitId> {
+        let inner = self.outside.lock();
+        if inner.absent {
+            return Err(Error::unavailable("the drain does not answer"));
+        }
+        Ok(inner.sinks.get(&self.writer.sink).map_or(CommitId(0), |(_, commit)| *commit))
+    }
+
+    fn write(&mut self, from: CommitId, upto: CommitId, changes: &[KindBatch]) -> Result<()> {
+        let mut inner = self.outside.lock();
+        if inner.absent {
+            return Err(Error::unavailable("the drain does not answer"));
+        }
+        let (rows, commit) = inner.sinks.entry(self.writer.sink.clone()).or_default();
+        if *commit != from {
+            return Err(Error::conflict(format!("the drain stands at {commit}, not {from}")));
+        }
+        *commit = upto;
+        for batch in changes {
+            for i in 0..batch.len() {
+                let value = |c: usize| {
+                    let kind = &self.definition.schema.columns[c].sql_type.kind;
+                    gridhouse_expr::text::format_value(&batch.columns[c], i, kind, chrono_tz::UTC).unwrap_or("NULL".into())
+                };
+                let key: Vec<String> = self.definition.primary_key.iter().map(|&c| value(c)).collect();
+                let row: Vec<String> = (0..self.definition.schema.len()).map(value).collect();
+                let key = if key.is_empty() { format!("{:06}", rows.len()) } else { key.join(",") };
+                match batch.kinds[i] {
+                    _ if self.definition.primary_key.is_empty() => {
+                        rows.insert(key, format!("{}{}", batch.kinds[i].short(), row.join("|")));
+                    }
+                    RowKind::Delete => {
+                        rows.remove(&key);
+                    }
+                    _ => {
+                        rows.insert(key, row.join("|"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

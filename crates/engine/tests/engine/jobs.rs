@@ -1,0 +1,180 @@
+//! Identity, rerun, stop, start, replace and drop of jobs.
+
+use crate::house::{House, await_rows, fails, ok, rows, run};
+
+const TABLES: &str = "
+CREATE TABLE a (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);
+CREATE TABLE b (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);
+CREATE TABLE c (v STRING, n BIGINT, PRIMARY KEY (v) NOT ENFORCED);
+";
+
+#[test]
+fn the_same_insert_is_the_same_job() {
+    let mut house = House::new();
+    let script = format!("{TABLES} INSERT INTO b SELECT * FROM a;");
+    assert_eq!(ok(&mut house.session(), &script), "JOB 1");
+    let again = ok(&mut house.session(), &script);
+    assert!(again.contains("JOB 1 again"), "{again}");
+    house.restart();
+    let again = ok(&mut house.session(), &script);
+    assert!(again.contains("JOB 1 again"), "{again}");
+    assert_eq!(rows(&mut house.session(), "SELECT job_id, state FROM system.status.jobs"), ["1|RUNNING"]);
+}
+
+#[test]
+fn another_query_into_the_same_table_is_a_conflict() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(&mut session, &format!("{TABLES} INSERT INTO b SELECT * FROM a;"));
+    let message = fails(&mut session, "INSERT INTO b SELECT id, UPPER(v) FROM a;");
+    assert!(message.contains("already writes into") && message.contains("REPLACE JOB 1"), "{message}");
+    // Within one script several writers are normal.
+    let mut other = house.session();
+    ok(&mut other, "INSERT INTO c SELECT v, 1 FROM a WHERE id = 1; INSERT INTO c SELECT v, 2 FROM a WHERE id = 2;");
+    ok(&mut session, "SET 'writer' = 'additional'; INSERT INTO b SELECT id + 100, v FROM a;");
+    ok(&mut session, "INSERT INTO a VALUES (1, 'x');");
+    await_rows(&mut session, "SELECT * FROM b", &["1|x", "101|x"]);
+}
+
+#[test]
+fn a_replaced_job_corrects_its_table() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(&mut session, &format!("{TABLES} INSERT INTO a VALUES (1, 'x'), (2, 'y'), (3, 'z'); INSERT INTO b SELECT * FROM a;"));
+    ok(&mut session, "REPLACE JOB 1 AS INSERT INTO b SELECT id, UPPER(v) FROM a WHERE id < 3;");
+    assert_eq!(rows(&mut session, "SELECT * FROM b"), ["1|X", "2|Y"]);
+    ok(&mut session, "INSERT INTO a VALUES (1, 'w');");
+    await_rows(&mut session, "SELECT * FROM b", &["1|W", "2|Y"]);
+}
+
+#[test]
+fn a_stopped_job_catches_up() {
+    let mut house = House::new();
+    let mut session = house.session();
+    ok(&mut session, &format!("{TABLES} INSERT INTO c SELECT v, COUNT(*) FROM a GROUP BY v; INSERT INTO a VALUES (1, 'x'), (2, 'y');"));
+    ok(&mut session, "STOP JOB 1;");
+    ok(&mut session, "INSERT INTO a VALUES (3, 'x'); DELETE FROM a WHERE id = 2;");
+    assert_eq!(rows(&mut session, "SELECT * FROM c"), ["x|1", "y|1"]);
+    house.restart();
+    let mut session = house.session();
+    assert_eq!(rows(&mut session, "SELECT state FROM system.status.jobs"), ["STOPPED"]);
+    ok(&mut session, "START JOB 1;");
+    assert_eq!(rows(&mut session, "SELECT * FROM c"), ["x|2"]);
+    ok(&mut session, "INSERT INTO a VALUES (4, 'z');");
+    await_rows(&mut session, "SELECT * FROM c", &["x|2", "z|1"]);
+}
+
+#[test]
+fn a_job_over_a_log_goes_on_behind_what_it_has_seen() {
+    let mut house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TABLE l (id BIGINT, v STRING);
+         CREATE TABLE m (id BIGINT, v STRING);
+         INSERT INTO m SELECT * FROM l WHERE id > 1;
+         INSERT INTO l VALUES (1, 'a'), (2, 'b');",
+    );
+    await_rows(&mut session, "SELECT * FROM m", &["2|b"]);
+    ok(&mut session, "STOP JOB 1; INSERT INTO l VALUES (3, 'c');");
+    house.restart();
+    let mut session = house.session();
+    ok(&mut session, "START JOB 1;");
+    await_rows(&mut session, "SELECT * FROM m", &["2|b", "3|c"]);
+    house.restart();
+    assert_eq!(rows(&mut house.session(), "SELECT * FROM m"), ["2|b", "3|c"]);
+}
+
+#[test]
+fn a_row_that_cannot_be_computed_stops_its_job_alone() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        &format!(
+            "{TABLES} CREATE TABLE d (id BIGINT, n INT, PRIMARY KEY (id) NOT ENFORCED);
+             INSERT INTO d SELECT id, CAST(v AS INT) FROM a;
+             INSERT INTO b SELECT * FROM a;
+             INSERT INTO a VALUES (1, '7'), (2, 'seven');"
+        ),
+    );
+    await_rows(&mut session, "SELECT * FROM b", &["1|7", "2|seven"]);
+    assert_eq!(rows(&mut session, "SELECT job_id, state FROM system.status.jobs"), ["1|FAILED", "2|RUNNING"]);
+    let error = ok(&mut session, "SELECT error FROM system.status.jobs WHERE job_id = 1");
+    assert!(error.contains("seven"), "{error}");
+    ok(&mut session, "UPDATE a SET v = '8' WHERE id = 2; START JOB 1;");
+    await_rows(&mut session, "SELECT * FROM d", &["1|7", "2|8"]);
+}
+
+#[test]
+fn a_job_cannot_feed_itself() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(&mut session, TABLES);
+    let message = fails(&mut session, "INSERT INTO a SELECT id + 1, v FROM a;");
+    assert!(message.contains("feed itself"), "{message}");
+    ok(&mut session, "INSERT INTO b SELECT * FROM a;");
+    let message = fails(&mut session, "INSERT INTO a SELECT * FROM b;");
+    assert!(message.contains("feed itself"), "{message}");
+}
+
+#[test]
+fn a_table_with_a_job_stays() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(&mut session, &format!("{TABLES} INSERT INTO b SELECT * FROM a;"));
+    for table in ["a", "b"] {
+        let message = fails(&mut session, &format!("DROP TABLE {table};"));
+        assert!(message.contains("(1)") && message.contains("DROP JOB 1"), "{message}");
+    }
+    ok(&mut session, "DROP JOB 1; DROP TABLE a; DROP TABLE b;");
+}
+
+#[test]
+fn a_statement_set_is_one_job() {
+    let mut house = House::new();
+    let mut session = house.session();
+    let set = "BEGIN STATEMENT SET; INSERT INTO b SELECT * FROM a; INSERT INTO c SELECT v, COUNT(*) FROM a GROUP BY v; END;";
+    assert_eq!(ok(&mut session, &format!("{TABLES} {set}")), "JOB 1");
+    ok(&mut session, "INSERT INTO a VALUES (1, 'x');");
+    house.restart();
+    let mut session = house.session();
+    let again = ok(&mut session, set);
+    assert!(again.contains("JOB 1 again"), "{again}");
+    ok(&mut session, "INSERT INTO a VALUES (2, 'x');");
+    await_rows(&mut session, "SELECT * FROM c", &["x|2"]);
+    await_rows(&mut session, "SELECT * FROM b", &["1|x", "2|x"]);
+}
+
+#[test]
+fn bounded_inserts_into_an_outside_table_end() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TEMPORARY TABLE drain (v STRING, n BIGINT, PRIMARY KEY (v) NOT ENFORCED) WITH ('connector' = 'drain');",
+    );
+    assert_eq!(ok(&mut session, "INSERT INTO drain VALUES ('x', 1), ('y', 2);"), "INSERT 2");
+    assert_eq!(house.outside.sink("drain"), ["x=x|1", "y=y|2"]);
+    assert_eq!(run(&mut session, "SELECT * FROM system.status.jobs"), [""]);
+}
+
+#[test]
+fn a_sink_without_key_sees_every_change() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        &format!(
+            "{TABLES} CREATE TEMPORARY TABLE drain (v STRING, n BIGINT) WITH ('connector' = 'drain');
+             INSERT INTO drain SELECT v, COUNT(*) FROM a GROUP BY v;
+             INSERT INTO a VALUES (1, 'x');"
+        ),
+    );
+    let seen = |expected: &[&str]| {
+        crate::house::await_that(|| house.outside.sink("drain") == expected).unwrap_or_else(|()| panic!("{:?}", house.outside.sink("drain")));
+    };
+    seen(&["000000=+Ix|1"]);
+    ok(&mut session, "INSERT INTO a VALUES (2, 'x');");
+    seen(&["000000=+Ix|1", "000001=-Dx|1", "000002=+Ix|2"]);
+}

@@ -1,0 +1,6 @@
+//! What users notice of sessions, jobs and restarts, through the engine's own interface.
+
+mod chain;
+mod house;
+mod jobs;
+mod scripts;
