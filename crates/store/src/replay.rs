@@ -106,7 +106,7 @@ impl Replay<'_> {
     fn operations(&mut self, input: &mut Input<'_>, commit: CommitId) -> Result<()> {
         while !input.is_at_end() {
             match read_op(input, &|id| types_of(self.state, id))? {
-                Op::ApplyPending(upto) => drop(self.state.apply_pending(upto)?),
+                Op::ApplyPending(upto) => drop(self.state.apply_pending(upto, commit)?),
                 Op::CreateTable(id, spec) => self.state.create_table(id, spec)?,
                 Op::DropTable(id) => drop(self.state.drop_table(id)?),
                 Op::Rows(part) => {

@@ -140,15 +140,22 @@ impl State {
         Ok(effect)
     }
 
-    /// Applies pending source commits up to `upto`; returns them, and what each table's rows became in all.
-    pub fn apply_pending(&mut self, upto: CommitId) -> Result<(Vec<Pending>, Vec<(TableId, ChangeBatch)>)> {
+    /// Applies pending source commits up to `upto` in tick `commit`; returns them, and what each table's rows became in all.
+    ///
+    /// The entries carry the tick's commit, not the source's: they become visible with the tick, and whoever has read the
+    /// log up to an earlier tick must find them above it, even if that tick came after the source's commit.
+    pub fn apply_pending(
+        &mut self,
+        upto: CommitId,
+        commit: CommitId,
+    ) -> Result<(Vec<Pending>, Vec<(TableId, ChangeBatch)>)> {
         let count = self.pending.iter().take_while(|pending| pending.commit <= upto).count();
         let mut effects: BTreeMap<TableId, Vec<Effect>> = BTreeMap::new();
         let mut applied = Vec::with_capacity(count);
         for _ in 0..count {
             let Some(pending) = self.pending.pop_front() else { break };
             applied.push(pending.clone());
-            if let Err(error) = self.apply_commit(&pending, &mut effects) {
+            if let Err(error) = self.apply_commit(&pending, commit, &mut effects) {
                 applied.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
                 return Err(error);
             }
@@ -161,19 +168,24 @@ impl State {
         Ok((applied, changes))
     }
 
-    fn apply_commit(&mut self, pending: &Pending, effects: &mut BTreeMap<TableId, Vec<Effect>>) -> Result<()> {
+    fn apply_commit(
+        &mut self,
+        pending: &Pending,
+        commit: CommitId,
+        effects: &mut BTreeMap<TableId, Vec<Effect>>,
+    ) -> Result<()> {
         for (stage_use, parts) in &pending.stages {
             for part in parts.iter() {
-                self.apply_pending_part(part, pending.commit, effects)?;
+                self.apply_pending_part(part, commit, effects)?;
             }
             if let StageUse::Replace(table) = *stage_use
                 && self.tables.contains_key(&table)
             {
-                self.delete_others(table, parts, pending.commit, effects)?;
+                self.delete_others(table, parts, commit, effects)?;
             }
         }
         for part in &pending.parts {
-            self.apply_pending_part(part, pending.commit, effects)?;
+            self.apply_pending_part(part, commit, effects)?;
         }
         Ok(())
     }

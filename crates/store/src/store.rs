@@ -255,7 +255,11 @@ impl Store {
         self.sync().map(|_| ())
     }
 
-    fn check_part(&self, part: &Part) -> Result<()> {
+    /// Checks that the rows of `part` fit their table, as [`Store::append_source`] and [`Store::stage`] do.
+    ///
+    /// # Errors
+    /// `NotFound` or `Invalid` if they do not.
+    pub fn check_part(&self, part: &Part) -> Result<()> {
         let table = self.state.table(part.table)?;
         table.shape.check_source_rows(&part.batch, part.columns.as_deref())
     }

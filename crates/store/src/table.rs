@@ -143,6 +143,16 @@ struct Outcome {
     key: u128,
     row: u32,
     upsert: bool,
+    /// A deletion came before the deciding upsert, so a partial update finds no old values.
+    fresh: bool,
+}
+
+/// An upsert with the row that it replaces.
+#[derive(Clone, Copy)]
+struct Upsert {
+    row: u32,
+    old: Option<RowId>,
+    fresh: bool,
 }
 
 impl Table {
@@ -197,26 +207,25 @@ impl Table {
         let index = self.index.as_ref().expect("a primary-key table has an index");
         let keys = self.shape.codec.keys(&self.shape.key_columns(rows.columns, rows.listed))?;
         let outcomes = resolve(&keys, rows);
-        let mut upserts = Vec::with_capacity(outcomes.len());
+        let mut upserts: Vec<Upsert> = Vec::with_capacity(outcomes.len());
+        let mut up_keys: Vec<u128> = Vec::with_capacity(outcomes.len());
         let mut deletes = Vec::new();
         for outcome in &outcomes {
             let old = index.get(outcome.key);
             if outcome.upsert {
-                upserts.push((outcome, old));
+                up_keys.push(outcome.key);
+                upserts.push(Upsert { row: outcome.row, old, fresh: outcome.fresh });
             } else if let Some(old) = old {
                 deletes.push((outcome, old));
             }
         }
         // Old rows: first those that upserts replace, then those that are deleted.
-        let replaced: Vec<RowId> = upserts.iter().filter_map(|(_, old)| *old).collect();
+        let replaced: Vec<RowId> = upserts.iter().filter_map(|upsert| upsert.old).collect();
         let needs_old = want_effect || rows.listed.is_some();
         let old_ids: Vec<RowId> = replaced.iter().copied().chain(deletes.iter().map(|(_, old)| *old)).collect();
         let old_columns = if needs_old { self.gather(&old_ids, None)? } else { Vec::new() };
-        let up_rows: Vec<u32> = upserts.iter().map(|(outcome, _)| outcome.row).collect();
-        let olds: Vec<Option<RowId>> = upserts.iter().map(|(_, old)| *old).collect();
-        let mut new_columns = self.full_rows(rows, &up_rows, &olds, &old_columns)?;
-        let mut up_keys: Vec<u128> = upserts.iter().map(|(outcome, _)| outcome.key).collect();
-        let mut up_olds = olds;
+        let mut new_columns = self.full_rows(rows, &upserts, &old_columns)?;
+        let mut up_olds: Vec<Option<RowId>> = upserts.iter().map(|upsert| upsert.old).collect();
         let mut old_keep: Option<Vec<u32>> = None;
         if want_effect && !replaced.is_empty() {
             let same = self.unchanged(&new_columns, &up_olds, &old_columns, replaced.len())?;
@@ -270,29 +279,22 @@ impl Table {
         })
     }
 
-    /// The whole rows that `up_rows` become: columns that are not given keep the old value or become NULL. `old_columns`
-    /// begins with the old rows of those entries of `olds` that have one.
-    fn full_rows(
-        &self,
-        rows: &Rows<'_>,
-        up_rows: &[u32],
-        olds: &[Option<RowId>],
-        old_columns: &[ArrayRef],
-    ) -> Result<Vec<ArrayRef>> {
-        let in_order = up_rows.len() == rows.len && up_rows.iter().enumerate().all(|(i, &row)| i == row as usize);
-        let given = if in_order { rows.columns.to_vec() } else { take_rows(rows.columns, up_rows)? };
+    /// The whole rows that `upserts` come to: columns that are not given keep the old value or become NULL. `old_columns`
+    /// begins with the old rows of those upserts that have one.
+    fn full_rows(&self, rows: &Rows<'_>, upserts: &[Upsert], old_columns: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        let in_order = upserts.len() == rows.len && upserts.iter().enumerate().all(|(i, up)| i == up.row as usize);
+        let given = if in_order {
+            rows.columns.to_vec()
+        } else {
+            take_rows(rows.columns, &upserts.iter().map(|upsert| upsert.row).collect::<Vec<_>>())?
+        };
         let Some(listed) = rows.listed else { return Ok(given) };
-        let mut next_old = 0;
-        let places: Vec<(usize, usize)> = olds
-            .iter()
-            .map(|old| match old {
-                None => (1, 0),
-                Some(_) => {
-                    next_old += 1;
-                    (0, next_old - 1)
-                }
-            })
-            .collect();
+        let mut olds = 0;
+        let place = |upsert: &Upsert| {
+            olds += usize::from(upsert.old.is_some());
+            if upsert.old.is_some() && !upsert.fresh { (0, olds - 1) } else { (1, 0) }
+        };
+        let places: Vec<(usize, usize)> = upserts.iter().map(place).collect();
         let column = |c: usize| {
             if let Some(i) = listed.iter().position(|&column| column == c) {
                 return Ok(given[i].clone());
@@ -443,7 +445,8 @@ impl Table {
             for bucket in &mut self.buckets {
                 let bucket = Arc::make_mut(bucket);
                 bucket.batches.clear();
-                bucket.reclaimed = commit;
+                // Rows that this tick appends afterwards belong to its log.
+                bucket.reclaimed = CommitId(commit.0 - 1);
             }
             self.live_rows = 0;
         }
@@ -494,11 +497,12 @@ fn resolve(keys: &[u128], rows: &Rows<'_>) -> Vec<Outcome> {
                 let outcome = &mut outcomes[i as usize];
                 if upsert || !(rows.upsert_wins && outcome.upsert) {
                     (outcome.row, outcome.upsert) = (row, upsert);
+                    outcome.fresh |= !upsert;
                 }
             }
             None => {
                 by_key.insert_unique(spread(key), outcomes.len() as u32, |&i| spread(outcomes[i as usize].key));
-                outcomes.push(Outcome { key, row, upsert });
+                outcomes.push(Outcome { key, row, upsert, fresh: !upsert });
             }
         }
     }

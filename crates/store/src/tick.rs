@@ -43,7 +43,6 @@ pub struct Tick<'a> {
     puts: BTreeMap<(String, String), Option<String>>,
     dropped: Vec<Table>,
     applied: Vec<Pending>,
-    wrote: bool,
     /// Something failed halfway, so the tick must not be published.
     broken: bool,
     published: bool,
@@ -62,7 +61,6 @@ impl<'a> Tick<'a> {
             puts: BTreeMap::new(),
             dropped: Vec::new(),
             applied: Vec::new(),
-            wrote: false,
             broken: false,
             published: false,
         }
@@ -97,18 +95,14 @@ impl<'a> Tick<'a> {
     }
 
     /// Applies every source commit that waits, in order, and returns per table what changed in all: -1 for rows that went,
-    /// +1 for rows that came, at most one of each per key; an update to the same row is none. Comes before any rows that the
-    /// tick writes itself.
+    /// +1 for rows that came, at most one of each per key; an update to the same row is none.
     ///
     /// # Errors
-    /// `Invalid` if the tick has written rows already.
+    /// `Unavailable` if the disk is full or has failed.
     pub fn apply_pending(&mut self) -> Result<Vec<(TableId, ChangeBatch)>> {
-        if self.wrote {
-            return Err(Error::invalid("a tick applies source commits before it writes rows of its own"));
-        }
         let Some(last) = self.store.state.pending.back() else { return Ok(Vec::new()) };
         let upto = last.commit;
-        let result = self.store.state.apply_pending(upto);
+        let result = self.store.state.apply_pending(upto, self.commit);
         let (applied, changes) = self.guard(result)?;
         self.applied.extend(applied);
         self.as_of = upto;
@@ -198,7 +192,6 @@ impl<'a> Tick<'a> {
         if effect.is_empty() {
             return Ok(ChangeBatch::empty(&self.store.state.table(table)?.shape.spec.schema));
         }
-        self.wrote = true;
         self.log_effect(table, &effect)?;
         effect.into_batch()
     }
@@ -233,7 +226,6 @@ impl<'a> Tick<'a> {
         let commit = self.commit;
         let result = self.store.state.truncate(table, commit);
         let change = self.guard(result)?;
-        self.wrote = true;
         put::truncate(&mut self.operations, table);
         self.operation_done()?;
         match change {

@@ -141,6 +141,11 @@ pub(crate) fn read_frame(bytes: &[u8], salt: u64) -> Result<Frame<'_>, BadFrame>
     Ok(Frame { head, payload: &whole[FRAME_HEAD_BYTES..], size })
 }
 
+/// The checksum of a file header: all of it but the checksum itself.
+fn file_checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..])
+}
+
 /// What stands at the beginning of a log file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileHead {
@@ -164,7 +169,7 @@ impl FileHead {
         out[24..32].copy_from_slice(&self.first_frame.to_le_bytes());
         out[32..40].copy_from_slice(&self.salt.to_le_bytes());
         out[40..56].copy_from_slice(&self.store.to_le_bytes());
-        let checksum = crc32c::crc32c(&out[16..]);
+        let checksum = file_checksum(&out);
         out[12..16].copy_from_slice(&checksum.to_le_bytes());
         out
     }
@@ -174,7 +179,7 @@ impl FileHead {
         let Some(bytes) = bytes.get(..FILE_HEAD_BYTES) else { return Ok(None) };
         let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
-        if bytes[..8] != FILE_MAGIC || crc32c::crc32c(&bytes[16..]) != u32_at(12) {
+        if bytes[..8] != FILE_MAGIC || file_checksum(bytes) != u32_at(12) {
             return Ok(None);
         }
         if u32_at(8) != FILE_VERSION {
