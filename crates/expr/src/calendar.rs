@@ -106,7 +106,7 @@ fn naive(seconds: i64) -> NaiveDateTime {
 pub struct Zone {
     zone: Tz,
     utc: bool,
-    /// The quarter of an hour (UTC; zones change at no finer step) and its offset.
+    /// A quarter of an hour within which the offset does not change, and the offset.
     last: (i64, i64),
     last_local: (i64, i64),
 }
@@ -123,11 +123,20 @@ impl Zone {
             return 0;
         }
         let quarter = utc_seconds.div_euclid(900);
-        if self.last.0 != quarter {
-            let offset = self.zone.offset_from_utc_datetime(&naive(utc_seconds)).fix().local_minus_utc();
-            self.last = (quarter, offset.into());
+        if self.last.0 == quarter {
+            return self.last.1;
         }
-        self.last.1
+        let offset = self.find_offset(utc_seconds);
+        // In the 19th century zones changed at odd minutes: such a quarter is not remembered.
+        let (first, last) = (quarter.saturating_mul(900), quarter.saturating_mul(900).saturating_add(899));
+        if self.find_offset(first) == offset && self.find_offset(last) == offset {
+            self.last = (quarter, offset);
+        }
+        offset
+    }
+
+    fn find_offset(&self, utc_seconds: i64) -> i64 {
+        self.zone.offset_from_utc_datetime(&naive(utc_seconds)).fix().local_minus_utc().into()
     }
 
     /// Seconds to subtract from a local time. A time that occurs twice is the earlier one; one that is skipped moves on by
@@ -137,15 +146,23 @@ impl Zone {
             return 0;
         }
         let quarter = local_seconds.div_euclid(900);
-        if self.last_local.0 != quarter {
-            let local = self.zone.offset_from_local_datetime(&naive(local_seconds)).earliest();
-            let offset = match local {
-                Some(offset) => i64::from(offset.fix().local_minus_utc()),
-                None => self.offset(local_seconds.saturating_sub(86_400)),
-            };
+        if self.last_local.0 == quarter {
+            return self.last_local.1;
+        }
+        let offset = self.find_local(local_seconds);
+        let (first, last) = (quarter.saturating_mul(900), quarter.saturating_mul(900).saturating_add(899));
+        if self.find_local(first) == offset && self.find_local(last) == offset {
             self.last_local = (quarter, offset);
         }
-        self.last_local.1
+        offset
+    }
+
+    fn find_local(&self, local_seconds: i64) -> i64 {
+        match self.zone.offset_from_local_datetime(&naive(local_seconds)).earliest() {
+            Some(offset) => offset.fix().local_minus_utc().into(),
+            // In a gap the offset before it holds; no zone changes twice within a day.
+            None => self.find_offset(local_seconds.saturating_sub(86_400)),
+        }
     }
 
     /// The local time of a moment, both in units of `per_second`.
@@ -191,11 +208,11 @@ mod tests {
     #[test]
     fn a_skipped_hour_moves_on_and_a_doubled_one_is_the_earlier() {
         let mut zone = Zone::new(Tz::Europe__Berlin);
-        let local = |d, h| days(2021, 3, d) * 86_400 + h * 3_600;
+        let local = |d, h: i64| days(2021, 3, d) * 86_400 + h * 3_600;
         // 2021-03-28 02:30 does not exist in Berlin; it is 03:30 summer time, 01:30 UTC.
         assert_eq!(zone.to_utc(local(28, 2) + 1_800, 1), local(28, 1) + 1_800);
         let doubled = days(2021, 10, 31) * 86_400 + 9_000;
         assert_eq!(zone.to_utc(doubled, 1), doubled - 7_200);
-        assert_eq!(zone.to_local(i64::MIN, 1_000_000_000), i64::MIN);
+        assert_eq!(zone.to_local(i64::MAX, 1_000_000_000), i64::MAX);
     }
 }

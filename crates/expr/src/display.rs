@@ -1,7 +1,8 @@
 //! The text of an expression, for EXPLAIN, plan identity and messages.
 //!
-//! Stable: the same expression always has the same text, and different expressions have different texts (operands are
-//! parenthesised, types of casts are written out). It is close to SQL, but not meant to be parsed again.
+//! Stable: the same expression always has the same text. Expressions of different shape have different texts (nested
+//! operands are parenthesised, types of casts written out); the types of columns, and the lengths and precisions of
+//! literals, do not show. It is close to SQL, but not meant to be parsed again.
 
 use std::fmt;
 

@@ -10,7 +10,7 @@ pub(crate) mod numeric;
 pub(crate) mod text;
 
 use arrow_array::{ArrayRef, new_null_array};
-use gridhouse_base::{Error, Result, SqlType, TypeKind};
+use gridhouse_base::{Error, Result, SqlType, TypeKind, Value};
 
 use crate::expr::{EvalContext, Expr};
 pub use crate::types::common_type;
@@ -25,6 +25,9 @@ pub fn cast(expr: Expr, to: &SqlType, safe: bool) -> Result<Expr> {
     }
     if !exists(expr.kind(), &to.kind) {
         return Err(no_cast(&expr, &to.kind));
+    }
+    if expr.as_literal() == Some(&Value::Null) {
+        return Ok(Expr::null(to.kind.clone()));
     }
     let nullable = safe || expr.sql_type().nullable;
     Ok(Expr::Cast { input: Box::new(expr), safe, sql_type: to.with_nullable(nullable) })

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, types as at};
+use arrow_array::{ArrayRef, types as at};
 use gridhouse_base::types::timestamp_units_per_second;
 use gridhouse_base::{Error, Result, SqlType, TypeKind, Value, error::nearest};
 

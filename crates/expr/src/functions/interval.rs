@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, PrimitiveArray, types as at};
+use arrow_array::{ArrayRef, PrimitiveArray, types as at};
 use gridhouse_base::types::timestamp_units_per_second;
 use gridhouse_base::{Error, Result, SqlType, TypeKind, Value};
 

@@ -5,6 +5,7 @@
 //! Names are matched without regard to case. Aggregates are not here, see [`crate::aggregate`].
 
 pub mod arithmetic;
+pub mod clock;
 pub mod comparison;
 pub mod conditional;
 pub mod conversion;
@@ -13,6 +14,9 @@ pub(crate) mod interval;
 pub(crate) mod kernel;
 pub mod logical;
 pub mod math;
+pub mod regexp;
+pub mod string;
+pub mod timetext;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -74,7 +78,7 @@ pub enum Notation {
 /// What a fixed parameter takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Param {
-    /// CHAR or VARCHAR; where `forgiving`, anything that has a text form.
+    /// CHAR or VARCHAR.
     Text,
     /// Anything that has a text form.
     AnyText,
@@ -84,10 +88,6 @@ pub(crate) enum Param {
     BigInt,
     /// Any number, as DOUBLE.
     Double,
-    /// BOOLEAN.
-    Boolean,
-    /// Anything, unchanged.
-    Any,
 }
 
 /// When the result of a fixed signature may be NULL.
@@ -214,7 +214,11 @@ static FAMILIES: &[&[Function]] = &[
     arithmetic::FUNCTIONS,
     math::FUNCTIONS,
     conditional::FUNCTIONS,
+    string::FUNCTIONS,
+    regexp::FUNCTIONS,
+    clock::FUNCTIONS,
     datetime::FUNCTIONS,
+    timetext::FUNCTIONS,
 ];
 
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Function>> = LazyLock::new(|| {
@@ -271,7 +275,7 @@ pub fn resolve(name: &str, args: Vec<Expr>) -> Result<Expr> {
 }
 
 fn param(params: &[Param], i: usize) -> Param {
-    params.get(i).or(params.last()).copied().unwrap_or(Param::Any)
+    params.get(i).or(params.last()).copied().unwrap_or(Param::AnyText)
 }
 
 fn accepts(param: Param, kind: &TypeKind) -> bool {
@@ -283,8 +287,6 @@ fn accepts(param: Param, kind: &TypeKind) -> bool {
         Param::AnyText => kind.is_text() || kind.is_numeric() || kind.is_datetime() || *kind == TypeKind::Boolean,
         Param::Int | Param::BigInt => kind.is_integer() || matches!(kind, TypeKind::Decimal { scale: 0, .. }),
         Param::Double => kind.is_numeric(),
-        Param::Boolean => *kind == TypeKind::Boolean,
-        Param::Any => true,
     }
 }
 
@@ -294,7 +296,6 @@ fn cast_to(param: Param, arg: Expr) -> Result<Expr> {
         Param::Int => TypeKind::Int,
         Param::BigInt => TypeKind::BigInt,
         Param::Double => TypeKind::Double,
-        Param::Boolean => TypeKind::Boolean,
         _ => return Ok(arg),
     };
     implicit_cast(arg, &kind.nullable())
@@ -314,19 +315,11 @@ pub(crate) mod returns {
         TypeKind::Int
     }
 
-    pub fn bigint(_: &[Expr]) -> TypeKind {
-        TypeKind::BigInt
-    }
-
     pub fn double(_: &[Expr]) -> TypeKind {
         TypeKind::Double
     }
 
     pub fn boolean(_: &[Expr]) -> TypeKind {
         TypeKind::Boolean
-    }
-
-    pub fn first(args: &[Expr]) -> TypeKind {
-        args[0].kind().clone()
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod datetime;
 pub mod number;
+pub mod pattern;
 
 use std::fmt::Write;
 
@@ -163,7 +164,9 @@ pub(crate) fn format_literal(value: &Value, kind: &TypeKind) -> String {
         TypeKind::TimestampLtz(_) => format!("TIMESTAMP_LTZ '{text}Z'"),
         TypeKind::IntervalYearMonth => format!("INTERVAL '{text}' YEAR TO MONTH"),
         TypeKind::IntervalDayTime => format!("INTERVAL '{text}' DAY TO SECOND"),
-        TypeKind::BigInt => format!("{text}:BIGINT"),
+        // Literals of these types have no spelling of their own in SQL.
+        TypeKind::TinyInt | TypeKind::SmallInt | TypeKind::BigInt | TypeKind::Float => format!("{text}:{kind}"),
+        TypeKind::Double if !text.contains(['E', 'N', 'I']) => format!("{text}E0"),
         TypeKind::Array(_) => format!("ARRAY{text}"),
         TypeKind::Map(..) => format!("MAP{text}"),
         TypeKind::Row(_) => format!("ROW{text}"),

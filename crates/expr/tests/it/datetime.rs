@@ -1,0 +1,203 @@
+//! Dates, times, intervals and the clock. The session's zone is Asia/Shanghai, UTC+8.
+
+use gridhouse_base::{TypeKind, Value};
+use gridhouse_expr::Expr;
+use gridhouse_expr::functions::Volatility;
+
+use crate::{
+    big, call, check, check_values, context, date, double, instant, int, null, refused, show, text, timestamp,
+    try_show, value,
+};
+
+fn months(n: i64) -> Expr {
+    Expr::literal(Value::Integer(n), TypeKind::IntervalYearMonth.not_null())
+}
+
+fn millis(n: i64) -> Expr {
+    Expr::literal(Value::Integer(n), TypeKind::IntervalDayTime.not_null())
+}
+
+const DAY: i64 = 86_400_000;
+
+#[test]
+fn formats_follow_java_patterns() {
+    check(vec![
+        (call("DATE_FORMAT", [timestamp("2026-01-01 00:00:01"), text("yyyy-MM-dd")]), "STRING NOT NULL", "2026-01-01"),
+        (
+            call("DATE_FORMAT", [instant("2026-01-01 00:00:01"), text("yyyyMMdd HH:mm")]),
+            "STRING NOT NULL",
+            "20260101 00:00",
+        ),
+        (call("DATE_FORMAT", [date("2026-01-01"), text("MM/dd")]), "STRING NOT NULL", "01/01"),
+        (call("DATE_FORMAT", [text("2026-01-01 10:00:00"), text("HH")]), "STRING", "10"),
+        (call("DATE_FORMAT", [text("nonsense"), text("HH")]), "STRING", "NULL"),
+        (call("DATE_FORMAT", [null(), text("HH")]), "STRING", "NULL"),
+    ]);
+    assert!(refused("DATE_FORMAT", [timestamp("2026-01-01"), text("yyyy-bb")]).message().contains("letter b"));
+}
+
+#[test]
+fn parts_are_taken_from_moments() {
+    let t = || timestamp("2024-03-05 14:07:09.123");
+    let part = |unit: &str| call("EXTRACT", [text(unit), timestamp("2024-03-05 14:07:09.123")]);
+    check(vec![(part("YEAR"), "BIGINT NOT NULL", "2024"), (call("YEAR", [t()]), "BIGINT NOT NULL", "2024")]);
+    check_values(vec![
+        (part("QUARTER"), "1"),
+        (part("MONTH"), "3"),
+        (part("WEEK"), "10"),
+        (part("DAY"), "5"),
+        (part("DOY"), "65"),
+        (part("DOW"), "3"),
+        (part("ISODOW"), "2"),
+        (part("HOUR"), "14"),
+        (part("MINUTE"), "7"),
+        (part("SECOND"), "9"),
+        (part("MILLISECOND"), "123"),
+        (part("MICROSECOND"), "123000"),
+        (part("CENTURY"), "21"),
+        (part("MILLENNIUM"), "3"),
+        (part("DECADE"), "202"),
+        (part("EPOCH"), "1709647629"),
+        (call("DAYOFWEEK", [date("2024-03-03")]), "1"),
+        (call("HOUR", [instant("2024-03-05 14:07:09")]), "14"),
+        (call("HOUR", [value(TypeKind::Time(0), "23:45:00")]), "23"),
+        (call("MONTH", [text("2024-03-05")]), "3"),
+        (call("EXTRACT", [text("DAY"), millis(3 * DAY + 5)]), "3"),
+        (call("EXTRACT", [text("MONTH"), months(14)]), "2"),
+    ]);
+    assert_eq!(refused("EXTRACT", [text("YEAT"), t()]).remedy(), Some("did you mean YEAR?"));
+}
+
+#[test]
+fn moments_are_cut_to_units() {
+    let t = || timestamp("2024-03-05 14:07:09.123");
+    check(vec![
+        (call("FLOOR", [text("HOUR"), t()]), "TIMESTAMP(3) NOT NULL", "2024-03-05 14:00:00.000"),
+        (call("CEIL", [text("HOUR"), t()]), "TIMESTAMP(3) NOT NULL", "2024-03-05 15:00:00.000"),
+        (call("FLOOR", [text("DAY"), t()]), "TIMESTAMP(3) NOT NULL", "2024-03-05 00:00:00.000"),
+        (call("CEIL", [text("MONTH"), t()]), "TIMESTAMP(3) NOT NULL", "2024-04-01 00:00:00.000"),
+        (call("FLOOR", [text("WEEK"), t()]), "TIMESTAMP(3) NOT NULL", "2024-03-03 00:00:00.000"),
+        (call("DATE_TRUNC", [text("week"), t()]), "TIMESTAMP(3) NOT NULL", "2024-03-04 00:00:00.000"),
+        (call("FLOOR", [text("QUARTER"), date("2024-06-30")]), "DATE NOT NULL", "2024-04-01"),
+        (call("FLOOR", [text("YEAR"), date("2024-06-30")]), "DATE NOT NULL", "2024-01-01"),
+        (call("CEIL", [text("YEAR"), date("2024-01-01")]), "DATE NOT NULL", "2024-01-01"),
+        (
+            call("FLOOR", [text("DAY"), instant("2024-03-05 03:00:00")]),
+            "TIMESTAMP_LTZ(3) NOT NULL",
+            "2024-03-05 00:00:00.000",
+        ),
+        (call("FLOOR", [text("MINUTE"), value(TypeKind::Time(0), "12:44:31")]), "TIME(0) NOT NULL", "12:44:00"),
+        (call("CEIL", [text("MINUTE"), value(TypeKind::Time(0), "12:44:31")]), "TIME(0) NOT NULL", "12:45:00"),
+    ]);
+}
+
+#[test]
+fn moments_move_by_intervals() {
+    check(vec![
+        (call("+", [date("2024-01-31"), months(1)]), "DATE NOT NULL", "2024-02-29"),
+        (call("+", [date("2024-01-31"), millis(DAY)]), "DATE NOT NULL", "2024-02-01"),
+        (call("+", [date("2024-01-31"), millis(3_600_000)]), "TIMESTAMP(3) NOT NULL", "2024-01-31 01:00:00.000"),
+        (call("-", [timestamp("2024-03-01 00:00:00"), millis(1)]), "TIMESTAMP(3) NOT NULL", "2024-02-29 23:59:59.999"),
+        (call("-", [timestamp("2024-03-31 10:00:00"), months(1)]), "TIMESTAMP(3) NOT NULL", "2024-02-29 10:00:00.000"),
+        (
+            call("+", [millis(DAY), instant("2024-03-05 03:00:00")]),
+            "TIMESTAMP_LTZ(3) NOT NULL",
+            "2024-03-06 03:00:00.000",
+        ),
+        (call("+", [value(TypeKind::Time(0), "23:30:00"), millis(3_600_000)]), "TIME(0) NOT NULL", "00:30:00"),
+        (call("*", [int(3), millis(DAY)]), "INTERVAL DAY TO SECOND(3) NOT NULL", "+3 00:00:00.000"),
+        (call("+", [months(1), months(11)]), "INTERVAL YEAR TO MONTH NOT NULL", "+1-00"),
+        (
+            call("-", [timestamp("2024-03-02 01:00:00"), timestamp("2024-03-01 00:00:00")]),
+            "INTERVAL DAY TO SECOND(3) NOT NULL",
+            "+1 01:00:00.000",
+        ),
+        (call("TIMESTAMPADD", [text("WEEK"), int(1), date("2003-01-02")]), "DATE NOT NULL", "2003-01-09"),
+        (call("TIMESTAMPADD", [text("MONTH"), int(-1), date("2024-03-31")]), "DATE NOT NULL", "2024-02-29"),
+        (
+            call("TIMESTAMPADD", [text("MINUTE"), int(5), date("2024-03-31")]),
+            "TIMESTAMP(3) NOT NULL",
+            "2024-03-31 00:05:00.000",
+        ),
+        (call("DATE_ADD", [date("2024-02-28"), int(2)]), "DATE NOT NULL", "2024-03-01"),
+        (call("DATE_SUB", [text("2024-03-01"), int(1)]), "DATE NOT NULL", "2024-02-29"),
+    ]);
+    let far = call("+", [value(TypeKind::Timestamp(9), "2262-01-01 00:00:00"), months(1_200)]);
+    assert_eq!(
+        try_show(&far).unwrap_err().message(),
+        "2262-01-01 00:00:00.000000000 + +100-00 does not fit TIMESTAMP(9)"
+    );
+}
+
+#[test]
+fn differences_count_whole_units() {
+    check(vec![
+        (
+            call("TIMESTAMPDIFF", [text("DAY"), timestamp("2003-01-02 10:00:00"), timestamp("2003-01-03 10:00:00")]),
+            "INT NOT NULL",
+            "1",
+        ),
+        (call("TIMESTAMPDIFF", [text("MONTH"), date("2024-01-31"), date("2024-02-29")]), "INT NOT NULL", "1"),
+        (
+            call("TIMESTAMPDIFF", [text("MONTH"), timestamp("2024-01-15 10:00:00"), timestamp("2024-02-15 09:00:00")]),
+            "INT NOT NULL",
+            "0",
+        ),
+        (
+            call("TIMESTAMPDIFF", [text("HOUR"), date("2024-01-02"), timestamp("2024-01-01 22:30:00")]),
+            "INT NOT NULL",
+            "-1",
+        ),
+        (call("TIMESTAMPDIFF", [text("YEAR"), date("2020-02-29"), date("2024-02-28")]), "INT NOT NULL", "3"),
+        (call("DATEDIFF", [text("2024-03-01"), date("2024-02-28")]), "INT NOT NULL", "2"),
+        (call("DATE", [timestamp("2024-03-01 23:00:00")]), "DATE NOT NULL", "2024-03-01"),
+        (call("DATE", [text("2024-03-01 23:00:00")]), "DATE NOT NULL", "2024-03-01"),
+    ]);
+}
+
+#[test]
+fn texts_and_seconds_become_moments() {
+    check(vec![
+        (call("TO_DATE", [text("2024-03-05")]), "DATE", "2024-03-05"),
+        (call("TO_DATE", [text("05/03/2024"), text("dd/MM/yyyy")]), "DATE", "2024-03-05"),
+        (call("TO_DATE", [text("soon")]), "DATE", "NULL"),
+        (call("TO_TIMESTAMP", [text("2024-03-05 10:00:00.5")]), "TIMESTAMP(3)", "2024-03-05 10:00:00.500"),
+        (call("TO_TIMESTAMP", [text("20240305"), text("yyyyMMdd")]), "TIMESTAMP(3)", "2024-03-05 00:00:00.000"),
+        (call("TO_TIMESTAMP", [text("x")]), "TIMESTAMP(3)", "NULL"),
+        (call("TO_TIMESTAMP_LTZ", [int(0), int(0)]), "TIMESTAMP_LTZ(3)", "1970-01-01 08:00:00.000"),
+        (call("TO_TIMESTAMP_LTZ", [big(1_500), int(3)]), "TIMESTAMP_LTZ(3)", "1970-01-01 08:00:01.500"),
+        (call("TO_TIMESTAMP_LTZ", [double(1.5), int(0)]), "TIMESTAMP_LTZ(3)", "1970-01-01 08:00:01.500"),
+        (call("TO_TIMESTAMP_LTZ", [big(i64::MAX), int(0)]), "TIMESTAMP_LTZ(3)", "NULL"),
+        (call("UNIX_TIMESTAMP", [text("1970-01-01 08:00:01")]), "BIGINT NOT NULL", "1"),
+        (call("UNIX_TIMESTAMP", [text("x")]), "BIGINT NOT NULL", "-9223372036854775808"),
+        (call("UNIX_TIMESTAMP", [timestamp("1970-01-01 08:00:01")]), "BIGINT NOT NULL", "1"),
+        (call("UNIX_TIMESTAMP", []), "BIGINT NOT NULL", "1709647629"),
+        (call("FROM_UNIXTIME", [int(44)]), "STRING NOT NULL", "1970-01-01 08:00:44"),
+        (call("FROM_UNIXTIME", [big(0), text("yyyy")]), "STRING NOT NULL", "1970"),
+        (
+            call("CONVERT_TZ", [text("1970-01-01 00:00:00"), text("UTC"), text("America/Los_Angeles")]),
+            "STRING",
+            "1969-12-31 16:00:00",
+        ),
+    ]);
+    assert!(refused("CONVERT_TZ", [text("x"), text("Mars"), text("UTC")]).message().contains("'Mars'"));
+    assert!(refused("TO_TIMESTAMP_LTZ", [int(0), int(6)]).message().contains("precision 6"));
+}
+
+#[test]
+fn the_clock_is_that_of_the_tick() {
+    let cases = [
+        ("CURRENT_TIMESTAMP", "TIMESTAMP_LTZ(3) NOT NULL", "2024-03-05 22:07:09.123"),
+        ("NOW", "TIMESTAMP_LTZ(3) NOT NULL", "2024-03-05 22:07:09.123"),
+        ("LOCALTIMESTAMP", "TIMESTAMP(3) NOT NULL", "2024-03-05 22:07:09.123"),
+        ("CURRENT_DATE", "DATE NOT NULL", "2024-03-05"),
+        ("CURRENT_TIME", "TIME(0) NOT NULL", "22:07:09"),
+    ];
+    for (name, sql_type, expected) in cases {
+        let expr = call(name, []);
+        assert_eq!(expr.volatility(), Volatility::Clock);
+        assert_eq!(expr.fold(&context()), expr, "{name} is no constant");
+        assert_eq!(expr.sql_type().to_string(), sql_type);
+        assert_eq!(show(&expr), expected, "{name}");
+    }
+}
