@@ -6,6 +6,8 @@
 mod hosts;
 mod options;
 mod postgres;
+mod print;
+mod show;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -15,10 +17,11 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use gridhouse_base::clock::Clock;
-use gridhouse_flow::connector::SourceConnector;
+use gridhouse_flow::connector::{SinkConnector, SourceConnector};
 
 pub use hosts::HostMap;
-pub use postgres::PostgresCdc;
+pub use postgres::{Jdbc, PostgresCdc};
+pub use print::{Blackhole, Print};
 
 /// What connectors take from the program.
 #[derive(Clone)]
@@ -42,4 +45,13 @@ impl fmt::Debug for LinkContext {
 /// Every kind of source, by the value of `connector`.
 pub fn sources(context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn SourceConnector>> {
     BTreeMap::from([("postgres-cdc", Arc::new(PostgresCdc::new(context)) as Arc<dyn SourceConnector>)])
+}
+
+/// Every kind of sink, by the value of `connector`.
+pub fn sinks(context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn SinkConnector>> {
+    BTreeMap::from([
+        ("jdbc", Arc::new(Jdbc::new(context)) as Arc<dyn SinkConnector>),
+        ("print", Arc::new(Print::new(context.print.clone()))),
+        ("blackhole", Arc::new(Blackhole)),
+    ])
 }

@@ -57,7 +57,12 @@ impl SinkConnector for Print {
     fn open(&self, definition: Arc<TableDef>, _: SinkWriter) -> Result<Box<dyn Sink>> {
         let options = Options::check(&PRINT_KEYS, &definition.options, &mut Vec::new())?;
         let prefix = options.get("print-identifier").filter(|id| !id.is_empty()).map(|id| format!("{id}> "));
-        Ok(Box::new(OpenPrint { definition: definition.clone(), prefix: prefix.unwrap_or_default(), to: self.to.clone(), upto: CommitId(0) }))
+        Ok(Box::new(OpenPrint {
+            definition: definition.clone(),
+            prefix: prefix.unwrap_or_default(),
+            to: self.to.clone(),
+            upto: CommitId(0),
+        }))
     }
 }
 
@@ -145,7 +150,8 @@ mod tests {
 
     #[test]
     fn rows_print_as_flink_prints_them() {
-        let columns = vec![Column::new("id", TypeKind::Int.nullable()), Column::new("name", TypeKind::STRING.nullable())];
+        let columns =
+            vec![Column::new("id", TypeKind::Int.nullable()), Column::new("name", TypeKind::STRING.nullable())];
         let definition = Arc::new(TableDef {
             path: ObjectPath::new("c", "d", "t"),
             column_kinds: vec![ColumnKind::Physical; 2],
@@ -160,10 +166,8 @@ mod tests {
         let print = Print::new(buffer.clone());
         let writer = SinkWriter { store: 1, sink: "t".into() };
         let mut sink = print.open(definition, writer).unwrap();
-        let columns = vec![
-            Arc::new(Int32Array::from(vec![1, 2])) as _,
-            Arc::new(StringArray::from(vec![Some("a"), None])) as _,
-        ];
+        let columns =
+            vec![Arc::new(Int32Array::from(vec![1, 2])) as _, Arc::new(StringArray::from(vec![Some("a"), None])) as _];
         let batch = KindBatch::new(columns, vec![RowKind::Insert, RowKind::Delete]);
         sink.write(CommitId(0), CommitId(5), &[batch]).unwrap();
         assert_eq!(String::from_utf8(buffer.lock().unwrap().clone()).unwrap(), "out> +I[1, a]\nout> -D[2, null]\n");

@@ -150,6 +150,17 @@ pub(crate) async fn describe(client: &Client, oids: &[u32]) -> Result<Vec<Outsid
     Ok(found)
 }
 
+/// The column sets that are unique in the table `oid`, fit for `ON CONFLICT`.
+pub(crate) async fn unique_keys(client: &Client, oid: u32) -> Result<Vec<Vec<String>>> {
+    let sql = "SELECT array_agg(a.attname::text ORDER BY k.place) FROM pg_index i \
+               CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, place) \
+               JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+               WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL \
+               AND i.indexprs IS NULL AND k.place <= i.indnkeyatts GROUP BY i.indexrelid";
+    let rows = client.query(sql, &[&oid]).await.map_err(outside("the keys of the table cannot be read"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 fn table(row: &Row) -> OutsideTable {
     OutsideTable {
         oid: row.get(0),

@@ -11,9 +11,15 @@ mod decode;
 mod describe;
 mod gather;
 mod handover;
+mod jdbc;
+mod parameters;
 mod pgoutput;
+mod sink;
+mod sink_plan;
 mod stream;
 mod text;
 mod types;
+mod url;
 
 pub use cdc::PostgresCdc;
+pub use jdbc::Jdbc;

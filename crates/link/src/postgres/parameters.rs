@@ -105,7 +105,9 @@ pub(crate) fn parameter(column: &ArrayRef, kind: &TypeKind, rows: &[usize]) -> P
         DataType::Date32 => fixed!(at::Date32Type, 4, put_i32, |v: i32| v.saturating_sub(PG_EPOCH_DAYS)),
         DataType::Time32(_) => fixed!(at::Time32MillisecondType, 8, put_i64, |v| i64::from(v) * 1000),
         DataType::Timestamp(TimeUnit::Millisecond, _) => {
-            fixed!(at::TimestampMillisecondType, 8, put_i64, |v: i64| v.saturating_mul(1000).saturating_sub(PG_EPOCH_MICROS));
+            fixed!(at::TimestampMillisecondType, 8, put_i64, |v: i64| v
+                .saturating_mul(1000)
+                .saturating_sub(PG_EPOCH_MICROS));
         }
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             fixed!(at::TimestampMicrosecondType, 8, put_i64, |v: i64| v.saturating_sub(PG_EPOCH_MICROS));
@@ -212,6 +214,12 @@ fn literal(value: &Value, kind: &TypeKind, out: &mut String) {
         }
         (TypeKind::IntervalDayTime, Value::Integer(millis)) => {
             let _ = write!(out, "{millis} milliseconds");
+        }
+        (_, Value::Bytes(bytes)) => {
+            out.push_str("\\x");
+            bytes.iter().for_each(|byte| {
+                let _ = write!(out, "{byte:02x}");
+            });
         }
         (TypeKind::Array(element), Value::Array(items)) => {
             out.push('{');

@@ -42,8 +42,10 @@ pub(crate) fn read(url: &str, username: Option<&str>, password: Option<&str>, ho
             "ssl" if value == "false" => {}
             "sslmode" if matches!(value.as_str(), "disable" | "allow" | "prefer") => {}
             "ssl" | "sslmode" => {
-                return Err(Error::invalid(format!("the url asks for TLS ('{key}={value}'), which is not supported yet"))
-                    .hint("use a connection without TLS ('sslmode=disable') within a network that you trust"));
+                return Err(Error::invalid(format!(
+                    "the url asks for TLS ('{key}={value}'), which is not supported yet"
+                ))
+                .hint("use a connection without TLS ('sslmode=disable') within a network that you trust"));
             }
             _ => {}
         }
@@ -90,7 +92,10 @@ fn decoded(text: &str) -> Result<String> {
         let mut digit = || rest.next().and_then(|c| char::from(c).to_digit(16)).map(|d| d as u8);
         match (digit(), digit()) {
             (Some(high), Some(low)) => bytes.push(high << 4 | low),
-            _ => return Err(Error::invalid("the url has a '%' that is not followed by two hexadecimal digits").hint("write '%25' for '%'")),
+            _ => {
+                return Err(Error::invalid("the url has a '%' that is not followed by two hexadecimal digits")
+                    .hint("write '%25' for '%'"));
+            }
         }
     }
     String::from_utf8(bytes).map_err(|_| Error::invalid("the url is not UTF-8 once its percent signs are read"))
@@ -106,14 +111,18 @@ mod tests {
 
     #[test]
     fn urls_of_the_driver() {
-        let url = parse("jdbc:postgresql://pg:5432/grid?currentSchema=ads,public&password=a%26b&reWriteBatchedInserts=true").unwrap();
+        let url =
+            parse("jdbc:postgresql://pg:5432/grid?currentSchema=ads,public&password=a%26b&reWriteBatchedInserts=true")
+                .unwrap();
         assert_eq!(url.target.hosts, [("127.0.0.1".to_owned(), 15432)]);
         assert_eq!((url.target.database.as_str(), url.schema.as_deref()), ("grid", Some("ads")));
         assert_eq!(url.target.password.as_deref(), Some("a&b"));
         assert!(!format!("{url:?}").contains("a&b"), "the password is never shown");
         assert_eq!(parse("jdbc:postgresql:grid").unwrap().target.hosts, [("localhost".to_owned(), 5432)]);
         assert_eq!(parse("jdbc:postgresql://a:1,b:2/").unwrap().target.database, "me");
-        for wrong in ["jdbc:mysql://h/d", "postgresql://h/d", "jdbc:postgresql://h:x/d", "jdbc:postgresql://h/d?sslmode=require"] {
+        for wrong in
+            ["jdbc:mysql://h/d", "postgresql://h/d", "jdbc:postgresql://h:x/d", "jdbc:postgresql://h/d?sslmode=require"]
+        {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,1 +1,166 @@
-//! Later.
+//! Faults of the source heal by themselves, and nothing is lost or repeated.
+
+use std::sync::Arc;
+
+use gridhouse_base::TypeKind;
+use gridhouse_base::table::TableDef;
+use gridhouse_flow::connector::SourceConnector;
+use gridhouse_link::PostgresCdc;
+use gridhouse_link::testing::Cluster;
+
+use crate::engine::{Durable, Engine};
+use crate::setup::{Db, context};
+
+fn table(db: &Db) -> TableDef {
+    db.cdc("t", &[("id", TypeKind::Int), ("v", TypeKind::STRING)], &["id"])
+}
+
+/// A database with a table of one row, and the name of its stream.
+fn prepared(name: &str) -> (Db, String) {
+    let db = Db::new(name);
+    db.sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')");
+    let key = PostgresCdc::new(&context()).describe(&table(&db)).unwrap().stream_key;
+    (db, key)
+}
+
+#[test]
+fn a_terminated_connection_resumes_without_loss_or_repetition() {
+    let (db, _) = prepared("terminated");
+    let mut engine = Engine::start(&[table(&db)], Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    for round in 2..6 {
+        db.sql(&format!("INSERT INTO t VALUES ({round}, 'x')"));
+        db.sql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = 'terminated' AND active");
+        db.sql(&format!("UPDATE t SET v = 'y' WHERE id = {round}"));
+        let wanted: Vec<String> =
+            std::iter::once("1|a".to_owned()).chain((2..=round).map(|i| format!("{i}|y"))).collect();
+        engine.until_rows(1, &wanted.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    assert_eq!(engine.snapshots, 1, "the contents are not read again");
+    assert!(!engine.waiting.is_empty(), "the loss is told");
+    engine.stop();
+}
+
+#[test]
+fn a_stopped_engine_goes_on_where_it_was() {
+    let (db, key) = prepared("restarted");
+    let mut engine = Engine::start(&[table(&db)], Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    db.sql("INSERT INTO t VALUES (2, 'b')");
+    engine.until_rows(1, &["1|a", "2|b"]);
+    let old = engine.durable.clone();
+    db.sql("UPDATE t SET v = 'c' WHERE id = 2");
+    engine.until_rows(1, &["1|a", "2|c"]);
+    let durable = engine.stop();
+    db.sql("INSERT INTO t VALUES (3, 'd')");
+    let mut engine = Engine::resume(&key, &[table(&db)], durable);
+    engine.until_rows(1, &["1|a", "2|c", "3|d"]);
+    assert_eq!((engine.snapshots, engine.commits), (0, 1));
+    engine.stop();
+    // A store that was restored from a back-up is behind the slot: its contents are compared.
+    let mut engine = Engine::resume(&key, &[table(&db)], old);
+    engine.until_rows(1, &["1|a", "2|c", "3|d"]);
+    assert_eq!(engine.snapshots, 1);
+    assert!(engine.waiting[0].contains("ahead of what is stored"), "{:?}", engine.waiting);
+    engine.stop();
+}
+
+#[test]
+fn a_slot_that_was_dropped_is_healed_by_comparing_contents() {
+    let (db, key) = prepared("dropped_slot");
+    let mut engine = Engine::start(&[table(&db)], Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    db.sql("INSERT INTO t VALUES (2, 'b')");
+    engine.until_rows(1, &["1|a", "2|b"]);
+    let durable = engine.stop();
+    db.sql("SELECT pg_drop_replication_slot('dropped_slot_slot'); DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (3, 'c')");
+    let mut engine = Engine::resume(&key, &[table(&db)], durable);
+    engine.until_rows(1, &["2|b", "3|c"]);
+    assert!(engine.waiting[0].contains("replication slot 'dropped_slot_slot' is gone"), "{:?}", engine.waiting);
+    let durable = engine.stop();
+    db.sql("DROP PUBLICATION gridhouse_dropped_slot_slot; UPDATE t SET v = 'z'");
+    let mut engine = Engine::resume(&key, &[table(&db)], durable);
+    engine.until_rows(1, &["2|z", "3|z"]);
+    db.sql("INSERT INTO t VALUES (4, 'd')");
+    engine.until_rows(1, &["2|z", "3|z", "4|d"]);
+    engine.stop();
+}
+
+#[test]
+fn a_slot_in_use_is_waited_for() {
+    let (db, key) = prepared("busy_slot");
+    let mut first = Engine::start(&[table(&db)], Durable::default());
+    first.until("the start", |e| e.connected == 1);
+    let mut second = Engine::resume(&key, &[table(&db)], Durable::default());
+    second.until("the wait", |e| !e.waiting.is_empty());
+    let told = &second.waiting[0];
+    assert!(told.contains("replication slot 'busy_slot_slot' is in use by the server's process"), "{told}");
+    assert!(told.contains("SELECT pg_terminate_backend("), "{told}");
+    first.stop();
+    second.until_rows(1, &["1|a"]);
+    second.stop();
+}
+
+#[test]
+fn a_value_that_does_not_fit_names_table_column_and_value() {
+    let (db, _) = prepared("misfit");
+    db.sql("ALTER TABLE t ADD n bigint");
+    let definition = db.cdc("t", &[("id", TypeKind::Int), ("n", TypeKind::SmallInt)], &["id"]);
+    let mut engine = Engine::start(&[definition], Durable::default());
+    engine.until_rows(1, &["1|"]);
+    db.sql("INSERT INTO t VALUES (2, 'x', 70000)");
+    engine.until("the failure", |e| e.failed.is_some());
+    assert_eq!(
+        engine.failed.as_deref(),
+        Some(
+            "table public.t, column n: the value '70000' is outside the range of the declared type [change the row in the \
+             source, or declare `n` in default_catalog.default_database.t with a type that holds the value]"
+        )
+    );
+    engine.stop();
+}
+
+#[test]
+fn added_columns_are_ignored_and_dropped_ones_end_the_stream_with_the_remedy() {
+    let (db, _) = prepared("altered");
+    let mut engine = Engine::start(&[table(&db)], Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    db.sql("ALTER TABLE t ADD extra int DEFAULT 5; INSERT INTO t VALUES (2, 'b', 1)");
+    engine.until_rows(1, &["1|a", "2|b"]);
+    db.sql("ALTER TABLE t RENAME v TO w; INSERT INTO t VALUES (3, 'c', 1)");
+    engine.until("the failure", |e| e.failed.is_some());
+    let failed = engine.failed.clone().unwrap();
+    assert!(failed.starts_with("table public.t has no column 'v' any more"), "{failed}");
+    engine.stop();
+}
+
+#[test]
+fn the_server_restarts_and_crashes_under_the_stream() {
+    let cluster = Arc::new(Cluster::start(&["fsync = on"]));
+    let db = Db::within(cluster.clone(), "restarts");
+    db.sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')");
+    let mut engine = Engine::start(&[table(&db)], Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    for (id, mode) in [(2, "immediate"), (3, "fast")] {
+        db.sql(&format!("INSERT INTO t VALUES ({id}, 'b')"));
+        if mode == "fast" {
+            // A server that shuts down waits until the stream has acknowledged everything.
+            engine.until("the row", |e| e.rows(1).len() == 3);
+            let stopper = cluster.clone();
+            let stop = std::thread::spawn(move || stopper.down("fast"));
+            engine.until("the end of the connection", |e| {
+                e.waiting.iter().any(|w| w.contains("ended") || w.contains("closed"))
+            });
+            stop.join().unwrap();
+        } else {
+            cluster.down(mode);
+        }
+        cluster.up();
+        db.sql(&format!("UPDATE t SET v = 'c' WHERE id = {id}"));
+        let wanted: Vec<String> = std::iter::once("1|a".to_owned()).chain((2..=id).map(|i| format!("{i}|c"))).collect();
+        engine.until_rows(1, &wanted.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    assert_eq!(engine.snapshots, 1);
+    assert!(engine.connected >= 3);
+    engine.stop();
+}

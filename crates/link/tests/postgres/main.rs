@@ -5,4 +5,5 @@ mod cdc_faults;
 mod describe;
 mod engine;
 mod setup;
+mod sink;
 mod types;
