@@ -53,11 +53,21 @@ impl Operand {
 }
 
 /// The rows under evaluation: all of a batch, or those that an AND, OR or CASE left over.
+#[derive(Clone, Copy)]
 struct Rows<'a> {
     columns: &'a [ArrayRef],
     len: usize,
     /// Where the rows stand in the batch; `None` means that they are the whole batch.
     numbers: Option<&'a UInt32Array>,
+    /// Where the node stands in the expression, so that each RAND() of one expression has values of its own.
+    place: u64,
+}
+
+impl Rows<'_> {
+    /// The same rows, for operand `i` of the node.
+    fn for_operand(&self, i: usize) -> Self {
+        Self { place: self.place.wrapping_mul(31).wrapping_add(i as u64 + 1), ..*self }
+    }
 }
 
 impl Expr {
@@ -68,7 +78,7 @@ impl Expr {
     pub fn eval(&self, columns: &[ArrayRef], len: usize, ctx: &EvalContext) -> Result<ArrayRef> {
         match self {
             Self::Column { index, .. } => column(columns, *index).cloned(),
-            _ => evaluate(self, &Rows { columns, len, numbers: None }, ctx)?.spread(len),
+            _ => evaluate(self, &Rows { columns, len, numbers: None, place: 0 }, ctx)?.spread(len),
         }
     }
 
@@ -102,17 +112,27 @@ fn evaluate(expr: &Expr, rows: &Rows<'_>, ctx: &EvalContext) -> Result<Operand> 
         Expr::Column { index, .. } => Ok(Operand::rows(column(rows.columns, *index)?.clone())),
         Expr::Literal { value, sql_type } => Ok(Operand { array: value.to_array(&sql_type.kind, 1), constant: true }),
         Expr::Call { function, args, sql_type } => {
-            let operands = args.iter().map(|arg| evaluate(arg, rows, ctx)).collect::<Result<Vec<_>>>()?;
+            let operand = |(i, arg)| evaluate(arg, &rows.for_operand(i), ctx);
+            let operands = args.iter().enumerate().map(operand).collect::<Result<Vec<_>>>()?;
             let constant = operands.iter().all(|operand| operand.constant) && function.is_constant_over_rows();
             let len = if constant { 1 } else { rows.len };
-            let call = Call { function, args: &operands, exprs: args, sql_type, len, numbers: rows.numbers, ctx };
+            let call = Call {
+                function,
+                args: &operands,
+                exprs: args,
+                sql_type,
+                len,
+                numbers: rows.numbers,
+                place: rows.place,
+                ctx,
+            };
             let array = (function.eval)(&call)?;
             debug_assert_eq!(array.data_type(), &sql_type.kind.arrow(), "{} yields its type", function.name);
             debug_assert_eq!(array.len(), len, "{} yields a value per row", function.name);
             Ok(Operand { array, constant })
         }
         Expr::Cast { input, safe, sql_type } => {
-            let operand = evaluate(input, rows, ctx)?;
+            let operand = evaluate(input, &rows.for_operand(0), ctx)?;
             let array = cast::cast_array(&operand.array, input.kind(), &sql_type.kind, *safe, ctx)?;
             Ok(Operand { array, constant: operand.constant })
         }
@@ -151,7 +171,7 @@ fn evaluate_at(expr: &Expr, rows: &Rows<'_>, numbers: &UInt32Array, ctx: &EvalCo
         Some(outer) => UInt32Array::from_iter_values(numbers.values().iter().map(|&i| outer.value(i as usize))),
         None => numbers.clone(),
     };
-    evaluate(expr, &Rows { columns: &columns, len: numbers.len(), numbers: Some(&outer) }, ctx)
+    evaluate(expr, &Rows { columns: &columns, len: numbers.len(), numbers: Some(&outer), place: rows.place }, ctx)
 }
 
 /// Where `mask` is true (not NULL, not false).
@@ -176,8 +196,9 @@ fn chain(operands: &[Expr], decider: bool, rows: &Rows<'_>, ctx: &EvalContext) -
     let Some((first, rest)) = operands.split_first() else {
         return Ok(Operand { array: Arc::new(BooleanArray::from(vec![!decider])), constant: true });
     };
-    let mut result = booleans(&evaluate(first, rows, ctx)?, len)?;
-    for operand in rest {
+    let mut result = booleans(&evaluate(first, &rows.for_operand(0), ctx)?, len)?;
+    for (i, operand) in rest.iter().enumerate() {
+        let rows = &rows.for_operand(i + 1);
         let open = undecided(&result, decider);
         let next = if open.count_set_bits() == 0 {
             break;
@@ -236,7 +257,7 @@ fn case(branches: &[(Expr, Expr)], otherwise: &Expr, rows: &Rows<'_>, ctx: &Eval
         && is_cheap(then)
         && is_cheap(otherwise)
     {
-        let mask = booleans(&evaluate(when, rows, ctx)?, len)?;
+        let mask = booleans(&evaluate(when, &rows.for_operand(0), ctx)?, len)?;
         let mask = BooleanArray::new(truths(&mask), None);
         let (then, otherwise) = (evaluate(then, rows, ctx)?, evaluate(otherwise, rows, ctx)?);
         return Ok(Operand::rows(zip(&mask, then.datum().as_ref(), otherwise.datum().as_ref()).map_err(arrow)?));
@@ -245,21 +266,26 @@ fn case(branches: &[(Expr, Expr)], otherwise: &Expr, rows: &Rows<'_>, ctx: &Eval
     let mut places = vec![(0, 0); len];
     let mut parts: Vec<ArrayRef> = Vec::with_capacity(branches.len() + 1);
     let mut open = UInt32Array::from_iter_values(0..len as u32);
-    for (when, then) in branches {
+    for (i, (when, then)) in branches.iter().enumerate() {
         if open.is_empty() {
             break;
         }
-        let mask = booleans(&evaluate_at(when, rows, &open, ctx)?, open.len())?;
+        let mask = booleans(&evaluate_at(when, &rows.for_operand(2 * i), &open, ctx)?, open.len())?;
         let taken = truths(&mask);
         if taken.count_set_bits() == 0 {
             continue;
         }
         let numbers = UInt32Array::from_iter_values(taken.set_indices().map(|i| open.value(i)));
-        add_part(&evaluate_at(then, rows, &numbers, ctx)?, &numbers, &mut parts, &mut places);
+        add_part(&evaluate_at(then, &rows.for_operand(2 * i + 1), &numbers, ctx)?, &numbers, &mut parts, &mut places);
         open = UInt32Array::from_iter_values((!&taken).set_indices().map(|i| open.value(i)));
     }
     if !open.is_empty() {
-        add_part(&evaluate_at(otherwise, rows, &open, ctx)?, &open, &mut parts, &mut places);
+        add_part(
+            &evaluate_at(otherwise, &rows.for_operand(2 * branches.len()), &open, ctx)?,
+            &open,
+            &mut parts,
+            &mut places,
+        );
     }
     if parts.is_empty() {
         return Ok(Operand::rows(Value::Null.to_array(otherwise.kind(), len)));

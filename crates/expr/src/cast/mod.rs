@@ -56,7 +56,20 @@ pub fn implicit_cast(expr: Expr, to: &SqlType) -> Result<Expr> {
         let nullable = expr.sql_type().nullable;
         return Ok(crate::functions::conversion::CHECKED_CAST.call(vec![expr], to.with_nullable(nullable)));
     }
-    cast(expr, to, false)
+    literal_cast(expr, to)
+}
+
+/// CAST, done at once where `expr` is a text literal: what is misspelt in a statement is reported with the statement, not
+/// with its first row. An instant waits, as its zone is the session's.
+pub(crate) fn literal_cast(expr: Expr, to: &SqlType) -> Result<Expr> {
+    let literal = expr.kind().is_text() && expr.as_literal().is_some();
+    let cast = cast(expr, to, false)?;
+    if !literal || matches!(to.kind, TypeKind::TimestampLtz(_)) {
+        return Ok(cast);
+    }
+    let ctx = EvalContext { now_micros: 0, zone: chrono_tz::Tz::UTC, seed: 0, first_row: 0 };
+    let value = Value::from_array(&cast.eval(&[], 1, &ctx)?, 0, &to.kind);
+    Ok(Expr::Literal { sql_type: to.with_nullable(value.is_null()), value })
 }
 
 /// Whether `expr` could be cast implicitly to `to`.

@@ -11,11 +11,12 @@ use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Datum, cast
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_ord::{cmp, ord::make_comparator};
 use arrow_schema::{DataType, SortOptions};
+use gridhouse_base::types::MAX_DECIMAL_PRECISION;
 use gridhouse_base::{Error, Result, SqlType, TypeKind};
 
 use super::kernel::valid_rows;
 use super::{Binding, Call, Family, Function, Notation, Volatility};
-use crate::cast::{cast, implicit_cast};
+use crate::cast::{cast, implicit_cast, literal_cast};
 use crate::decimal;
 use crate::eval::{Operand, combine};
 use crate::expr::Expr;
@@ -109,8 +110,8 @@ fn comparable(function: &'static Function, args: Vec<Expr>) -> Result<Vec<Expr>>
             return match (&common.kind, exact) {
                 (TypeKind::Null, _) => Ok(arg),
                 // Wide enough for every whole number, with a fraction so that '1.5' is not 1.
-                (_, true) => cast(arg, &TypeKind::Decimal { precision: 38, scale: 18 }.nullable(), false),
-                (kind, false) => cast(arg, &kind.clone().nullable(), false),
+                (_, true) => literal_cast(arg, &TypeKind::Decimal { precision: 38, scale: 18 }.nullable()),
+                (kind, false) => literal_cast(arg, &kind.clone().nullable()),
             };
         }
         match as_decimal(arg.kind()) {
@@ -171,6 +172,14 @@ fn compare_operands(left: &Operand, right: &Operand, len: usize, test: fn(Orderi
         (DataType::Float64, _) => Ok(floats::<at::Float64Type>(left, right, len, test)),
         (DataType::Decimal128(p, s), DataType::Decimal128(q, t)) if (p, s) != (q, t) => {
             let (s, t) = (*s as u8, *t as u8);
+            let common = s.max(t);
+            if p + (common - s) <= MAX_DECIMAL_PRECISION && q + (common - t) <= MAX_DECIMAL_PRECISION {
+                // Both fit 128 bits at the common scale, which is the usual case and a multiplication each.
+                let (x, y) = (decimal::power(common - s), decimal::power(common - t));
+                return Ok(pairs::<at::Decimal128Type>(left, right, len, |a, b| {
+                    test(a.wrapping_mul(x).cmp(&b.wrapping_mul(y)))
+                }));
+            }
             Ok(pairs::<at::Decimal128Type>(left, right, len, |a, b| test(decimal::compare(a, s, b, t))))
         }
         (DataType::List(_) | DataType::Struct(_), _) => {

@@ -2,7 +2,7 @@
 
 use arrow_array::builder::StringBuilder;
 use arrow_array::{Array, ArrowPrimitiveType, PrimitiveArray, StringArray, cast::AsArray};
-use arrow_buffer::{NullBuffer, ScalarBuffer};
+use arrow_buffer::{NullBuffer, NullBufferBuilder, ScalarBuffer};
 use gridhouse_base::Result;
 
 use super::Call;
@@ -73,12 +73,15 @@ pub(crate) fn rows<O: ArrowPrimitiveType>(
     valid: Option<&NullBuffer>,
     mut f: impl FnMut(usize) -> Result<Option<O::Native>>,
 ) -> Result<PrimitiveArray<O>> {
-    let mut result = Vec::with_capacity(len);
+    let mut values = Vec::with_capacity(len);
+    let mut nulls = NullBufferBuilder::new(len);
     for i in 0..len {
         let is_valid = valid.is_none_or(|valid| valid.is_valid(i));
-        result.push(if is_valid { f(i)? } else { None });
+        let value = if is_valid { f(i)? } else { None };
+        nulls.append(value.is_some());
+        values.push(value.unwrap_or_default());
     }
-    Ok(result.into_iter().collect())
+    Ok(PrimitiveArray::new(values.into(), nulls.finish()))
 }
 
 /// A text operand.

@@ -372,7 +372,8 @@ fn generator(call: &Call<'_>, row: usize, salt: i32) -> Random {
     let row = call.ctx.first_row.wrapping_add(number);
     // Neighbouring rows must not have neighbouring seeds: multiply by a large odd number (Fibonacci hashing).
     let mixed = row.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let mut random = Random::new(call.ctx.seed ^ mixed ^ ((salt as u64) << 32));
+    let mut random =
+        Random::new(call.ctx.seed ^ mixed ^ ((salt as u64) << 32) ^ call.place.wrapping_mul(0xD6E8_FEB8_6659_FD93));
     random.bits();
     random
 }

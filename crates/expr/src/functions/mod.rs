@@ -37,7 +37,8 @@ pub enum Volatility {
     Pure,
     /// The clock of the tick, or of the query.
     Clock,
-    /// The operator's seed and the row's number.
+    /// The operator's seed, the row's number, and the place of the call in its expression (so that `RAND() + RAND()` is not
+    /// twice the same). Whoever evaluates several expressions over the same rows gives each a seed of its own.
     Random,
 }
 
@@ -193,6 +194,8 @@ pub(crate) struct Call<'a> {
     pub len: usize,
     /// Where the rows stand in the operator's batch; `None` means in order.
     pub numbers: Option<&'a UInt32Array>,
+    /// Where the call stands in its expression; see [`Volatility::Random`].
+    pub place: u64,
     pub ctx: &'a EvalContext,
 }
 

@@ -15,6 +15,7 @@ use crate::expr::Expr;
 /// a table is meant to hold more.
 const MAX_MADE_BYTES: usize = 16 << 20;
 
+#[expect(clippy::too_many_arguments, reason = "a row of the tables below has as many columns")]
 pub(super) const fn fixed(
     name: &'static str,
     aliases: &'static [&'static str],

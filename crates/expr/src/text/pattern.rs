@@ -3,6 +3,8 @@
 //! Source: the pattern letters of `java.time.format.DateTimeFormatter`, with English names. Reading is a little more
 //! lenient: a number that is not followed by another one may have fewer digits than letters.
 
+use std::fmt::Write;
+
 use gridhouse_base::{Error, Result};
 
 use crate::calendar::{Civil, civil, day_of_year, days, iso_weekday};
@@ -127,12 +129,17 @@ fn push_literal(pieces: &mut Vec<Piece>, text: &str) {
 }
 
 fn padded(out: &mut String, value: i64, width: usize) {
-    let digits = value.unsigned_abs().to_string();
-    if value < 0 {
-        out.push('-');
+    let digit = |n: i64| char::from(b'0' + (n % 10) as u8);
+    match width {
+        2 if (0..100).contains(&value) => out.extend([digit(value / 10), digit(value)]),
+        4 if (0..10_000).contains(&value) => {
+            out.extend([digit(value / 1_000), digit(value / 100), digit(value / 10), digit(value)]);
+        }
+        _ => {
+            let sign = if value < 0 { "-" } else { "" };
+            let _ = write!(out, "{sign}{:0width$}", value.unsigned_abs());
+        }
     }
-    out.extend(std::iter::repeat_n('0', width.saturating_sub(digits.len())));
-    out.push_str(&digits);
 }
 
 /// The year and week as they are counted in the United States: weeks start on Sunday, week 1 holds January 1.
@@ -179,9 +186,9 @@ fn write_field(out: &mut String, letter: char, count: usize, date: Civil, time: 
         }
         'a' => out.push_str(if hour < 12 { "AM" } else { "PM" }),
         'S' => {
-            let digits = format!("{fraction:09}");
-            out.push_str(&digits[..count.min(9)]);
-            out.extend(std::iter::repeat_n('0', count.saturating_sub(9)));
+            let kept = count.min(9);
+            padded(out, fraction / 10i64.pow(9 - kept as u32), kept);
+            out.extend(std::iter::repeat_n('0', count - kept));
         }
         _ => {
             let value = match letter {

@@ -4,9 +4,7 @@ use gridhouse_base::{ErrorKind, TypeKind, Value};
 use gridhouse_expr::Expr;
 use gridhouse_expr::functions::Volatility;
 
-use crate::{
-    big, call, check, check_values, context, decimal, double, int, null, refused, show, text, try_show, value,
-};
+use crate::{big, call, check, check_values, context, decimal, double, int, null, refused, show, text, try_show};
 
 fn tiny(value: i64) -> Expr {
     Expr::literal(Value::Integer(value), TypeKind::TinyInt.not_null())
@@ -122,5 +120,6 @@ fn random_numbers_depend_on_the_row_not_on_the_batch() {
     assert!(small, "below 10 there are single digits only");
     let uuid = crate::shown(&call("UUID", []).eval(&[], 1, &ctx).unwrap(), 0, &TypeKind::STRING);
     assert_eq!((uuid.len(), uuid.as_bytes()[14]), (36, b'4'));
-    let _ = value(TypeKind::Int, "1");
+    let same = call("=", [call("RAND", []), call("RAND", [])]);
+    assert_eq!(same.eval_mask(&[], 50, &ctx).unwrap().true_count(), 0, "each RAND() has values of its own");
 }

@@ -1,6 +1,7 @@
 //! Comparisons, NULL tests, BETWEEN, IN and three-valued logic.
 
 use gridhouse_base::{ErrorKind, TypeKind};
+use gridhouse_expr::Expr;
 
 use crate::{
     big, call, check, check_values, date, decimal, double, instant, int, null, refused, text, timestamp, truth, value,
@@ -96,6 +97,8 @@ fn what_cannot_be_compared_says_so() {
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert_eq!(error.message(), "= does not take these types: DATE = INT");
     assert_eq!(refused("AND", [int(1), truth(true)]).message(), "AND does not take these types: INT AND BOOLEAN");
+    let error = refused("<", [Expr::column(0, TypeKind::Timestamp(3).nullable()), text("2024-13-01")]);
+    assert_eq!(error.message(), "'2024-13-01' is not a valid TIMESTAMP(3)");
     let error = refused("CONCATT", [text("a")]);
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(error.remedy(), Some("did you mean CONCAT?"));
