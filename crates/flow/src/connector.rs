@@ -102,7 +102,8 @@ pub enum SourceEvent {
         /// When the newest of them was committed at the source, microseconds since the epoch.
         event_time_micros: i64,
     },
-    /// Nothing for these tables up to `position`; once all earlier commits are durable it may be acknowledged.
+    /// Nothing for these tables up to `position`. Made durable like a commit's position, then acknowledged: a stream whose
+    /// outside stands beyond what the store remembers must take it for a store that was restored, and compare contents.
     Idle {
         /// The position reached.
         position: SourcePosition,

@@ -54,7 +54,16 @@ impl SourceConnector for PostgresCdc {
         let options = first.options.clone();
         let position = position.as_deref().map(Lsn::from_position).transpose()?;
         let shared = Arc::new(Shared::default());
-        let worker = Worker::new(shared.clone(), source, stream_key, events, self.clock.clone(), tables, position);
+        let worker = Worker::new(
+            shared.clone(),
+            source,
+            stream_key,
+            events,
+            self.clock.clone(),
+            options.clone(),
+            tables,
+            position,
+        );
         let thread = std::thread::Builder::new().name(format!("cdc-{}", source.0)).spawn(move || worker.run());
         let thread = thread
             .map_err(|error| Error::unavailable("the thread of a source stream could not start").caused_by(error))?;

@@ -15,7 +15,7 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Silence after which the kernel probes a connection, and how long sent bytes may stay unacknowledged: a half-open
 /// connection is noticed within a minute.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(20);
+pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(20);
 const USER_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Settings of every session: the readers of text forms know these forms only.

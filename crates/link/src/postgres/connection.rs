@@ -12,10 +12,11 @@ use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{self, ChannelBinding, ScramSha256};
 use postgres_protocol::message::backend::Message;
 use postgres_protocol::message::frontend;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::client::{CONNECT_TIMEOUT, Fault, SESSION, Target};
+use super::client::{CONNECT_TIMEOUT, Fault, KEEPALIVE_IDLE, SESSION, Target};
 use super::pgoutput::Lsn;
 
 /// How much is read from the socket at once: large enough that a busy stream costs few system calls, small enough that a
@@ -48,6 +49,11 @@ impl Connection {
                 Ok(stream) => {
                     // Statuses are small and must not wait for more.
                     let _ = stream.set_nodelay(true);
+                    // While a command runs long, only the kernel can notice that the server is gone.
+                    let socket = SockRef::from(&stream);
+                    let _ = socket.set_tcp_keepalive(
+                        &TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_IDLE / 4),
+                    );
                     let mut connection = Self { stream, input: BytesMut::new(), output: BytesMut::new() };
                     connection.log_in(target).await?;
                     return Ok(connection);

@@ -9,6 +9,8 @@
 //! A slot or publication that is gone, invalidated, or ahead of what the store holds means that changes were missed: the
 //! slot is made anew and all contents are delivered again; the engine lets only the differences flow.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use gridhouse_base::batch::RowKind;
 use gridhouse_base::{Error, Result};
@@ -24,6 +26,9 @@ use super::describe;
 use super::gather::{Gather, Origin, RowMeta, RowText, misfit_error, origins};
 use super::pgoutput::Lsn;
 use super::stream::{End, Worker, by_kind, lost};
+
+/// How long a slot may take to be made before the user is told what it waits for.
+const SLOT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What is known of the stream's slot.
 struct Slot {
@@ -43,9 +48,7 @@ struct Exported {
 impl Worker {
     /// Connects, hands over, and starts the stream.
     pub(super) async fn connect(&mut self) -> Result<Connection, End> {
-        let Some(options) = self.decoder.tables.first().map(|table| table.options.clone()) else {
-            return Err(End::Lost(Error::unavailable("the stream has no tables")));
-        };
+        let options = self.options.clone();
         let target = &options.target;
         let client = self.meanwhile(&mut None, target.connect()).await?.map_err(End::Lost)?;
         self.check_server(&client, &options).await?;
@@ -54,7 +57,10 @@ impl Worker {
         let current = current_lsn(&client).await.map_err(End::Lost)?;
         let mut slot = slot(&client, &options.slot).await.map_err(End::Lost)?;
         let mut connection = open(target).await?;
-        let broken = match (&slot, self.position) {
+        // Before the first commit the contents alone say what is stored.
+        let stored = self.decoder.tables.iter().filter(|table| table.has_contents).map(|table| table.from).min();
+        let stored = self.position.or(stored);
+        let broken = match (&slot, stored) {
             (None, None) => None,
             (None, Some(_)) => Some(format!("replication slot '{}' is gone", options.slot)),
             (Some(slot), _) if slot.lost => {
@@ -91,7 +97,7 @@ impl Worker {
                 None
             }
             None => {
-                let exported = self.make_slot(&mut connection, &options.slot, false, &mut None).await?;
+                let exported = self.make_slot(&client, &mut connection, &options.slot, false, &mut None).await?;
                 self.position = Some(exported.point);
                 Some(exported)
             }
@@ -115,7 +121,7 @@ impl Worker {
         if !self.decoder.tables.iter().any(|table| table.wants_contents) {
             return Ok(());
         }
-        let Some(options) = self.decoder.tables.first().map(|table| table.options.clone()) else { return Ok(()) };
+        let options = self.options.clone();
         let mut running = Some(connection);
         let client = self.meanwhile(&mut running, options.target.connect()).await?.map_err(End::Lost)?;
         self.resolve(&client).await?;
@@ -190,9 +196,7 @@ impl Worker {
             table.wants_contents = true;
             table.from = Lsn(0);
         }
-        if self.position.take().is_none() {
-            return Ok(());
-        }
+        self.position = None;
         let error = Error::unavailable(format!("{why}; the contents of all tables are read again and compared"));
         self.emit(SourceEvent::Waiting { error }, None).await
     }
@@ -200,6 +204,7 @@ impl Worker {
     /// Makes a slot and exports its snapshot. Waits until the transactions that run now have ended.
     async fn make_slot(
         &mut self,
+        client: &Client,
         connection: &mut Connection,
         name: &str,
         temporary: bool,
@@ -207,7 +212,18 @@ impl Worker {
     ) -> Result<Exported, End> {
         let temporary = if temporary { " TEMPORARY" } else { "" };
         let sql = format!("CREATE_REPLICATION_SLOT \"{name}\"{temporary} LOGICAL pgoutput EXPORT_SNAPSHOT");
-        let rows = self.meanwhile(running, connection.simple(&sql)).await?.map_err(lost)?;
+        let mut made = std::pin::pin!(connection.simple(&sql));
+        let rows = match self.meanwhile(running, tokio::time::timeout(SLOT_PATIENCE, &mut made)).await? {
+            Ok(rows) => rows,
+            Err(_) => {
+                let error = oldest_transaction(client).await;
+                self.emit(SourceEvent::Waiting { error }, running.as_deref_mut()).await?;
+                let rows = self.meanwhile(running, made).await?;
+                self.emit(SourceEvent::Connected, running.as_deref_mut()).await?;
+                rows
+            }
+        };
+        let rows = rows.map_err(lost)?;
         let field = |i: usize| rows.first().and_then(|row| row.get(i)).and_then(|field| field.as_deref());
         match (field(1).and_then(Lsn::parse), field(2)) {
             (Some(point), Some(snapshot)) => Ok(Exported { name: snapshot.to_owned(), point }),
@@ -227,7 +243,7 @@ impl Worker {
         // Unique among temporary slots: no two are made in one microsecond by one stream.
         let base: String = options.slot.chars().take(40).collect();
         let name = format!("{base}_{:x}", self.clock.now_micros());
-        let exported = self.make_slot(&mut exporter, &name, true, running).await?;
+        let exported = self.make_slot(client, &mut exporter, &name, true, running).await?;
         let copied = self.copy_all(client, &exported, running).await;
         exporter.close().await;
         copied
@@ -329,6 +345,22 @@ impl Worker {
 
 async fn open(target: &Target) -> Result<Connection, End> {
     Connection::open(target).await.map_err(|fault| End::Lost(target.connect_error(&fault)))
+}
+
+/// What a slot that does not come about waits for.
+async fn oldest_transaction(client: &Client) -> Error {
+    let sql = "SELECT pid, usename::text, (now() - xact_start)::text FROM pg_stat_activity \
+               WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1";
+    let waits = "the snapshot of the contents waits for the transactions that run in the source";
+    match client.query_opt(sql, &[]).await {
+        Ok(Some(row)) => {
+            let (pid, user, age): (i32, Option<&str>, Option<&str>) = (row.get(0), row.get(1), row.get(2));
+            let (user, age) = (user.unwrap_or("?"), age.unwrap_or("?"));
+            Error::unavailable(format!("{waits}; the oldest is that of process {pid} ({user}), open for {age}"))
+                .hint(format!("commit it, or end it there: SELECT pg_terminate_backend({pid})"))
+        }
+        _ => Error::unavailable(waits),
+    }
 }
 
 async fn current_lsn(client: &Client) -> Result<Lsn> {

@@ -18,6 +18,7 @@ use gridhouse_base::{Error, Result, SourceId};
 use gridhouse_flow::connector::{SourceEvent, SourceEvents};
 use tokio::sync::Notify;
 
+use super::cdc_options::CdcOptions;
 use super::client::Fault;
 use super::connection::Connection;
 use super::decode::{CdcTable, Decoder};
@@ -30,6 +31,9 @@ const STATUS_EVERY: Duration = Duration::from_secs(5);
 /// noticed within half a minute.
 const ASK_AFTER: Duration = Duration::from_secs(10);
 const LOST_AFTER: Duration = Duration::from_secs(30);
+
+/// Work between two looks at the socket (contents, a full queue) after which the silence says nothing about the server.
+const WORKED_LONG: Duration = Duration::from_secs(1);
 
 /// Pauses between attempts to connect: the first is short because most failures are restarts, the longest bounds how long
 /// a healed source stays unnoticed.
@@ -100,6 +104,8 @@ pub(crate) struct Worker {
     pub(super) events: SourceEvents,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) decoder: Decoder,
+    /// The options of the table that names slot and publication: the first, even when it is left out later.
+    pub(super) options: CdcOptions,
     /// Where to resume; `None` until there is a slot.
     pub(super) position: Option<Lsn>,
     /// Tables whose contents are partly sent.
@@ -115,17 +121,18 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// A worker that has not started.
+    #[allow(clippy::too_many_arguments, reason = "each is told once, by the one caller")]
     pub(crate) fn new(
         shared: Arc<Shared>,
         source: SourceId,
         stream_key: &str,
         events: SourceEvents,
         clock: Arc<dyn Clock>,
+        options: CdcOptions,
         tables: Vec<CdcTable>,
         position: Option<Lsn>,
     ) -> Self {
-        let database = tables.first().map(|table| table.options.target.database.clone()).unwrap_or_default();
-        let mut decoder = Decoder::new(database);
+        let mut decoder = Decoder::new(options.target.database.clone());
         decoder.tables = tables;
         Self {
             shared,
@@ -134,6 +141,7 @@ impl Worker {
             events,
             clock,
             decoder,
+            options,
             position,
             half_sent: Vec::new(),
             status_at: Duration::ZERO,
@@ -259,6 +267,12 @@ impl Worker {
                 self.take_commands()?;
                 self.deliver_contents(connection).await?;
                 self.idle(connection, now).await?;
+            }
+            let after = self.clock.monotonic();
+            if after.saturating_sub(now) >= WORKED_LONG {
+                // Nobody listened meanwhile: silence counts from here.
+                self.heard_at = after;
+                continue;
             }
             self.wait(connection).await?;
         }

@@ -164,3 +164,59 @@ fn the_server_restarts_and_crashes_under_the_stream() {
     assert!(engine.connected >= 3);
     engine.stop();
 }
+
+#[test]
+fn an_idle_stream_lets_the_source_forget_its_wal() {
+    let (db, _) = prepared("idle");
+    db.sql("CREATE TABLE other (v text)");
+    let definition = crate::setup::with(table(&db), "heartbeat.interval.ms", "1000");
+    let mut engine = Engine::start(&[definition], Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    db.sql("INSERT INTO other SELECT repeat('x', 1000) FROM generate_series(1, 1000)");
+    let written = db.sql("SELECT pg_current_wal_lsn()");
+    let confirmed =
+        format!("SELECT confirmed_flush_lsn >= '{written}' FROM pg_replication_slots WHERE slot_name = 'idle_slot'");
+    engine.until("the position", |engine| engine.idles > 0);
+    let reached = (0..200).any(|_| db.sql(&confirmed) == "t");
+    assert!(reached, "the slot follows the acknowledged position");
+    assert_eq!(engine.commits, 0);
+    engine.stop();
+}
+
+#[test]
+fn a_snapshot_that_waits_for_a_transaction_says_for_which() {
+    let (db, _) = prepared("open_transaction");
+    let holder = db.clone();
+    let (begun, wait) = std::sync::mpsc::sync_channel::<()>(0);
+    let hold = std::thread::spawn(move || {
+        begun.send(()).unwrap();
+        holder.sql("BEGIN; INSERT INTO t VALUES (2, 'held'); SELECT pg_sleep(6); COMMIT")
+    });
+    wait.recv().unwrap();
+    while db.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = 'open_transaction' AND wait_event = 'PgSleep'")
+        != "1"
+    {}
+    let mut engine = Engine::start(&[table(&db)], Durable::default());
+    engine.until_rows(1, &["1|a", "2|held"]);
+    assert!(
+        engine.waiting[0].contains("waits for the transactions that run in the source; the oldest"),
+        "{:?}",
+        engine.waiting
+    );
+    assert!(engine.waiting[0].contains("SELECT pg_terminate_backend("), "{:?}", engine.waiting);
+    hold.join().unwrap();
+    engine.stop();
+}
+
+#[test]
+fn contents_without_a_commit_and_without_a_slot_are_compared() {
+    let (db, key) = prepared("no_commit");
+    let mut engine = Engine::start(&[table(&db)], Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    let durable = engine.stop();
+    assert!(durable.position.is_none());
+    db.sql("SELECT pg_drop_replication_slot('no_commit_slot'); UPDATE t SET v = 'b'");
+    let mut engine = Engine::resume(&key, &[table(&db)], durable);
+    engine.until_rows(1, &["1|b"]);
+    engine.stop();
+}
