@@ -212,7 +212,7 @@ impl Shown {
 }
 
 /// `1234567` as `1,234,567`.
-fn thousands(digits: &str) -> String {
+pub fn thousands(digits: &str) -> String {
     let mut grouped = String::new();
     for (i, c) in digits.chars().enumerate() {
         if i > 0 && (digits.len() - i).is_multiple_of(3) {

@@ -1,21 +1,45 @@
-//! Makes an engine out of its parts: the one place that names connectors, store options, clock and seed.
+//! Makes an engine out of its parts: the one place that names connectors, file system, clock and seed.
 
-use gridhouse_base::Result;
+use std::sync::{Arc, Mutex};
+
+use gridhouse_base::clock::{Clock, SystemClock};
+use gridhouse_base::fs::DiskFileSystem;
 use gridhouse_base::random::Random;
-use gridhouse_engine::Engine;
+use gridhouse_base::{Error, Result};
+use gridhouse_engine::{Engine, EngineOptions};
+use gridhouse_link::{HostMap, LinkContext, sinks, sources};
+use gridhouse_store::StoreOptions;
 
+use crate::complaint;
+use crate::exit::Exit;
 use crate::settings::Settings;
 
 /// Opens the data directory of `settings` and brings its jobs back.
 ///
 /// # Errors
-/// `Conflict` where another process holds the directory; `Corrupt` where it is damaged; `Unavailable` where the disk refuses.
+/// `Conflict` where another process holds the directory; `Corrupt` where it is damaged; `Unavailable` where the disk
+/// refuses; `Invalid` where the host mapping does not fit.
 pub fn open(settings: &Settings) -> Result<Engine> {
-    let _ = settings;
-    Ok(Engine {})
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let mut random = random(settings);
+    let link = LinkContext {
+        hosts: HostMap::new(settings.hosts.clone())?,
+        clock: Arc::clone(&clock),
+        seed: random.bits(),
+        print: Arc::new(Mutex::new(std::io::stdout())),
+    };
+    let store = StoreOptions::new(&settings.data_dir, Arc::new(DiskFileSystem), Arc::clone(&clock), random.bits());
+    let (sources, sinks) = (sources(&link), sinks(&link));
+    Engine::open(EngineOptions { store, clock, sources, sinks, on_fatal: Arc::new(end_at_once) })
 }
 
 /// The source of everything random, from the seed where one is set.
 pub fn random(settings: &Settings) -> Random {
     settings.seed.map_or_else(Random::from_machine, Random::new)
+}
+
+/// After a failed sync nothing is known of the disk: only a new start, which reads what is there, can tell.
+fn end_at_once(error: Error) {
+    eprintln!("{}", complaint::plain(&error));
+    std::process::exit(Exit::Outside as i32);
 }

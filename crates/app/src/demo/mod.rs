@@ -3,6 +3,7 @@
 mod chain;
 mod generate;
 mod verify;
+mod watch;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,7 +39,7 @@ enum DemoCommand {
     /// Change the source as a living grid would, until Ctrl-C; the number of rows stays bounded
     Generate {
         /// The source database
-        #[arg(long, value_name = "URL")]
+        #[arg(long, value_name = "URL", env = "GRIDHOUSE_DEMO_SOURCE", hide_env_values = true)]
         source: String,
         /// Changed rows per second
         #[arg(long, value_name = "ROWS", default_value_t = 200)]
@@ -56,8 +57,26 @@ enum DemoCommand {
     /// Show the board tables of the sink
     Board {
         /// The sink database
-        #[arg(long, value_name = "URL")]
+        #[arg(long, value_name = "URL", env = "GRIDHOUSE_DEMO_SINK", hide_env_values = true)]
         sink: String,
+    },
+    /// Show rows, rates and delay of every layer and the boards, again and again
+    Watch {
+        /// The sink database
+        #[arg(long, value_name = "URL", env = "GRIDHOUSE_DEMO_SINK", hide_env_values = true)]
+        sink: String,
+        /// Seconds between two looks [default: 2; plain: 10]
+        #[arg(long, value_name = "SECONDS")]
+        interval: Option<u64>,
+        /// End after this time
+        #[arg(long, value_name = "SECONDS")]
+        duration: Option<u64>,
+        /// One line each time instead of a screen
+        #[arg(long)]
+        plain: bool,
+        /// A text that is shown below (plain: once, at the start)
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        notes: String,
     },
     /// Compare every figure of the sink, and the counts of the layers, with the source; the generator waits meanwhile
     Verify {
@@ -72,10 +91,10 @@ enum DemoCommand {
 #[derive(Debug, Args)]
 struct Databases {
     /// The source database: postgres://user:password@host:port/database
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "GRIDHOUSE_DEMO_SOURCE", hide_env_values = true)]
     source: String,
     /// The sink database
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "GRIDHOUSE_DEMO_SINK", hide_env_values = true)]
     sink: String,
 }
 
@@ -105,6 +124,13 @@ pub fn carry_out(settings: &Settings, args: DemoArgs) -> Result<Exit, Failure> {
             let sink = Database::parse("sink", &sink).map_err(usage)?;
             print!("{}", runtime.block_on(verify::board(&sink))?);
             Ok(Exit::Done)
+        }
+        DemoCommand::Watch { sink, interval, duration, plain, notes } => {
+            let sink = Database::parse("sink", &sink).map_err(usage)?;
+            let interval = Duration::from_secs(interval.unwrap_or(if plain { 10 } else { 2 }).max(1));
+            let duration = duration.map(Duration::from_secs);
+            let watch = watch::Watch { sink: &sink, interval, duration, plain, notes: &notes };
+            runtime.block_on(watch.show(settings, &signals))
         }
         DemoCommand::Verify { databases, timeout } => {
             let source = Database::parse("source", &databases.source).map_err(usage)?;

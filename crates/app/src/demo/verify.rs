@@ -62,6 +62,20 @@ pub async fn board(sink: &Database) -> Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
+/// What each region carries, in kW: the figure of the board that everybody knows first.
+///
+/// # Errors
+/// `Unavailable` where the sink does not answer.
+pub async fn loads(sink: &Database) -> Result<Vec<(String, String)>> {
+    let client = sink.connect().await?;
+    let (_, rows) = sink.rows(&client, "SELECT region, active_kw FROM region_board ORDER BY region").await?;
+    let pair = |row: Vec<Option<String>>| {
+        let mut values = row.into_iter().map(Option::unwrap_or_default);
+        Some((values.next()?, values.next()?))
+    };
+    Ok(rows.into_iter().filter_map(pair).collect())
+}
+
 /// Makes the source stand still, waits until the sink agrees (at most `patience`), and says what was compared; whether
 /// everything agrees.
 ///
