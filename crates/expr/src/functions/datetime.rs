@@ -61,7 +61,7 @@ pub enum Unit {
     Epoch,
 }
 
-const UNITS: [(&str, Unit); 26] = [
+const UNITS: [(&str, Unit); 22] = [
     ("MILLENNIUM", Unit::Millennium),
     ("CENTURY", Unit::Century),
     ("DECADE", Unit::Decade),
@@ -84,10 +84,6 @@ const UNITS: [(&str, Unit); 26] = [
     ("MICROSECOND", Unit::Microsecond),
     ("NANOSECOND", Unit::Nanosecond),
     ("EPOCH", Unit::Epoch),
-    ("FRAC_SECOND", Unit::Microsecond),
-    ("SQL_TSI_DAY", Unit::Day),
-    ("SQL_TSI_HOUR", Unit::Hour),
-    ("SQL_TSI_MINUTE", Unit::Minute),
 ];
 
 impl fmt::Display for Unit {
@@ -97,11 +93,12 @@ impl fmt::Display for Unit {
 }
 
 impl Unit {
-    /// The unit called `name`, in singular or plural, ignoring case.
+    /// The unit called `name`, in singular or plural, with or without ODBC's `SQL_TSI_`, ignoring case.
     pub fn named(name: &str) -> Option<Self> {
         let upper = name.trim().to_uppercase();
+        let upper = upper.strip_prefix("SQL_TSI_").unwrap_or(&upper);
         let find = |name: &str| UNITS.iter().find(|(known, _)| *known == name).map(|(_, unit)| *unit);
-        find(&upper).or_else(|| find(upper.strip_suffix('S')?))
+        find(upper).or_else(|| find(upper.strip_suffix('S')?))
     }
 
     /// Its length in months, if it has one.

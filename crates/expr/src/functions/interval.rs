@@ -66,11 +66,11 @@ fn shifted(function: &'static Function, with: &'static Function, left: Expr, rig
     let kind = match (left.kind(), right.kind()) {
         (a, b) if a.is_interval() && a == b => a.clone(),
         // Hours have no place in a DATE: the result is a moment.
-        (TypeKind::Date, TypeKind::IntervalDayTime) if !whole_days(&right) => TypeKind::Timestamp(3),
+        (TypeKind::Date, TypeKind::IntervalDayTime) if !whole_days(&right) => TypeKind::Timestamp(6),
         (TypeKind::Date | TypeKind::Timestamp(_) | TypeKind::TimestampLtz(_), b) if b.is_interval() => {
             left.kind().clone()
         }
-        (TypeKind::Time(_), TypeKind::IntervalDayTime) => left.kind().clone(),
+        (TypeKind::Time(_), b) if b.is_interval() => left.kind().clone(),
         _ => return Err(function.wrong_types(&[left, right])),
     };
     let nullable = left.sql_type().nullable || right.sql_type().nullable;
@@ -154,6 +154,7 @@ fn add(call: &Call<'_>, sign: i64) -> Result<ArrayRef> {
         Some(match kind {
             TypeKind::Date if months => add_months(value, by),
             TypeKind::Date => value.checked_add(by / MILLIS_PER_DAY)?,
+            TypeKind::Time(_) if months => value,
             TypeKind::Time(_) => value.checked_add(by % MILLIS_PER_DAY)?.rem_euclid(MILLIS_PER_DAY),
             TypeKind::Timestamp(_) | TypeKind::TimestampLtz(_) if months => {
                 let day = per_second * 86_400;

@@ -75,7 +75,7 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     custom("CEIL", &["CEILING"], &["CEIL(x)", "CEIL(datetime TO unit)"], bind_whole, ceil),
     custom("FLOOR", &[], &["FLOOR(x)", "FLOOR(datetime TO unit)"], bind_whole, floor),
     custom("ROUND", &[], &["ROUND(x)", "ROUND(x, digits)"], bind_round, |c| round(c, decimal::rescale)),
-    custom("TRUNCATE", &[], &["TRUNCATE(x)", "TRUNCATE(x, digits)"], bind_truncate, |c| round(c, truncated)),
+    custom("TRUNCATE", &[], &["TRUNCATE(x)", "TRUNCATE(x, digits)"], bind_round, |c| round(c, truncated)),
     fixed("POWER", &["POW"], &["POWER(x, y)"], &[Param::Double, Param::Double], returns::double, |c| {
         pair(c, f64::powf)
     }),
@@ -84,7 +84,7 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     doubles("EXP", &["EXP(x)"], |c| map(c, f64::exp)),
     doubles("LN", &["LN(x)"], |c| map(c, f64::ln)),
     doubles("LOG10", &["LOG10(x)"], |c| map(c, f64::log10)),
-    doubles("LOG2", &["LOG2(x)"], |c| map(c, f64::log2)),
+    doubles("LOG2", &["LOG2(x)"], |c| map(c, |x| x.ln() / 2f64.ln())),
     custom("LOG", &[], &["LOG(x)", "LOG(base, x)"], bind_log, |c| pair(c, |base, x| x.ln() / base.ln())),
     doubles("SIN", &["SIN(x)"], |c| map(c, f64::sin)),
     doubles("COS", &["COS(x)"], |c| map(c, f64::cos)),
@@ -206,12 +206,6 @@ fn rounded_type(precision: u8, scale: u8, digits: i64) -> TypeKind {
         let kept = digits.max(0) as u8;
         TypeKind::Decimal { precision: (1 + precision - scale + kept).min(MAX_DECIMAL_PRECISION), scale: kept }
     }
-}
-
-fn bind_truncate(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
-    let (x, digits) = with_digits(function, args)?;
-    let sql_type = x.sql_type().with_nullable(x.sql_type().nullable || digits.sql_type().nullable);
-    Ok(function.call(vec![x, digits], sql_type))
 }
 
 fn abs(call: &Call<'_>) -> Result<ArrayRef> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow_array::builder::BooleanBuilder;
 use arrow_array::{ArrayRef, types as at};
 use gridhouse_base::{Error, Result, SqlType, TypeKind};
-use regex::Regex;
+use regex::{NoExpand, Regex};
 
 use super::kernel::{Texts, make_texts, numbers, texts, valid_rows};
 use super::string::fixed;
@@ -298,33 +298,9 @@ fn replace(call: &Call<'_>) -> Result<ArrayRef> {
     let result = make_texts(call, |i, out| {
         let source = pattern.at(i);
         let regex = compiled.get(source, None, || regex(source, source))?;
-        let replacement = java_replacement(replacement.at(i));
-        out.push_str(&regex.replace_all(text.at(i), replacement.as_str()));
+        // Flink takes the replacement as it is: `$1` is no group.
+        out.push_str(&regex.replace_all(text.at(i), NoExpand(replacement.at(i))));
         Ok(true)
     })?;
     Ok(Arc::new(result))
-}
-
-/// Java's `$1` and `\$` in the words of the `regex` crate.
-fn java_replacement(replacement: &str) -> String {
-    let mut out = String::new();
-    let mut chars = replacement.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => match chars.next() {
-                Some('$') => out.push_str("$$"),
-                Some(other) => out.push(other),
-                None => {}
-            },
-            '$' if chars.peek().is_some_and(char::is_ascii_digit) => {
-                out.push_str("${");
-                out.extend(chars.next());
-                out.push('}');
-            }
-            '$' if chars.peek() == Some(&'{') => out.push('$'),
-            '$' => out.push_str("$$"),
-            c => out.push(c),
-        }
-    }
-    out
 }

@@ -112,7 +112,16 @@ pub(crate) static FUNCTIONS: &[Function] = &[
         Strict,
         |c| position(c, 0, 1),
     ),
-    fixed("INSTR", &[], &["INSTR(text, part)"], &[AnyText, Text], 2, returns::int, Strict, |c| position(c, 1, 0)),
+    fixed(
+        "INSTR",
+        &[],
+        &["INSTR(text, part)", "INSTR(text, part, start, occurrence)"],
+        &[AnyText, Text, Int, Int],
+        2,
+        returns::int,
+        Strict,
+        instr,
+    ),
     fixed("LPAD", &[], &["LPAD(text, length, pad)"], &[AnyText, Int, Text], 3, returns::string, Always, |c| {
         pad(c, true)
     }),
@@ -125,16 +134,7 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     }),
     fixed("LEFT", &[], &["LEFT(text, count)"], &[AnyText, Int], 2, returns::string, Strict, left),
     fixed("RIGHT", &[], &["RIGHT(text, count)"], &[AnyText, Int], 2, returns::string, Strict, right),
-    fixed(
-        "SPLIT_INDEX",
-        &[],
-        &["SPLIT_INDEX(text, separator, index)"],
-        &[AnyText, Text, Int],
-        3,
-        returns::string,
-        Always,
-        split_index,
-    ),
+    custom("SPLIT_INDEX", &[], Notation::Call, SPLIT, bind_split, split_index),
     fixed("INITCAP", &[], &["INITCAP(text)"], &[Text], 1, returns::string, Strict, |c| each(c, initcap)),
     fixed("ASCII", &[], &["ASCII(text)"], &[AnyText], 1, returns::int, Strict, ascii),
     fixed("CHR", &[], &["CHR(number)"], &[Param::BigInt], 1, returns::string, Strict, chr),
@@ -166,6 +166,8 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     ),
     custom("HEX", &[], Notation::Call, &["HEX(number)", "HEX(text)"], bind_hex, hex),
 ];
+
+const SPLIT: &[&str] = &["SPLIT_INDEX(text, separator, index)", "SPLIT_INDEX(text, character_code, index)"];
 
 const TRIM2: &[&str] = &["LTRIM(text), RTRIM(text), BTRIM(text)", "LTRIM(text, characters)"];
 
@@ -354,6 +356,33 @@ fn position(call: &Call<'_>, part: usize, text: usize) -> Result<ArrayRef> {
     Ok(Arc::new(result))
 }
 
+/// Where `part` occurs for the n-th time, from a place on; from a negative place the search goes back from the end.
+fn instr(call: &Call<'_>) -> Result<ArrayRef> {
+    let (text, part) = (texts(call, 0), texts(call, 1));
+    let start = (call.args.len() > 2).then(|| numbers::<at::Int32Type>(call, 2));
+    let count = (call.args.len() > 3).then(|| numbers::<at::Int32Type>(call, 3));
+    let valid = valid_rows(call.args, call.len);
+    let result = rows::<at::Int32Type>(call.len, valid.as_ref(), |i| {
+        let start = start.as_ref().map_or(1, |start| start.at(i));
+        let count = count.as_ref().map_or(1, |count| count.at(i));
+        if start == 0 || count < 1 {
+            return Ok(Some(0));
+        }
+        let (mut text, mut part): (Vec<char>, Vec<char>) = (text.at(i).chars().collect(), part.at(i).chars().collect());
+        if start < 0 {
+            text.reverse();
+            part.reverse();
+        }
+        let skipped = start.unsigned_abs() as usize - 1;
+        let mut starts = (skipped..text.len()).filter(|&at| text[at..].starts_with(&part));
+        Ok(Some(starts.nth(count as usize - 1).map_or(0, |at| {
+            let place = if start < 0 { text.len() - at - part.len() + 1 } else { at + 1 };
+            place as i32
+        })))
+    })?;
+    Ok(Arc::new(result))
+}
+
 fn too_long(call: &Call<'_>, bytes: usize) -> Error {
     Error::invalid(format!("{} would make a text of {bytes} bytes", call.function.name))
         .hint(format!("texts made by functions are at most {MAX_MADE_BYTES} bytes long"))
@@ -416,6 +445,25 @@ fn right(call: &Call<'_>) -> Result<ArrayRef> {
         Ok(true)
     })?;
     Ok(Arc::new(result))
+}
+
+/// The separator may be given as the code of a character.
+fn bind_split(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
+    let [text, separator, index] = <[Expr; 3]>::try_from(args).map_err(|args| function.wrong_count(args.len()))?;
+    let textual = |arg: &Expr| arg.kind().is_text() || *arg.kind() == TypeKind::Null;
+    let integer = |arg: &Expr| arg.kind().is_integer() || *arg.kind() == TypeKind::Null;
+    if !textual(&text) || !(textual(&separator) || integer(&separator)) || !integer(&index) {
+        return Err(function.wrong_types(&[text, separator, index]));
+    }
+    let separator = if separator.kind().is_integer() {
+        let known = super::resolve("BETWEEN", vec![separator.clone(), Expr::int(1), Expr::int(255)])?;
+        super::conditional::case(vec![(known, super::resolve("CHR", vec![separator])?)], None)?
+    } else {
+        implicit_cast(separator, &TypeKind::STRING.nullable())?
+    };
+    let text = implicit_cast(text, &TypeKind::STRING.nullable())?;
+    let index = implicit_cast(index, &TypeKind::Int.nullable())?;
+    Ok(function.call(vec![text, separator, index], TypeKind::STRING.nullable()))
 }
 
 fn split_index(call: &Call<'_>) -> Result<ArrayRef> {

@@ -96,7 +96,7 @@ fn moments_move_by_intervals() {
     check(vec![
         (call("+", [date("2024-01-31"), months(1)]), "DATE NOT NULL", "2024-02-29"),
         (call("+", [date("2024-01-31"), millis(DAY)]), "DATE NOT NULL", "2024-02-01"),
-        (call("+", [date("2024-01-31"), millis(3_600_000)]), "TIMESTAMP(3) NOT NULL", "2024-01-31 01:00:00.000"),
+        (call("+", [date("2024-01-31"), millis(3_600_000)]), "TIMESTAMP(6) NOT NULL", "2024-01-31 01:00:00.000000"),
         (call("-", [timestamp("2024-03-01 00:00:00"), millis(1)]), "TIMESTAMP(3) NOT NULL", "2024-02-29 23:59:59.999"),
         (call("-", [timestamp("2024-03-31 10:00:00"), months(1)]), "TIMESTAMP(3) NOT NULL", "2024-02-29 10:00:00.000"),
         (
@@ -116,8 +116,8 @@ fn moments_move_by_intervals() {
         (call("TIMESTAMPADD", [text("MONTH"), int(-1), date("2024-03-31")]), "DATE NOT NULL", "2024-02-29"),
         (
             call("TIMESTAMPADD", [text("MINUTE"), int(5), date("2024-03-31")]),
-            "TIMESTAMP(3) NOT NULL",
-            "2024-03-31 00:05:00.000",
+            "TIMESTAMP(6) NOT NULL",
+            "2024-03-31 00:05:00.000000",
         ),
         (call("DATE_ADD", [date("2024-02-28"), int(2)]), "DATE NOT NULL", "2024-03-01"),
         (call("DATE_SUB", [text("2024-03-01"), int(1)]), "DATE NOT NULL", "2024-02-29"),
@@ -200,4 +200,61 @@ fn the_clock_is_that_of_the_tick() {
         assert_eq!(expr.sql_type().to_string(), sql_type);
         assert_eq!(show(&expr), expected, "{name}");
     }
+}
+
+/// A DATE where there is no time, else a TIMESTAMP.
+fn date_or_timestamp(text: &str) -> Expr {
+    if text.contains(' ') { timestamp(text) } else { date(text) }
+}
+
+#[test]
+fn differences_are_flinks_for_every_unit() {
+    let cases = [
+        ("DAY", "2018-07-03 11:11:11", "2018-07-05 11:11:11", "2"),
+        ("DAY", "2016-06-15", "2016-06-16 11:11:11", "1"),
+        ("DAY", "2016-06-15 11:00:00", "2016-06-19", "3"),
+        ("HOUR", "2018-07-03 11:11:11", "2018-07-04 12:12:11", "25"),
+        ("HOUR", "2016-06-15", "2016-06-12", "-72"),
+        ("MINUTE", "2016-06-15", "2016-06-16 11:11:11", "2111"),
+        ("SECOND", "2016-06-15 11:00:00", "2016-06-19", "306000"),
+        ("WEEK", "2018-05-03 11:11:11", "2018-07-03 11:12:12", "8"),
+        ("WEEK", "2016-08-15", "2016-06-18", "-8"),
+        ("MONTH", "2016-06-15 11:00:00", "2018-05-19", "23"),
+        ("SQL_TSI_MONTH", "2016-06-15", "2018-03-18", "21"),
+        ("QUARTER", "2018-01-03 11:11:11", "2018-09-05 11:11:11", "2"),
+        ("QUARTER", "2016-06-15", "2018-06-16 11:11:11", "8"),
+        ("QUARTER", "2016-06-15 11:00:00", "2018-05-19", "7"),
+    ];
+    for (unit, from, to, expected) in cases {
+        let expr = call("TIMESTAMPDIFF", [text(unit), date_or_timestamp(from), date_or_timestamp(to)]);
+        assert_eq!(show(&expr), expected, "{expr}");
+    }
+}
+
+#[test]
+fn sums_are_flinks_for_every_unit() {
+    let start = "2017-11-29 22:58:58.998";
+    let cases = [
+        ("YEAR", -1_000, "1017-11-29 22:58:58.998"),
+        ("QUARTER", 1, "2018-02-28 22:58:58.998"),
+        ("QUARTER", -61, "2002-08-29 22:58:58.998"),
+        ("MONTH", 3, "2018-02-28 22:58:58.998"),
+        ("MONTH", -1_000, "1934-07-29 22:58:58.998"),
+        ("WEEK", -61, "2016-09-28 22:58:58.998"),
+        ("DAY", -1_000, "2015-03-05 22:58:58.998"),
+        ("HOUR", 3, "2017-11-30 01:58:58.998"),
+        ("MINUTE", -1_000, "2017-11-29 06:18:58.998"),
+        ("SQL_TSI_SECOND", -61, "2017-11-29 22:57:57.998"),
+    ];
+    for (unit, count, expected) in cases {
+        assert_eq!(show(&call("TIMESTAMPADD", [text(unit), int(count), timestamp(start)])), expected, "{unit} {count}");
+    }
+    let time = |text: &str| value(TypeKind::Time(0), text);
+    check_values(vec![
+        (call("TIMESTAMPADD", [text("MINUTE"), int(1), time("23:59:59")]), "00:00:59"),
+        (call("TIMESTAMPADD", [text("SECOND"), int(-1), time("00:00:00")]), "23:59:59"),
+        (call("TIMESTAMPADD", [text("DAY"), int(15), time("23:59:59")]), "23:59:59"),
+        (call("TIMESTAMPADD", [text("YEAR"), int(10), time("23:59:59")]), "23:59:59"),
+        (call("TIMESTAMPADD", [text("MONTH"), int(5), date("2016-01-31")]), "2016-06-30"),
+    ]);
 }

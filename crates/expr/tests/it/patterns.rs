@@ -45,7 +45,15 @@ fn regular_expressions_find_extract_and_replace() {
         (call("REGEXP_EXTRACT", [text("foo"), text("x(.)"), int(1)]), "NULL"),
         (call("REGEXP_EXTRACT", [text("foo"), text("f(.)"), int(7)]), "NULL"),
         (call("REGEXP_REPLACE", [text("foobar"), text("oo|ar"), text("")]), "fb"),
-        (call("REGEXP_REPLACE", [text("a1b2"), text("([a-z])(\\d)"), text("$2x$1")]), "1xa2xb"),
+        (call("REGEXP_REPLACE", [text("fooobar"), text("oo"), text("$1")]), "f$1obar"),
+        (call("REGEXP_REPLACE", [text("foobar"), text("oo"), text("\\")]), "f\\bar"),
+        (call("REGEXP_REPLACE", [text("foobar"), text("^f*.*r$"), text("")]), ""),
+        (call("REGEXP_EXTRACT", [text("foothebar"), text("foo([\\w]+)"), int(1)]), "thebar"),
+        (call("SIMILAR TO", [text("This is a test String."), text("This (is)? a (test)+ Strin_*")]), "TRUE"),
+        (call("SIMILAR TO", [text("*_This"), text("&*&__*"), text("&")]), "TRUE"),
+        (call("LIKE", [text("%This is a test String."), text("&%Th_s%"), text("&")]), "TRUE"),
+        (call("LIKE", [text("abcxxxdef"), text("%abc%def%")]), "TRUE"),
+        (call("LIKE", [text("abcxxxdef"), text("abc%qef%")]), "FALSE"),
     ]);
     let error = try_show(&call("REGEXP", [text("a"), text("(a")])).unwrap_err();
     assert_eq!(error.message(), "'(a' is not a regular expression");

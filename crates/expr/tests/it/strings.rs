@@ -36,6 +36,14 @@ fn texts_are_cut_and_joined() {
         (call("OVERLAY", [text("This is an old string"), text(" new"), int(10), int(5)]), "This is a new string"),
         (call("OVERLAY", [text("xxxxxtest"), text("xxxx"), int(6)]), "xxxxxxxxx"),
         (call("REPLACE", [text("hello world"), text("world"), text("flink")]), "hello flink"),
+        (call("OVERLAY", [text("xxxxxtest"), text("xxxx"), int(6), int(2)]), "xxxxxxxxxst"),
+        (call("OVERLAY", [text("123456789"), text("It"), int(-1), int(4)]), "123456789"),
+        (call("OVERLAY", [text("123456789"), text("abc"), int(2), int(100)]), "1abc"),
+        (call("OVERLAY", [text("123456789"), text("abc"), int(2), int(-1)]), "1abc"),
+        (call("SUBSTRING", [text("hello"), int(2), int(100)]), "ello"),
+        (call("SUBSTRING", [text("hello"), int(100), int(10)]), ""),
+        (call("LPAD", [text("äää"), int(13), text("12345")]), "1234512345äää"),
+        (call("LPAD", [text("ab"), int(5), gridhouse_expr::Expr::text("")]), "NULL"),
         (call("TRANSLATE", [text("a-b"), text("-b"), text("_")]), "a_"),
     ]);
 }
@@ -50,6 +58,10 @@ fn blanks_and_characters_are_trimmed() {
         (call("LTRIM", [text("  a ")]), "a "),
         (call("RTRIM", [text(" a  ")]), " a"),
         (call("BTRIM", [text("abcab"), text("ab")]), "c"),
+        (call("TRIM", [text("BOTH"), text("开心"), text("心情开开心心")]), "情"),
+        (call("LTRIM", [text("abcddcba"), text("abd")]), "cddcba"),
+        (call("RTRIM", [text("心情开开心心"), text("开心")]), "心情"),
+        (call("TRIM", [text("TRAILING"), text("  example  ")]), "  example"),
     ]);
 }
 
@@ -62,12 +74,20 @@ fn places_and_lengths_count_characters() {
         (call("POSITION", [text("x"), text("abc")]), "INT NOT NULL", "0"),
         (call("LOCATE", [text("b"), text("abcb"), int(3)]), "INT NOT NULL", "4"),
         (call("INSTR", [text("abc"), text("c")]), "INT NOT NULL", "3"),
+        (call("INSTR", [text("Corporate Floor"), text("or"), int(3), int(2)]), "INT NOT NULL", "14"),
+        (call("INSTR", [text("Corporate Floor"), text("or"), int(-3), int(2)]), "INT NOT NULL", "2"),
+        (call("INSTR", [text("Tech on the net"), text("e"), int(1), int(3)]), "INT NOT NULL", "14"),
+        (call("INSTR", [text("Tech on the net"), text("e"), int(-3), int(2)]), "INT NOT NULL", "2"),
+        (call("LOCATE", [text("aa"), text("aaads"), int(2)]), "INT NOT NULL", "2"),
         (call("ASCII", [text("abc")]), "INT NOT NULL", "97"),
         (call("ASCII", [value(TypeKind::STRING, "")]), "INT NOT NULL", "0"),
         (call("CHR", [int(353)]), "STRING NOT NULL", "a"),
         (call("SPLIT_INDEX", [text("a,b,,c"), text(","), int(2)]), "STRING", ""),
         (call("SPLIT_INDEX", [text("a,b,,c"), text(","), int(3)]), "STRING", "c"),
         (call("SPLIT_INDEX", [text("a,b"), text(","), int(2)]), "STRING", "NULL"),
+        (call("SPLIT_INDEX", [text("AQIDBA=="), int(73), int(0)]), "STRING", "AQ"),
+        (call("SPLIT_INDEX", [text("AQIDBA=="), int(256), int(0)]), "STRING", "NULL"),
+        (call("SPLIT_INDEX", [text("AQIDBA=="), int(0), int(0)]), "STRING", "NULL"),
         (call("SPLIT_INDEX", [text("a,b"), text(","), int(-1)]), "STRING", "NULL"),
         (call("STARTSWITH", [text("电网"), text("电")]), "BOOLEAN NOT NULL", "TRUE"),
     ]);
