@@ -74,7 +74,7 @@ fn encode_bits(bits: &BooleanBuffer, out: &mut Vec<u8>) {
     let packed = bits.sliced();
     let bytes = bits.len().div_ceil(8);
     out.extend_from_slice(&packed.as_slice()[..bytes]);
-    if bits.len() % 8 != 0 {
+    if !bits.len().is_multiple_of(8) {
         *out.last_mut().expect("there is a last byte") &= (1 << (bits.len() % 8)) - 1;
     }
 }

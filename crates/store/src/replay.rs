@@ -26,10 +26,8 @@ impl Replay<'_> {
     /// Applies one frame.
     pub fn take(&mut self, frame: &Frame<'_>) -> Result<()> {
         self.apply(frame).map_err(|error| match error.kind() {
-            ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Conflict => {
-                damaged("a frame contradicts those before it").caused_by(error)
-            }
-            _ => error,
+            ErrorKind::Corrupt | ErrorKind::Unavailable => error,
+            _ => damaged("a frame contradicts those before it").caused_by(error),
         })
     }
 

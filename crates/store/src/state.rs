@@ -26,6 +26,9 @@ pub(crate) struct Pending {
     pub parts: Vec<Part>,
 }
 
+/// What the rows of each table became.
+type TableChanges = Vec<(TableId, ChangeBatch)>;
+
 /// Everything that the store knows.
 pub(crate) struct State {
     secret: [u64; 2],
@@ -92,8 +95,8 @@ impl State {
         if let Some(other) = self.names.get(&spec.name) {
             return Err(Error::conflict(format!("table {} exists already, as {other}", spec.name)));
         }
-        if id.0 < self.next_table {
-            return Err(Error::internal(format!("table id {id} has been used before")));
+        if id.0 < self.next_table || id.0 == u32::MAX {
+            return Err(Error::internal(format!("table id {id} has been used before, or none is left")));
         }
         let name = spec.name.clone();
         let shape = Arc::new(TableShape::new(id, spec, self.secret)?);
@@ -144,11 +147,7 @@ impl State {
     ///
     /// The entries carry the tick's commit, not the source's: they become visible with the tick, and whoever has read the
     /// log up to an earlier tick must find them above it, even if that tick came after the source's commit.
-    pub fn apply_pending(
-        &mut self,
-        upto: CommitId,
-        commit: CommitId,
-    ) -> Result<(Vec<Pending>, Vec<(TableId, ChangeBatch)>)> {
+    pub fn apply_pending(&mut self, upto: CommitId, commit: CommitId) -> Result<(Vec<Pending>, TableChanges)> {
         let count = self.pending.iter().take_while(|pending| pending.commit <= upto).count();
         let mut effects: BTreeMap<TableId, Vec<Effect>> = BTreeMap::new();
         let mut applied = Vec::with_capacity(count);

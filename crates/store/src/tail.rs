@@ -58,7 +58,7 @@ pub(crate) struct Bits {
 impl Bits {
     pub fn filled(len: usize, value: bool) -> Self {
         let mut words = vec![if value { u64::MAX } else { 0 }; len.div_ceil(64)];
-        if value && len % 64 != 0 {
+        if value && !len.is_multiple_of(64) {
             *words.last_mut().expect("there is a last word") = (1 << (len % 64)) - 1;
         }
         Self { words, len, set: if value { len } else { 0 } }
@@ -139,7 +139,8 @@ impl TailBatch {
         prev: Option<Arc<[u64]>>,
         commits: Vec<(u32, CommitId)>,
     ) -> Self {
-        let bytes = columns.iter().map(|c| c.get_buffer_memory_size()).sum::<usize>() + len * 8;
+        let size = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(0);
+        let bytes = columns.iter().map(size).sum::<usize>() + len * 8;
         Self { first_seq, seqs, len, columns, deletes, prev, commits, bytes, lookup: OnceLock::new() }
     }
 
@@ -206,7 +207,10 @@ impl BatchRef {
 
     /// The size class: batches of one class are merged by eights.
     fn level(&self) -> u32 {
-        if self.data.bytes >= MAX_BATCH_BYTES / MERGE_FACTOR { 6 } else { (self.data.len.max(1).ilog2() + 2) / 3 }
+        if self.data.bytes >= MAX_BATCH_BYTES / MERGE_FACTOR {
+            return TOP_LEVEL;
+        }
+        self.data.len.max(1).ilog2().div_ceil(3)
     }
 }
 

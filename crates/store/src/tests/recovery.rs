@@ -2,9 +2,13 @@
 
 use std::os::unix::fs::FileExt;
 
+use gridhouse_base::random::Random;
 use gridhouse_base::{CommitId, ErrorKind, RowKind};
 
 use super::*;
+use crate::replay::Replay;
+use crate::state::State;
+use crate::wal::frame::{FrameHead, read_frame};
 
 fn wal(dir: &Path, number: u32) -> std::path::PathBuf {
     dir.join(format!("wal-{number:010}"))
@@ -168,4 +172,51 @@ fn large_ticks_are_written_in_pieces_and_files_grow() {
         table.view.buckets.iter().map(bucket).collect::<Vec<(u64, Vec<u64>)>>()
     };
     assert_eq!(ids(&after), ids(&before));
+}
+
+/// A checksum guards against chance, not against a file that somebody made: replaying it is refused or works, without panic.
+#[test]
+fn hostile_frames_with_good_checksums_do_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let id = create(&mut store, keyed("t"));
+    let log = create(&mut store, log_table("e"));
+    store.stage(1, part(id, &[(RowKind::Insert, (1, "staged", Some(1)))])).unwrap();
+    let parts = vec![part(id, &[(RowKind::Insert, (2, "a", None)), (RowKind::Delete, (3, "", None))])];
+    let stages = vec![(1, crate::StageUse::Replace(id))];
+    store.append_source(SourceCommit { stages, ..commit(1, parts) }).unwrap();
+    let mut tick = store.tick().unwrap();
+    tick.apply_pending().unwrap();
+    tick.write(log, &change(&[(1, (1, "a long text in a log table", Some(7)))])).unwrap();
+    tick.write(id, &change(&[(1, (4, "d", None)), (-1, (2, "a", None))])).unwrap();
+    tick.put("jobs", "1", Some("{}"));
+    tick.set_cursor("sink", id, CommitId(1)).unwrap();
+    tick.publish().unwrap();
+    drop(store);
+    let bytes = std::fs::read(wal(dir.path(), 1)).unwrap();
+    let salt = u64::from_le_bytes(bytes[32..40].try_into().unwrap());
+    let frames: Vec<_> = frame_offsets(&bytes).into_iter().map(|at| read_frame(&bytes[at..], salt).unwrap()).collect();
+    let mut random = Random::new(9);
+    let mut refused = 0;
+    for _ in 0..4000 {
+        let target = random.below(frames.len() as u64) as usize;
+        let mut state = State::new(&mut Random::new(1)).unwrap();
+        let mut replay = Replay { state: &mut state, pieces: Default::default() };
+        for (i, frame) in frames.iter().enumerate() {
+            let mut payload = frame.payload.to_vec();
+            if i == target {
+                for _ in 0..=random.below(2) {
+                    let at = random.below(payload.len() as u64) as usize;
+                    payload[at] = if random.chance(0.5) { random.bits() as u8 } else { payload[at] ^ 1 };
+                }
+            }
+            let hostile = FrameHead { ..frame.head }.encode(&payload);
+            if let Err(error) = replay.take(&read_frame(&hostile, salt).unwrap()) {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                refused += 1;
+                break;
+            }
+        }
+    }
+    assert!(refused > 1000, "{refused} refused");
 }
