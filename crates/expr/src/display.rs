@@ -9,7 +9,7 @@ use std::fmt;
 use gridhouse_base::{Schema, Value};
 
 use crate::expr::Expr;
-use crate::functions::Notation;
+use crate::functions::{Notation, conversion::CHECKED_CAST};
 use crate::text::format_literal;
 
 /// Columns appear as `$0`, `$1`, ….
@@ -66,6 +66,12 @@ fn write_expr(f: &mut fmt::Formatter<'_>, expr: &Expr, schema: Option<&Schema>, 
         }
         Expr::And(operands) => write_chain(f, operands, " AND ", schema, nested),
         Expr::Or(operands) => write_chain(f, operands, " OR ", schema, nested),
+        // The only function whose result's type does not follow from its arguments.
+        Expr::Call { function, args, sql_type } if **function == CHECKED_CAST => {
+            write!(f, "{}(", function.name)?;
+            args.iter().try_for_each(|arg| write_expr(f, arg, schema, false))?;
+            write!(f, " AS {})", sql_type.kind)
+        }
         Expr::Call { function, args, .. } => match (function.notation, args.as_slice()) {
             (Notation::Infix, [_, _]) => write_chain(f, args, &format!(" {} ", function.name), schema, nested),
             (Notation::Prefix(sign), [arg]) => {

@@ -3,7 +3,7 @@
 //! A node yields one array per batch, or one row that stands for all of them where its operands are constant; only the
 //! outermost result is spread out. AND, OR and CASE hand a later operand the rows that need it, so an operand that would
 //! fail elsewhere (`CASE WHEN d <> 0 THEN n / d END`) does not. Operands that cannot fail and cost next to nothing
-//! (columns, literals, comparisons of those) are evaluated for all rows instead: gathering rows would cost more.
+//! (columns, literals, comparisons and widening casts of those) are evaluated for all rows instead: gathering rows would cost more.
 
 use std::sync::Arc;
 
@@ -148,7 +148,8 @@ fn is_cheap(expr: &Expr) -> bool {
         Expr::Column { .. } | Expr::Literal { .. } => true,
         Expr::Call { function, args, .. } => function.family == Family::Comparison && args.iter().all(is_cheap),
         Expr::And(operands) | Expr::Or(operands) => operands.iter().all(is_cheap),
-        Expr::Cast { .. } | Expr::Case { .. } => false,
+        Expr::Cast { input, sql_type, .. } => is_cheap(input) && cast::is_cheap(input.kind(), &sql_type.kind),
+        Expr::Case { .. } => false,
     }
 }
 

@@ -45,7 +45,7 @@ pub fn implicit_cast(expr: Expr, to: &SqlType) -> Result<Expr> {
     }
     let literal = from.is_text() && expr.as_literal().is_some() && is_atomic(&to.kind);
     if !literal && !is_implicit(from, &to.kind) {
-        let error = Error::invalid(format!("{} ({expr}) is not a {}", expr.kind(), to.kind));
+        let error = Error::invalid(format!("{} ({expr}) does not go into {}", expr.kind(), to.kind));
         return Err(if exists(expr.kind(), &to.kind) {
             error.hint(format!("if you mean it, write CAST(… AS {})", to.kind))
         } else {
@@ -155,6 +155,14 @@ fn is_narrowing(from: &TypeKind, to: &TypeKind) -> bool {
         _ => 0,
     };
     to.is_integer() && rank(from) > rank(to)
+}
+
+/// Whether the cast cannot fail and costs next to nothing: a wider text or number.
+pub(crate) fn is_cheap(from: &TypeKind, to: &TypeKind) -> bool {
+    match (from, to) {
+        (TypeKind::Char(m) | TypeKind::Varchar(m), TypeKind::Varchar(n)) => m <= n,
+        (from, to) => from.is_integer() && to.is_numeric() && !is_narrowing(from, to),
+    }
 }
 
 /// `array`, of SQL kind `from`, as `to`.

@@ -126,6 +126,7 @@ fn there_are_no_casts_between_strangers() {
 fn implicit_casts_are_forgiving_but_never_silent() {
     let into = |expr: Expr, kind: TypeKind| implicit_cast(expr, &kind.nullable());
     assert_eq!(show(&into(big(5), TypeKind::Int).unwrap()), "5");
+    assert_eq!(into(big(5), TypeKind::SmallInt).unwrap().to_string(), "CHECKED_CAST(5:BIGINT AS SMALLINT)");
     let error = try_show(&into(big(3_000_000_000), TypeKind::Int).unwrap()).unwrap_err();
     assert_eq!(error.message(), "BIGINT value 3000000000 does not fit INT");
     assert_eq!(show(&into(instant("2024-01-01 00:00:00"), TypeKind::Timestamp(3)).unwrap()), "2024-01-01 00:00:00.000");
@@ -134,7 +135,7 @@ fn implicit_casts_are_forgiving_but_never_silent() {
     assert_eq!(show(&into(null(), TypeKind::Date).unwrap()), "NULL");
     let column = Expr::column(0, TypeKind::STRING.nullable());
     let error = into(column, TypeKind::Int).unwrap_err();
-    assert_eq!(error.message(), "STRING ($0) is not a INT");
+    assert_eq!(error.message(), "STRING ($0) does not go into INT");
     assert_eq!(error.remedy(), Some("if you mean it, write CAST(… AS INT)"));
     assert!(into(double(1.5), TypeKind::Int).is_err());
     let kept = into(int(1), TypeKind::BigInt).unwrap();
