@@ -3,6 +3,7 @@
 //! Each connector checks its options and the outside before it is used, and answers with the cause and the remedy. Nothing
 //! here knows of the store, of jobs or of SQL text.
 
+mod datagen;
 mod hosts;
 mod options;
 mod postgres;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex};
 use gridhouse_base::clock::Clock;
 use gridhouse_flow::connector::{SinkConnector, SourceConnector};
 
+pub use datagen::Datagen;
 pub use hosts::HostMap;
 pub use postgres::{Jdbc, PostgresCdc};
 pub use print::{Blackhole, Print};
@@ -44,7 +46,10 @@ impl fmt::Debug for LinkContext {
 
 /// Every kind of source, by the value of `connector`.
 pub fn sources(context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn SourceConnector>> {
-    BTreeMap::from([("postgres-cdc", Arc::new(PostgresCdc::new(context)) as Arc<dyn SourceConnector>)])
+    BTreeMap::from([
+        ("postgres-cdc", Arc::new(PostgresCdc::new(context)) as Arc<dyn SourceConnector>),
+        ("datagen", Arc::new(Datagen::new(context))),
+    ])
 }
 
 /// Every kind of sink, by the value of `connector`.

@@ -129,7 +129,7 @@ impl Decoder {
     /// Forgets what was gathered since the last `Commit`; a new connection resumes at `resume`.
     pub(crate) fn reset(&mut self, resume: Lsn) {
         for table in &mut self.tables {
-            table.gather.finish();
+            table.gather.clear();
         }
         self.events.clear();
         self.relations.clear();
@@ -386,4 +386,110 @@ fn bind(table: &CdcTable, relation: &Relation) -> Result<Vec<Origin>> {
         }
     }
     Ok(origins)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hosts::HostMap;
+    use gridhouse_base::random::Random;
+    use gridhouse_base::table::{ColumnKind, ObjectPath};
+    use gridhouse_base::{Column, Schema, TypeKind};
+
+    /// A decoder with one table `public.t (id int, v text)`, with or without a key.
+    fn decoder(key: Vec<usize>) -> Decoder {
+        let options = [
+            ("hostname", "h"),
+            ("username", "u"),
+            ("database-name", "d"),
+            ("schema-name", "public"),
+            ("table-name", "t"),
+        ];
+        let definition = Arc::new(TableDef {
+            path: ObjectPath::new("c", "d", "t"),
+            column_kinds: vec![ColumnKind::Physical; 2],
+            schema: Schema::new(vec![
+                Column::new("id", TypeKind::Int.nullable()),
+                Column::new("v", TypeKind::STRING.nullable()),
+            ]),
+            primary_key: key,
+            partitioned_by: vec![],
+            watermark: None,
+            options: options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            comment: None,
+        });
+        let options = CdcOptions::read(&definition, &HostMap::default(), &mut Vec::new()).unwrap();
+        let mut table = CdcTable::new(1, definition, options, Some(Lsn(0))).unwrap();
+        table.outside.push(OutsideTable {
+            oid: 7,
+            schema: "public".into(),
+            name: "t".into(),
+            partitioned: false,
+            replica_identity: 'd',
+            owned: true,
+            readable: true,
+            columns: Vec::new(),
+            primary_key: Vec::new(),
+            identity: Vec::new(),
+        });
+        let mut decoder = Decoder::new("d".into());
+        decoder.tables.push(table);
+        decoder
+    }
+
+    fn transaction() -> Vec<Vec<u8>> {
+        let begin = [b"B".as_slice(), &100_u64.to_be_bytes(), &[0; 12]].concat();
+        let commit = [b"C\0".as_slice(), &100_u64.to_be_bytes(), &120_u64.to_be_bytes(), &[0; 8]].concat();
+        let relation =
+            b"R\0\0\0\x07public\0t\0d\0\x02\x01id\0\0\0\0\x17\xff\xff\xff\xff\0v\0\0\0\0\x19\xff\xff\xff\xff".to_vec();
+        let insert = b"I\0\0\0\x07N\0\x02t\0\0\0\x011t\0\0\0\x01a".to_vec();
+        let update = b"U\0\0\0\x07K\0\x02t\0\0\0\x011nN\0\x02t\0\0\0\x012u".to_vec();
+        let delete = b"D\0\0\0\x07O\0\x02t\0\0\0\x012t\0\0\0\x01a".to_vec();
+        let truncate = b"T\0\0\0\x01\0\0\0\0\x07".to_vec();
+        vec![begin, relation, insert, update, delete, truncate, commit]
+    }
+
+    #[test]
+    fn a_transaction_becomes_rows_and_one_commit() {
+        let mut decoder = decoder(vec![0]);
+        for message in transaction() {
+            decoder.message(&message).unwrap();
+        }
+        decoder.end_group();
+        let names: Vec<&str> = decoder
+            .events
+            .iter()
+            .map(|event| match event {
+                SourceEvent::Rows { .. } => "rows",
+                SourceEvent::Truncate { .. } => "truncate",
+                SourceEvent::Commit { position, .. } if *position == Lsn(120).position() => "commit",
+                _ => "other",
+            })
+            .collect();
+        assert_eq!(names, ["rows", "truncate", "commit"]);
+        assert!(decoder.tables[0].wants_contents, "a moved row with an unknown large value asks for the contents");
+        // The same transaction again, as after a restart: it is there already.
+        decoder.reset(Lsn(120));
+        transaction().iter().for_each(|message| decoder.message(message).unwrap());
+        decoder.end_group();
+        assert!(decoder.events.is_empty());
+    }
+
+    #[test]
+    fn damaged_messages_never_panic() {
+        let mut random = Random::new(11);
+        for round in 0..3_000 {
+            let mut decoder = decoder(if round % 2 == 0 { vec![0] } else { vec![] });
+            for mut message in transaction() {
+                if random.chance(0.4) {
+                    let at = random.below(message.len() as u64) as usize;
+                    message[at] = random.bits() as u8;
+                }
+                let _ = decoder.message(&message);
+            }
+            if !decoder.in_transaction() {
+                decoder.end_group();
+            }
+        }
+    }
 }

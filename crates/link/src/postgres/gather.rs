@@ -118,7 +118,7 @@ impl Gather {
     }
 
     /// Adds a row. `known` names the columns with a value, `None` means all; a batch of another `known` is finished first
-    /// and returned.
+    /// and returned. After a misfit the batch is void.
     pub(crate) fn push(
         &mut self,
         kind: RowKind,
@@ -144,11 +144,23 @@ impl Gather {
                 Origin::CommitTime => builder.append_meta(Meta::Micros(meta.commit_micros)),
                 Origin::Kind => builder.append_meta(Meta::Text(kind.short())),
             };
-            added.map_err(|misfit| (i, misfit))?;
+            if let Err(misfit) = added {
+                self.clear();
+                return Err((i, misfit));
+            }
         }
         self.kinds.push(kind);
         self.bytes += row.bytes.len();
         Ok(finished)
+    }
+
+    /// Forgets what was gathered; the columns may be of different length, after a misfit.
+    pub(crate) fn clear(&mut self) {
+        for builder in &mut self.builders {
+            builder.finish();
+        }
+        self.kinds.clear();
+        (self.known, self.bytes) = (None, 0);
     }
 
     /// Whether a limit is reached.
