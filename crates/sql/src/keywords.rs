@@ -3,6 +3,8 @@
 //! Few words are reserved: those without which the grammar would be ambiguous. Flink reserves many more; where one of them is
 //! used as a name without back-quotes it is accepted and noted.
 
+use gridhouse_base::error::nearest;
+
 /// Words that are never names unless back-quoted. Sorted.
 pub(crate) const RESERVED: &[&str] = &[
     "ALL",
@@ -325,6 +327,21 @@ pub fn keywords() -> Vec<&'static str> {
     all.sort_unstable();
     all.dedup();
     all
+}
+
+/// The word among `words` that `written` (upper-case) was probably meant to be: one letter off, or letters swapped.
+pub(crate) fn near<'w>(written: &str, words: impl IntoIterator<Item = &'w str> + Clone) -> Option<&'w str> {
+    // Short words are near to too many others.
+    if written.chars().count() < 3 {
+        return None;
+    }
+    let sorted = |word: &str| {
+        let mut letters: Vec<char> = word.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    let swapped = words.clone().into_iter().find(|word| *word != written && sorted(word) == sorted(written));
+    swapped.or_else(|| nearest(written, words.into_iter().filter(|word| *word != written)))
 }
 
 #[cfg(test)]

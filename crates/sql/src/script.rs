@@ -8,6 +8,7 @@ use std::ops::Range;
 use gridhouse_base::{Error, Position, Result};
 
 use crate::ast::{Expr, Note, Query, Statement};
+use crate::explain::redacted;
 use crate::lexer::{Lexed, Token, TokenKind, lex};
 use crate::parser::Parser;
 
@@ -107,6 +108,24 @@ pub fn is_complete(text: &str) -> bool {
         }
     }
     !in_set && tokens.last().is_none_or(|token| is_symbol(text, token, ";"))
+}
+
+/// `text` with the values of secret options (`'password' = '…'`) replaced, for wherever a statement is shown.
+pub fn redact(text: &str) -> String {
+    let lexed = lex(text);
+    let mut out = String::with_capacity(text.len());
+    let mut shown = 0;
+    for window in lexed.tokens.windows(3) {
+        let [key, equals, value] = window else { continue };
+        let (TokenKind::Text(key), TokenKind::Text(secret)) = (&key.kind, &value.kind) else { continue };
+        if is_symbol(text, equals, "=") && redacted(key, secret) != secret {
+            out.push_str(&text[shown..value.start]);
+            out.push_str("'****'");
+            shown = value.end;
+        }
+    }
+    out.push_str(&text[shown..]);
+    out
 }
 
 /// The one expression that `text` is; for texts that a definition keeps (computed columns, watermarks).

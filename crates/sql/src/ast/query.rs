@@ -395,7 +395,7 @@ pub enum Literal {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
     /// The function's name, upper-case. Special forms are put into plain ones: `EXTRACT(DAY FROM x)` is `EXTRACT('DAY', x)`,
-    /// `FLOOR(x TO DAY)` is `FLOOR(x, 'DAY')`, `TRIM(BOTH a FROM x)` is `TRIM('BOTH', a, x)`, `POSITION(a IN b)` is
+    /// `FLOOR(x TO DAY)` is `FLOOR('DAY', x)`, `TRIM(BOTH a FROM x)` is `TRIM('BOTH', a, x)`, `POSITION(a IN b)` is
     /// `POSITION(a, b)`, `TIMESTAMPDIFF(DAY, a, b)` is `TIMESTAMPDIFF('DAY', a, b)`.
     pub name: String,
     /// The name as written, with its place.

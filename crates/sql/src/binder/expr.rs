@@ -105,8 +105,13 @@ impl Binder<'_> {
                 if let Some(escape) = escape {
                     args.push(self.expr(escape, env)?);
                 }
-                let bound = resolve(if *similar { "SIMILAR TO" } else { "LIKE" }, args)?;
-                if *negated { resolve("NOT", vec![bound]) } else { Ok(bound) }
+                let name = match (similar, negated) {
+                    (false, false) => "LIKE",
+                    (false, true) => "NOT LIKE",
+                    (true, false) => "SIMILAR TO",
+                    (true, true) => "NOT SIMILAR TO",
+                };
+                resolve(name, args)
             }
             ExprKind::Case { operand, branches, otherwise } => {
                 let branch = |(when, then): &(ast::Expr, ast::Expr)| Ok((self.expr(when, env)?, self.expr(then, env)?));
@@ -154,7 +159,7 @@ impl Binder<'_> {
         }
         let bound = self.expr(operand, env)?;
         if negative {
-            return resolve("-", vec![bound]);
+            return resolve("UNARY MINUS", vec![bound]);
         }
         if bound.kind().is_numeric() || bound.kind().is_interval() || *bound.kind() == TypeKind::Null {
             return Ok(bound);

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gridhouse_base::table::{ColumnKind, TableDef, quoted};
-use gridhouse_base::{Column, Error, Position, Result, Schema};
+use gridhouse_base::{Column, Error, Position, Result, Schema, TypeKind, Value};
+use gridhouse_expr::text::parse_value;
 use gridhouse_expr::{Expr, cast::implicit_cast};
 
 use super::expr::Env;
@@ -16,7 +17,7 @@ use crate::ast::{
     self, Assignment, Delete, ExprKind, Ident, Insert, Literal, OnConflict, QueryBody, SelectItem, Update, ValuesRow,
 };
 use crate::catalog::suggest;
-use crate::optimizer::optimize;
+use crate::optimizer::{fold, optimize};
 use crate::plan::{BoundDelete, BoundInsert, BoundUpdate, Plan, Project, Values, written_columns};
 use crate::script::parse_expression;
 
@@ -50,7 +51,7 @@ impl Binder<'_> {
         };
         let not_null = delivered.iter().enumerate().filter_map(nullable).collect();
         let hints: BTreeMap<_, _> = insert.hints.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
-        Ok(BoundInsert { hints, not_null, plan: optimize(plan, self.zone), columns, target })
+        Ok(BoundInsert { hints, not_null, plan: optimize(plan, self.zone, false), columns, target })
     }
 
     fn target_columns(&self, target: &TableDef, idents: &[Ident]) -> Result<Vec<usize>> {
@@ -71,7 +72,7 @@ impl Binder<'_> {
                 let expr = self.expr(written, Env::plain(&scope, "VALUES"))?;
                 let given = expr.sql_type().kind.clone();
                 let name = format!("value {} ({given})", i + 1);
-                let value = fit(expr, target, column, &name, written.at)?;
+                let value = self.fit(expr, target, column, &name, written.at)?;
                 if value.kind() != &given && given.is_text() && !value.kind().is_text() {
                     self.note(format!("Flink wants a {} here, not a text", value.kind()), written.at);
                 }
@@ -108,9 +109,42 @@ impl Binder<'_> {
             let source = &schema.columns[i];
             let name = format!("query column {} ({} {})", i + 1, quoted(&source.name), source.sql_type.kind);
             let at = item_position(&insert.query, i).unwrap_or(insert.query.at);
-            named.push((target.schema.columns[column].name.clone(), fit(expr, target, column, &name, at)?));
+            named.push((target.schema.columns[column].name.clone(), self.fit(expr, target, column, &name, at)?));
         }
         Ok(input.project(named))
+    }
+
+    /// `expr` in the type of the target's column; `name` says what it is.
+    fn fit(&self, expr: Expr, target: &TableDef, column: usize, name: &str, at: Position) -> Result<Expr> {
+        let declared = &target.schema.columns[column];
+        let place = || format!("column {} {} of {}", quoted(&declared.name), declared.sql_type.kind, target.path);
+        if expr.as_literal().is_some_and(Value::is_null) && !declared.sql_type.nullable {
+            return Err(Error::invalid(format!(
+                "column {} of {} does not take NULL",
+                quoted(&declared.name),
+                target.path
+            ))
+            .hint("give a value, or declare the column without NOT NULL and outside the primary key")
+            .at(at));
+        }
+        let from = expr.kind().clone();
+        let written = match expr.as_literal() {
+            Some(Value::Text(text)) if !declared.sql_type.kind.is_text() => Some(text.clone()),
+            _ => None,
+        };
+        let cast = implicit_cast(expr, &declared.sql_type).map_err(|error| {
+            let hint = match error.remedy() {
+                Some(hint) => hint.to_owned(),
+                None => format!("write CAST(… AS {}) around the {from} value", declared.sql_type.kind),
+            };
+            Error::invalid(format!("{name} does not fit {}", place())).hint(hint).at(at)
+        })?;
+        // A text that stands for another type is read now, not when the first row comes.
+        if let Some(text) = written {
+            parse_value(&text, &declared.sql_type.kind, self.zone)
+                .map_err(|error| error.context(place()).hint(example(&declared.sql_type.kind)).at(at))?;
+        }
+        Ok(cast)
     }
 
     /// A bound `UPDATE`.
@@ -142,7 +176,8 @@ impl Binder<'_> {
             }
             let bound = self.expr(value, Env::plain(&scope, "SET"))?;
             let name = format!("the value ({})", bound.kind());
-            assignments.push((index, fit(bound, &table, index, &name, value.at)?.substitute(&columns)));
+            let fitted = self.fit(bound, &table, index, &name, value.at)?.substitute(&columns);
+            assignments.push((index, fold(&fitted, self.zone)));
         }
         let predicate = self.row_condition(update.selection.as_ref(), &scope, &columns)?;
         Ok(BoundUpdate { table, assignments, predicate })
@@ -173,7 +208,8 @@ impl Binder<'_> {
         columns: &[Expr],
     ) -> Result<Option<Expr>> {
         let Some(selection) = selection else { return Ok(None) };
-        Ok(Some(self.condition(selection, Env::plain(scope, "WHERE"))?.substitute(columns)))
+        let bound = self.condition(selection, Env::plain(scope, "WHERE"))?.substitute(columns);
+        Ok(Some(fold(&bound, self.zone)))
     }
 
     /// Every column of the table over its stored columns: computed ones are spelt out.
@@ -187,6 +223,17 @@ impl Binder<'_> {
             _ => Ok(scope.expr(i)),
         };
         table.column_kinds.iter().enumerate().map(own).collect()
+    }
+}
+
+/// How a constant of `kind` is written.
+fn example(kind: &TypeKind) -> &'static str {
+    match kind {
+        TypeKind::Date => "write it like DATE '2026-01-31'",
+        TypeKind::Time(_) => "write it like TIME '23:59:59'",
+        TypeKind::Timestamp(_) | TypeKind::TimestampLtz(_) => "write it like TIMESTAMP '2026-01-31 23:59:59.123'",
+        TypeKind::Boolean => "write TRUE or FALSE",
+        _ => "write the value without quotes",
     }
 }
 
@@ -217,30 +264,6 @@ fn wrong_count(target: &TableDef, columns: &[usize], width: usize, what: &str, a
     Error::invalid(format!("{what} has {width} column{plural}, {} takes {}", target.path, columns.len()))
         .hint(format!("give {}; or name the columns that you give behind the table", names.join(", ")))
         .at(at)
-}
-
-/// `expr` in the type of the target's column; `name` says what it is.
-fn fit(expr: Expr, target: &TableDef, column: usize, name: &str, at: Position) -> Result<Expr> {
-    let declared = &target.schema.columns[column];
-    if expr.as_literal().is_some_and(gridhouse_base::Value::is_null) && !declared.sql_type.nullable {
-        return Err(Error::invalid(format!("column {} of {} does not take NULL", quoted(&declared.name), target.path))
-            .hint("give a value, or declare the column without NOT NULL and outside the primary key")
-            .at(at));
-    }
-    let from = expr.kind().clone();
-    implicit_cast(expr, &declared.sql_type).map_err(|error| {
-        let message = format!(
-            "{name} does not fit column {} {} of {}",
-            quoted(&declared.name),
-            declared.sql_type.kind,
-            target.path
-        );
-        let hint = match error.remedy() {
-            Some(hint) => hint.to_owned(),
-            None => format!("write CAST(… AS {}) around the {from} value", declared.sql_type.kind),
-        };
-        Error::invalid(message).hint(hint).at(error.position().unwrap_or(at))
-    })
 }
 
 /// Where the query's column `index` is written; `None` behind a star or inside a set operation.

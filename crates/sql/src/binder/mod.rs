@@ -52,7 +52,7 @@ impl<'a> Binder<'a> {
     /// `NotFound` for unknown names with the nearest one; `Invalid` for everything else that is wrong with the query.
     pub fn query(&self, query: &Query) -> Result<Plan> {
         let plan = self.bind_query(query, &query::Ctes::default())?;
-        Ok(optimize(plan, self.zone))
+        Ok(optimize(plan, self.zone, true))
     }
 
     /// The table that `name` means; a view is an error.

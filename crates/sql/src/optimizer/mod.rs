@@ -14,14 +14,21 @@ use gridhouse_expr::{EvalContext, Expr};
 use crate::plan::{Aggregate, Filter, Join, Limit, Plan, Project, Sort, UnionAll, Values};
 
 /// The tidy form of `plan`; schema and rows stay. `zone` is the session's: texts that stand for instants are read in it.
-pub(crate) fn optimize(plan: Plan, zone: Tz) -> Plan {
-    // Only what is pure is computed here, so neither clock nor seed can matter.
-    let context = EvalContext { now_micros: 0, zone, seed: 0, first_row: 0 };
-    let plan = sorts::drop_unseen(plan, true);
-    let plan = map_exprs(plan, &|expr| expr.fold(&context));
+/// `ordered` says whether somebody sees the order of the rows.
+pub(crate) fn optimize(plan: Plan, zone: Tz, ordered: bool) -> Plan {
+    let plan = sorts::drop_unseen(plan, ordered);
+    let plan = map_exprs(plan, &|expr| fold(expr, zone));
     let plan = pushdown::push(plan, Vec::new());
     let plan = prune::prune(plan);
-    merge::merge(plan)
+    let plan = merge::merge(plan);
+    // Moved together, expressions may have become constant.
+    map_exprs(plan, &|expr| fold(expr, zone))
+}
+
+/// `expr` with what is constant computed.
+pub(crate) fn fold(expr: &Expr, zone: Tz) -> Expr {
+    // Only what is pure is computed here, so neither clock nor seed can matter.
+    expr.fold(&EvalContext { now_micros: 0, zone, seed: 0, first_row: 0 })
 }
 
 /// The same plan over other inputs.

@@ -95,7 +95,13 @@ fn prune_aggregate(node: Aggregate, needed: &Needed) -> (Plan, Vec<usize>) {
     for &i in &calls {
         inner.extend(node.calls[i].args.iter().chain(&node.calls[i].filter));
     }
-    let (input, below) = prune_to(*node.input, &inner);
+    let (mut input, below) = prune_to(*node.input, &inner);
+    // Rows are counted as they come; a projection to nothing would only get in the way.
+    while inner.is_empty()
+        && let Plan::Project(project) = input
+    {
+        input = *project.input;
+    }
     let keys = node.keys.iter().map(|&key| place(key, &below)).collect();
     let kept: Vec<usize> = (0..width).chain(calls.iter().map(|i| i + width)).collect();
     let named = calls.iter().map(|&i| {

@@ -90,8 +90,11 @@ impl Parser<'_> {
             }
         }
         let mut expr = self.primary()?;
+        let mut links = 0;
         loop {
             let at = self.at();
+            links += 1;
+            self.check_chain(links)?;
             if self.accept_symbol("[") {
                 let index = Box::new(self.expr()?);
                 self.expect_symbol("]")?;
@@ -528,7 +531,7 @@ impl Parser<'_> {
                 if self.accept("TO") {
                     let at = self.at();
                     let unit = self.time_unit()?;
-                    call.args.push(text(unit, at));
+                    call.args.insert(0, text(unit, at));
                 }
             }
             "SUBSTRING" | "OVERLAY" => {

@@ -1,5 +1,6 @@
 //! The crate from outside: texts in, definitions, plans and messages out.
 
+mod corpus;
 mod errors;
 mod fuzz;
 mod house;
