@@ -107,6 +107,8 @@ impl Core {
             }
             if let Some(answer) = stop {
                 let done = self.shut_down();
+                // The directory is free once the answer is there.
+                drop(self);
                 // Whoever asked may have gone; the work is done all the same.
                 let _ = answer.send(done);
                 return;

@@ -145,10 +145,10 @@ impl Session {
     }
 
     pub(crate) fn create_table(&mut self, create: &CreateTable) -> Result<Outcome> {
+        let at = create.name.last().at;
+        self.require_database(&self.context.path(&create.name)?, &create.name)?;
         let definition = self.bind(|binder| binder.define_table(create))?;
         let path = definition.path.clone();
-        let at = create.name.last().at;
-        self.require_database(&path, &create.name)?;
         let tag = if create.temporary { "CREATE TEMPORARY TABLE" } else { "CREATE TABLE" };
         let existing =
             if create.temporary { self.temporary.get(&path).cloned() } else { self.catalog().object(&path).cloned() };
@@ -216,9 +216,9 @@ impl Session {
     }
 
     pub(crate) fn create_view(&mut self, create: &CreateView) -> Result<Outcome> {
+        self.require_database(&self.context.path(&create.name)?, &create.name)?;
         let view = self.bind(|binder| binder.define_view(create))?;
         let path = view.path.clone();
-        self.require_database(&path, &create.name)?;
         let tag = if create.temporary { "CREATE TEMPORARY VIEW" } else { "CREATE VIEW" };
         let existing =
             if create.temporary { self.temporary.get(&path).cloned() } else { self.catalog().object(&path).cloned() };

@@ -191,6 +191,10 @@ impl Core {
                     }
                     Route::Relay { path, projection } => {
                         let table = catalog.table_id(path).ok_or_else(|| gone(path))?;
+                        if old.is_none() {
+                            // Kept from the start, so that nothing is reclaimed before the sink has seen it.
+                            tick.set_cursor(&sink_name(record_out.id, i, &target_def.path), table, CommitId(0))?;
+                        }
                         sinks_out.push((i, table, Some(projection.clone()), false));
                         branches_out.push((Branch::Relay { table }, None));
                     }
@@ -358,7 +362,8 @@ impl Core {
         let key = target.primary_key.iter().filter_map(|k| written.iter().position(|w| w == k)).collect();
         let context =
             EvalContext { now_micros: self.clock.now_micros(), zone: chrono_tz::UTC, seed: 0, first_row: 0 };
-        let plan = SinkPlan { name, table, projection, key, mode: description.mode, kinds_inside, context };
+        let since = self.ordered();
+        let plan = SinkPlan { name, table, projection, key, mode: description.mode, kinds_inside, since, context };
         SinkHandle::start(
             plan,
             sink,
@@ -439,6 +444,7 @@ impl Core {
     pub(crate) fn drop_job(&mut self, id: JobId) -> Result<()> {
         self.halt(id, JobState::Stopped)?;
         let job = self.jobs.remove(&id).expect("a job that was halted exists");
+        self.order = order_jobs(&self.jobs)?;
         let mut records = Vec::new();
         for stream in self.streams.values_mut() {
             stream.record.tables.retain(|table| table.job != Some(id));

@@ -47,6 +47,8 @@ pub(crate) struct SinkPlan {
     pub(crate) mode: ChangelogMode,
     /// Whether the last column of the table holds the rows' kinds (a log of changes that has no key).
     pub(crate) kinds_inside: bool,
+    /// The tick that made the table, or a later one: before it is durable there is nothing to read.
+    pub(crate) since: CommitId,
     /// The job's zone and clock for the projection.
     pub(crate) context: EvalContext,
 }
@@ -153,11 +155,15 @@ impl Worker {
             status.error = None;
         }
         *pause = FIRST_PAUSE;
-        let mut seen = CommitId(0);
-        let mut written = 0_u64;
+        let mut seen = CommitId(self.plan.since.0.saturating_sub(1));
+        let (mut written, mut reported) = (0_u64, upto);
         while !self.stopped() {
             let durable = self.shared.wait_newer(seen, IDLE_LOOK);
             if durable <= seen {
+                if upto > reported {
+                    self.report(upto);
+                    reported = upto;
+                }
                 continue;
             }
             let snapshot = self.reader.snapshot();
@@ -178,8 +184,9 @@ impl Worker {
                 status.delay_micros = delay.or(status.delay_micros);
                 status.error = None;
             }
-            if written % REPORT_EVERY == 1 {
+            if written.is_multiple_of(REPORT_EVERY) {
                 self.report(upto);
+                reported = upto;
             }
         }
         self.report(upto);

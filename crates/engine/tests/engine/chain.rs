@@ -18,7 +18,7 @@ INSERT INTO drain SELECT * FROM fluss.shop.dws;
 
 fn settle(house: &House, expected: &[&str]) {
     await_that(|| house.outside.sink("drain") == expected)
-        .unwrap_or_else(|()| panic!("the sink holds {:?}, not {expected:?}", house.outside.sink("drain")));
+        .unwrap_or_else(|()| panic!("the sink holds {:?}, not {expected:?}\n{}", house.outside.sink("drain"), house.status()));
 }
 
 #[test]

@@ -52,6 +52,12 @@ impl House {
         self.engine.take().expect("the engine is open").stop().expect("the engine stops");
     }
 
+    /// What the engine says of itself, for the message of a failed test.
+    pub fn status(&self) -> String {
+        let show = |table| run(&mut self.session(), &format!("SELECT * FROM system.status.{table}")).join("\n");
+        ["jobs", "tables", "sources", "sinks"].map(show).join("\n")
+    }
+
     /// Stops and opens again; the outside stays.
     pub fn restart(&mut self) {
         self.stop();

@@ -33,7 +33,7 @@ fn another_query_into_the_same_table_is_a_conflict() {
     ok(&mut other, "INSERT INTO c SELECT v, 1 FROM a WHERE id = 1; INSERT INTO c SELECT v, 2 FROM a WHERE id = 2;");
     ok(&mut session, "SET 'writer' = 'additional'; INSERT INTO b SELECT id + 100, v FROM a;");
     ok(&mut session, "INSERT INTO a VALUES (1, 'x');");
-    await_rows(&mut session, "SELECT * FROM b", &["1|x", "101|x"]);
+    await_rows(&mut session, "SELECT * FROM b", &["101|x", "1|x"]);
 }
 
 #[test]
