@@ -42,8 +42,8 @@ need() {
   rm -f "$log"
 }
 
-# The Rust toolchain, a linker, PostgreSQL's server and client.
-check_tools() {
+# The Rust toolchain and a linker.
+check_rust() {
   if ! command -v cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then PATH=$HOME/.cargo/bin:$PATH; fi
   if ! command -v cargo >/dev/null; then
     complain "Rust is missing. Type: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
@@ -57,6 +57,10 @@ check_tools() {
     exit 2
   fi
   command -v cc >/dev/null || need build-essential "a C compiler (Rust links with it)"
+}
+
+# PostgreSQL's server and client.
+check_postgres() {
   find_postgres || { need postgresql "PostgreSQL" && find_postgres; } || {
     complain "PostgreSQL's initdb and postgres are not found under /usr/lib/postgresql nor on the PATH"
     exit 2

@@ -19,6 +19,21 @@ const EXPECTED_SQL: &str = include_str!("../../../../solutions/first-chain/expec
 /// The board tables, in the order of the queries in `expected.sql`, with their keys.
 const BOARDS: [(&str, &str); 2] = [("region_board", "region"), ("type_board", "device_type")];
 
+/// What a board shows of each table; shares are rounded for people.
+const SHOWN: [(&str, &str); 2] = [
+    (
+        "region_board",
+        "SELECT region, devices, readings, active_kw, round(load_rate::numeric, 3) AS load_rate, overloads,
+           max_temperature_c AS max_c, open_alarms AS open, severe_alarms AS severe, grade
+         FROM region_board ORDER BY region",
+    ),
+    (
+        "type_board",
+        "SELECT device_type, devices, active_kw, round(load_rate::numeric, 3) AS load_rate
+         FROM type_board ORDER BY device_type",
+    ),
+];
+
 /// The layers whose rows can be counted in the source.
 const LAYERS: [(&str, &str); 5] = [
     ("fluss.grid.ods_devices", "SELECT COUNT(*) FROM devices"),
@@ -46,8 +61,8 @@ type Rows = Vec<Vec<Option<String>>>;
 pub async fn board(sink: &Database) -> Result<String> {
     let client = sink.connect().await?;
     let mut text = Vec::new();
-    for (table, key) in BOARDS {
-        let (names, rows) = sink.rows(&client, &format!("SELECT * FROM {table} ORDER BY {key}")).await?;
+    for (table, query) in SHOWN {
+        let (names, rows) = sink.rows(&client, query).await?;
         let is_number = |i: usize| rows.iter().all(|row| row[i].as_ref().is_none_or(|v| v.parse::<f64>().is_ok()));
         let column = |(i, name): (usize, String)| ResultColumn { is_number: is_number(i), name };
         let mut printer = TablePrinter::new(names.into_iter().enumerate().map(column).collect(), terminal::width());
