@@ -66,6 +66,10 @@ impl Worker {
             (Some(slot), _) if slot.lost => {
                 Some(format!("replication slot '{}' was invalidated by the server", options.slot))
             }
+            (Some(_), _) if self.unreadable.is_some() => {
+                let why = self.unreadable.take().unwrap_or_default();
+                Some(format!("replication slot '{}' cannot be read on: {why}", options.slot))
+            }
             (Some(_), _) if !published => Some(format!("publication '{}' is gone", options.publication())),
             (Some(slot), Some(position)) if position < slot.confirmed => Some(format!(
                 "replication slot '{}' is at {}, ahead of what is stored ({position})",

@@ -108,6 +108,8 @@ pub(crate) struct Worker {
     pub(super) options: CdcOptions,
     /// Where to resume; `None` until there is a slot.
     pub(super) position: Option<Lsn>,
+    /// Why the slot cannot be read on, where the server said so.
+    pub(super) unreadable: Option<String>,
     /// Tables whose contents are partly sent.
     pub(super) half_sent: Vec<u32>,
     /// When the server was last told of us, and what it was told to be durable.
@@ -143,6 +145,7 @@ impl Worker {
             decoder,
             options,
             position,
+            unreadable: None,
             half_sent: Vec::new(),
             status_at: Duration::ZERO,
             status_durable: Lsn(0),
@@ -228,7 +231,7 @@ impl Worker {
         (self.heard_at, self.idle_at, self.status_durable) = (now, now, Lsn(0));
         loop {
             let mut heard = false;
-            while let Some(bytes) = connection.next_frame().map_err(lost)? {
+            while let Some(bytes) = connection.next_frame().map_err(|fault| self.stream_fault(fault))? {
                 heard = true;
                 match frame(&bytes).map_err(End::Lost)? {
                     Frame::Data { payload } => {
@@ -296,6 +299,15 @@ impl Worker {
             () = shared.wake.notified() => Ok(()),
             () = tokio::time::sleep(STATUS_EVERY / 2) => Ok(()),
         }
+    }
+
+    /// An error that the server sent into the stream. A slot whose history lacks the publication (dropped and made again)
+    /// can never be read on.
+    fn stream_fault(&mut self, fault: Fault) -> End {
+        if fault.code.as_deref() == Some("42704") {
+            self.unreadable = Some(fault.message.clone());
+        }
+        lost(fault)
     }
 
     /// Sends the group gathered so far.

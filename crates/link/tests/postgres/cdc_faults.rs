@@ -220,3 +220,45 @@ fn contents_without_a_commit_and_without_a_slot_are_compared() {
     engine.until_rows(1, &["1|b"]);
     engine.stop();
 }
+
+#[test]
+fn a_publication_that_was_made_again_is_healed() {
+    let (db, key) = prepared("republished");
+    let mut engine = Engine::start(&[table(&db)], Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    db.sql("INSERT INTO t VALUES (2, 'b')");
+    engine.until_rows(1, &["1|a", "2|b"]);
+    let durable = engine.stop();
+    db.sql("DROP PUBLICATION gridhouse_republished_slot");
+    db.sql("INSERT INTO t VALUES (3, 'c')");
+    db.sql("CREATE PUBLICATION gridhouse_republished_slot FOR TABLE t");
+    db.sql("INSERT INTO t VALUES (4, 'd')");
+    let mut engine = Engine::resume(&key, &[table(&db)], durable);
+    engine.until_rows(1, &["1|a", "2|b", "3|c", "4|d"]);
+    assert!(engine.waiting.iter().any(|told| told.contains("cannot be read on")), "{:?}", engine.waiting);
+    engine.stop();
+}
+
+#[test]
+fn a_slot_that_the_server_invalidated_is_healed() {
+    let settings = ["max_slot_wal_keep_size = 1MB", "min_wal_size = 32MB", "max_wal_size = 32MB"];
+    let db = Db::within(Arc::new(Cluster::start(&settings)), "invalidated");
+    db.sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a'); CREATE TABLE other (v text)");
+    let key = PostgresCdc::new(&context()).describe(&table(&db)).unwrap().stream_key;
+    let mut engine = Engine::start(&[table(&db)], Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    db.sql("INSERT INTO t VALUES (2, 'b')");
+    engine.until_rows(1, &["1|a", "2|b"]);
+    let durable = engine.stop();
+    for _ in 0..4 {
+        db.sql("INSERT INTO other SELECT repeat('x', 1000) FROM generate_series(1, 20000)");
+        db.sql("SELECT pg_switch_wal()");
+        db.sql("CHECKPOINT");
+    }
+    db.sql("DELETE FROM t WHERE id = 1");
+    assert_eq!(db.sql("SELECT wal_status FROM pg_replication_slots"), "lost");
+    let mut engine = Engine::resume(&key, &[table(&db)], durable);
+    engine.until_rows(1, &["2|b"]);
+    assert!(engine.waiting[0].contains("was invalidated by the server"), "{:?}", engine.waiting);
+    engine.stop();
+}
