@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use gridhouse_base::batch::KindBatch;
-use gridhouse_base::{ChangeBatch, CommitId, Error, Result, TableId, Value};
+use gridhouse_base::{ChangeBatch, CommitId, Error, Result, TableId, TypeKind, Value};
 
 use crate::cursors::Cursors;
 use crate::meta::Meta;
@@ -179,7 +179,7 @@ impl TableSnapshot {
     /// The live row with primary key `key` (values in key order).
     ///
     /// # Errors
-    /// `Invalid` if the table has no primary key, or the number of values is not the key's, or one is NULL.
+    /// `Invalid` if the table has no primary key, or the values are not of the key's number and types, or one is NULL.
     pub fn get(&self, key: &[Value]) -> Result<Option<Vec<Value>>> {
         let spec = self.spec();
         if key.len() != spec.primary_key.len() {
@@ -187,6 +187,11 @@ impl TableSnapshot {
             return Err(Error::invalid(format!("table {name}: {} values are given for a key of {columns}", key.len())));
         }
         let kind = |column: &usize| &spec.schema.columns[*column].sql_type.kind;
+        if let Some((column, value)) = spec.primary_key.iter().zip(key).find(|(c, v)| !fits(v, kind(c))) {
+            let column = &spec.schema.columns[*column];
+            let (name, column_name, sql_type) = (&spec.name, &column.name, &column.sql_type);
+            return Err(Error::invalid(format!("table {name}: {value:?} is no value of {column_name} {sql_type}")));
+        }
         let columns: Vec<ArrayRef> = spec.primary_key.iter().zip(key).map(|(c, v)| v.to_array(kind(c), 1)).collect();
         let (found, rows) = self.get_batch(&columns)?;
         if found.is_empty() {
@@ -286,6 +291,21 @@ impl TableSnapshot {
         runs.sort_by_key(|&(commit, b, first, ..)| (commit, b, first));
         let runs: Vec<_> = runs.into_iter().map(|(commit, _, _, batch, from, to)| (commit, batch, from, to)).collect();
         Ok(Changes { runs: runs.into_iter() })
+    }
+}
+
+/// Whether `value` is one of `kind`, as far as kinds go that a key can have; NULL is refused later, by name.
+fn fits(value: &Value, kind: &TypeKind) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Boolean(_) => *kind == TypeKind::Boolean,
+        Value::Integer(_) => kind.is_integer() || kind.is_datetime() || kind.is_interval(),
+        Value::Float(_) => *kind == TypeKind::Float,
+        Value::Double(_) => *kind == TypeKind::Double,
+        Value::Decimal(_) => matches!(kind, TypeKind::Decimal { .. }),
+        Value::Text(_) => kind.is_text(),
+        Value::Bytes(_) => kind.is_bytes(),
+        Value::Array(_) | Value::Map(_) | Value::Row(_) => false,
     }
 }
 

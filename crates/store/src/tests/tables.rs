@@ -40,6 +40,8 @@ fn upserts_and_deletes_give_effective_changes() {
     let row = table.get(&[Value::Integer(3)]).unwrap().unwrap();
     assert_eq!(row, [Value::Integer(3), Value::Text("c".into()), Value::Integer(4)]);
     assert_eq!(table.get(&[Value::Integer(2)]).unwrap(), None);
+    let error = table.get(&[Value::Text("3".into())]).unwrap_err();
+    assert_eq!(error.message(), "table t: Text(\"3\") is no value of id BIGINT");
     let keys = columns(&[(9, "", None), (1, "", None), (3, "", None)]);
     let (found, rows) = table.get_batch(&keys[..1]).unwrap();
     assert_eq!(found, [1, 2]);
