@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use gridhouse_base::{Error, Position, Result, TypeKind};
-use gridhouse_expr::{AggregateCall, Expr, aggregate, cast};
+use gridhouse_expr::{AggregateCall, AggregateFunction, Expr, aggregate, cast};
 
 use super::Binder;
 use super::expr::Env;
@@ -58,13 +58,6 @@ pub(super) struct Aggregates {
     pending: Vec<Pending>,
     /// Whether there are keys: then every group has a row.
     pub grouped: bool,
-}
-
-impl Aggregates {
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
-    }
 }
 
 impl Binder<'_> {
@@ -153,6 +146,17 @@ impl Groups {
             let args = pending.args.iter().map(&mut place).collect();
             let filter = pending.filter.as_ref().map(&mut place);
             calls.push((format!("$g{i}"), AggregateCall { args, filter, ..pending.call.clone() }));
+        }
+        if calls.is_empty() && self.grand_total {
+            // `HAVING` without aggregates still makes one row; something has to count for it.
+            let call = AggregateCall {
+                function: AggregateFunction::CountStar,
+                args: vec![],
+                distinct: false,
+                filter: None,
+                sql_type: TypeKind::BigInt.not_null(),
+            };
+            calls.push(("$g0".to_owned(), call));
         }
         let keys = (0..self.keys.len()).collect();
         Plan::aggregate(input.project(columns), keys, calls, self.grand_total)

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use gridhouse_base::table::quoted;
 use gridhouse_base::{Error, Position, Result, TypeKind};
 use gridhouse_expr::functions::conditional::{case, case_of};
 use gridhouse_expr::functions::{self, resolve};
@@ -36,7 +37,7 @@ const UNIT_WORDS: &[&str] = &["YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR",
 impl Binder<'_> {
     /// The typed form of `expr`.
     pub(super) fn expr(&self, expr: &ast::Expr, env: Env<'_>) -> Result<Expr> {
-        self.expr_kind(&expr.kind, expr.at, env).map_err(|error| error.at(expr.at))
+        self.expr_kind(&expr.kind, expr.at, env).map_err(|error| named(error, env.scope).at(expr.at))
     }
 
     /// A condition: BOOLEAN.
@@ -197,6 +198,28 @@ impl Binder<'_> {
                 .at(call.written.at));
         }
         resolve(&call.name, args).map_err(|error| error.at(call.written.at))
+    }
+}
+
+/// `error` with the names of columns for the numbers (`$2`) by which typed expressions show them.
+fn named(error: Error, scope: &Scope<'_>) -> Error {
+    if error.position().is_some() || !error.message().contains('$') {
+        return error;
+    }
+    let mut parts = error.message().split('$');
+    let mut message = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.len() - part.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        match part[..digits].parse::<usize>().ok().and_then(|index| scope.columns.get(index)) {
+            Some(column) => message.push_str(&format!("{}{}", quoted(&column.name), &part[digits..])),
+            None if digits > 0 => message.push_str(&format!("…{}", &part[digits..])),
+            None => message.push_str(&format!("${part}")),
+        }
+    }
+    let renamed = Error::new(error.kind(), message);
+    match error.remedy() {
+        Some(hint) => renamed.hint(hint),
+        None => renamed,
     }
 }
 

@@ -56,7 +56,7 @@ impl Binder<'_> {
         if !table.columns.is_empty() {
             if table.columns.len() != scope.columns.len() {
                 let error =
-                    format!("{} column names are given for {} columns", table.columns.len(), scope.columns.len());
+                    format!("the list names {}, the table has {} columns", table.columns.len(), scope.columns.len());
                 return Err(Error::invalid(error).hint("name every column once").at(table.columns[0].at));
             }
             unique(&table.columns)?;
@@ -304,7 +304,7 @@ pub(super) fn renamed(plan: Plan, names: &[Ident], query: &Query) -> Result<Plan
     }
     unique(names)?;
     if names.len() != plan.schema().len() {
-        let error = format!("{} column names are given for a query of {} columns", names.len(), plan.schema().len());
+        let error = format!("the list names {}, the query has {} columns", names.len(), plan.schema().len());
         return Err(Error::invalid(error).hint("name every column of the query once").at(query.at));
     }
     let columns = names.iter().enumerate().map(|(i, ident)| (ident.name.clone(), plan.column(i))).collect();

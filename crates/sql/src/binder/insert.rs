@@ -132,19 +132,18 @@ impl Binder<'_> {
             Some(Value::Text(text)) if !declared.sql_type.kind.is_text() => Some(text.clone()),
             _ => None,
         };
-        let cast = implicit_cast(expr, &declared.sql_type).map_err(|error| {
-            let hint = match error.remedy() {
-                Some(hint) => hint.to_owned(),
-                None => format!("write CAST(… AS {}) around the {from} value", declared.sql_type.kind),
-            };
-            Error::invalid(format!("{name} does not fit {}", place())).hint(hint).at(at)
-        })?;
         // A text that stands for another type is read now, not when the first row comes.
         if let Some(text) = written {
             parse_value(&text, &declared.sql_type.kind, self.zone)
                 .map_err(|error| error.context(place()).hint(example(&declared.sql_type.kind)).at(at))?;
         }
-        Ok(cast)
+        implicit_cast(expr, &declared.sql_type).map_err(|error| {
+            let hint = match error.remedy() {
+                Some(hint) => hint.to_owned(),
+                None => format!("write CAST(… AS {}) around the {from} value", declared.sql_type.kind),
+            };
+            Error::invalid(format!("{name} does not fit {}", place())).hint(hint).at(at)
+        })
     }
 
     /// A bound `UPDATE`.

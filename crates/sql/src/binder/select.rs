@@ -115,8 +115,8 @@ impl Binder<'_> {
     ) -> Result<(Plan, Vec<Expr>)> {
         let groups = self.groups(select, scope, items)?;
         let having_env = Env { scope, aggregates: Some(aggregates), clause: "HAVING" };
-        let having = select.having.as_ref().map(|having| Ok((self.condition(having, having_env)?, having)));
-        let having = having.transpose().map_err(|error: Error| error)?;
+        let having = select.having.as_ref().map(|having| Ok::<_, Error>((self.condition(having, having_env)?, having)));
+        let having = having.transpose()?;
         let mut exprs = Vec::with_capacity(items.len() + extra.len());
         for item in items {
             exprs.push(match item.written {
@@ -131,9 +131,6 @@ impl Binder<'_> {
             exprs.push(groups.over_groups(expr, written, scope)?);
         }
         let having = having.map(|(expr, written)| groups.over_groups(&expr, written, scope)).transpose()?;
-        if aggregates.borrow().is_empty() && groups.grand_total && select.group_by.is_none() && having.is_none() {
-            return Err(Error::internal("an aggregation without keys and aggregates").at(select.at));
-        }
         let mut plan = groups.plan(plan, aggregates);
         if let Some(having) = having {
             plan = plan.filter(having);

@@ -209,7 +209,7 @@ impl Parser<'_> {
         let negated = self.accept("NOT");
         let operand = Box::new(left);
         let kind = if self.accept("BETWEEN") {
-            let symmetric = self.accept("SYMMETRIC") || (self.accept("ASYMMETRIC") && false);
+            let symmetric = self.choose("SYMMETRIC", "ASYMMETRIC");
             let low = self.boxed_above(RANGE)?;
             self.expect("AND")?;
             let high = self.boxed_above(RANGE)?;
@@ -377,7 +377,10 @@ impl Parser<'_> {
 
     fn interval(&mut self, at: Position) -> Result<Expr> {
         self.expect("INTERVAL")?;
-        let negative = self.accept_symbol("-") || (self.accept_symbol("+") && false);
+        let negative = self.accept_symbol("-");
+        if !negative {
+            self.accept_symbol("+");
+        }
         let token = self.token();
         let value = match &token.kind {
             TokenKind::Text(value) => value.clone(),
@@ -487,7 +490,7 @@ impl Parser<'_> {
             call.star = true;
             return self.expect_symbol(")");
         }
-        call.distinct = self.accept("DISTINCT") || (self.accept("ALL") && false);
+        call.distinct = self.choose("DISTINCT", "ALL");
         if call.distinct && self.peek_symbol("*") {
             let hint = "name the columns: COUNT(DISTINCT a), or count a SELECT DISTINCT";
             return Err(Error::invalid(format!("{}(DISTINCT *) has no meaning", call.name)).hint(hint).at(self.at()));

@@ -11,11 +11,10 @@ mod query;
 mod show;
 mod types;
 
-use gridhouse_base::error::nearest;
 use gridhouse_base::{Error, Position, Result};
 
 use crate::ast::{Ident, JobName, Note, ObjectName, OptionPair, Statement};
-use crate::keywords::{CLAUSES, RESERVED, RESERVED_IN_FLINK, STATEMENTS};
+use crate::keywords::{CLAUSES, RESERVED, RESERVED_IN_FLINK, STATEMENTS, near};
 use crate::lexer::{Lexed, Token, TokenKind};
 
 /// How deep queries and expressions may nest. Derivation: a level of nesting costs up to 4 KiB of stack in the parser and in
@@ -114,7 +113,7 @@ impl<'a> Parser<'a> {
             return self.unexpected("a statement");
         };
         let error = Error::invalid(format!("{} does not begin a statement", self.shown())).at(self.at());
-        match nearest(&word, STATEMENTS.iter().copied()) {
+        match near(&word, STATEMENTS.iter().copied()) {
             Some(near) => error.hint(format!("did you mean {near}?")),
             None => {
                 error.hint("a statement begins with CREATE, INSERT, SELECT, SHOW, SET, USE, DROP, EXPLAIN or the like")
@@ -206,6 +205,15 @@ impl<'a> Parser<'a> {
             self.advance();
         }
         found
+    }
+
+    /// Takes `word` (true), or `otherwise`, the default that may be left out (false).
+    fn choose(&mut self, word: &str, otherwise: &str) -> bool {
+        let chosen = self.accept(word);
+        if !chosen {
+            self.accept(otherwise);
+        }
+        chosen
     }
 
     fn expect(&mut self, word: &str) -> Result<()> {
@@ -454,14 +462,42 @@ impl<'a> Parser<'a> {
             };
         }
         let error = Error::invalid(format!("expected {expected} but found {}", self.shown())).at(token.at);
-        if let Some(plain) = full_width(self.text_of(token)) {
-            return error.hint(format!("this is a full-width character: write {plain}"));
+        if let Some(hint) = self.foreign_character() {
+            return error.hint(hint);
         }
-        let words = expected.split('`').skip(1).step_by(2);
-        let Some(near) = self.peek_word().and_then(|word| nearest(&word, words).map(str::to_owned)) else {
-            return error;
-        };
-        error.hint(format!("did you mean {near}?"))
+        let words: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+        if let Some(near) = self.peek_word().and_then(|word| near(&word, words.iter().copied()).map(str::to_owned)) {
+            return error.hint(format!("did you mean {near}?"));
+        }
+        match self.open_parenthesis() {
+            Some(open) if words.contains(&")") => error.hint(format!("close the parenthesis that is opened at {open}")),
+            _ => error.hint(format!("write {expected} before {}", self.shown())),
+        }
+    }
+
+    /// What to write for a character that Flink's SQL has no use for.
+    fn foreign_character(&self) -> Option<String> {
+        let text = self.text_of(self.token());
+        if let Some(plain) = full_width(text) {
+            return Some(format!("this is a full-width character: write {plain}"));
+        }
+        let inner = text.strip_prefix('"')?.trim_end_matches('"');
+        Some(format!("double quotes are not used: write '{inner}' for a text, `{inner}` for a name"))
+    }
+
+    /// Where the innermost parenthesis stands that is open here.
+    fn open_parenthesis(&self) -> Option<Position> {
+        let mut closed = 0;
+        for token in self.lexed.tokens[..self.index].iter().rev().filter(|token| token.kind == TokenKind::Symbol) {
+            match self.text_of(token) {
+                ";" => return None,
+                ")" => closed += 1,
+                "(" if closed == 0 => return Some(token.at),
+                "(" => closed -= 1,
+                _ => {}
+            }
+        }
+        None
     }
 
     /// That the statement should have ended here.
@@ -471,25 +507,23 @@ impl<'a> Parser<'a> {
             return self.unexpected("`;`");
         }
         let error = Error::invalid(format!("expected `;` but found {}", self.shown())).at(token.at);
-        if let Some(plain) = full_width(self.text_of(token)) {
-            return error.hint(format!("this is a full-width character: write {plain}"));
+        if let Some(hint) = self.foreign_character() {
+            return error.hint(hint);
         }
         if self.text_of(token) == ")" {
             return error.hint("there is no `(` for it: remove it");
         }
         // A misspelt clause was taken for an alias just before, or stands here.
         let before = self.index.checked_sub(1).map(|i| &self.lexed.tokens[i]);
-        for candidate in [Some(token), before].into_iter().flatten() {
+        for candidate in [before, Some(token)].into_iter().flatten() {
             if let TokenKind::Word { value, quoted: false } = &candidate.kind {
                 let upper = value.to_uppercase();
                 if std::ptr::eq(candidate, token) && STATEMENTS.contains(&upper.as_str()) {
                     return error.hint(format!("end the statement before {upper} with `;`"));
                 }
-                match nearest(&upper, CLAUSES.iter().copied()) {
-                    Some(near) if near != upper => {
-                        return error.hint(format!("did you mean {near} instead of {value}?"));
-                    }
-                    _ => {}
+                let clause = CLAUSES.contains(&upper.as_str());
+                if let Some(near) = near(&upper, CLAUSES.iter().copied()).filter(|_| !clause) {
+                    return error.hint(format!("did you mean {near} instead of {value}?"));
                 }
             }
         }

@@ -97,7 +97,7 @@ impl Parser<'_> {
 
     fn order_item(&mut self) -> Result<OrderItem> {
         let expr = self.expr()?;
-        let descending = self.accept("DESC") || (self.accept("ASC") && false);
+        let descending = self.choose("DESC", "ASC");
         let mut nulls_first = None;
         if self.accept("NULLS") {
             nulls_first = Some(self.accept("FIRST"));
@@ -147,7 +147,7 @@ impl Parser<'_> {
     }
 
     fn all_or_distinct(&mut self) -> bool {
-        self.accept("ALL") || (self.accept("DISTINCT") && false)
+        self.choose("ALL", "DISTINCT")
     }
 
     fn query_primary(&mut self) -> Result<QueryBody> {
@@ -200,7 +200,7 @@ impl Parser<'_> {
             let error = Error::invalid("hints behind SELECT are not supported yet").at(self.at());
             return Err(error.hint("a table may have /*+ OPTIONS('key' = 'value') */ behind its name"));
         }
-        let distinct = self.accept("DISTINCT") || (self.accept("ALL") && false);
+        let distinct = self.choose("DISTINCT", "ALL");
         let mut items = Vec::new();
         loop {
             if self.peek_is("FROM") {

@@ -17,13 +17,13 @@ impl Parser<'_> {
             "CURRENT" if self.accept("DATABASE") => Show::CurrentDatabase,
             "CURRENT" => return Err(self.unexpected("`CATALOG` or `DATABASE`")),
             "DATABASES" => {
-                let catalog = if self.from_or_in() { Some(self.ident("a catalog's name")?) } else { None };
+                let catalog = if self.accept_from_or_in() { Some(self.ident("a catalog's name")?) } else { None };
                 Show::Databases { catalog, like: self.pattern()? }
             }
             "TABLES" => Show::Tables { database: self.within()?, like: self.pattern()? },
             "VIEWS" => Show::Views { database: self.within()?, like: self.pattern()? },
             "COLUMNS" => {
-                if !self.from_or_in() {
+                if !self.accept_from_or_in() {
                     return Err(self.unexpected("`FROM`"));
                 }
                 Show::Columns { table: self.object_name("a table's name")?, like: self.pattern()? }
@@ -48,12 +48,12 @@ impl Parser<'_> {
         Ok(Statement::Show(show))
     }
 
-    fn from_or_in(&mut self) -> bool {
+    fn accept_from_or_in(&mut self) -> bool {
         self.accept("FROM") || self.accept("IN")
     }
 
     fn within(&mut self) -> Result<Option<ObjectName>> {
-        if !self.from_or_in() {
+        if !self.accept_from_or_in() {
             return Ok(None);
         }
         let name = self.object_name("a database's name")?;

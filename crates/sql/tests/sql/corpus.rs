@@ -35,3 +35,14 @@ pub fn check(name: &str, mut give: impl FnMut(&str) -> String) {
     let again = format!("GRIDHOUSE_REWRITE=1 cargo test -p gridhouse-sql --test sql, then review {}", path.display());
     assert!(wrong.is_empty(), "{} of {blocks} differ:\n\n{}\n{again}", wrong.len(), wrong.join("\n"));
 }
+
+/// Checks that `given` is what the file `name` holds.
+pub fn compare(name: &str, given: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/sql").join(name);
+    if std::env::var_os("GRIDHOUSE_REWRITE").is_some() {
+        fs::write(&path, given).expect("the file can be written");
+        return;
+    }
+    let expected = fs::read_to_string(&path).expect("the file can be read");
+    assert_eq!(given, expected, "{} differs", path.display());
+}

@@ -142,7 +142,7 @@ fn depth_is_limited_not_the_stack() {
     let mut house = House::furnished();
     for deep in [
         format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000)),
-        format!("SELECT {}1", "-".repeat(1).repeat(3_000).replace('-', "- ")),
+        format!("SELECT {}1", "- ".repeat(3_000)),
         format!("SELECT {}TRUE", "NOT ".repeat(3_000)),
         format!("SELECT * FROM {}small{}", "(SELECT * FROM ".repeat(500), ")".repeat(500)),
         format!("SELECT {}1{}", "CASE WHEN TRUE THEN ".repeat(500), " END".repeat(500)),

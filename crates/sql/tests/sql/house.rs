@@ -108,8 +108,26 @@ impl House {
                     inserts.iter().map(|insert| binder().insert(insert).map(|bound| explain_insert(&bound))).collect();
                 return texts.map(|texts| Given::Text(texts.concat()));
             }
-            Statement::Update(update) => return binder().update(update).map(|bound| Given::Text(format!("{bound:?}"))),
-            Statement::Delete(delete) => return binder().delete(delete).map(|bound| Given::Text(format!("{bound:?}"))),
+            Statement::Update(update) => {
+                let bound = binder().update(update)?;
+                let set = bound.assignments.iter().map(|(i, expr)| {
+                    format!("{}={}", bound.table.schema.columns[*i].name, expr.display_with(&bound.table.schema))
+                });
+                let set = set.collect::<Vec<_>>().join(", ");
+                return Ok(Given::Text(format!(
+                    "Update {} {set}{}",
+                    bound.table.path,
+                    predicate(&bound.table, &bound.predicate)
+                )));
+            }
+            Statement::Delete(delete) => {
+                let bound = binder().delete(delete)?;
+                return Ok(Given::Text(format!(
+                    "Delete {}{}",
+                    bound.table.path,
+                    predicate(&bound.table, &bound.predicate)
+                )));
+            }
             _ => {}
         }
         Ok(Given::Done)
@@ -134,6 +152,10 @@ impl House {
             Err(error) => shown(&error),
         }
     }
+}
+
+fn predicate(table: &TableDef, predicate: &Option<gridhouse_expr::Expr>) -> String {
+    predicate.as_ref().map(|expr| format!(" where {}", expr.display_with(&table.schema))).unwrap_or_default() + "\n"
 }
 
 /// `line:column kind: message | hint`

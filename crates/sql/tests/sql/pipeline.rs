@@ -1,5 +1,6 @@
 //! The scripts of the reference cluster, their text copied: every statement is read and bound here as there.
 
+use crate::corpus::compare;
 use crate::house::{Given, House, shown};
 
 const PIPELINE: &str = include_str!("pipeline.sql");
@@ -23,17 +24,13 @@ fn plans(script: &str) -> Vec<String> {
 #[test]
 fn the_pipeline_binds() {
     let plans = plans(PIPELINE);
-    for p in &plans {
-        println!("{p}");
-    }
     assert_eq!(plans.len(), 5);
+    compare("pipeline.plans", &plans.join("\n"));
 }
 
 #[test]
 fn the_smoke_script_binds() {
     let plans = plans(SMOKE);
-    for p in &plans {
-        println!("{p}");
-    }
     assert_eq!(plans.len(), 13);
+    compare("smoke.plans", &plans.join("\n"));
 }
