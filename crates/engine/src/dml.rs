@@ -77,7 +77,8 @@ impl Session {
         let (id, commit, resumed) = self.engine.call(move |core| core.submit(submission))??;
         self.wait(commit)?;
         if resumed {
-            self.notice(format!("job {} was there already and goes on", id.0));
+            // What was said of its sources and sinks when it was made has been read then.
+            self.notices.clear();
         }
         Ok(Outcome::Job { id, name, resumed })
     }
@@ -90,7 +91,7 @@ impl Session {
             for source in &insert.sources {
                 source.description.notices.iter().for_each(|notice| self.notice(notice.clone()));
             }
-            for sink in &insert.sink {
+            if let Some(sink) = &insert.sink {
                 sink.notices.iter().for_each(|notice| self.notice(notice.clone()));
             }
             prepared.push(insert);

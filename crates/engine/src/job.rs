@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, Int8Array, new_null_array};
 use gridhouse_base::batch::{KindBatch, RowKind};
-use gridhouse_base::{ChangeBatch, Error, Result, Schema, SourceId, TableId};
+use gridhouse_base::{ChangeBatch, Error, Result, Schema, TableId};
 use gridhouse_flow::Dataflow;
 use gridhouse_sql::plan::BoundInsert;
 use gridhouse_store::Tick;
@@ -30,10 +30,7 @@ pub(crate) struct Job {
 /// How one `INSERT` is carried out.
 pub(crate) enum Branch {
     /// By the source stream, on the way in.
-    Landing {
-        source: SourceId,
-        target: TableId,
-    },
+    Landing,
     /// By the sink's thread, on the way out.
     Relay { table: TableId },
     /// By operators.
@@ -85,7 +82,7 @@ impl Job {
         let mut tables = BTreeSet::new();
         for branch in &self.branches {
             match branch {
-                Branch::Landing { .. } => {}
+                Branch::Landing => {}
                 Branch::Relay { table } => {
                     tables.insert(*table);
                 }

@@ -187,7 +187,7 @@ impl Core {
                         let source = &insert.sources[0];
                         let id = land(streams_out, source, target, Some(record_out.id));
                         insert_record.sources.push(SourceUse { path: source.definition.path.clone(), source: id.0, table: id.1 });
-                        branches_out.push((Branch::Landing { source: id.0, target }, Some((id, landing.clone()))));
+                        branches_out.push((Branch::Landing, Some((id, landing.clone()))));
                     }
                     Route::Relay { path, projection } => {
                         let table = catalog.table_id(path).ok_or_else(|| gone(path))?;
@@ -208,7 +208,7 @@ impl Core {
                             let path = source.definition.path.clone();
                             insert_record.sources.push(SourceUse { path, source: id.0, table: id.1 });
                             let landing = Landing::identity(&physical_schema(&source.definition), source.definition.primary_key.is_empty());
-                            branches_out.push((Branch::Landing { source: id.0, target: table.landing }, Some((id, landing))));
+                            branches_out.push((Branch::Landing, Some((id, landing))));
                         }
                         let target = target_of(tick, &catalog, insert, &mut insert_record, record_out.id, i)?;
                         let table_of = |path: &ObjectPath| landed.get(path).copied().or_else(|| catalog.table_id(path));
@@ -264,7 +264,7 @@ impl Core {
         let mut feeds = Vec::new();
         for (branch, landing) in branches {
             // A hidden landing belongs to its stream; only the user's own landings are branches of the job.
-            if !matches!((&branch, &landing), (Branch::Landing { .. }, Some((id, _))) if self.is_hidden(*id)) {
+            if !matches!((&branch, &landing), (Branch::Landing, Some((id, _))) if self.is_hidden(*id)) {
                 kept.push(branch);
             }
             feeds.extend(landing);

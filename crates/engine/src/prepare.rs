@@ -12,6 +12,7 @@ use gridhouse_base::{Error, Result};
 use gridhouse_expr::Expr;
 use gridhouse_flow::connector::{ChangelogMode, SinkConnector, SinkDescription, SourceConnector, SourceDescription};
 use gridhouse_sql::plan::{BoundInsert, JoinKind, Plan, Scan, written_columns};
+use gridhouse_sql::{fingerprint_insert, table_identity};
 
 use crate::landing::Landing;
 use crate::launch::{physical_schema, stored_key};
@@ -168,15 +169,11 @@ pub(crate) fn prepare(text: &str, bound: BoundInsert, outside: &dyn Outside) -> 
     let mut is_pure = true;
     for_each_expr(&bound.plan, &mut |expr| is_pure &= expr.is_deterministic());
     let route = route(&bound, &sources, sink.is_some());
-    let identity: Vec<String> =
-        sources.iter().map(|s| format!("{}={}/{}", s.definition.path, s.description.stream_key, s.description.table_key)).collect();
-    let fingerprint = format!(
-        "{}|{:?}|{}|{}",
-        bound.target.path,
-        bound.columns,
-        gridhouse_sql::explain(&bound.plan),
-        identity.join(",")
-    );
+    let identity = |table: &TableDef| match sources.iter().find(|source| source.definition.path == table.path) {
+        Some(PreparedSource { description, .. }) => format!("{}/{}", description.stream_key, description.table_key),
+        None => table_identity(table),
+    };
+    let fingerprint = format!("{:032x}", fingerprint_insert(&bound, &identity));
     Ok(Prepared { text: text.to_owned(), bound, fingerprint, route, sources, sink, retracts, is_pure })
 }
 

@@ -22,9 +22,6 @@ pub const OBJECTS: &str = "objects";
 pub const STREAMS: &str = "streams";
 /// The metadata space of jobs; keys are job ids.
 pub const JOBS: &str = "jobs";
-/// The metadata space of counters that are never reused.
-pub const COUNTERS: &str = "counters";
-
 /// A catalog.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CatalogRecord {

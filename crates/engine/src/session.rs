@@ -11,7 +11,7 @@ use gridhouse_base::table::ObjectPath;
 use gridhouse_base::{CommitId, Error, Position, Result};
 use gridhouse_sql::ast::Statement;
 use gridhouse_sql::script::Parsed;
-use gridhouse_sql::{Binder, NameContext, parse_script};
+use gridhouse_sql::{Binder, NameContext, parse_script, redact};
 
 use crate::catalog::{Catalog, Scope};
 use crate::engine::Engine;
@@ -63,7 +63,7 @@ impl Session {
             let failed = outcome.is_err();
             let elapsed = self.engine.inner.clock.monotonic().saturating_sub(started);
             let notices = std::mem::take(&mut self.notices);
-            let report = StatementReport { position, text: redacted(&text), notices, outcome, elapsed };
+            let report = StatementReport { position, text: redact(&text), notices, outcome, elapsed };
             if each(report).is_break() || failed {
                 return;
             }
@@ -106,7 +106,7 @@ impl Session {
             Statement::StartJob(job) => self.start_job(&job),
             Statement::DropJob { job, if_exists } => self.drop_job(&job, if_exists),
         }
-        .inspect_err(|_| tracing::debug!(statement = redacted(&text), "failed"))
+        .inspect_err(|_| tracing::debug!(statement = redact(&text), "failed"))
     }
 
     /// Runs `f` with a binder over what the session sees.
@@ -152,64 +152,4 @@ pub(crate) fn done(tag: &str) -> Result<Outcome> {
 
 fn line_at(script: &str, position: Position) -> String {
     script.lines().nth(position.line as usize - 1).unwrap_or_default().trim().to_owned()
-}
-
-/// The text with the values of options that hold secrets left out.
-pub(crate) fn redacted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(open) = rest.find('\'') {
-        let Some(len) = rest[open + 1..].find('\'') else { break };
-        let (key, after) = (&rest[open + 1..open + 1 + len], &rest[open + len + 2..]);
-        out.push_str(&rest[..open + len + 2]);
-        rest = after;
-        if !is_secret(key) {
-            continue;
-        }
-        let blank = after.len() - after.trim_start().len();
-        let Some(value) = after.trim_start().strip_prefix('=') else { continue };
-        let skip = value.len() - value.trim_start().len();
-        if !value.trim_start().starts_with('\'') {
-            continue;
-        }
-        let start = blank + 1 + skip;
-        let end = literal_end(after, start);
-        out.push_str(&after[..start]);
-        out.push_str("'******'");
-        rest = &after[end..];
-    }
-    out.push_str(rest);
-    out
-}
-
-/// The end of the quoted literal that starts at `start`; two quotes in a row belong to it.
-fn literal_end(text: &str, start: usize) -> usize {
-    let mut at = start + 1;
-    while let Some(quote) = text[at..].find('\'') {
-        at += quote + 1;
-        if !text[at..].starts_with('\'') {
-            return at;
-        }
-        at += 1;
-    }
-    text.len()
-}
-
-/// Whether an option holds a secret.
-pub(crate) fn is_secret(key: &str) -> bool {
-    let key = key.to_lowercase();
-    ["password", "secret", "token", "access-key"].iter().any(|word| key.contains(word))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::redacted;
-
-    #[test]
-    fn passwords_are_not_shown() {
-        let text = "WITH ('username' = 'me', 'password'='it''s',\n 'url' = 'x')";
-        assert_eq!(redacted(text), "WITH ('username' = 'me', 'password'='******',\n 'url' = 'x')");
-        assert_eq!(redacted("SELECT 'password'"), "SELECT 'password'");
-        assert_eq!(redacted("'password' = 'open"), "'password' = '******'");
-    }
 }

@@ -4,22 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, StringArray};
-use gridhouse_base::table::{ColumnKind, ObjectPath, TableDef, quoted};
+use gridhouse_base::table::{ColumnKind, ObjectPath};
 use gridhouse_base::{ChangeBatch, Column, Error, Result, Schema, TypeKind};
 use gridhouse_sql::ast::{Explain, Note, ObjectName, Pattern, SetPair, Show, Statement};
 use gridhouse_sql::catalog::{Relation, check_database, resolve};
+use gridhouse_sql::explain::redacted;
+use gridhouse_sql::{show_create_table, show_create_view};
 
 use crate::catalog::Scope;
 use crate::outcome::Outcome;
 use crate::query::zone_of;
 use crate::records::ObjectRecord;
-use crate::session::{Session, done, is_secret};
+use crate::session::{Session, done};
 
 impl Session {
     pub(crate) fn set(&mut self, pair: Option<SetPair>) -> Result<Outcome> {
         let Some(pair) = pair else {
             let shown = |(key, value): (&String, &String)| {
-                vec![Some(key.clone()), Some(if is_secret(key) { "******".into() } else { value.clone() })]
+                vec![Some(key.clone()), Some(redacted(key, value).to_owned())]
             };
             return Ok(table(&["key", "value"], self.settings.iter().map(shown).collect()));
         };
@@ -100,13 +102,16 @@ impl Session {
             }
             Show::Jobs => crate::system::show_jobs(&self.engine)?,
             Show::CreateTable(name) => match resolve(&scope, &self.context, name)? {
-                Relation::Table(definition) => table(&["result"], vec![vec![Some(create_text(&definition))]]),
+                Relation::Table(definition) => table(&["result"], vec![vec![Some({
+                    let path = &definition.path;
+                    show_create_table(&definition, self.temporary.contains_key(path))
+                })]]),
                 Relation::View(_) => return Err(Error::invalid(format!("{name} is a view")).hint(format!("SHOW CREATE VIEW {name}")).at(name.at())),
             },
             Show::CreateView(name) => match resolve(&scope, &self.context, name)? {
                 Relation::View(view) => {
-                    let text = format!("CREATE VIEW {} AS\n{}", view.path, view.text);
-                    table(&["result"], vec![vec![Some(text)]])
+                    let temporary = self.temporary.contains_key(&view.path);
+                    table(&["result"], vec![vec![Some(show_create_view(&view, temporary))]])
                 }
                 Relation::Table(_) => return Err(Error::invalid(format!("{name} is a table")).hint(format!("SHOW CREATE TABLE {name}")).at(name.at())),
             },
@@ -226,49 +231,4 @@ pub(crate) fn table(heads: &[&str], rows: Vec<Vec<Option<String>>>) -> Outcome {
     let column = |i: usize| -> ArrayRef { Arc::new(StringArray::from_iter(rows.iter().map(|row| row[i].as_deref()))) };
     let arrays = (0..heads.len()).map(column).collect();
     Outcome::Rows { schema: Schema::new(columns), batches: vec![ChangeBatch::insertions(arrays, rows.len())] }
-}
-
-/// The statement that would make the table.
-fn create_text(definition: &TableDef) -> String {
-    let mut lines = Vec::new();
-    for (column, kind) in definition.schema.columns.iter().zip(&definition.column_kinds) {
-        let name = quoted_always(&column.name);
-        lines.push(match kind {
-            ColumnKind::Physical => format!("  {name} {}", column.sql_type),
-            ColumnKind::Metadata { key, is_virtual } => {
-                let end = if *is_virtual { " VIRTUAL" } else { "" };
-                format!("  {name} {} METADATA FROM '{key}'{end}", column.sql_type)
-            }
-            ColumnKind::Computed { expression } => format!("  {name} AS {expression}"),
-        });
-    }
-    if let Some(watermark) = &definition.watermark {
-        let column = quoted_always(&definition.schema.columns[watermark.column].name);
-        lines.push(format!("  WATERMARK FOR {column} AS {}", watermark.expression));
-    }
-    if !definition.primary_key.is_empty() {
-        let key: Vec<String> = definition.primary_key.iter().map(|&i| quoted_always(&definition.schema.columns[i].name)).collect();
-        lines.push(format!("  PRIMARY KEY ({}) NOT ENFORCED", key.join(", ")));
-    }
-    let mut text = format!("CREATE TABLE {} (\n{}\n)", definition.path, lines.join(",\n"));
-    if let Some(comment) = &definition.comment {
-        text += &format!(" COMMENT '{}'", comment.replace('\'', "''"));
-    }
-    if !definition.partitioned_by.is_empty() {
-        let names: Vec<_> = definition.partitioned_by.iter().map(|&i| quoted(&definition.schema.columns[i].name)).collect();
-        text += &format!(" PARTITIONED BY ({})", names.join(", "));
-    }
-    if !definition.options.is_empty() {
-        let option = |(key, value): (&String, &String)| {
-            let value = if is_secret(key) { "******".to_owned() } else { value.replace('\'', "''") };
-            format!("  '{}' = '{value}'", key.replace('\'', "''"))
-        };
-        let options: Vec<String> = definition.options.iter().map(option).collect();
-        text += &format!(" WITH (\n{}\n)", options.join(",\n"));
-    }
-    text
-}
-
-fn quoted_always(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
 }

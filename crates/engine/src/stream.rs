@@ -155,14 +155,14 @@ impl Core {
             SourceEvent::Commit { position, event_time_micros } => self.source_commit(source, position, event_time_micros),
             SourceEvent::Idle { position } => {
                 stream.state = StreamState::Running;
-                if stream.unacknowledged.is_empty() {
-                    if let Some(handle) = &stream.handle {
-                        handle.acknowledge(position);
-                    }
-                } else if let Some((_, last)) = stream.unacknowledged.back_mut() {
-                    *last = position;
+                if stream.position.as_ref() == Some(&position) {
+                    return Ok(());
                 }
-                Ok(())
+                stream.position = Some(position.clone());
+                // The outside may forget only what is durable here, so an idle position is a commit without rows.
+                let event_time_micros = stream.last_event_time.unwrap_or_else(|| self.clock.now_micros());
+                let (parts, stages) = (Vec::new(), Vec::new());
+                self.append(source, SourceCommit { source, position, event_time_micros, parts, stages }, None)
             }
             SourceEvent::Waiting { error } => {
                 tracing::warn!(stream = stream.record.stream_key, "{}", with_remedy(&error));
@@ -257,7 +257,7 @@ impl Core {
             parts: Vec::new(),
             stages: vec![(stage, StageUse::Replace(landing))],
         };
-        self.append(source, commit)?;
+        self.append(source, commit, Some(event_time_micros))?;
         // The record says that the contents are here, so it belongs to the tick that puts them there.
         self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))
     }
@@ -301,19 +301,18 @@ impl Core {
             }
         }
         let commit = SourceCommit { source, position, event_time_micros, parts: open.parts, stages };
-        self.append(source, commit)
+        self.append(source, commit, Some(event_time_micros))
     }
 
-    /// Logs a commit; the next tick applies it.
-    fn append(&mut self, source: SourceId, commit: SourceCommit) -> Result<()> {
-        let event_time = commit.event_time_micros;
+    /// Logs a commit; the next tick applies it. `event_time` is when its rows changed at the source, if it has any.
+    fn append(&mut self, source: SourceId, commit: SourceCommit, event_time: Option<i64>) -> Result<()> {
         let position = commit.position.clone();
         let id = self.store.append_source(commit)?;
         if let Some(stream) = self.streams.get_mut(&source) {
             stream.unacknowledged.push_back((id, position));
         }
         self.pending = true;
-        self.pending_event_time = Some(self.pending_event_time.map_or(event_time, |oldest| oldest.min(event_time)));
+        self.pending_event_time = self.pending_event_time.into_iter().chain(event_time).min();
         Ok(())
     }
 

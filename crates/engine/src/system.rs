@@ -190,7 +190,7 @@ fn job_rows(core: &Core) -> Vec<Vec<Value>> {
         let landed: u64 = core.streams.values().map(|stream| stream.rows_landed(job.record.id)).sum();
         let sent: u64 = job.sinks.iter().map(|sink| lock(&sink.status).rows_out).sum();
         let rows_out = job.rows_out.max(landed).max(sent);
-        let statement: Vec<String> = job.record.inserts.iter().map(|i| crate::session::redacted(&i.text)).collect();
+        let statement: Vec<String> = job.record.inserts.iter().map(|i| gridhouse_sql::redact(&i.text)).collect();
         let error = match &job.record.state {
             JobState::Failed(why) => Some(why.as_str()),
             _ => None,

@@ -147,7 +147,7 @@ fn things_are_shown() {
     assert_eq!(ok(&mut session, "SHOW CATALOGS"), "default_catalog\nsystem");
     assert_eq!(ok(&mut session, "DESCRIBE t"), "id|BIGINT|FALSE|PRI(id)|NULL|NULL\nname|VARCHAR(20)|TRUE|NULL|NULL|NULL");
     let created = ok(&mut session, "SHOW CREATE TABLE t");
-    assert!(created.contains("PRIMARY KEY (`id`) NOT ENFORCED") && created.contains("'bucket.num' = '3'"), "{created}");
+    assert!(created.contains("PRIMARY KEY (id) NOT ENFORCED") && created.contains("'bucket.num' = '3'"), "{created}");
     let created = ok(&mut session, "SHOW CREATE TABLE s");
     assert!(!created.contains("sesame"), "{created}");
     let plan = ok(&mut session, "EXPLAIN SELECT name, COUNT(*) FROM t GROUP BY name");

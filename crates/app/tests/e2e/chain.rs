@@ -1,0 +1,153 @@
+//! The chain of `tests/reference/pipeline`, compared with what a real Fluss and Flink made of it, and under kill -9.
+
+use std::path::PathBuf;
+
+use gridhouse_base::random::Random;
+use gridhouse_link::testing::SUPERUSER;
+
+use crate::program::{Program, await_equal, postgres};
+
+/// How often the process is killed; the environment may ask for more.
+const KILLS: u64 = 3;
+
+fn reference(name: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/pipeline").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The recorded rows, values between `|`, in the wire protocol's words for booleans.
+fn recorded(stage: &str, table: &str) -> Vec<String> {
+    let text = reference(&format!("expected/{stage}/{table}.tsv"));
+    let word = |value: &str| match value {
+        "TRUE" => "t".to_owned(),
+        "FALSE" => "f".to_owned(),
+        "<NULL>" => String::new(),
+        // PostgreSQL's wire format writes a whole double without point.
+        other => other.strip_suffix(".0").unwrap_or(other).to_owned(),
+    };
+    let mut lines: Vec<String> =
+        text.lines().map(|line| line.split('\t').map(word).collect::<Vec<_>>().join("|")).collect();
+    lines.sort();
+    lines
+}
+
+/// The reference pipeline over databases of its own: source, sink and script.
+fn pipeline(program: &Program, source: &str, sink: &str) -> PathBuf {
+    let schema = reference("source.sql");
+    let (head, rest) = schema.split_once("\\c source").expect("the schema connects to the source");
+    let (source_schema, sink_schema) = rest.split_once("\\c sink").expect("the schema connects to the sink");
+    assert!(head.contains("CREATE DATABASE source"), "the schema makes its databases");
+    postgres().sql("postgres", &format!("CREATE DATABASE {source}"));
+    postgres().sql("postgres", &format!("CREATE DATABASE {sink}"));
+    postgres().sql(source, source_schema);
+    postgres().sql(sink, sink_schema);
+    let text = reference("pipeline.sql")
+        .replace("@PG_PORT@", &postgres().port().to_string())
+        .replace("@FLUSS_PORT@", "9123")
+        .replace("'database-name' = 'source'", &format!("'database-name' = '{source}'"))
+        .replace("/sink'", &format!("/{sink}'"))
+        .replace("orders_slot", &format!("{source}_slot"));
+    assert!(text.contains(&format!("'password' = '{}'", SUPERUSER.1)), "the script has the cluster's password");
+    program.script("pipeline.sql", &text)
+}
+
+fn lines(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+const REPORT: &str = "SELECT region, orders, amount, paid_share FROM region_report";
+const TRUTH: &str =
+    "SELECT region, count(*), sum(amount)::numeric(20,2), sum((status = 'paid')::int)::float8 / count(*)
+                     FROM orders GROUP BY region";
+
+fn sink_rows(sink: &str) -> Vec<String> {
+    lines(&postgres().sql(sink, REPORT))
+}
+
+#[test]
+fn the_pipeline_gives_the_rows_of_a_real_fluss_and_flink() {
+    let mut program = Program::new();
+    let script = pipeline(&program, "ref_source", "ref_sink");
+    program.start(&script);
+    let agree = |program: &Program, stage: &str, layers: &[&str]| {
+        await_equal(stage, || sink_rows("ref_sink"), || recorded(stage, "region_report"));
+        for layer in layers {
+            assert_eq!(
+                program.query(&format!("SELECT * FROM fluss.shop.{layer}")),
+                recorded(stage, layer),
+                "{stage} {layer}"
+            );
+        }
+    };
+    let all = ["ods_orders", "dwd_orders", "dws_region_status", "ads_region"];
+    agree(&program, "0-start", &all);
+    postgres().sql("ref_source", &reference("changes-1.sql"));
+    agree(&program, "1-changes", &all);
+    postgres().sql("ref_source", &reference("changes-2.sql"));
+    agree(&program, "2-bulk", &all[2..]);
+    for (layer, table) in [("ods_count", "ods_orders"), ("dwd_count", "dwd_orders")] {
+        assert_eq!(program.query(&format!("SELECT COUNT(*) FROM fluss.shop.{table}")), recorded("2-bulk", layer));
+    }
+    assert_eq!(program.interrupt(), Some(0), "{}", program.log());
+}
+
+/// Random transactions of a living source, in one script.
+fn load(random: &mut Random, round: u64) -> String {
+    let mut sql = String::new();
+    for i in 0..20 {
+        let id = random.below(2_000) + 1;
+        sql += "BEGIN;";
+        match random.below(4) {
+            0 => {
+                let first = 100_000 + round * 10_000 + i * 100;
+                sql += &format!(
+                    "INSERT INTO orders SELECT {first} + i, i, 'region-' || i % 23, 'new', i + 0.5, now() FROM generate_series(1, {}) i;",
+                    random.below(50) + 1
+                );
+            }
+            1 => sql += &format!("DELETE FROM orders WHERE order_id BETWEEN {id} AND {};", id + random.below(5)),
+            2 => {
+                sql += &format!(
+                    "UPDATE orders SET status = 'paid', amount = amount + 1 WHERE order_id % 97 = {};",
+                    id % 97
+                )
+            }
+            _ => sql += &format!("UPDATE orders SET region = 'region-{}' WHERE order_id = {id};", id % 29),
+        }
+        sql += "COMMIT;";
+    }
+    sql
+}
+
+#[test]
+fn kill_minus_nine_under_load_loses_and_repeats_nothing() {
+    let kills = std::env::var("GRIDHOUSE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+    let seed = std::env::var("GRIDHOUSE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    println!("again: GRIDHOUSE_KILLS={kills} GRIDHOUSE_SEED={seed} cargo test -p gridhouse --test e2e kill_minus_nine");
+    let mut random = Random::new(seed);
+    let mut program = Program::new();
+    let script = pipeline(&program, "kill_source", "kill_sink");
+    program.start(&script);
+    for round in 0..kills {
+        let sql = load(&mut random, round);
+        let pause = std::time::Duration::from_millis(random.below(1_500));
+        let writer = std::thread::spawn(move || {
+            for statement in sql.split_inclusive("COMMIT;") {
+                postgres().sql("kill_source", statement);
+            }
+        });
+        // The moment of the kill is what is drawn here, not something to wait for.
+        std::thread::park_timeout(pause);
+        program.kill();
+        program.start(&script);
+        writer.join().expect("the load is written");
+    }
+    await_equal("the sink", || sink_rows("kill_sink"), || lines(&postgres().sql("kill_source", TRUTH)));
+    let source = lines(&postgres().sql("kill_source", "SELECT order_id, region, status, amount FROM orders"));
+    assert_eq!(program.query("SELECT order_id, region, status, amount FROM fluss.shop.ods_orders"), source);
+    let dws = "SELECT region, status, count(*), sum(amount)::numeric(20,2), sum((amount > 500)::int) FROM orders GROUP BY 1, 2";
+    assert_eq!(program.query("SELECT * FROM fluss.shop.dws_region_status"), lines(&postgres().sql("kill_source", dws)));
+    assert_eq!(program.interrupt(), Some(0), "{}", program.log());
+}

@@ -1,0 +1,6 @@
+//! The program itself against a real PostgreSQL: the chain, kill -9, scripts as users write them, and wrong input.
+
+mod chain;
+mod program;
+mod scripts;
+mod wrong;

@@ -1,0 +1,156 @@
+//! Runs the binary as a user would, and looks at it through psql.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use gridhouse_base::clock::{Clock, SystemClock};
+use gridhouse_link::testing::{Cluster, SUPERUSER};
+
+/// How long anything may take on a busy machine with a build that is hardly optimised.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One PostgreSQL for all tests; each makes databases of its own. Stopped when the process ends.
+pub fn postgres() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    extern "C" fn stop() {
+        if let Some(cluster) = CLUSTER.get() {
+            cluster.down("immediate");
+        }
+    }
+    CLUSTER.get_or_init(|| {
+        // SAFETY: `stop` touches nothing but the cluster, which lives as long as the process.
+        #[expect(unsafe_code, reason = "a static is never dropped, so the server is stopped at exit")]
+        unsafe {
+            libc::atexit(stop);
+        }
+        Cluster::start(&[])
+    })
+}
+
+/// Makes a database of that name.
+pub fn database(name: &str) {
+    postgres().sql("postgres", &format!("CREATE DATABASE {name}"));
+}
+
+/// The options with which a script reaches the cluster.
+pub fn address() -> String {
+    let port = postgres().port();
+    format!(
+        "'hostname' = '127.0.0.1', 'port' = '{port}', 'username' = '{}', 'password' = '{}'",
+        SUPERUSER.0, SUPERUSER.1
+    )
+}
+
+/// A data directory and, while it runs, the process that holds it.
+pub struct Program {
+    pub dir: tempfile::TempDir,
+    process: Option<Child>,
+}
+
+impl Program {
+    pub fn new() -> Self {
+        Self { dir: tempfile::tempdir().expect("a temporary directory"), process: None }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// Writes a script into the directory.
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).expect("the script can be written");
+        path
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gridhouse"));
+        command.arg("--data-dir").arg(self.data_dir()).args(arguments).current_dir(self.dir.path());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).stdin(Stdio::null()).output().expect("the program runs")
+    }
+
+    /// Starts `run -f script` and leaves it going; its output goes to `log`.
+    pub fn start(&mut self, script: &Path) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).expect("the log");
+        let mut command = self.command(&["run", "-f", &script.display().to_string()]);
+        command.stdin(Stdio::null()).stderr(log.try_clone().expect("the log")).stdout(log);
+        self.process = Some(command.spawn().expect("the program starts"));
+    }
+
+    /// As `kill -9` would.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("the program runs");
+        process.kill().expect("the process can be killed");
+        process.wait().expect("the process ends");
+    }
+
+    /// Asks it to stop, as Ctrl-C would, and gives its exit code.
+    pub fn interrupt(&mut self) -> Option<i32> {
+        let mut process = self.process.take().expect("the program runs");
+        let status = Command::new("kill").args(["-INT", &process.id().to_string()]).status().expect("kill runs");
+        assert!(status.success(), "the process takes signals");
+        process.wait().expect("the process ends").code()
+    }
+
+    /// Rows of a query through the program's own socket, with psql: values between `|`, lines sorted.
+    pub fn query(&self, sql: &str) -> Vec<String> {
+        let output = Command::new("psql")
+            .arg("-h")
+            .arg(self.data_dir())
+            .args(["-U", "any", "-d", "gridhouse", "-X", "-q", "-A", "-t", "-c", sql])
+            .output()
+            .expect("psql runs");
+        assert!(output.status.success(), "{sql}: {}\n{}", String::from_utf8_lossy(&output.stderr), self.log());
+        let mut lines: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    }
+
+    /// What the running program has said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // Nothing can be done for a process that does not die.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// Waits until `state` gives what `wanted` gives; both are asked again and again.
+pub fn await_equal<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    mut state: impl FnMut() -> T,
+    mut wanted: impl FnMut() -> T,
+) {
+    let clock = SystemClock::new();
+    loop {
+        let (is, should) = (state(), wanted());
+        if is == should {
+            return;
+        }
+        assert!(clock.monotonic() < PATIENCE, "{what}: it is\n{is:?}\nand should be\n{should:?}");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+/// Text of an output.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
