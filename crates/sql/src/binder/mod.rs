@@ -55,6 +55,12 @@ impl<'a> Binder<'a> {
         Ok(optimize(plan, self.zone, true))
     }
 
+    /// The plan as it was bound.
+    #[cfg(test)]
+    pub(crate) fn plain(&self, query: &Query) -> Result<Plan> {
+        self.bind_query(query, &query::Ctes::default())
+    }
+
     /// The table that `name` means; a view is an error.
     ///
     /// # Errors

@@ -7,8 +7,11 @@ mod merge;
 mod prune;
 mod pushdown;
 mod sorts;
+#[cfg(test)]
+mod tests;
 
 use chrono_tz::Tz;
+use gridhouse_base::Value;
 use gridhouse_expr::{EvalContext, Expr};
 
 use crate::plan::{Aggregate, Filter, Join, Limit, Plan, Project, Sort, UnionAll, Values};
@@ -22,7 +25,15 @@ pub(crate) fn optimize(plan: Plan, zone: Tz, ordered: bool) -> Plan {
     let plan = prune::prune(plan);
     let plan = merge::merge(plan);
     // Moved together, expressions may have become constant.
-    map_exprs(plan, &|expr| fold(expr, zone))
+    without_true(map_exprs(plan, &|expr| fold(expr, zone)))
+}
+
+/// `plan` without filters that let every row pass.
+fn without_true(plan: Plan) -> Plan {
+    match map_inputs(plan, &mut without_true) {
+        Plan::Filter(node) if node.predicate.as_literal() == Some(&Value::Boolean(true)) => *node.input,
+        plan => plan,
+    }
 }
 
 /// `expr` with what is constant computed.

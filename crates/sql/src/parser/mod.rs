@@ -4,6 +4,7 @@
 //! field of its tree would have to be refused one by one, or it is dropped silently), gives many nodes no position, and has no
 //! place for hints. Here a thing that is not understood is an error at its place, by construction.
 
+mod call;
 mod ddl;
 mod dml;
 mod expr;
@@ -17,8 +18,9 @@ use crate::ast::{Ident, JobName, Note, ObjectName, OptionPair, Statement};
 use crate::keywords::{CLAUSES, RESERVED, RESERVED_IN_FLINK, STATEMENTS, near};
 use crate::lexer::{Lexed, Token, TokenKind};
 
-/// How deep queries and expressions may nest. Derivation: a level of nesting costs up to 4 KiB of stack in the parser and in
-/// the binder together with their unoptimised frames, and threads of tests have 2 MiB: 200 levels stay below half of it.
+/// How deep queries and expressions may nest. Derivation: a level passes through a handful of frames of the parser, or of the
+/// binder, which take at most 10 KiB of stack together, and threads have 2 MiB: 100 levels stay below half of it. A test
+/// nests to the limit on such a thread.
 pub(crate) const MAX_DEPTH: usize = 100;
 
 /// How many operators may stand in one chain (`a + b + …`, `q UNION ALL q …`): such a chain is a tree as deep as it is long,

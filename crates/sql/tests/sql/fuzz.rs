@@ -158,7 +158,10 @@ fn depth_is_limited_not_the_stack() {
     for wide in [
         format!("SELECT 1{}", " + 1".repeat(400)),
         format!("SELECT a FROM small WHERE {} a = 1", "a = 2 OR ".repeat(5_000)),
-        format!("SELECT {}1{}", "(".repeat(80), ")".repeat(80)),
+        format!("SELECT {}1{}", "(".repeat(97), ")".repeat(97)),
+        format!("SELECT {}1{}", "CASE WHEN TRUE THEN ".repeat(95), " END".repeat(95)),
+        format!("SELECT a FROM {}small{}", "(SELECT * FROM ".repeat(90), ") x".repeat(90)),
+        format!("SELECT {}TRUE", "NOT ".repeat(95)),
         format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(400)),
         format!("INSERT INTO small VALUES {} (1, 2, 'x')", "(1, 2, 'x'),".repeat(5_000)),
     ] {
