@@ -14,8 +14,8 @@ use crate::job::Job;
 use crate::prepare::{Prepared, Remembered, prepare};
 use crate::query::zone_of;
 use crate::records::{
-    CATALOGS, CatalogRecord, DATABASES, JOBS, JobRecord, JobState, OBJECTS, ObjectRecord, STREAMS, StreamRecord, database_key, decode, encode,
-    object_key,
+    CATALOGS, CatalogRecord, DATABASES, JOBS, JobRecord, JobState, OBJECTS, ObjectRecord, STREAMS, StreamRecord,
+    database_key, decode, encode, object_key,
 };
 use crate::stream::Stream;
 use crate::system;
@@ -44,7 +44,8 @@ pub(crate) fn boot(core: &mut Core) -> Result<()> {
     }
     core.job_counter = records.iter().map(|record| record.id.0).max().unwrap_or(0);
     core.pending = core.store.pending_count() > 0;
-    let (running, resting): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.state == JobState::Running);
+    let (running, resting): (Vec<_>, Vec<_>) =
+        records.into_iter().partition(|record| record.state == JobState::Running);
     for record in resting {
         core.jobs.insert(record.id, Job::resting(record));
     }
@@ -102,11 +103,20 @@ fn rebuild_all(core: &mut Core, mut waiting: Vec<JobRecord>) -> Result<()> {
         // A job is ready when no other waiting job writes what it reads; where jobs feed each other, any will do.
         let reads: Vec<Vec<_>> = waiting
             .iter()
-            .map(|record| bind(core, record).map(|inserts| inserts.iter().flat_map(|i| i.bound.plan.tables()).collect()).unwrap_or_default())
+            .map(|record| {
+                bind(core, record)
+                    .map(|inserts| inserts.iter().flat_map(|i| i.bound.plan.tables()).collect())
+                    .unwrap_or_default()
+            })
             .collect();
         let ready = (0..waiting.len()).find(|&i| {
             !waiting.iter().enumerate().any(|(j, other)| {
-                j != i && other.inserts.iter().any(|insert| reads[i].iter().any(|t: &std::sync::Arc<gridhouse_base::table::TableDef>| t.path == insert.target))
+                j != i
+                    && other.inserts.iter().any(|insert| {
+                        reads[i]
+                            .iter()
+                            .any(|t: &std::sync::Arc<gridhouse_base::table::TableDef>| t.path == insert.target)
+                    })
             })
         });
         let record = waiting.remove(ready.unwrap_or(0));
@@ -157,7 +167,8 @@ pub(crate) fn find_job(core: &Core, name: &str) -> Result<JobId> {
     let mut named = core.jobs.values().filter(|job| job.record.name == name).map(|job| job.record.id);
     match (named.next(), named.next()) {
         (Some(id), None) => Ok(id),
-        (Some(_), Some(_)) => Err(Error::conflict(format!("several jobs are called {name}")).hint("name it by its number; SHOW JOBS lists them")),
+        (Some(_), Some(_)) => Err(Error::conflict(format!("several jobs are called {name}"))
+            .hint("name it by its number; SHOW JOBS lists them")),
         (None, _) => Err(Error::not_found(format!("there is no job {name}")).hint("SHOW JOBS lists them")),
     }
 }

@@ -21,7 +21,8 @@ use crate::launch::{physical_schema, stored_key};
 use crate::outcome::Outcome;
 use crate::query::zone_of;
 use crate::records::{
-    CATALOGS, CatalogRecord, DATABASES, DatabaseRecord, JobState, OBJECTS, ObjectRecord, database_key, encode, object_key,
+    CATALOGS, CatalogRecord, DATABASES, DatabaseRecord, JobState, OBJECTS, ObjectRecord, database_key, encode,
+    object_key,
 };
 use crate::session::{Session, done};
 
@@ -110,7 +111,11 @@ impl Session {
             let commit = core.tick_writing(|tick, _| {
                 tick.put(CATALOGS, &name, Some(&encode(&record)));
                 if fresh {
-                    tick.put(DATABASES, &database_key(&database.0, &database.1), Some(&encode(&DatabaseRecord::default())));
+                    tick.put(
+                        DATABASES,
+                        &database_key(&database.0, &database.1),
+                        Some(&encode(&DatabaseRecord::default())),
+                    );
                 }
                 Ok(())
             })?;
@@ -128,7 +133,9 @@ impl Session {
         if let Some(existing) = self.catalog().databases.get(&(owner.clone(), name.clone())) {
             let what = format!("database {}.{} is there already", quoted(&owner), quoted(&name));
             if *existing != record && !create.if_not_exists {
-                return Err(Error::conflict(what).hint("add IF NOT EXISTS, or choose another name").at(create.name.last().at));
+                return Err(Error::conflict(what)
+                    .hint("add IF NOT EXISTS, or choose another name")
+                    .at(create.name.last().at));
             }
             self.notice(what);
             return done("CREATE DATABASE");
@@ -160,9 +167,12 @@ impl Session {
                 self.notice(format!("table {path} is there already, but is defined otherwise; nothing was changed"));
             } else {
                 let drop = if create.temporary { "DROP TEMPORARY TABLE" } else { "DROP TABLE" };
-                return Err(Error::conflict(format!("{path} is there already and is defined otherwise: {}", difference(&existing, &definition)))
-                    .hint(format!("{drop} {path} first, or choose another name"))
-                    .at(at));
+                return Err(Error::conflict(format!(
+                    "{path} is there already and is defined otherwise: {}",
+                    difference(&existing, &definition)
+                ))
+                .hint(format!("{drop} {path} first, or choose another name"))
+                .at(at));
             }
             return done(tag);
         }
@@ -205,13 +215,22 @@ impl Session {
     /// Says which accepted options change nothing yet.
     fn note_options(&mut self, definition: &TableDef) {
         if definition.options.get("table.datalake.enabled").is_some_and(|value| value == "true") {
-            self.notice(format!("table {} is not tiered to a lake by this version; its rows stay here", definition.path));
+            self.notice(format!(
+                "table {} is not tiered to a lake by this version; its rows stay here",
+                definition.path
+            ));
         }
         if definition.options.contains_key("table.log.ttl") {
-            self.notice(format!("table {} keeps its log regardless of 'table.log.ttl' in this version", definition.path));
+            self.notice(format!(
+                "table {} keeps its log regardless of 'table.log.ttl' in this version",
+                definition.path
+            ));
         }
         if !definition.partitioned_by.is_empty() {
-            self.notice(format!("table {} is kept in one piece; its partitions make no difference to a query", definition.path));
+            self.notice(format!(
+                "table {} is kept in one piece; its partitions make no difference to a query",
+                definition.path
+            ));
         }
     }
 
@@ -223,7 +242,9 @@ impl Session {
         let existing =
             if create.temporary { self.temporary.get(&path).cloned() } else { self.catalog().object(&path).cloned() };
         if let Some(existing) = existing {
-            let same = |there: &ViewDef| there.text == view.text && there.schema == view.schema && there.context == view.context;
+            let same = |there: &ViewDef| {
+                there.text == view.text && there.schema == view.schema && there.context == view.context
+            };
             if matches!(&existing, ObjectRecord::View(there) if same(there)) {
                 self.notice(format!("view {path} is there already, just so"));
             } else if create.if_not_exists {
@@ -330,9 +351,14 @@ impl Session {
         }
         let inside: Vec<ObjectPath> = catalog.objects_of(&owner, &name).map(|record| record.path().clone()).collect();
         if !inside.is_empty() && !drop.cascade {
-            return Err(Error::conflict(format!("database {}.{} is not empty: it holds {}", quoted(&owner), quoted(&name), inside[0]))
-                .hint("add CASCADE to drop what it holds too")
-                .at(drop.name.last().at));
+            return Err(Error::conflict(format!(
+                "database {}.{} is not empty: it holds {}",
+                quoted(&owner),
+                quoted(&name),
+                inside[0]
+            ))
+            .hint("add CASCADE to drop what it holds too")
+            .at(drop.name.last().at));
         }
         if owner == SYSTEM_CATALOG {
             return Err(Error::invalid("the system's databases stay").at(drop.name.at()));
@@ -469,7 +495,9 @@ impl Core {
             if (reads && live || writes) && !temporary {
                 let (name, id) = (&job.record.name, job.record.id.0);
                 let what = if writes { "writes into" } else { "reads" };
-                return Err(Error::conflict(format!("job {name} ({id}) {what} {path}")).hint(format!("DROP JOB {id} first")));
+                return Err(
+                    Error::conflict(format!("job {name} ({id}) {what} {path}")).hint(format!("DROP JOB {id} first"))
+                );
             }
         }
         Ok(())
@@ -543,22 +571,35 @@ fn spec_of(definition: &TableDef) -> Result<TableSpec> {
         for name in text.split(',').map(str::trim) {
             let column = stored.iter().position(|&i| definition.schema.columns[i].name == name).ok_or_else(|| {
                 let names = definition.schema.columns.iter().map(|c| c.name.as_str());
-                let error = Error::invalid(format!("table {}: 'bucket.key' names no column {}", definition.path, quoted(name)));
+                let error =
+                    Error::invalid(format!("table {}: 'bucket.key' names no column {}", definition.path, quoted(name)));
                 match nearest(name, names) {
                     Some(near) => error.hint(format!("did you mean {}?", quoted(near))),
                     None => error.hint("name columns of the table, with commas between"),
                 }
             })?;
             if !primary_key.is_empty() && !primary_key.contains(&column) {
-                return Err(Error::invalid(format!("table {}: the bucket key {} is not in the primary key", definition.path, quoted(name)))
-                    .hint("a bucket key is part of the primary key, so that all rows of a key share a bucket"));
+                return Err(Error::invalid(format!(
+                    "table {}: the bucket key {} is not in the primary key",
+                    definition.path,
+                    quoted(name)
+                ))
+                .hint("a bucket key is part of the primary key, so that all rows of a key share a bucket"));
             }
             bucket_key.push(column);
         }
     }
     let kind = if primary_key.is_empty() { TableKind::Log } else { TableKind::PrimaryKey };
     let schema = physical_schema(definition);
-    Ok(TableSpec { name: definition.path.to_string(), schema, kind, primary_key, bucket_key, bucket_count, hidden: false })
+    Ok(TableSpec {
+        name: definition.path.to_string(),
+        schema,
+        kind,
+        primary_key,
+        bucket_key,
+        bucket_count,
+        hidden: false,
+    })
 }
 
 /// Whether a path has rows in the store.

@@ -57,14 +57,19 @@ impl Session {
             bound.push((insert.text.clone(), self.bind(|binder| binder.insert(insert))?));
         }
         let batch = self.setting("execution.runtime-mode").is_some_and(|mode| mode.eq_ignore_ascii_case("batch"));
-        let bounded = |plan: &Plan| plan.tables().is_empty() || (batch && plan.tables().iter().all(|t| t.connector().is_none()));
+        let bounded =
+            |plan: &Plan| plan.tables().is_empty() || (batch && plan.tables().iter().all(|t| t.connector().is_none()));
         let all_bounded = bound.iter().all(|(_, insert)| bounded(&insert.plan));
         if all_bounded && replace.is_none() {
             return self.insert_once(bound);
         }
-        if batch && let Some(table) = bound.iter().flat_map(|(_, b)| b.plan.tables()).find(|t| t.connector().is_some()) {
-            return Err(Error::invalid(format!("{} never ends, so it cannot be inserted from in batch mode", table.path))
-                .hint("SET 'execution.runtime-mode' = 'streaming'"));
+        if batch && let Some(table) = bound.iter().flat_map(|(_, b)| b.plan.tables()).find(|t| t.connector().is_some())
+        {
+            return Err(Error::invalid(format!(
+                "{} never ends, so it cannot be inserted from in batch mode",
+                table.path
+            ))
+            .hint("SET 'execution.runtime-mode' = 'streaming'"));
         }
         let environment = self.environment(&bound);
         let prepared = self.prepare_all(bound)?;
@@ -73,7 +78,8 @@ impl Session {
             None => format!("insert-into_{}", prepared[0].bound.target.path),
         };
         let additional = self.setting("writer") == Some("additional");
-        let submission = Submission { inserts: prepared, name: name.clone(), environment, script: self.script, additional, replace };
+        let submission =
+            Submission { inserts: prepared, name: name.clone(), environment, script: self.script, additional, replace };
         let (id, commit, resumed) = self.engine.call(move |core| core.submit(submission))??;
         self.wait(commit)?;
         if resumed {
@@ -170,7 +176,8 @@ impl Session {
             insert.route = crate::prepare::Route::Flow;
         }
         let name = format!("insert-into_{}", prepared[0].bound.target.path);
-        let submission = Submission { inserts: prepared, name, environment, script: self.script, additional: true, replace: None };
+        let submission =
+            Submission { inserts: prepared, name, environment, script: self.script, additional: true, replace: None };
         let (id, commit, _) = self.engine.call(move |core| core.submit(submission))??;
         self.wait(commit)?;
         let rows = self.wait_arrived(id, commit);
@@ -212,12 +219,15 @@ impl Session {
                 let path = self.context.path(&inserts[0].table)?;
                 let wanted = path.clone();
                 let writers = self.engine.call(move |core| {
-                    let writes = |job: &&crate::job::Job| job.record.inserts.iter().any(|insert| insert.target == wanted);
+                    let writes =
+                        |job: &&crate::job::Job| job.record.inserts.iter().any(|insert| insert.target == wanted);
                     core.jobs.values().filter(writes).map(|job| job.record.id).collect::<Vec<_>>()
                 })?;
                 match writers.as_slice() {
                     [only] => *only,
-                    [] => return Err(Error::not_found(format!("no job writes into {path}")).hint("run the INSERT alone")),
+                    [] => {
+                        return Err(Error::not_found(format!("no job writes into {path}")).hint("run the INSERT alone"));
+                    }
                     _ => {
                         return Err(Error::conflict(format!("several jobs write into {path}"))
                             .hint("name the one to replace: REPLACE JOB 7 AS INSERT …; SHOW JOBS lists them"));
@@ -233,21 +243,30 @@ impl Session {
         let table = stored(&self.catalog(), &bound.table)?;
         let key = &bound.table.primary_key;
         if key.is_empty() {
-            return Err(Error::invalid(format!("{} keeps every row as it came: a table without key cannot be updated", bound.table.path))
-                .hint("declare a PRIMARY KEY for tables whose rows change"));
+            return Err(Error::invalid(format!(
+                "{} keeps every row as it came: a table without key cannot be updated",
+                bound.table.path
+            ))
+            .hint("declare a PRIMARY KEY for tables whose rows change"));
         }
         if let Some((column, _)) = bound.assignments.iter().find(|(column, _)| key.contains(column)) {
             let name = &bound.table.schema.columns[*column].name;
-            return Err(Error::invalid(format!("column {name} is part of the key of {} and cannot be set", bound.table.path))
-                .hint("DELETE the row and INSERT it under its new key"));
+            return Err(Error::invalid(format!(
+                "column {name} is part of the key of {} and cannot be set",
+                bound.table.path
+            ))
+            .hint("DELETE the row and INSERT it under its new key"));
         }
         let positions: Vec<usize> = bound.table.physical().collect();
         let place = |column: usize| positions.iter().position(|p| *p == column).expect("assigned columns are stored");
         let assignments: Vec<(usize, Expr)> =
             bound.assignments.iter().map(|(column, expr)| (place(*column), expr.map_columns(place))).collect();
         let predicate = bound.predicate.as_ref().map(|expr| expr.map_columns(place));
-        let not_null: Vec<usize> =
-            assignments.iter().filter(|(c, _)| !bound.table.schema.columns[positions[*c]].sql_type.nullable).map(|(c, _)| *c).collect();
+        let not_null: Vec<usize> = assignments
+            .iter()
+            .filter(|(c, _)| !bound.table.schema.columns[positions[*c]].sql_type.nullable)
+            .map(|(c, _)| *c)
+            .collect();
         let schema = std::sync::Arc::new(bound.table.schema.project(&positions));
         let name = bound.table.path.to_string();
         self.change_rows("UPDATE", table, predicate, move |rows, context| {
@@ -266,11 +285,15 @@ impl Session {
         let bound = self.bind(|binder| binder.delete(delete))?;
         let table = stored(&self.catalog(), &bound.table)?;
         if bound.table.primary_key.is_empty() {
-            return Err(Error::invalid(format!("{} keeps every row: rows of a table without key cannot be deleted", bound.table.path))
-                .hint("TRUNCATE TABLE empties it, or declare a PRIMARY KEY"));
+            return Err(Error::invalid(format!(
+                "{} keeps every row: rows of a table without key cannot be deleted",
+                bound.table.path
+            ))
+            .hint("TRUNCATE TABLE empties it, or declare a PRIMARY KEY"));
         }
         let positions: Vec<usize> = bound.table.physical().collect();
-        let place = |column: usize| positions.iter().position(|p| *p == column).expect("columns of a predicate are stored");
+        let place =
+            |column: usize| positions.iter().position(|p| *p == column).expect("columns of a predicate are stored");
         let predicate = bound.predicate.as_ref().map(|expr| expr.map_columns(place));
         self.change_rows("DELETE", table, predicate, |rows, _| Ok(rows.negated()))
     }
@@ -319,11 +342,16 @@ impl Session {
         if definition.primary_key.is_empty() {
             let path = definition.path.clone();
             let readers = self.engine.call(move |core| {
-                core.jobs.values().find(|job| job.read().contains(&table)).map(|job| (job.record.id.0, job.record.name.clone()))
+                core.jobs
+                    .values()
+                    .find(|job| job.read().contains(&table))
+                    .map(|job| (job.record.id.0, job.record.name.clone()))
             })?;
             if let Some((id, job)) = readers {
-                return Err(Error::conflict(format!("job {job} ({id}) reads {path}, and what it has made of those rows cannot be withdrawn"))
-                    .hint(format!("DROP JOB {id} first")));
+                return Err(Error::conflict(format!(
+                    "job {job} ({id}) reads {path}, and what it has made of those rows cannot be withdrawn"
+                ))
+                .hint(format!("DROP JOB {id} first")));
             }
         }
         self.change(move |core| {
@@ -343,7 +371,9 @@ impl Session {
 
     pub(crate) fn stop_job(&mut self, name: &JobName) -> Result<Outcome> {
         let id = self.job(name)?;
-        let running = self.engine.call(move |core| core.jobs.get(&id).is_some_and(|job| job.record.state == JobState::Running))?;
+        let running = self
+            .engine
+            .call(move |core| core.jobs.get(&id).is_some_and(|job| job.record.state == JobState::Running))?;
         if !running {
             self.notice(format!("job {} does not run", id.0));
             return done("STOP JOB");
@@ -357,7 +387,9 @@ impl Session {
 
     pub(crate) fn start_job(&mut self, name: &JobName) -> Result<Outcome> {
         let id = self.job(name)?;
-        let running = self.engine.call(move |core| core.jobs.get(&id).is_some_and(|job| job.record.state == JobState::Running))?;
+        let running = self
+            .engine
+            .call(move |core| core.jobs.get(&id).is_some_and(|job| job.record.state == JobState::Running))?;
         if running {
             self.notice(format!("job {} runs already", id.0));
             return done("START JOB");
@@ -390,8 +422,11 @@ impl Session {
 pub(crate) fn check_readable(plan: &Plan) -> Result<()> {
     match plan.tables().iter().find(|table| table.connector().is_some()) {
         None => Ok(()),
-        Some(table) => Err(Error::invalid(format!("{} is outside and has no end, so a query over it would never return", table.path))
-            .hint("INSERT INTO a table from it, then query that table; it is always up to date")),
+        Some(table) => Err(Error::invalid(format!(
+            "{} is outside and has no end, so a query over it would never return",
+            table.path
+        ))
+        .hint("INSERT INTO a table from it, then query that table; it is always up to date")),
     }
 }
 

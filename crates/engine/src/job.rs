@@ -221,7 +221,8 @@ fn with_kinds(batch: &ChangeBatch) -> Result<ChangeBatch> {
 /// A row in words, for a message: `(1, north, NULL)`.
 pub(crate) fn describe_row(batch: &ChangeBatch, row: usize, schema: &Schema) -> String {
     let text = |(column, array): (&gridhouse_base::Column, &ArrayRef)| {
-        gridhouse_expr::text::format_value(array, row, &column.sql_type.kind, chrono_tz::UTC).unwrap_or_else(|| "NULL".into())
+        gridhouse_expr::text::format_value(array, row, &column.sql_type.kind, chrono_tz::UTC)
+            .unwrap_or_else(|| "NULL".into())
     };
     let values: Vec<String> = schema.columns.iter().zip(batch.columns()).map(text).collect();
     format!("({})", values.join(", "))

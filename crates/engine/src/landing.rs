@@ -32,12 +32,21 @@ pub(crate) struct Landing {
 impl Landing {
     /// The landing that takes every column as it is.
     pub(crate) fn identity(source: &Schema, append_only: bool) -> Self {
-        let column = |(index, column): (usize, &gridhouse_base::Column)| Expr::Column { index, sql_type: column.sql_type.clone() };
+        let column = |(index, column): (usize, &gridhouse_base::Column)| Expr::Column {
+            index,
+            sql_type: column.sql_type.clone(),
+        };
         let exprs = source.columns.iter().enumerate().map(column).collect();
         Self::new(source.clone(), exprs, None, None, append_only)
     }
 
-    fn new(source: Schema, exprs: Vec<Expr>, filter: Option<Expr>, columns: Option<Vec<usize>>, append_only: bool) -> Self {
+    fn new(
+        source: Schema,
+        exprs: Vec<Expr>,
+        filter: Option<Expr>,
+        columns: Option<Vec<usize>>,
+        append_only: bool,
+    ) -> Self {
         let reads = exprs.iter().map(columns_of).collect();
         Self { source, exprs, reads, filter, columns, append_only }
     }
@@ -70,7 +79,8 @@ impl Landing {
             }
             let may_be_absent = |index: &usize| {
                 let kind = &source.columns[*index].sql_type.kind;
-                let fixed = kind.is_numeric() || kind.is_datetime() || matches!(kind, gridhouse_base::TypeKind::Boolean);
+                let fixed =
+                    kind.is_numeric() || kind.is_datetime() || matches!(kind, gridhouse_base::TypeKind::Boolean);
                 !fixed && !source_key.contains(index)
             };
             let safe = |expr: &Expr| {

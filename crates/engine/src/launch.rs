@@ -66,9 +66,10 @@ impl Core {
         let same = |job: &Job| {
             let inserts = &job.record.inserts;
             inserts.len() == submission.inserts.len()
-                && inserts.iter().zip(&submission.inserts).all(|(a, b)| {
-                    a.target == b.bound.target.path && a.fingerprint == b.fingerprint
-                })
+                && inserts
+                    .iter()
+                    .zip(&submission.inserts)
+                    .all(|(a, b)| a.target == b.bound.target.path && a.fingerprint == b.fingerprint)
         };
         if let Some((id, job)) = self.jobs.iter_mut().find(|(_, job)| same(job)) {
             let id = *id;
@@ -78,9 +79,12 @@ impl Core {
             }
             return Ok((id, self.ordered(), true));
         }
-        let targets: BTreeSet<&ObjectPath> = submission.inserts.iter().map(|insert| &insert.bound.target.path).collect();
+        let targets: BTreeSet<&ObjectPath> =
+            submission.inserts.iter().map(|insert| &insert.bound.target.path).collect();
         for job in self.jobs.values() {
-            let Some(shared) = job.record.inserts.iter().find(|insert| targets.contains(&insert.target)) else { continue };
+            let Some(shared) = job.record.inserts.iter().find(|insert| targets.contains(&insert.target)) else {
+                continue;
+            };
             if submission.additional || job.script == submission.script || submission.replace == Some(job.record.id) {
                 continue;
             }
@@ -156,7 +160,8 @@ impl Core {
         let catalog = self.catalog.clone();
         let mut streams: BTreeMap<SourceId, StreamRecord> =
             self.streams.iter().map(|(id, stream)| (*id, stream.record.clone())).collect();
-        let sole = inserts.iter().map(|insert| self.is_sole_writer(record.id, &insert.bound.target.path)).collect::<Vec<_>>();
+        let sole =
+            inserts.iter().map(|insert| self.is_sole_writer(record.id, &insert.bound.target.path)).collect::<Vec<_>>();
         let now_micros = self.clock.now_micros();
         let store_changes = old.map_or(CommitId(0), |old| old.cursor);
         let was_running = old.is_some_and(|old| old.state == JobState::Running);
@@ -186,7 +191,11 @@ impl Core {
                         let target = catalog.table_id(&target_def.path).ok_or_else(|| gone(&target_def.path))?;
                         let source = &insert.sources[0];
                         let id = land(streams_out, source, target, Some(record_out.id));
-                        insert_record.sources.push(SourceUse { path: source.definition.path.clone(), source: id.0, table: id.1 });
+                        insert_record.sources.push(SourceUse {
+                            path: source.definition.path.clone(),
+                            source: id.0,
+                            table: id.1,
+                        });
                         branches_out.push((Branch::Landing, Some((id, landing.clone()))));
                     }
                     Route::Relay { path, projection } => {
@@ -203,11 +212,15 @@ impl Core {
                         for source in &insert.sources {
                             let id = hidden_landing(tick, streams_out, source)?;
                             let stream = &streams_out[&id.0];
-                            let table = stream.tables.iter().find(|t| t.id == id.1).expect("it was found or made just now");
+                            let table =
+                                stream.tables.iter().find(|t| t.id == id.1).expect("it was found or made just now");
                             landed.insert(source.definition.path.clone(), table.landing);
                             let path = source.definition.path.clone();
                             insert_record.sources.push(SourceUse { path, source: id.0, table: id.1 });
-                            let landing = Landing::identity(&physical_schema(&source.definition), source.definition.primary_key.is_empty());
+                            let landing = Landing::identity(
+                                &physical_schema(&source.definition),
+                                source.definition.primary_key.is_empty(),
+                            );
                             branches_out.push((Branch::Landing, Some((id, landing))));
                         }
                         let target = target_of(tick, &catalog, insert, &mut insert_record, record_out.id, i)?;
@@ -290,7 +303,8 @@ impl Core {
         if known && stream.handle.is_some() {
             return Ok(());
         }
-        let tables: Vec<SourceTable> = stream.record.tables.iter().filter(|t| stream.landings.contains_key(&t.id)).map(start_of).collect();
+        let tables: Vec<SourceTable> =
+            stream.record.tables.iter().filter(|t| stream.landings.contains_key(&t.id)).map(start_of).collect();
         match &stream.handle {
             Some(handle) => {
                 if let Some(table) = tables.into_iter().find(|t| t.id == table) {
@@ -360,8 +374,7 @@ impl Core {
         let sink = connector.open(target.clone(), SinkWriter { store: self.store.id(), sink: name.clone() })?;
         let written = written_columns(target);
         let key = target.primary_key.iter().filter_map(|k| written.iter().position(|w| w == k)).collect();
-        let context =
-            EvalContext { now_micros: self.clock.now_micros(), zone: chrono_tz::UTC, seed: 0, first_row: 0 };
+        let context = EvalContext { now_micros: self.clock.now_micros(), zone: chrono_tz::UTC, seed: 0, first_row: 0 };
         let since = self.ordered();
         let plan = SinkPlan { name, table, projection, key, mode: description.mode, kinds_inside, since, context };
         SinkHandle::start(
@@ -381,7 +394,9 @@ impl Core {
 
     /// Refuses a job whose output would reach one of its inputs.
     fn check_circle(&self, id: JobId, inserts: &[Prepared]) -> Result<()> {
-        let tables = |paths: Vec<Arc<TableDef>>| paths.iter().filter_map(|t| self.catalog.table_id(&t.path)).collect::<BTreeSet<_>>();
+        let tables = |paths: Vec<Arc<TableDef>>| {
+            paths.iter().filter_map(|t| self.catalog.table_id(&t.path)).collect::<BTreeSet<_>>()
+        };
         let mut reached: BTreeSet<TableId> =
             inserts.iter().filter_map(|insert| self.catalog.table_id(&insert.bound.target.path)).collect();
         loop {
@@ -405,7 +420,10 @@ impl Core {
     }
 
     fn is_sole_writer(&self, id: JobId, target: &ObjectPath) -> bool {
-        !self.jobs.iter().any(|(other, job)| *other != id && job.record.inserts.iter().any(|insert| insert.target == *target))
+        !self
+            .jobs
+            .iter()
+            .any(|(other, job)| *other != id && job.record.inserts.iter().any(|insert| insert.target == *target))
     }
 
     /// Takes a job out of the ticks because of an error; it waits for `START JOB`.
@@ -499,9 +517,14 @@ impl Core {
 
     /// Fails every job that the stream feeds.
     pub(crate) fn fail_jobs_of_stream(&mut self, source: SourceId, error: &Error) -> Result<()> {
-        let uses = |job: &Job| job.record.inserts.iter().any(|insert| insert.sources.iter().any(|s| s.source == source));
-        let fed: Vec<JobId> =
-            self.jobs.iter().filter(|(_, job)| job.record.state == JobState::Running && uses(job)).map(|(id, _)| *id).collect();
+        let uses =
+            |job: &Job| job.record.inserts.iter().any(|insert| insert.sources.iter().any(|s| s.source == source));
+        let fed: Vec<JobId> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| job.record.state == JobState::Running && uses(job))
+            .map(|(id, _)| *id)
+            .collect();
         for id in fed {
             self.halt(id, JobState::Failed(crate::stream::with_remedy(error)))?;
         }
@@ -558,7 +581,11 @@ impl Build {
                 }
                 let difference = consolidate(&all, &flow.target.schema)?;
                 if !difference.is_empty() {
-                    tracing::info!(target_table = flow.target.name, rows = difference.len(), "the rebuilt job corrects its target");
+                    tracing::info!(
+                        target_table = flow.target.name,
+                        rows = difference.len(),
+                        "the rebuilt job corrects its target"
+                    );
                 }
                 Ok(vec![difference])
             }
@@ -629,7 +656,8 @@ fn land(
         None => {
             let id = SourceId(streams.keys().last().map_or(1, |last| last.0 + 1));
             let connector = source.definition.connector().unwrap_or_default().to_owned();
-            streams.insert(id, StreamRecord { id, connector, stream_key: key.clone(), tables: Vec::new(), next_table: 1 });
+            streams
+                .insert(id, StreamRecord { id, connector, stream_key: key.clone(), tables: Vec::new(), next_table: 1 });
             id
         }
     };
@@ -673,8 +701,11 @@ fn hidden_landing(
     let schema = physical_schema(&source.definition);
     let key = stored_key(&source.definition);
     if key.is_empty() && description.mode != ChangelogMode::InsertOnly {
-        return Err(Error::invalid(format!("source {} changes and deletes rows but declares no key", source.definition.path))
-            .hint("add PRIMARY KEY (…) NOT ENFORCED to its definition"));
+        return Err(Error::invalid(format!(
+            "source {} changes and deletes rows but declares no key",
+            source.definition.path
+        ))
+        .hint("add PRIMARY KEY (…) NOT ENFORCED to its definition"));
     }
     let number = streams.values().map(|stream| stream.next_table).max().unwrap_or(1);
     let name = format!("landing/{}/{}/{number}", description.stream_key, description.table_key);
@@ -718,7 +749,10 @@ fn target_of(
     let table = match record.outbox {
         Some(table) => table,
         None => {
-            let spec = TableSpec { hidden: true, ..spec(format!("outbox/{}", sink_name(job, i, &definition.path)), stored, key.clone()) };
+            let spec = TableSpec {
+                hidden: true,
+                ..spec(format!("outbox/{}", sink_name(job, i, &definition.path)), stored, key.clone())
+            };
             let table = tick.create_table(spec)?;
             // Kept from the start, so that nothing is reclaimed before the sink has seen it.
             tick.set_cursor(&sink_name(job, i, &definition.path), table, CommitId(0))?;
@@ -757,7 +791,9 @@ impl Core {
                 }
             }
         }
-        self.tick_writing(|tick, _| cursors.iter().try_for_each(|(name, table, upto)| tick.set_cursor(name, *table, *upto)))?;
+        self.tick_writing(|tick, _| {
+            cursors.iter().try_for_each(|(name, table, upto)| tick.set_cursor(name, *table, *upto))
+        })?;
         Ok(())
     }
 }

@@ -16,10 +16,7 @@ use crate::job::Input;
 ///
 /// # Errors
 /// `NotFound` where a table is gone; `Invalid` where an operator cannot work on its input.
-pub(crate) fn lower(
-    plan: &Plan,
-    table_of: &dyn Fn(&ObjectPath) -> Option<TableId>,
-) -> Result<(Dataflow, Vec<Input>)> {
+pub(crate) fn lower(plan: &Plan, table_of: &dyn Fn(&ObjectPath) -> Option<TableId>) -> Result<(Dataflow, Vec<Input>)> {
     let mut lowering = Lowering { builder: DataflowBuilder::new(0), inputs: Vec::new(), table_of };
     let root = lowering.node(plan)?;
     lowering.builder.output(root);

@@ -89,7 +89,12 @@ impl Connectors {
     }
 }
 
-fn unknown<'a>(definition: &TableDef, message: &str, name: &str, known: impl Iterator<Item = &'a &'static str> + Clone) -> Error {
+fn unknown<'a>(
+    definition: &TableDef,
+    message: &str,
+    name: &str,
+    known: impl Iterator<Item = &'a &'static str> + Clone,
+) -> Error {
     let names: Vec<&str> = known.clone().copied().collect();
     let hint = match nearest(name, known.copied()) {
         Some(near) if near != name => format!("did you mean '{near}'?"),
@@ -109,11 +114,15 @@ pub(crate) trait Outside {
 /// Asks the outside itself.
 impl Outside for Connectors {
     fn source(&self, definition: &TableDef) -> Result<SourceDescription> {
-        Connectors::source(self, definition)?.describe(definition).map_err(|e| e.context(format!("table {}", definition.path)))
+        Connectors::source(self, definition)?
+            .describe(definition)
+            .map_err(|e| e.context(format!("table {}", definition.path)))
     }
 
     fn sink(&self, definition: &TableDef) -> Result<SinkDescription> {
-        Connectors::sink(self, definition)?.describe(definition).map_err(|e| e.context(format!("table {}", definition.path)))
+        Connectors::sink(self, definition)?
+            .describe(definition)
+            .map_err(|e| e.context(format!("table {}", definition.path)))
     }
 }
 
@@ -140,7 +149,8 @@ impl Outside for Remembered<'_> {
     }
 
     fn sink(&self, definition: &TableDef) -> Result<SinkDescription> {
-        let mode = self.insert.sink.ok_or_else(|| Error::corrupt(format!("the sink {} is not on record", definition.path)))?;
+        let mode =
+            self.insert.sink.ok_or_else(|| Error::corrupt(format!("the sink {} is not on record", definition.path)))?;
         let target_key = String::new();
         Ok(SinkDescription { target_key, mode: mode.into(), exactly_once: true, notices: Vec::new() })
     }
@@ -153,7 +163,9 @@ impl Outside for Remembered<'_> {
 pub(crate) fn prepare(text: &str, bound: BoundInsert, outside: &dyn Outside) -> Result<Prepared> {
     let mut sources = Vec::new();
     for scan in scans(&bound.plan) {
-        if scan.table.connector().is_some() && !sources.iter().any(|s: &PreparedSource| s.definition.path == scan.table.path) {
+        if scan.table.connector().is_some()
+            && !sources.iter().any(|s: &PreparedSource| s.definition.path == scan.table.path)
+        {
             let definition = with_hints(&scan.table, &scan.hints);
             sources.push(PreparedSource { description: outside.source(&definition)?, definition });
         }
@@ -194,12 +206,14 @@ fn check_target(bound: &BoundInsert, sink: Option<&SinkDescription>, retracts: b
     }
     let name = &target.path;
     match sink {
-        None => Err(Error::invalid(format!("table {name} only takes new rows, but this query also changes and withdraws rows"))
-            .hint("declare a PRIMARY KEY (…) NOT ENFORCED for the table, or insert from tables that only grow")),
-        Some(sink) if sink.mode != ChangelogMode::All => Err(Error::invalid(format!(
-            "table {name} declares no key, but this query also changes and withdraws rows"
+        None => Err(Error::invalid(format!(
+            "table {name} only takes new rows, but this query also changes and withdraws rows"
         ))
-        .hint("declare PRIMARY KEY (…) NOT ENFORCED with the columns that identify a row of the result")),
+        .hint("declare a PRIMARY KEY (…) NOT ENFORCED for the table, or insert from tables that only grow")),
+        Some(sink) if sink.mode != ChangelogMode::All => {
+            Err(Error::invalid(format!("table {name} declares no key, but this query also changes and withdraws rows"))
+                .hint("declare PRIMARY KEY (…) NOT ENFORCED with the columns that identify a row of the result"))
+        }
         Some(_) => Ok(()),
     }
 }

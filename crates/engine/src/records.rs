@@ -233,6 +233,7 @@ pub fn encode<T: Serialize>(record: &T) -> String {
 /// `Corrupt` where the text is not such a record.
 pub fn decode<T: DeserializeOwned>(space: &str, key: &str, text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
-        Error::corrupt(format!("the record `{}` of `{space}` cannot be read", key.replace('\u{1}', "."))).caused_by(error)
+        Error::corrupt(format!("the record `{}` of `{space}` cannot be read", key.replace('\u{1}', ".")))
+            .caused_by(error)
     })
 }

@@ -129,7 +129,8 @@ impl Session {
         if self.engine.inner.shared.wait_durable(commit) {
             return Ok(());
         }
-        Err(Error::unavailable("the engine stopped before this was durable").hint("start it again and look whether it is there"))
+        Err(Error::unavailable("the engine stopped before this was durable")
+            .hint("start it again and look whether it is there"))
     }
 
     /// Tells the user something about the statement under way.

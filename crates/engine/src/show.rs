@@ -20,9 +20,8 @@ use crate::session::{Session, done};
 impl Session {
     pub(crate) fn set(&mut self, pair: Option<SetPair>) -> Result<Outcome> {
         let Some(pair) = pair else {
-            let shown = |(key, value): (&String, &String)| {
-                vec![Some(key.clone()), Some(redacted(key, value).to_owned())]
-            };
+            let shown =
+                |(key, value): (&String, &String)| vec![Some(key.clone()), Some(redacted(key, value).to_owned())];
             return Ok(table(&["key", "value"], self.settings.iter().map(shown).collect()));
         };
         let previous = self.settings.insert(pair.key.clone(), pair.value.clone());
@@ -90,7 +89,9 @@ impl Session {
             }
             Show::Columns { table: name, like } => {
                 let rows = self.columns(name)?;
-                let shown = |row: &Vec<Option<String>>| like.as_ref().is_none_or(|p| p.shows(row[0].as_deref().unwrap_or_default()));
+                let shown = |row: &Vec<Option<String>>| {
+                    like.as_ref().is_none_or(|p| p.shows(row[0].as_deref().unwrap_or_default()))
+                };
                 table(COLUMN_HEADS, rows.into_iter().filter(shown).collect())
             }
             Show::Functions(like) => {
@@ -102,18 +103,29 @@ impl Session {
             }
             Show::Jobs => crate::system::show_jobs(&self.engine)?,
             Show::CreateTable(name) => match resolve(&scope, &self.context, name)? {
-                Relation::Table(definition) => table(&["result"], vec![vec![Some({
-                    let path = &definition.path;
-                    show_create_table(&definition, self.temporary.contains_key(path))
-                })]]),
-                Relation::View(_) => return Err(Error::invalid(format!("{name} is a view")).hint(format!("SHOW CREATE VIEW {name}")).at(name.at())),
+                Relation::Table(definition) => table(
+                    &["result"],
+                    vec![vec![Some({
+                        let path = &definition.path;
+                        show_create_table(&definition, self.temporary.contains_key(path))
+                    })]],
+                ),
+                Relation::View(_) => {
+                    return Err(Error::invalid(format!("{name} is a view"))
+                        .hint(format!("SHOW CREATE VIEW {name}"))
+                        .at(name.at()));
+                }
             },
             Show::CreateView(name) => match resolve(&scope, &self.context, name)? {
                 Relation::View(view) => {
                     let temporary = self.temporary.contains_key(&view.path);
                     table(&["result"], vec![vec![Some(show_create_view(&view, temporary))]])
                 }
-                Relation::Table(_) => return Err(Error::invalid(format!("{name} is a table")).hint(format!("SHOW CREATE TABLE {name}")).at(name.at())),
+                Relation::Table(_) => {
+                    return Err(Error::invalid(format!("{name} is a table"))
+                        .hint(format!("SHOW CREATE TABLE {name}"))
+                        .at(name.at()));
+                }
             },
         })
     }
@@ -147,7 +159,8 @@ impl Session {
                 return Ok(view.schema.columns.iter().map(row).collect());
             }
         };
-        let key: Vec<&str> = definition.primary_key.iter().map(|&i| definition.schema.columns[i].name.as_str()).collect();
+        let key: Vec<&str> =
+            definition.primary_key.iter().map(|&i| definition.schema.columns[i].name.as_str()).collect();
         let row = |(i, column): (usize, &Column)| {
             let in_key = definition.primary_key.contains(&i).then(|| format!("PRI({})", key.join(", ")));
             let extra = match &definition.column_kinds[i] {
@@ -190,7 +203,11 @@ impl Session {
             Statement::Query(query) => Ok(gridhouse_sql::explain::explain(&binder.query(query)?)),
             Statement::Insert(insert) => {
                 let bound = binder.insert(insert)?;
-                Ok(format!("Insert into {}\n{}", bound.target.path, indented(&gridhouse_sql::explain::explain(&bound.plan))))
+                Ok(format!(
+                    "Insert into {}\n{}",
+                    bound.target.path,
+                    indented(&gridhouse_sql::explain::explain(&bound.plan))
+                ))
             }
             Statement::StatementSet(inserts) => {
                 let mut text = String::new();
@@ -208,7 +225,12 @@ impl Session {
 
 const COLUMN_HEADS: &[&str] = &["name", "type", "null", "key", "extras", "watermark"];
 
-fn column_row(column: &Column, key: Option<String>, extra: Option<String>, watermark: Option<String>) -> Vec<Option<String>> {
+fn column_row(
+    column: &Column,
+    key: Option<String>,
+    extra: Option<String>,
+    watermark: Option<String>,
+) -> Vec<Option<String>> {
     let nullable = if column.sql_type.nullable { "TRUE" } else { "FALSE" };
     let kind = column.sql_type.kind.to_string();
     vec![Some(column.name.clone()), Some(kind), Some(nullable.into()), key, extra, watermark]
@@ -222,7 +244,8 @@ fn one_of(pair: &SetPair, allowed: &[&str]) -> Result<()> {
     if allowed.iter().any(|value| value.eq_ignore_ascii_case(&pair.value)) {
         return Ok(());
     }
-    Err(Error::invalid(format!("'{}' cannot be '{}'", pair.key, pair.value)).hint(format!("one of: {}", allowed.join(", "))))
+    Err(Error::invalid(format!("'{}' cannot be '{}'", pair.key, pair.value))
+        .hint(format!("one of: {}", allowed.join(", "))))
 }
 
 /// A result of text columns.

@@ -85,8 +85,16 @@ impl SinkHandle {
         let stop = Arc::new(AtomicBool::new(false));
         let status = Arc::new(Mutex::new(SinkStatus::default()));
         let name = plan.name.clone();
-        let mut worker =
-            Worker { plan, sink, reader, shared: shared.clone(), clock, core, stop: stop.clone(), status: status.clone() };
+        let mut worker = Worker {
+            plan,
+            sink,
+            reader,
+            shared: shared.clone(),
+            clock,
+            core,
+            stop: stop.clone(),
+            status: status.clone(),
+        };
         let thread = std::thread::Builder::new().name(format!("sink {name}")).spawn(move || {
             if let Err(error) = worker.run() {
                 let mut status = lock(&worker.status);
@@ -107,7 +115,6 @@ impl SinkHandle {
         self.stop.store(true, Ordering::SeqCst);
         self.shared.wake();
     }
-
 }
 
 impl Drop for SinkHandle {
@@ -291,6 +298,7 @@ pub(crate) fn last_of_each_key(batches: Vec<KindBatch>, key: &[usize]) -> Result
     kept.sort_unstable();
     let kinds: Vec<RowKind> = kept.iter().map(|&i| kinds[i as usize]).collect();
     let kept = UInt32Array::from(kept);
-    let columns = columns.iter().map(|column| take(column, &kept, None)).collect::<Result<Vec<_>, _>>().map_err(internal)?;
+    let columns =
+        columns.iter().map(|column| take(column, &kept, None)).collect::<Result<Vec<_>, _>>().map_err(internal)?;
     Ok(Some(KindBatch::new(columns, kinds)))
 }

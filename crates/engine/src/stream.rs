@@ -103,7 +103,7 @@ impl Stream {
     /// Acknowledges what is on disk now.
     pub(crate) fn durable(&mut self, commit: CommitId) {
         let done = self.unacknowledged.iter().take_while(|(c, _)| *c <= commit).count();
-        if let Some((_, position)) = self.unacknowledged.drain(..done).last()
+        if let Some((_, position)) = self.unacknowledged.drain(..done).next_back()
             && let Some(handle) = &self.handle
         {
             handle.acknowledge(position);
@@ -137,12 +137,10 @@ impl Core {
         match event {
             SourceEvent::SnapshotRows { table, batch } => self.snapshot_rows(source, table, batch),
             SourceEvent::SnapshotDone { table, position } => self.snapshot_done(source, table, position),
-            SourceEvent::SnapshotAborted { table } => {
-                match stream.snapshots.remove(&table) {
-                    Some(stage) => self.store.drop_stage(stage),
-                    None => Ok(()),
-                }
-            }
+            SourceEvent::SnapshotAborted { table } => match stream.snapshots.remove(&table) {
+                Some(stage) => self.store.drop_stage(stage),
+                None => Ok(()),
+            },
             SourceEvent::Rows { table, columns, batch } => self.rows(source, table, columns, batch),
             SourceEvent::Truncate { table } => {
                 let stage = stream.new_stage();
@@ -152,7 +150,9 @@ impl Core {
                 }
                 Ok(())
             }
-            SourceEvent::Commit { position, event_time_micros } => self.source_commit(source, position, event_time_micros),
+            SourceEvent::Commit { position, event_time_micros } => {
+                self.source_commit(source, position, event_time_micros)
+            }
             SourceEvent::Idle { position } => {
                 stream.state = StreamState::Running;
                 if stream.position.as_ref() == Some(&position) {

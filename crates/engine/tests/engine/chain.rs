@@ -17,8 +17,9 @@ INSERT INTO drain SELECT * FROM fluss.shop.dws;
 ";
 
 fn settle(house: &House, expected: &[&str]) {
-    await_that(|| house.outside.sink("drain") == expected)
-        .unwrap_or_else(|()| panic!("the sink holds {:?}, not {expected:?}\n{}", house.outside.sink("drain"), house.status()));
+    await_that(|| house.outside.sink("drain") == expected).unwrap_or_else(|()| {
+        panic!("the sink holds {:?}, not {expected:?}\n{}", house.outside.sink("drain"), house.status())
+    });
 }
 
 #[test]
@@ -44,9 +45,17 @@ fn a_restart_goes_on_where_it_was() {
     for round in 0..4_i64 {
         // What happens while nobody listens is caught up; nothing is counted twice.
         let crash = round % 2 == 0;
-        if crash { house.outside.cut() } else { house.stop() }
+        if crash {
+            house.outside.cut()
+        } else {
+            house.stop()
+        }
         house.outside.commit(&[(10 + round, Some("a")), (2, Some(if crash { "c" } else { "b" }))]);
-        if crash { house.crash() } else { house.open() }
+        if crash {
+            house.crash()
+        } else {
+            house.open()
+        }
         let a = format!("A=A|{}", round + 2);
         settle(&house, &[a.as_str(), if crash { "C=C|1" } else { "B=B|1" }]);
     }

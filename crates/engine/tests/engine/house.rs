@@ -131,7 +131,12 @@ fn text_of(report: &StatementReport) -> String {
             for batch in batches {
                 for i in 0..batch.len() {
                     let value = |(c, column): (usize, &gridhouse_base::Column)| {
-                        let text = gridhouse_expr::text::format_value(batch.column(c), i, &column.sql_type.kind, chrono_tz::UTC);
+                        let text = gridhouse_expr::text::format_value(
+                            batch.column(c),
+                            i,
+                            &column.sql_type.kind,
+                            chrono_tz::UTC,
+                        );
                         text.unwrap_or_else(|| "NULL".into())
                     };
                     rows.push(schema.columns.iter().enumerate().map(value).collect::<Vec<_>>().join("|"));
@@ -416,7 +421,8 @@ impl Sink for Drain {
             for i in 0..batch.len() {
                 let value = |c: usize| {
                     let kind = &self.definition.schema.columns[c].sql_type.kind;
-                    gridhouse_expr::text::format_value(&batch.columns[c], i, kind, chrono_tz::UTC).unwrap_or("NULL".into())
+                    gridhouse_expr::text::format_value(&batch.columns[c], i, kind, chrono_tz::UTC)
+                        .unwrap_or("NULL".into())
                 };
                 let key: Vec<String> = self.definition.primary_key.iter().map(|&c| value(c)).collect();
                 let row: Vec<String> = (0..self.definition.schema.len()).map(value).collect();

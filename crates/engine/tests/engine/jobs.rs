@@ -40,7 +40,10 @@ fn another_query_into_the_same_table_is_a_conflict() {
 fn a_replaced_job_corrects_its_table() {
     let house = House::new();
     let mut session = house.session();
-    ok(&mut session, &format!("{TABLES} INSERT INTO a VALUES (1, 'x'), (2, 'y'), (3, 'z'); INSERT INTO b SELECT * FROM a;"));
+    ok(
+        &mut session,
+        &format!("{TABLES} INSERT INTO a VALUES (1, 'x'), (2, 'y'), (3, 'z'); INSERT INTO b SELECT * FROM a;"),
+    );
     ok(&mut session, "REPLACE JOB 1 AS INSERT INTO b SELECT id, UPPER(v) FROM a WHERE id < 3;");
     assert_eq!(rows(&mut session, "SELECT * FROM b"), ["1|X", "2|Y"]);
     ok(&mut session, "INSERT INTO a VALUES (1, 'w');");
@@ -51,7 +54,12 @@ fn a_replaced_job_corrects_its_table() {
 fn a_stopped_job_catches_up() {
     let mut house = House::new();
     let mut session = house.session();
-    ok(&mut session, &format!("{TABLES} INSERT INTO c SELECT v, COUNT(*) FROM a GROUP BY v; INSERT INTO a VALUES (1, 'x'), (2, 'y');"));
+    ok(
+        &mut session,
+        &format!(
+            "{TABLES} INSERT INTO c SELECT v, COUNT(*) FROM a GROUP BY v; INSERT INTO a VALUES (1, 'x'), (2, 'y');"
+        ),
+    );
     ok(&mut session, "STOP JOB 1;");
     ok(&mut session, "INSERT INTO a VALUES (3, 'x'); DELETE FROM a WHERE id = 2;");
     assert_eq!(rows(&mut session, "SELECT * FROM c"), ["x|1", "y|1"]);
@@ -134,7 +142,8 @@ fn a_table_with_a_job_stays() {
 fn a_statement_set_is_one_job() {
     let mut house = House::new();
     let mut session = house.session();
-    let set = "BEGIN STATEMENT SET; INSERT INTO b SELECT * FROM a; INSERT INTO c SELECT v, COUNT(*) FROM a GROUP BY v; END;";
+    let set =
+        "BEGIN STATEMENT SET; INSERT INTO b SELECT * FROM a; INSERT INTO c SELECT v, COUNT(*) FROM a GROUP BY v; END;";
     assert_eq!(ok(&mut session, &format!("{TABLES} {set}")), "JOB 1");
     ok(&mut session, "INSERT INTO a VALUES (1, 'x');");
     house.restart();
@@ -172,7 +181,8 @@ fn a_sink_without_key_sees_every_change() {
         ),
     );
     let seen = |expected: &[&str]| {
-        crate::house::await_that(|| house.outside.sink("drain") == expected).unwrap_or_else(|()| panic!("{:?}", house.outside.sink("drain")));
+        crate::house::await_that(|| house.outside.sink("drain") == expected)
+            .unwrap_or_else(|()| panic!("{:?}", house.outside.sink("drain")));
     };
     seen(&["000000=+Ix|1"]);
     ok(&mut session, "INSERT INTO a VALUES (2, 'x');");

@@ -30,7 +30,10 @@ fn what_is_defined_otherwise_is_a_conflict() {
     let mut session = house.session();
     ok(&mut session, "CREATE TABLE t (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);");
     let message = fails(&mut session, "CREATE TABLE t (id BIGINT, v INT, PRIMARY KEY (id) NOT ENFORCED);");
-    assert!(message.contains("defined otherwise") && message.contains('v') && message.contains("DROP TABLE"), "{message}");
+    assert!(
+        message.contains("defined otherwise") && message.contains('v') && message.contains("DROP TABLE"),
+        "{message}"
+    );
     let notice = ok(&mut session, "CREATE TABLE IF NOT EXISTS t (id BIGINT);");
     assert!(notice.contains("nothing was changed"), "{notice}");
 }
@@ -47,7 +50,10 @@ fn rows_are_inserted_updated_and_deleted() {
     assert_eq!(ok(&mut session, "UPDATE t SET load_mw = load_mw + 1 WHERE id = 2;"), "UPDATE 1");
     assert_eq!(ok(&mut session, "DELETE FROM t WHERE id = 4;"), "DELETE 1");
     ok(&mut session, "INSERT INTO t (id, site) VALUES (3, 'far east'), (5, 'new');");
-    assert_eq!(rows(&mut session, "SELECT * FROM t"), ["1|north|10.5", "2|south|21.5", "3|far east|30.5", "5|new|NULL"]);
+    assert_eq!(
+        rows(&mut session, "SELECT * FROM t"),
+        ["1|north|10.5", "2|south|21.5", "3|far east|30.5", "5|new|NULL"]
+    );
     assert_eq!(ok(&mut session, "SELECT COUNT(*), SUM(load_mw) FROM t WHERE id < 3"), "2|32.0");
     assert_eq!(ok(&mut session, "SELECT id FROM t ORDER BY load_mw DESC LIMIT 2"), "3\n2");
 }
@@ -56,7 +62,10 @@ fn rows_are_inserted_updated_and_deleted() {
 fn temporary_objects_and_settings_end_with_the_session() {
     let house = House::new();
     let mut session = house.session();
-    ok(&mut session, "CREATE TABLE t (id BIGINT); CREATE TEMPORARY VIEW v AS SELECT id + 1 AS n FROM t; SET 'a.b' = 'c'; INSERT INTO t VALUES (1);");
+    ok(
+        &mut session,
+        "CREATE TABLE t (id BIGINT); CREATE TEMPORARY VIEW v AS SELECT id + 1 AS n FROM t; SET 'a.b' = 'c'; INSERT INTO t VALUES (1);",
+    );
     assert_eq!(ok(&mut session, "SELECT n FROM v"), "2");
     let mut other = house.session();
     let message = fails(&mut other, "SELECT n FROM v");
@@ -110,7 +119,10 @@ fn wrong_statements_say_what_to_do() {
         ("INSERT INTO l SELECT COUNT(*), name FROM t GROUP BY name", &["only takes new rows", "PRIMARY KEY"]),
         ("INSERT INTO t SELECT id, 'x' FROM other", &["there is no connector 'tapp'", "did you mean 'tap'?"]),
         ("SELECT * FROM tap", &["has no end", "INSERT INTO"]),
-        ("CREATE TABLE x (id BIGINT) WITH ('bucket.nun' = '2')", &["there is no option 'bucket.nun'", "did you mean 'bucket.num'?"]),
+        (
+            "CREATE TABLE x (id BIGINT) WITH ('bucket.nun' = '2')",
+            &["there is no option 'bucket.nun'", "did you mean 'bucket.num'?"],
+        ),
         ("CREATE TABLE x (id BIGINT) WITH ('bucket.num' = 'two')", &["'two' is not a number of buckets"]),
         ("CREATE TABLE nowhere.x (id BIGINT)", &["there is no database", "CREATE DATABASE"]),
         ("CREATE CATALOG c WITH ('type' = 'flus')", &["there is no catalog type 'flus'", "'fluss'"]),
@@ -145,7 +157,10 @@ fn things_are_shown() {
     assert_eq!(ok(&mut session, "SHOW TABLES"), "s\nt\nv");
     assert_eq!(ok(&mut session, "SHOW VIEWS"), "v");
     assert_eq!(ok(&mut session, "SHOW CATALOGS"), "default_catalog\nsystem");
-    assert_eq!(ok(&mut session, "DESCRIBE t"), "id|BIGINT|FALSE|PRI(id)|NULL|NULL\nname|VARCHAR(20)|TRUE|NULL|NULL|NULL");
+    assert_eq!(
+        ok(&mut session, "DESCRIBE t"),
+        "id|BIGINT|FALSE|PRI(id)|NULL|NULL\nname|VARCHAR(20)|TRUE|NULL|NULL|NULL"
+    );
     let created = ok(&mut session, "SHOW CREATE TABLE t");
     assert!(created.contains("PRIMARY KEY (id) NOT ENFORCED") && created.contains("'bucket.num' = '3'"), "{created}");
     let created = ok(&mut session, "SHOW CREATE TABLE s");
