@@ -11,11 +11,12 @@ use gridhouse_sql::{Binder, NameContext, parse_script};
 use crate::catalog::{Catalog, DEFAULT_CATALOG, DEFAULT_DATABASE, Scope};
 use crate::core::Core;
 use crate::job::Job;
+use crate::launch::SOURCE_COUNTER;
 use crate::prepare::{Prepared, Remembered, prepare};
 use crate::query::zone_of;
 use crate::records::{
-    CATALOGS, CatalogRecord, DATABASES, JOBS, JobRecord, JobState, OBJECTS, ObjectRecord, STREAMS, StreamRecord,
-    database_key, decode, encode, object_key,
+    CATALOGS, COUNTERS, CatalogRecord, DATABASES, JOBS, JobRecord, JobState, OBJECTS, ObjectRecord, STREAMS,
+    StreamRecord, database_key, decode, encode, object_key,
 };
 use crate::stream::Stream;
 use crate::system;
@@ -43,6 +44,8 @@ pub(crate) fn boot(core: &mut Core) -> Result<()> {
         records.push(decode(JOBS, &key, &text)?);
     }
     core.job_counter = records.iter().map(|record| record.id.0).max().unwrap_or(0);
+    let counted = snapshot.get(COUNTERS, SOURCE_COUNTER).and_then(|text| text.parse().ok()).unwrap_or(0);
+    core.source_counter = core.streams.keys().map(|id| id.0).max().unwrap_or(0).max(counted);
     core.pending = core.store.pending_count() > 0;
     let (running, resting): (Vec<_>, Vec<_>) =
         records.into_iter().partition(|record| record.state == JobState::Running);

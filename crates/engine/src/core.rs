@@ -73,6 +73,8 @@ pub(crate) struct Core {
     pub(crate) reached: BTreeMap<String, CommitId>,
     /// The last job number given out.
     pub(crate) job_counter: u32,
+    /// The last stream number given out. Positions are kept by it, so it is never used again.
+    pub(crate) source_counter: u32,
     /// While the directory is being opened, streams wait until all their tables are known.
     pub(crate) starting: bool,
     /// Whether source commits wait for a tick.
@@ -162,7 +164,8 @@ impl Core {
     }
 
     fn housekeep(&mut self) {
-        if let Err(error) = self.save_cursors().and_then(|()| self.store.note_idle()) {
+        if let Err(error) = self.finish_jobs().and_then(|()| self.save_cursors()).and_then(|()| self.store.note_idle())
+        {
             self.fatal(error);
         }
     }

@@ -128,6 +128,7 @@ impl Engine {
             stats: BTreeMap::new(),
             reached: BTreeMap::new(),
             job_counter: 0,
+            source_counter: 0,
             starting: true,
             pending: false,
             pending_event_time: None,

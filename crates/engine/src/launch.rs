@@ -23,7 +23,8 @@ use crate::lower::lower;
 use crate::prepare::{Prepared, PreparedSource, Route};
 use crate::query::zone_of;
 use crate::records::{
-    Environment, InsertRecord, JOBS, JobRecord, JobState, STREAMS, SourceUse, StreamRecord, StreamTableRecord, encode,
+    COUNTERS, Environment, InsertRecord, JOBS, JobRecord, JobState, STREAMS, SourceUse, StreamRecord,
+    StreamTableRecord, encode,
 };
 use crate::sink::{SinkHandle, SinkPlan};
 use crate::stream::{Stream, StreamState};
@@ -31,6 +32,9 @@ use crate::tick::order_jobs;
 
 /// The column in which a log of changes without key keeps their kinds.
 const KIND_COLUMN: &str = "__kind";
+
+/// The counter of stream numbers.
+pub(crate) const SOURCE_COUNTER: &str = "source";
 
 /// A job to begin.
 pub(crate) struct Submission {
@@ -71,6 +75,11 @@ impl Core {
                     .zip(&submission.inserts)
                     .all(|(a, b)| a.target == b.bound.target.path && a.fingerprint == b.fingerprint)
         };
+        let finished = self.jobs.values().find(|job| same(job) && job.record.state == JobState::Finished);
+        if let Some(id) = finished.map(|job| job.record.id) {
+            // Its input had an end, so the statement means: once more.
+            self.drop_job(id)?;
+        }
         if let Some((id, job)) = self.jobs.iter_mut().find(|(_, job)| same(job)) {
             let id = *id;
             job.script = submission.script;
@@ -174,6 +183,8 @@ impl Core {
         let streams_out = &mut streams;
         let rows = &mut rows_out;
         let zone = zone_of(&record_out.environment.settings)?;
+        let mut counter = self.source_counter;
+        let counter_out = &mut counter;
         self.tick_writing(|tick, deltas| {
             let mut records = Vec::new();
             for (i, insert) in inserts.iter().enumerate() {
@@ -190,7 +201,8 @@ impl Core {
                     Route::Landing(landing) => {
                         let target = catalog.table_id(&target_def.path).ok_or_else(|| gone(&target_def.path))?;
                         let source = &insert.sources[0];
-                        let id = land(streams_out, source, target, Some(record_out.id));
+                        let owner = owner_of(source, record_out.id, i);
+                        let id = land(streams_out, counter_out, source, owner, target, Some(record_out.id));
                         insert_record.sources.push(SourceUse {
                             path: source.definition.path.clone(),
                             source: id.0,
@@ -210,7 +222,8 @@ impl Core {
                     Route::Flow => {
                         let mut landed: BTreeMap<ObjectPath, TableId> = BTreeMap::new();
                         for source in &insert.sources {
-                            let id = hidden_landing(tick, streams_out, source)?;
+                            let owner = owner_of(source, record_out.id, i);
+                            let id = hidden_landing(tick, streams_out, counter_out, source, owner)?;
                             let stream = &streams_out[&id.0];
                             let table =
                                 stream.tables.iter().find(|t| t.id == id.1).expect("it was found or made just now");
@@ -242,6 +255,7 @@ impl Core {
                 records.push(insert_record);
             }
             record_out.inserts = records;
+            tick.put(COUNTERS, SOURCE_COUNTER, Some(&counter_out.to_string()));
             for (id, stream) in streams_out.iter() {
                 tick.put(STREAMS, &id.0.to_string(), Some(&encode(stream)));
             }
@@ -249,6 +263,7 @@ impl Core {
             Ok(())
         })?;
         self.job_counter = self.job_counter.max(record.id.0);
+        self.source_counter = counter;
         let id = record.id;
         self.enter(record, streams, branches, script, rows_out)?;
         self.start_sinks(id, inserts, sinks)
@@ -307,6 +322,7 @@ impl Core {
             stream.record.tables.iter().filter(|t| stream.landings.contains_key(&t.id)).map(start_of).collect();
         match &stream.handle {
             Some(handle) => {
+                stream.state = StreamState::Starting;
                 if let Some(table) = tables.into_iter().find(|t| t.id == table) {
                     handle.add_table(table);
                 }
@@ -463,17 +479,36 @@ impl Core {
         self.halt(id, JobState::Stopped)?;
         let job = self.jobs.remove(&id).expect("a job that was halted exists");
         self.order = order_jobs(&self.jobs)?;
-        let mut records = Vec::new();
+        let used: BTreeSet<(SourceId, u32)> = self.jobs.values().flat_map(|job| source_tables(&job.record)).collect();
+        let (mut records, mut landings) = (Vec::new(), Vec::new());
         for stream in self.streams.values_mut() {
-            stream.record.tables.retain(|table| table.job != Some(id));
-            records.push((stream.record.id, encode(&stream.record)));
+            let source = stream.record.id;
+            let kept = |table: &StreamTableRecord| table.job != Some(id) && used.contains(&(source, table.id));
+            let (kept, left): (Vec<_>, Vec<_>) = std::mem::take(&mut stream.record.tables).into_iter().partition(kept);
+            stream.record.tables = kept;
+            if left.is_empty() {
+                continue;
+            }
+            for table in &left {
+                stream.landings.remove(&table.id);
+                if let Some(handle) = &stream.handle {
+                    handle.remove_table(table.id);
+                }
+            }
+            // A hidden table goes with the last job that reads it; a user's own table stays.
+            landings.extend(left.iter().filter(|table| table.job.is_none()).map(|table| table.landing));
+            let record = (!stream.record.tables.is_empty()).then(|| encode(&stream.record));
+            records.push((source, record, left.iter().map(start_of).collect::<Vec<_>>()));
         }
         let names: Vec<String> =
             job.record.inserts.iter().enumerate().map(|(i, insert)| sink_name(id, i, &insert.target)).collect();
         self.tick_writing(|tick, _| {
             tick.put(JOBS, &id.0.to_string(), None);
-            for (source, record) in &records {
-                tick.put(STREAMS, &source.0.to_string(), Some(record));
+            for (source, record, _) in &records {
+                tick.put(STREAMS, &source.0.to_string(), record.as_deref());
+            }
+            for landing in &landings {
+                tick.drop_table(*landing)?;
             }
             for name in &names {
                 tick.forget_cursor(name, None)?;
@@ -483,6 +518,20 @@ impl Core {
             }
             Ok(())
         })?;
+        for (source, record, tables) in records {
+            if record.is_none()
+                && let Some(mut stream) = self.streams.remove(&source)
+            {
+                // A stream that does not run is begun once more, only to take leave of the outside.
+                if stream.handle.is_none()
+                    && let Some(connector) = self.connectors.sources.get(stream.record.connector.as_str())
+                {
+                    let (key, position) = (&stream.record.stream_key, stream.position.clone());
+                    stream.handle = connector.start(source, key, tables, position, self.events.clone()).ok();
+                }
+                stream.forget();
+            }
+        }
         Ok(())
     }
 
@@ -500,9 +549,6 @@ impl Core {
                     record.snapshot = None;
                 }
                 changed.push((stream.record.id, encode(&stream.record)));
-            }
-            if stream.landings.is_empty() {
-                stream.handle = None;
             }
         }
         if changed.is_empty() {
@@ -619,6 +665,11 @@ impl Build {
     }
 }
 
+/// The tables of streams that a job uses.
+fn source_tables(record: &JobRecord) -> impl Iterator<Item = (SourceId, u32)> + '_ {
+    record.inserts.iter().flat_map(|insert| insert.sources.iter().map(|used| (used.source, used.table)))
+}
+
 /// The name under which a sink's cursor is kept, here and at the outside.
 pub(crate) fn sink_name(job: JobId, i: usize, target: &ObjectPath) -> String {
     format!("{}/{}/{}", job.0, i, target.object)
@@ -643,21 +694,29 @@ fn start_of(record: &StreamTableRecord) -> SourceTable {
     SourceTable { id: record.id, definition: Arc::new(record.definition.clone()), snapshot: record.snapshot.clone() }
 }
 
+/// Who a stream belongs to, where each reader of the source has one of its own.
+fn owner_of(source: &PreparedSource, job: JobId, i: usize) -> Option<String> {
+    (!source.description.shared).then(|| format!("{}/{i}", job.0))
+}
+
 /// The table of a stream that lands in `landing` for `job`; made if it is not there.
 fn land(
     streams: &mut BTreeMap<SourceId, StreamRecord>,
+    counter: &mut u32,
     source: &PreparedSource,
+    owner: Option<String>,
     landing: TableId,
     job: Option<JobId>,
 ) -> (SourceId, u32) {
     let key = &source.description.stream_key;
-    let id = match streams.values().find(|stream| stream.stream_key == *key) {
+    let id = match streams.values().find(|stream| stream.stream_key == *key && stream.owner == owner) {
         Some(stream) => stream.id,
         None => {
-            let id = SourceId(streams.keys().last().map_or(1, |last| last.0 + 1));
+            *counter += 1;
+            let id = SourceId(*counter);
             let connector = source.definition.connector().unwrap_or_default().to_owned();
-            streams
-                .insert(id, StreamRecord { id, connector, stream_key: key.clone(), tables: Vec::new(), next_table: 1 });
+            let (stream_key, tables) = (key.clone(), Vec::new());
+            streams.insert(id, StreamRecord { id, connector, stream_key, owner, tables, next_table: 1 });
             id
         }
     };
@@ -683,10 +742,13 @@ fn land(
 fn hidden_landing(
     tick: &mut Tick<'_>,
     streams: &mut BTreeMap<SourceId, StreamRecord>,
+    counter: &mut u32,
     source: &PreparedSource,
+    owner: Option<String>,
 ) -> Result<(SourceId, u32)> {
     let description = &source.description;
-    for stream in streams.values_mut().filter(|stream| stream.stream_key == description.stream_key) {
+    let own = |stream: &&mut StreamRecord| stream.stream_key == description.stream_key && stream.owner == owner;
+    for stream in streams.values_mut().filter(own) {
         let same = |table: &&mut StreamTableRecord| {
             table.job.is_none()
                 && table.table_key == description.table_key
@@ -707,10 +769,14 @@ fn hidden_landing(
         ))
         .hint("add PRIMARY KEY (…) NOT ENFORCED to its definition"));
     }
-    let number = streams.values().map(|stream| stream.next_table).max().unwrap_or(1);
-    let name = format!("landing/{}/{}/{number}", description.stream_key, description.table_key);
+    let (id, number) = land(streams, counter, source, owner, TableId(0), None);
+    let name = format!("landing/{}/{number}", id.0);
     let table = tick.create_table(TableSpec { hidden: true, ..spec(name, schema, key) })?;
-    Ok(land(streams, source, table, None))
+    let stream = streams.get_mut(&id).expect("the table landed in it just now");
+    for record in stream.tables.iter_mut().filter(|record| record.id == number) {
+        record.landing = table;
+    }
+    Ok((id, number))
 }
 
 /// A stored table with or without key, in one bucket.

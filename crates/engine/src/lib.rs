@@ -9,6 +9,7 @@ mod core;
 mod ddl;
 mod dml;
 mod engine;
+mod finish;
 mod job;
 mod landing;
 mod launch;

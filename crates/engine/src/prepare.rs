@@ -142,6 +142,7 @@ impl Outside for Remembered<'_> {
         Ok(SourceDescription {
             stream_key: stream.stream_key.clone(),
             table_key: table.table_key.clone(),
+            shared: stream.owner.is_none(),
             bounded: false,
             mode: if keyed { ChangelogMode::Upsert } else { ChangelogMode::InsertOnly },
             notices: Vec::new(),

@@ -10,6 +10,7 @@ use arrow_row::{RowConverter, SortField};
 use arrow_schema::SortOptions;
 use gridhouse_base::table::ObjectPath;
 use gridhouse_base::{ChangeBatch, Error, Result, TableId};
+use gridhouse_expr::{EvalContext, Expr};
 use gridhouse_flow::TickContext;
 use gridhouse_sql::plan::{Plan, SortKey};
 use gridhouse_store::Snapshot;
@@ -40,6 +41,19 @@ pub(crate) fn execute(
     extra: &dyn Fn(TableId) -> Option<ChangeBatch>,
     context: &TickContext,
 ) -> Result<Vec<ChangeBatch>> {
+    // A projection over ordered rows (ordered by what is not selected) is applied to them in their order.
+    if let Plan::Project(project) = plan
+        && matches!(project.input.as_ref(), Plan::Sort(_) | Plan::Limit(_))
+    {
+        let eval = EvalContext { now_micros: context.now_micros, zone: context.zone, seed: 0, first_row: 0 };
+        let rows = execute(&project.input, snapshot, table_of, extra, context)?;
+        let projected = rows.iter().map(|batch| {
+            let column = |expr: &Expr| expr.eval(batch.columns(), batch.len(), &eval);
+            let columns = project.exprs.iter().map(column).collect::<Result<Vec<_>>>()?;
+            Ok(ChangeBatch::insertions(columns, batch.len()))
+        });
+        return projected.collect();
+    }
     // A limit or order at the root is applied to what comes out, so that it need not be kept up to date by an operator.
     let (inner, order, offset, fetch) = peel(plan);
     let (mut dataflow, inputs) = lower(inner, table_of)?;
@@ -66,7 +80,6 @@ fn peel(plan: &Plan) -> (&Plan, &[SortKey], u64, Option<u64>) {
             other => (other, &[], limit.offset, limit.fetch),
         },
         Plan::Sort(sort) => (&sort.input, &sort.keys, 0, None),
-        // A projection over an ordered input keeps the order only if it is applied after it.
         other => (other, &[], 0, None),
     }
 }

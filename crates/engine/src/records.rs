@@ -22,6 +22,9 @@ pub const OBJECTS: &str = "objects";
 pub const STREAMS: &str = "streams";
 /// The metadata space of jobs; keys are job ids.
 pub const JOBS: &str = "jobs";
+/// The metadata space of numbers that are never given out again; keys are what they number.
+pub const COUNTERS: &str = "counters";
+
 /// A catalog.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CatalogRecord {
@@ -65,6 +68,9 @@ pub struct StreamRecord {
     pub connector: String,
     /// What the stream is at the outside.
     pub stream_key: String,
+    /// The job and `INSERT` that it belongs to, where each reader has a stream of its own.
+    #[serde(default)]
+    pub owner: Option<String>,
     /// Its tables.
     pub tables: Vec<StreamTableRecord>,
     /// The number of the next table of this stream.

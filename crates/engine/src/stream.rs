@@ -117,6 +117,21 @@ impl Stream {
         }
     }
 
+    /// Stops the stream for good and has the outside forget it too (a replication slot holds back its server's log). What the
+    /// outside answers is for the log only: the jobs are gone. Takes a thread, since the outside may take its time.
+    pub(crate) fn forget(mut self) {
+        let Some(handle) = self.handle.take() else { return };
+        let key = self.record.stream_key;
+        let spawned = std::thread::Builder::new().name(format!("forget {key}")).spawn(move || {
+            if let Err(error) = handle.forget() {
+                tracing::warn!(stream = key, "{}", with_remedy(&error));
+            }
+        });
+        if let Err(error) = spawned {
+            tracing::warn!("no thread to take leave of a source: {error}");
+        }
+    }
+
     /// How many rows landed for a job since the process started.
     pub(crate) fn rows_landed(&self, job: JobId) -> u64 {
         let own = self.record.tables.iter().filter(|table| table.job == Some(job));
@@ -182,7 +197,7 @@ impl Core {
             }
             SourceEvent::Finished => {
                 stream.state = StreamState::Finished;
-                Ok(())
+                self.finish_jobs()
             }
         }
     }
@@ -250,12 +265,15 @@ impl Core {
         stream.state = StreamState::Running;
         let key = source.0.to_string();
         let text = encode(&stream.record);
+        // A table that only grows has nothing to compare with: what is delivered of it is new.
+        let growing = self.store.ordered_snapshot().table(landing)?.spec().primary_key.is_empty();
+        let contents = if growing { StageUse::Append } else { StageUse::Replace(landing) };
         let commit = SourceCommit {
             source,
             position: at,
             event_time_micros,
             parts: Vec::new(),
-            stages: vec![(stage, StageUse::Replace(landing))],
+            stages: vec![(stage, contents)],
         };
         self.append(source, commit, Some(event_time_micros))?;
         // The record says that the contents are here, so it belongs to the tick that puts them there.

@@ -38,6 +38,9 @@ pub struct SourceDescription {
     pub stream_key: String,
     /// Names the table within the stream: `public.orders`.
     pub table_key: String,
+    /// Whether tables with equal stream keys come through one stream. Otherwise each use of the table has a stream of its own
+    /// (a generator generates for each reader).
+    pub shared: bool,
     /// Whether the source ends by itself.
     pub bounded: bool,
     /// What it delivers.

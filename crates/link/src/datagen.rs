@@ -307,6 +307,7 @@ impl SourceConnector for Datagen {
         Ok(SourceDescription {
             stream_key: format!("datagen/{}", definition.path),
             table_key: definition.path.to_string(),
+            shared: false,
             bounded: plan.rows.is_some(),
             mode: ChangelogMode::InsertOnly,
             notices,

@@ -197,6 +197,7 @@ struct Inner {
     log: Vec<Vec<(i64, Option<String>)>>,
     streams: Vec<Running>,
     acknowledged: u64,
+    forgotten: u64,
     /// What each sink holds: rows by key, and the commit.
     sinks: BTreeMap<String, (BTreeMap<String, String>, CommitId)>,
     absent: bool,
@@ -232,6 +233,11 @@ impl Outside {
     /// The position up to which the source may forget.
     pub fn acknowledged(&self) -> u64 {
         self.lock().acknowledged
+    }
+
+    /// How many streams have been forgotten.
+    pub fn forgotten(&self) -> u64 {
+        self.lock().forgotten
     }
 
     /// The rows that a sink table holds, as `key=value`, sorted.
@@ -278,6 +284,7 @@ impl SourceConnector for Outside {
         Ok(SourceDescription {
             stream_key: "tap".into(),
             table_key: "only".into(),
+            shared: true,
             bounded: false,
             mode: ChangelogMode::Upsert,
             notices: vec![],
@@ -370,6 +377,7 @@ impl SourceStream for Tap {
     fn stop(self: Box<Self>) {}
 
     fn forget(self: Box<Self>) -> Result<()> {
+        self.outside.lock().forgotten += 1;
         Ok(())
     }
 }

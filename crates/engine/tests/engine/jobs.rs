@@ -188,3 +188,32 @@ fn a_sink_without_key_sees_every_change() {
     ok(&mut session, "INSERT INTO a VALUES (2, 'x');");
     seen(&["000000=+Ix|1", "000001=-Dx|1", "000002=+Ix|2"]);
 }
+
+#[test]
+fn a_dropped_job_takes_leave_of_its_source() {
+    let mut house = House::new();
+    let script =
+        "CREATE TEMPORARY TABLE tap (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'tap');
+         CREATE TABLE b (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);
+         CREATE TABLE c (v STRING, n BIGINT, PRIMARY KEY (v) NOT ENFORCED);
+         INSERT INTO b SELECT * FROM tap;
+         INSERT INTO c SELECT v, COUNT(*) FROM tap GROUP BY v;";
+    house.outside.commit(&[(1, Some("x"))]);
+    let mut session = house.session();
+    ok(&mut session, script);
+    await_rows(&mut session, "SELECT * FROM c", &["x|1"]);
+    ok(&mut session, "DROP JOB 1;");
+    house.outside.commit(&[(2, Some("x"))]);
+    await_rows(&mut session, "SELECT * FROM c", &["x|2"]);
+    assert_eq!(rows(&mut session, "SELECT * FROM b"), ["1|x"]);
+    assert_eq!(house.outside.forgotten(), 0);
+    ok(&mut session, "STOP JOB 2;");
+    house.restart();
+    let mut session = house.session();
+    ok(&mut session, "DROP JOB 2;");
+    crate::house::await_that(|| house.outside.forgotten() == 1).expect("the source is told");
+    assert_eq!(rows(&mut session, "SELECT stream FROM system.status.sources"), Vec::<String>::new());
+    // Another job over the same source begins at its beginning.
+    ok(&mut session, script);
+    await_rows(&mut session, "SELECT * FROM b", &["1|x", "2|x"]);
+}

@@ -56,6 +56,8 @@ fn rows_are_inserted_updated_and_deleted() {
     );
     assert_eq!(ok(&mut session, "SELECT COUNT(*), SUM(load_mw) FROM t WHERE id < 3"), "2|32.0");
     assert_eq!(ok(&mut session, "SELECT id FROM t ORDER BY load_mw DESC LIMIT 2"), "3\n2");
+    assert_eq!(ok(&mut session, "SELECT site FROM t WHERE id < 4 ORDER BY id DESC"), "far east\nsouth\nnorth");
+    assert_eq!(ok(&mut session, "SELECT 1 + 1, 'x'"), "2|x");
 }
 
 #[test]

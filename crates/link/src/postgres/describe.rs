@@ -134,7 +134,14 @@ pub(crate) async fn describe(
         _ => format!("{}.{}", options.schemas, options.tables),
     };
     let mode = if definition.primary_key.is_empty() { ChangelogMode::All } else { ChangelogMode::Upsert };
-    Ok(SourceDescription { stream_key: stream_key(&server, options), table_key, bounded: false, mode, notices })
+    Ok(SourceDescription {
+        stream_key: stream_key(&server, options),
+        table_key,
+        shared: true,
+        bounded: false,
+        mode,
+        notices,
+    })
 }
 
 fn check_server(server: &Server, options: &CdcOptions, notices: &mut Vec<String>) -> Result<()> {
