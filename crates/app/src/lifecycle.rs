@@ -108,6 +108,16 @@ fn spawn(settings: &Settings, flags: &[String]) -> std::io::Result<Child> {
     command.stdout(log.try_clone()?).stderr(log).spawn()
 }
 
+/// Whether the process still does something: one that has ended but that its parent has not asked about does not.
+fn lives(pid: Pid) -> bool {
+    let ended = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+        // The state follows the name in parentheses, which may hold anything.
+        stat.rsplit(')').next().is_some_and(|rest| matches!(rest.trim_start().chars().next(), Some('Z' | 'X')))
+    };
+    test_kill_process(pid).is_ok() && !ended()
+}
+
 /// Stops the process that holds the directory and waits until it has gone.
 ///
 /// # Errors
@@ -127,7 +137,7 @@ pub fn stop(settings: &Settings, args: &StopArgs) -> Result<Exit, Failure> {
     kill_process(pid, Signal::TERM).map_err(refused)?;
     let clock = SystemClock::new();
     let signals = Signals::listen()?;
-    while test_kill_process(pid).is_ok() {
+    while lives(pid) {
         if clock.monotonic() > Duration::from_secs(args.timeout) {
             let error = Error::unavailable(format!("process {process} still runs after {} s", args.timeout));
             return Err(error

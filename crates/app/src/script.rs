@@ -10,6 +10,7 @@ use gridhouse_serve::{Client, Event, JobReport, Report};
 use crate::complaint;
 use crate::exit::Exit;
 use crate::redact::redacted;
+use crate::signals::Signals;
 use crate::table::TablePrinter;
 use crate::terminal::{self, cut, one_line};
 
@@ -65,13 +66,20 @@ pub enum Talk {
     Results,
 }
 
-/// Runs `script` and shows what it gives on `out`, errors on standard error.
+/// Runs `script` and shows what it gives on `out`, errors on standard error. Rows that arrive after Ctrl-C are not shown.
 ///
 /// # Errors
 /// `Unavailable` where the process that holds the directory has gone, or the output cannot be written.
-pub fn run(client: &mut Client, script: &Script, talk: Talk, out: &mut dyn Write) -> Result<Aftermath> {
+pub fn run(
+    client: &mut Client,
+    script: &Script,
+    talk: Talk,
+    signals: &Signals,
+    out: &mut dyn Write,
+) -> Result<Aftermath> {
     let (width, aftermath) = (terminal::width(), Aftermath::default());
-    let mut teller = Teller { script, talk, out, width, notices: Vec::new(), report: None, table: None, aftermath };
+    let mut teller =
+        Teller { script, talk, signals, out, width, notices: Vec::new(), report: None, table: None, aftermath };
     let mut told = Ok(());
     let ran = client.run(&script.text, &mut |event| {
         if told.is_ok() {
@@ -86,6 +94,7 @@ pub fn run(client: &mut Client, script: &Script, talk: Talk, out: &mut dyn Write
 struct Teller<'a> {
     script: &'a Script,
     talk: Talk,
+    signals: &'a Signals,
     out: &'a mut dyn Write,
     width: Option<usize>,
     notices: Vec<String>,
@@ -106,6 +115,8 @@ impl Teller<'_> {
                 self.head("ok", None)?;
                 self.table = Some(TablePrinter::new(columns, self.width));
             }
+            // The process has often sent a whole result before Ctrl-C reaches it; the terminal is what is slow.
+            Event::Row(_) if self.signals.stop() => {}
             Event::Row(row) => {
                 if let Some(table) = &mut self.table {
                     table.row(row, self.out)?;
@@ -122,7 +133,8 @@ impl Teller<'_> {
         if let Some(table) = self.table.take() {
             let rows = table.finish(self.out)?;
             let plural = if rows == 1 { "" } else { "s" };
-            writeln!(self.out, "({rows} row{plural}, {elapsed})\n")?;
+            let broken = if self.signals.stop() { ", more were not shown" } else { "" };
+            writeln!(self.out, "({rows} row{plural}{broken}, {elapsed})\n")?;
         } else {
             self.head("ok", Some(tag))?;
         }

@@ -27,6 +27,7 @@ const HISTORY_ENTRIES: usize = 2_000;
 const HELP: &str = "\
 SQL ends with `;` and may span lines. Tab completes keywords, tables and columns.
   \\d          tables            \\d NAME    columns of a table
+  \\dv         views             \\l         databases
   \\jobs       jobs              \\status   sources, tables, jobs, sinks
   \\i FILE     run a script      \\?        this help
   \\q          leave (also Ctrl-D); Ctrl-C drops the line or stops the statement
@@ -99,7 +100,7 @@ fn at_terminal(settings: &Settings, house: House, client: Client, signals: Signa
 fn run_all(mut client: Client, scripts: Vec<Script>, signals: &Signals) -> Result<Exit> {
     signals.interrupts(Some(client.interrupt()));
     for script in scripts {
-        let aftermath = script::run(&mut client, &script, Talk::Results, &mut std::io::stdout().lock())?;
+        let aftermath = script::run(&mut client, &script, Talk::Results, signals, &mut std::io::stdout().lock())?;
         if let Some(exit) = aftermath.failed {
             return Ok(if signals.stop() { Exit::Done } else { exit });
         }
@@ -159,11 +160,13 @@ fn carry_out(helper: &mut SqlHelper, line: &str, signals: &Signals) -> Result<bo
             print!("{}", status::once(helper.client(), &status::ALL)?);
             return Ok(false);
         }
-        ("\\d", "") => {
+        ("\\l", _) => Script { name: "\\l".into(), text: "SHOW DATABASES".into() },
+        ("\\dv", _) => Script { name: "\\dv".into(), text: "SHOW VIEWS".into() },
+        ("\\d" | "\\dt", "") => {
             let text = "SELECT table_name, kind, row_count FROM system.status.tables".into();
             Script { name: "\\d".into(), text }
         }
-        ("\\d", table) => Script { name: "\\d".into(), text: format!("DESCRIBE {table}") },
+        ("\\d" | "\\dt", table) => Script { name: "\\d".into(), text: format!("DESCRIBE {table}") },
         ("\\i", file) => match Script::read(&PathBuf::from(file)) {
             Ok(script) => script,
             Err(error) => {
@@ -178,7 +181,7 @@ fn carry_out(helper: &mut SqlHelper, line: &str, signals: &Signals) -> Result<bo
         _ => Script { name: "sql".into(), text: line.into() },
     };
     signals.interrupts(Some(helper.client().interrupt()));
-    let ran = script::run(helper.client(), &script, Talk::Results, &mut std::io::stdout().lock());
+    let ran = script::run(helper.client(), &script, Talk::Results, signals, &mut std::io::stdout().lock());
     signals.interrupts(None);
     // Ctrl-C while a statement ran was meant for the statement.
     signals.forget();

@@ -121,7 +121,7 @@ const TABLES: &str = "CREATE TABLE readings (id BIGINT, region STRING, PRIMARY K
 CREATE TABLE regions (region STRING, devices BIGINT, PRIMARY KEY (region) NOT ENFORCED);
 SET 'pipeline.name' = 'by region';
 INSERT INTO regions SELECT region, COUNT(*) FROM readings GROUP BY region;
-INSERT INTO readings VALUES (1, '华东'), (2, '华东'), (3, NULL);
+INSERT INTO readings VALUES (1, '华东'), (2, '华东'), (3, '东北');
 ";
 
 #[test]
@@ -231,6 +231,15 @@ fn jobs_go_on_until_ctrl_c_and_again_with_the_next_run() {
     let (code, rest) = running.end();
     assert_eq!(code, Some(0));
     assert!(rest.contains("job j1 by region has ended"), "{rest}");
+}
+
+#[test]
+fn a_job_that_fails_ends_the_run_with_3() {
+    let place = Place::new();
+    place.write("h.sql", TABLES);
+    // The key of the target cannot be NULL.
+    let ran = place.run(&["run", "-f", "h.sql", "-e", "INSERT INTO readings VALUES (4, NULL)"]).ended(3);
+    ran.complains(&["job j1 by region failed", "NOT NULL", "START JOB"]);
 }
 
 #[test]

@@ -28,7 +28,10 @@ pub struct SqlHelper {
 
 #[derive(Default)]
 struct Names {
+    /// The tables of every layer, by their whole names.
     tables: Option<Vec<String>>,
+    /// The tables and views of the current database, by their own names.
+    near: Option<Vec<String>>,
     columns: HashMap<String, Vec<String>>,
 }
 
@@ -59,7 +62,8 @@ impl SqlHelper {
             client.rows("SELECT table_name FROM system.status.tables").map(first).unwrap_or_default()
         });
         let tables = tables.clone();
-        let mut found = tables.clone();
+        let near = names.near.get_or_insert_with(|| client.rows("SHOW TABLES").map(first).unwrap_or_default());
+        let mut found: Vec<String> = tables.iter().chain(near.iter()).cloned().collect();
         for table in tables.iter().filter(|table| line.contains(last_part(table))) {
             found.push(last_part(table).into());
             let columns = names
