@@ -423,7 +423,7 @@ pub(crate) fn check_readable(plan: &Plan) -> Result<()> {
     match plan.tables().iter().find(|table| table.connector().is_some()) {
         None => Ok(()),
         Some(table) => Err(Error::invalid(format!(
-            "{} is outside and has no end, so a query over it would never return",
+            "{} is outside: a query over it has no end, and looking into it directly is not there yet",
             table.path
         ))
         .hint("INSERT INTO a table from it, then query that table; it is always up to date")),

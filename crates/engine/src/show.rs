@@ -9,7 +9,7 @@ use gridhouse_base::{ChangeBatch, Column, Error, Result, Schema, TypeKind};
 use gridhouse_sql::ast::{Explain, Note, ObjectName, Pattern, SetPair, Show, Statement};
 use gridhouse_sql::catalog::{Relation, check_database, resolve};
 use gridhouse_sql::explain::redacted;
-use gridhouse_sql::{show_create_table, show_create_view};
+use gridhouse_sql::{explain, explain_insert, show_create_table, show_create_view};
 
 use crate::catalog::Scope;
 use crate::outcome::Outcome;
@@ -200,23 +200,11 @@ impl Session {
 
     fn plan_text(&self, statement: &Statement) -> Result<String> {
         self.bind(|binder| match statement {
-            Statement::Query(query) => Ok(gridhouse_sql::explain::explain(&binder.query(query)?)),
-            Statement::Insert(insert) => {
-                let bound = binder.insert(insert)?;
-                Ok(format!(
-                    "Insert into {}\n{}",
-                    bound.target.path,
-                    indented(&gridhouse_sql::explain::explain(&bound.plan))
-                ))
-            }
+            Statement::Query(query) => Ok(explain(&binder.query(query)?)),
+            Statement::Insert(insert) => Ok(explain_insert(&binder.insert(insert)?)),
             Statement::StatementSet(inserts) => {
-                let mut text = String::new();
-                for insert in inserts {
-                    let bound = binder.insert(insert)?;
-                    let plan = indented(&gridhouse_sql::explain::explain(&bound.plan));
-                    text += &format!("Insert into {}\n{plan}\n", bound.target.path);
-                }
-                Ok(text)
+                let texts = inserts.iter().map(|insert| Ok(explain_insert(&binder.insert(insert)?)));
+                Ok(texts.collect::<Result<Vec<_>>>()?.join("\n"))
             }
             _ => Err(Error::invalid("only queries, INSERTs and statement sets can be explained")),
         })
@@ -234,10 +222,6 @@ fn column_row(
     let nullable = if column.sql_type.nullable { "TRUE" } else { "FALSE" };
     let kind = column.sql_type.kind.to_string();
     vec![Some(column.name.clone()), Some(kind), Some(nullable.into()), key, extra, watermark]
-}
-
-fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 fn one_of(pair: &SetPair, allowed: &[&str]) -> Result<()> {
