@@ -187,6 +187,12 @@ impl<'a> Connection<'a> {
             self.small_talk(chatter);
             return self.ready();
         }
+        if asks_postgresql_catalog(script) {
+            let message = "PostgreSQL's own catalog is not kept here, so that psql's \\d, \\dt and \\l have no answer";
+            let hint = "SHOW TABLES, SHOW DATABASES, DESCRIBE name and SELECT * FROM system.status.tables tell it";
+            self.error("ERROR", "0A000", message, Some(hint), None);
+            return self.ready();
+        }
         let mut statements = 0_u64;
         let mut failed = Ok(());
         let mut each = |statement: StatementReport| {
@@ -382,6 +388,12 @@ impl Chatter {
     }
 }
 
+/// Whether `script` is what psql sends for a backslash command, or a driver to look around.
+fn asks_postgresql_catalog(script: &str) -> bool {
+    script.trim_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case("select"))
+        && ["FROM pg_catalog.", "from pg_catalog."].iter().any(|from| script.contains(from))
+}
+
 /// The one-based index of the character at `position`, as PostgreSQL counts.
 pub(crate) fn character_index(script: &str, position: Position) -> Option<usize> {
     let before: usize =
@@ -404,6 +416,16 @@ mod tests {
         for ours in ["BEGIN STATEMENT SET", "BEGIN; SELECT 1", "SET 'pipeline.name' = 'a'", "SET pipeline.name = a", ""]
         {
             assert_eq!(Chatter::of(ours), None, "{ours}");
+        }
+    }
+
+    #[test]
+    fn psqls_own_questions_are_recognized() {
+        let psql =
+            "SELECT n.nspname as \"Schema\"\nFROM pg_catalog.pg_class c\n     LEFT JOIN pg_catalog.pg_namespace n ON 1";
+        assert!(asks_postgresql_catalog(psql));
+        for ours in ["SELECT 1", "INSERT INTO a VALUES ('FROM pg_catalog.x')", "SEL", "中文"] {
+            assert!(!asks_postgresql_catalog(ours), "{ours}");
         }
     }
 
