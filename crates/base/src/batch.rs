@@ -112,7 +112,9 @@ impl ChangeBatch {
         }
         let columns = self.columns.iter().map(|c| filter(c, mask)).collect::<Result<Vec<_>, _>>().map_err(arrow)?;
         let diff = match &self.diff {
-            Some(diff) => Some(filter(diff, mask).map_err(arrow)?.as_any().downcast_ref::<Int32Array>().unwrap().clone()),
+            Some(diff) => {
+                Some(filter(diff, mask).map_err(arrow)?.as_any().downcast_ref::<Int32Array>().unwrap().clone())
+            }
             None => None,
         };
         Ok(Self::new(columns, mask.true_count(), diff))
@@ -123,7 +125,8 @@ impl ChangeBatch {
     /// # Errors
     /// `Internal` if Arrow refuses (an index out of range).
     pub fn take(&self, indices: &UInt32Array) -> Result<Self> {
-        let columns = self.columns.iter().map(|c| take(c, indices, None)).collect::<Result<Vec<_>, _>>().map_err(arrow)?;
+        let columns =
+            self.columns.iter().map(|c| take(c, indices, None)).collect::<Result<Vec<_>, _>>().map_err(arrow)?;
         let diff = self.diff.as_ref().map(|diff| indices.values().iter().map(|&i| diff.value(i as usize)).collect());
         Ok(Self::new(columns, indices.len(), diff))
     }
@@ -142,9 +145,10 @@ impl ChangeBatch {
             let parts: Vec<&dyn Array> = batches.iter().map(|batch| batch.columns[i].as_ref()).collect();
             columns.push(concat(&parts).map_err(arrow)?);
         }
-        let diff = batches.iter().any(|batch| batch.diff.is_some()).then(|| {
-            batches.iter().flat_map(|batch| (0..batch.len).map(|i| batch.weight(i))).collect::<Int32Array>()
-        });
+        let diff = batches
+            .iter()
+            .any(|batch| batch.diff.is_some())
+            .then(|| batches.iter().flat_map(|batch| (0..batch.len).map(|i| batch.weight(i))).collect::<Int32Array>());
         Ok(Self::new(columns, len, diff))
     }
 

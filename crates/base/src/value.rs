@@ -7,7 +7,8 @@ use arrow_array::builder::{
     Int32Builder, Int64Builder, StringBuilder,
 };
 use arrow_array::{
-    Array, ArrayRef, ListArray, MapArray, NullArray, StructArray, cast::AsArray, make_array, new_empty_array, types as at,
+    Array, ArrayRef, ListArray, MapArray, NullArray, StructArray, cast::AsArray, make_array, new_empty_array,
+    types as at,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{DataType, TimeUnit};
@@ -78,7 +79,8 @@ impl Value {
             }
             TypeKind::Row(fields) => {
                 let columns = array.as_struct().columns();
-                let field = |(column, field): (&ArrayRef, &crate::Field)| Self::from_array(column, row, &field.sql_type.kind);
+                let field =
+                    |(column, field): (&ArrayRef, &crate::Field)| Self::from_array(column, row, &field.sql_type.kind);
                 Self::Row(columns.iter().zip(fields).map(field).collect())
             }
             _ => Self::Integer(integer_at(array, row)),
@@ -132,7 +134,8 @@ impl Value {
             TypeKind::Char(_) | TypeKind::Varchar(_) => build!(StringBuilder::new(), Self::Text(v) => v),
             TypeKind::Binary(_) | TypeKind::Varbinary(_) => build!(BinaryBuilder::new(), Self::Bytes(v) => v),
             TypeKind::Array(element) => {
-                let lists = values.iter().map(|value| if let Self::Array(items) = value { items.as_slice() } else { &[] });
+                let lists =
+                    values.iter().map(|value| if let Self::Array(items) = value { items.as_slice() } else { &[] });
                 let offsets = OffsetBuffer::from_lengths(lists.clone().map(<[Self]>::len));
                 let items = Self::array_of(&lists.flatten().collect::<Vec<_>>(), &element.kind);
                 let DataType::List(field) = kind.arrow() else { unreachable!("an array maps to a list") };
@@ -186,8 +189,12 @@ fn integer_at(array: &dyn Array, row: usize) -> i64 {
         DataType::Int64 => array.as_primitive::<at::Int64Type>().value(row),
         DataType::Date32 => i64::from(array.as_primitive::<at::Date32Type>().value(row)),
         DataType::Time32(_) => i64::from(array.as_primitive::<at::Time32MillisecondType>().value(row)),
-        DataType::Timestamp(TimeUnit::Millisecond, _) => array.as_primitive::<at::TimestampMillisecondType>().value(row),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => array.as_primitive::<at::TimestampMicrosecondType>().value(row),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            array.as_primitive::<at::TimestampMillisecondType>().value(row)
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            array.as_primitive::<at::TimestampMicrosecondType>().value(row)
+        }
         DataType::Timestamp(TimeUnit::Nanosecond, _) => array.as_primitive::<at::TimestampNanosecondType>().value(row),
         DataType::Interval(_) => i64::from(array.as_primitive::<at::IntervalYearMonthType>().value(row)),
         DataType::Duration(_) => array.as_primitive::<at::DurationMillisecondType>().value(row),
@@ -206,7 +213,10 @@ mod tests {
         let cases = [
             (TypeKind::Timestamp(3), vec![Value::Integer(5), Value::Null]),
             (TypeKind::Decimal { precision: 12, scale: 2 }, vec![Value::Decimal(-125), Value::Null]),
-            (TypeKind::Array(Box::new(int.clone())), vec![Value::Array(vec![Value::Integer(1), Value::Null]), Value::Null]),
+            (
+                TypeKind::Array(Box::new(int.clone())),
+                vec![Value::Array(vec![Value::Integer(1), Value::Null]), Value::Null],
+            ),
             (
                 TypeKind::Map(Box::new(TypeKind::STRING.not_null()), Box::new(int)),
                 vec![Value::Map(vec![(Value::Text("k".into()), Value::Integer(7))]), Value::Null],

@@ -17,7 +17,6 @@ use gridhouse_store::{TableKind, TableSpec};
 
 use crate::catalog::{Catalog, SYSTEM_CATALOG, Scope};
 use crate::core::Core;
-use crate::launch::{physical_schema, stored_key};
 use crate::outcome::Outcome;
 use crate::query::zone_of;
 use crate::records::{
@@ -25,6 +24,7 @@ use crate::records::{
     object_key,
 };
 use crate::session::{Session, done};
+use crate::wiring::{physical_schema, stored_key};
 
 /// Options of the store's own tables that have an effect.
 const EFFECTIVE_OPTIONS: &[&str] = &["bucket.num", "bucket.key", "table.merge-engine"];

@@ -10,9 +10,9 @@ use gridhouse_flow::Dataflow;
 use gridhouse_sql::plan::BoundInsert;
 use gridhouse_store::Tick;
 
-use crate::launch::stored_key;
 use crate::records::{JobRecord, JobState};
 use crate::sink::SinkHandle;
+use crate::wiring::stored_key;
 
 /// A job.
 pub(crate) struct Job {

@@ -17,7 +17,9 @@ mod lower;
 pub mod outcome;
 mod prepare;
 mod query;
+mod rebuild;
 mod records;
+mod retire;
 mod session;
 mod shared;
 mod show;
@@ -25,6 +27,7 @@ mod sink;
 mod stream;
 mod system;
 mod tick;
+mod wiring;
 
 pub use engine::{Engine, EngineOptions, JobSummary, count_statements, is_complete};
 pub use outcome::{Outcome, StatementReport};

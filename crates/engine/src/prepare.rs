@@ -15,8 +15,8 @@ use gridhouse_sql::plan::{BoundInsert, JoinKind, Plan, Scan, written_columns};
 use gridhouse_sql::{fingerprint_insert, table_identity};
 
 use crate::landing::Landing;
-use crate::launch::{physical_schema, stored_key};
 use crate::records::{InsertRecord, StreamRecord};
+use crate::wiring::{physical_schema, stored_key};
 
 /// An `INSERT` that is ready to become a job, or part of one.
 pub(crate) struct Prepared {

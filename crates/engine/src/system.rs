@@ -11,10 +11,10 @@ use crate::core::Core;
 use crate::dml::SystemRows;
 use crate::engine::Engine;
 use crate::job::Branch;
-use crate::launch::sink_name;
 use crate::outcome::Outcome;
 use crate::records::{CatalogRecord, DatabaseRecord, JobState, ObjectRecord};
 use crate::shared::lock;
+use crate::wiring::sink_name;
 
 /// The database of the virtual tables.
 const STATUS: &str = "status";

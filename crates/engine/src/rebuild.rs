@@ -1,0 +1,109 @@
+//! The first output of a dataflow that is built anew.
+//!
+//! Its inputs are taken as they stand; what comes out is written whole where the target knows nothing of the job yet, is
+//! compared with what the target holds where the job is its only writer, and is left out where the target has it already. A
+//! target that only grows gets what came after the job's cursor.
+
+use gridhouse_base::{ChangeBatch, CommitId, Result};
+use gridhouse_flow::{TickContext, consolidate};
+use gridhouse_store::Snapshot;
+
+use crate::job::Flow;
+
+/// Whether a job's output is written or only its state built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Everything: the target knows nothing of the job yet.
+    Whole,
+    /// What differs from the target.
+    Difference,
+    /// Nothing: the target holds it.
+    Nothing,
+}
+
+/// How the first output of a rebuilt dataflow is found.
+pub(crate) struct Build {
+    pub(crate) output: Output,
+    pub(crate) sole: bool,
+    pub(crate) cursor: CommitId,
+    pub(crate) was_running: bool,
+    pub(crate) now_micros: i64,
+}
+
+impl Build {
+    /// Feeds the inputs as they stand, and gives what is to be written.
+    pub(crate) fn first_output(&self, flow: &mut Flow, snapshot: &Snapshot) -> Result<Vec<ChangeBatch>> {
+        let context = TickContext { now_micros: self.now_micros, zone: flow.zone };
+        let growing = flow.target.key.is_empty();
+        if growing && self.output != Output::Whole {
+            // The target only grows: what came after the cursor is new, everything before is there.
+            let cursor = if self.was_running { snapshot.commit() } else { self.cursor };
+            self.feed_log(flow, snapshot, cursor, false)?;
+            flow.dataflow.finish_tick(&context)?;
+            self.feed_log(flow, snapshot, cursor, true)?;
+            let out = flow.dataflow.finish_tick(&context)?.into_iter().next().unwrap_or_default();
+            if flow.target.kinds_inside && self.was_running {
+                return Ok(Vec::new());
+            }
+            flow.target.check(&out)?;
+            return Ok(out);
+        }
+        for i in 0..flow.inputs.len() {
+            let input = flow.inputs[i].clone();
+            let Ok(table) = snapshot.table(input.table) else { continue };
+            for batch in table.scan(Some(&input.columns)) {
+                flow.dataflow.push(i, batch?)?;
+            }
+        }
+        let out = flow.dataflow.finish_tick(&context)?.into_iter().next().unwrap_or_default();
+        flow.target.check(&out)?;
+        let comparable = self.sole && flow.target.columns.is_none();
+        match self.output {
+            Output::Whole => Ok(out),
+            Output::Nothing => Ok(Vec::new()),
+            Output::Difference if comparable => {
+                let mut all = out;
+                if let Ok(table) = snapshot.table(flow.target.table) {
+                    for batch in table.scan(None) {
+                        all.push(batch?.negated());
+                    }
+                }
+                let difference = consolidate(&all, &flow.target.schema)?;
+                if !difference.is_empty() {
+                    tracing::info!(
+                        target_table = flow.target.name,
+                        rows = difference.len(),
+                        "the rebuilt job corrects its target"
+                    );
+                }
+                Ok(vec![difference])
+            }
+            Output::Difference if self.was_running => Ok(Vec::new()),
+            Output::Difference => Ok(out),
+        }
+    }
+
+    /// Feeds the rows that log inputs took up to `cursor`, or after it. An input with a key is fed as it stands, before.
+    fn feed_log(&self, flow: &mut Flow, snapshot: &Snapshot, cursor: CommitId, after: bool) -> Result<()> {
+        for i in 0..flow.inputs.len() {
+            let input = flow.inputs[i].clone();
+            let Ok(table) = snapshot.table(input.table) else { continue };
+            if !table.spec().primary_key.is_empty() {
+                if !after {
+                    for batch in table.scan(Some(&input.columns)) {
+                        flow.dataflow.push(i, batch?)?;
+                    }
+                }
+                continue;
+            }
+            for (commit, batch) in table.changes(if after { cursor } else { CommitId(0) })? {
+                if !after && commit > cursor {
+                    break;
+                }
+                let columns = input.columns.iter().map(|&c| batch.columns[c].clone()).collect();
+                flow.dataflow.push(i, ChangeBatch::insertions(columns, batch.len()))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! How a job ends, for now or for good.
+//!
+//! A stopped or failed job keeps its record, its target's rows and its place at the outside; a dropped one leaves nothing
+//! but its target's rows. Streams without tables are taken leave of, so that no replication slot holds back a server's log.
+
+use std::collections::BTreeSet;
+
+use gridhouse_base::{CommitId, Error, JobId, Result, SourceId};
+
+use crate::core::Core;
+use crate::job::{Branch, Job};
+use crate::records::{JOBS, JobRecord, JobState, STREAMS, StreamTableRecord, encode};
+use crate::tick::order_jobs;
+use crate::wiring::{sink_name, start_of};
+
+impl Core {
+    /// Takes a job out of the ticks because of an error; it waits for `START JOB`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn fail_job(&mut self, id: JobId, error: Error) -> Result<()> {
+        self.halt(id, JobState::Failed(crate::stream::with_remedy(&error)))
+    }
+
+    /// Stops a job; `START JOB` goes on from there.
+    ///
+    /// # Errors
+    /// `NotFound`, and those of the store.
+    pub(crate) fn halt(&mut self, id: JobId, state: JobState) -> Result<()> {
+        self.tick()?;
+        let cursor = self.ordered();
+        let job = self.jobs.get_mut(&id).ok_or_else(|| Error::not_found(format!("there is no job {}", id.0)))?;
+        if let JobState::Failed(why) = &state {
+            tracing::error!(job = job.record.name, "{why}");
+        }
+        if job.record.state == JobState::Running {
+            job.record.cursor = cursor;
+        }
+        job.detach(state);
+        let text = encode(&job.record);
+        self.leave_streams(id)?;
+        self.order = order_jobs(&self.jobs)?;
+        self.tick_with(|tick| tick.put(JOBS, &id.0.to_string(), Some(&text)))
+    }
+
+    /// Forgets a job. Its target keeps its rows.
+    ///
+    /// # Errors
+    /// `NotFound`, and those of the store.
+    pub(crate) fn drop_job(&mut self, id: JobId) -> Result<()> {
+        self.halt(id, JobState::Stopped)?;
+        let job = self.jobs.remove(&id).expect("a job that was halted exists");
+        self.order = order_jobs(&self.jobs)?;
+        let used: BTreeSet<(SourceId, u32)> = self.jobs.values().flat_map(|job| source_tables(&job.record)).collect();
+        let (mut records, mut landings) = (Vec::new(), Vec::new());
+        for stream in self.streams.values_mut() {
+            let source = stream.record.id;
+            let kept = |table: &StreamTableRecord| table.job != Some(id) && used.contains(&(source, table.id));
+            let (kept, left): (Vec<_>, Vec<_>) = std::mem::take(&mut stream.record.tables).into_iter().partition(kept);
+            stream.record.tables = kept;
+            if left.is_empty() {
+                continue;
+            }
+            for table in &left {
+                stream.landings.remove(&table.id);
+                if let Some(handle) = &stream.handle {
+                    handle.remove_table(table.id);
+                }
+            }
+            // A hidden table goes with the last job that reads it; a user's own table stays.
+            landings.extend(left.iter().filter(|table| table.job.is_none()).map(|table| table.landing));
+            let record = (!stream.record.tables.is_empty()).then(|| encode(&stream.record));
+            records.push((source, record, left.iter().map(start_of).collect::<Vec<_>>()));
+        }
+        let names: Vec<String> =
+            job.record.inserts.iter().enumerate().map(|(i, insert)| sink_name(id, i, &insert.target)).collect();
+        self.tick_writing(|tick, _| {
+            tick.put(JOBS, &id.0.to_string(), None);
+            for (source, record, _) in &records {
+                tick.put(STREAMS, &source.0.to_string(), record.as_deref());
+            }
+            for landing in &landings {
+                tick.drop_table(*landing)?;
+            }
+            for name in &names {
+                tick.forget_cursor(name, None)?;
+            }
+            for outbox in job.record.inserts.iter().filter_map(|insert| insert.outbox) {
+                tick.drop_table(outbox)?;
+            }
+            Ok(())
+        })?;
+        for (source, record, tables) in records {
+            if record.is_none()
+                && let Some(mut stream) = self.streams.remove(&source)
+            {
+                // A stream that does not run is begun once more, only to take leave of the outside.
+                if stream.handle.is_none()
+                    && let Some(connector) = self.connectors.sources.get(stream.record.connector.as_str())
+                {
+                    let (key, position) = (&stream.record.stream_key, stream.position.clone());
+                    stream.handle = connector.start(source, key, tables, position, self.events.clone()).ok();
+                }
+                stream.forget();
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the job's own tables out of their streams; contents must be taken anew when it goes on.
+    pub(crate) fn leave_streams(&mut self, id: JobId) -> Result<()> {
+        let mut changed = Vec::new();
+        for stream in self.streams.values_mut() {
+            let own: Vec<u32> = stream.record.tables.iter().filter(|t| t.job == Some(id)).map(|t| t.id).collect();
+            for table in own {
+                stream.landings.remove(&table);
+                if let Some(handle) = &stream.handle {
+                    handle.remove_table(table);
+                }
+                for record in stream.record.tables.iter_mut().filter(|t| t.id == table) {
+                    record.snapshot = None;
+                }
+                changed.push((stream.record.id, encode(&stream.record)));
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        self.tick_with(|tick| {
+            for (source, record) in &changed {
+                tick.put(STREAMS, &source.0.to_string(), Some(record));
+            }
+        })
+    }
+
+    /// Fails every job that the stream feeds.
+    pub(crate) fn fail_jobs_of_stream(&mut self, source: SourceId, error: &Error) -> Result<()> {
+        let uses =
+            |job: &Job| job.record.inserts.iter().any(|insert| insert.sources.iter().any(|s| s.source == source));
+        let fed: Vec<JobId> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| job.record.state == JobState::Running && uses(job))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in fed {
+            self.halt(id, JobState::Failed(crate::stream::with_remedy(error)))?;
+        }
+        Ok(())
+    }
+
+    /// How far a sink's outside has come; told by its thread.
+    pub(crate) fn sink_reached(&mut self, name: &str, upto: CommitId) {
+        self.reached.insert(name.to_owned(), upto);
+    }
+
+    /// Writes down how far the sinks have come, so that logs can be reclaimed.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn save_cursors(&mut self) -> Result<()> {
+        if self.reached.is_empty() {
+            return Ok(());
+        }
+        let reached = std::mem::take(&mut self.reached);
+        let mut cursors = Vec::new();
+        for (id, job) in &self.jobs {
+            for (i, insert) in job.record.inserts.iter().enumerate() {
+                let name = sink_name(*id, i, &insert.target);
+                let relayed = job.branches.iter().find_map(|branch| match branch {
+                    Branch::Relay { table } => Some(*table),
+                    _ => None,
+                });
+                if let (Some(upto), Some(table)) = (reached.get(&name), insert.outbox.or(relayed)) {
+                    cursors.push((name, table, *upto));
+                }
+            }
+        }
+        self.tick_writing(|tick, _| {
+            cursors.iter().try_for_each(|(name, table, upto)| tick.set_cursor(name, *table, *upto))
+        })?;
+        Ok(())
+    }
+}
+
+/// The tables of streams that a job uses.
+fn source_tables(record: &JobRecord) -> impl Iterator<Item = (SourceId, u32)> + '_ {
+    record.inserts.iter().flat_map(|insert| insert.sources.iter().map(|used| (used.source, used.table)))
+}

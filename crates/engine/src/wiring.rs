@@ -1,0 +1,176 @@
+//! Where an `INSERT`'s rows come in and where they go: tables of streams, hidden landing tables, targets and outboxes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gridhouse_base::table::{ObjectPath, TableDef};
+use gridhouse_base::{CommitId, Error, JobId, Result, Schema, SourceId, TableId, TypeKind};
+use gridhouse_flow::connector::{ChangelogMode, SourceTable};
+use gridhouse_sql::plan::{BoundInsert, written_columns};
+use gridhouse_store::{TableSpec, Tick};
+
+use crate::job::Target;
+use crate::prepare::{Prepared, PreparedSource};
+use crate::records::{InsertRecord, StreamRecord, StreamTableRecord};
+
+/// The column in which a log of changes without key keeps their kinds.
+const KIND_COLUMN: &str = "__kind";
+
+/// The name under which a sink's cursor is kept, here and at the outside.
+pub(crate) fn sink_name(job: JobId, i: usize, target: &ObjectPath) -> String {
+    format!("{}/{}/{}", job.0, i, target.object)
+}
+
+pub(crate) fn gone(path: &ObjectPath) -> Error {
+    Error::not_found(format!("table {path} has been dropped meanwhile"))
+}
+
+/// The columns that a source delivers.
+pub(crate) fn physical_schema(definition: &TableDef) -> Schema {
+    definition.schema.project(&definition.physical().collect::<Vec<_>>())
+}
+
+/// The key as positions among the stored columns.
+pub(crate) fn stored_key(definition: &TableDef) -> Vec<usize> {
+    let stored: Vec<usize> = definition.physical().collect();
+    definition.primary_key.iter().filter_map(|k| stored.iter().position(|s| s == k)).collect()
+}
+
+pub(crate) fn start_of(record: &StreamTableRecord) -> SourceTable {
+    SourceTable { id: record.id, definition: Arc::new(record.definition.clone()), snapshot: record.snapshot.clone() }
+}
+
+/// Who a stream belongs to, where each reader of the source has one of its own.
+pub(crate) fn owner_of(source: &PreparedSource, job: JobId, i: usize) -> Option<String> {
+    (!source.description.shared).then(|| format!("{}/{i}", job.0))
+}
+
+/// The table of a stream that lands in `landing` for `job`; made if it is not there.
+pub(crate) fn land(
+    streams: &mut BTreeMap<SourceId, StreamRecord>,
+    counter: &mut u32,
+    source: &PreparedSource,
+    owner: Option<String>,
+    landing: TableId,
+    job: Option<JobId>,
+) -> (SourceId, u32) {
+    let key = &source.description.stream_key;
+    let id = match streams.values().find(|stream| stream.stream_key == *key && stream.owner == owner) {
+        Some(stream) => stream.id,
+        None => {
+            *counter += 1;
+            let id = SourceId(*counter);
+            let connector = source.definition.connector().unwrap_or_default().to_owned();
+            let (stream_key, tables) = (key.clone(), Vec::new());
+            streams.insert(id, StreamRecord { id, connector, stream_key, owner, tables, next_table: 1 });
+            id
+        }
+    };
+    let stream = streams.get_mut(&id).expect("it was found or made just now");
+    if let Some(table) = stream.tables.iter_mut().find(|t| t.landing == landing && t.job == job) {
+        table.definition = (*source.definition).clone();
+        return (id, table.id);
+    }
+    let table = stream.next_table;
+    stream.next_table += 1;
+    stream.tables.push(StreamTableRecord {
+        id: table,
+        table_key: source.description.table_key.clone(),
+        definition: (*source.definition).clone(),
+        landing,
+        job,
+        snapshot: None,
+    });
+    (id, table)
+}
+
+/// The hidden table in which a source lands for any job that needs it whole; made if it is not there.
+pub(crate) fn hidden_landing(
+    tick: &mut Tick<'_>,
+    streams: &mut BTreeMap<SourceId, StreamRecord>,
+    counter: &mut u32,
+    source: &PreparedSource,
+    owner: Option<String>,
+) -> Result<(SourceId, u32)> {
+    let description = &source.description;
+    let own = |stream: &&mut StreamRecord| stream.stream_key == description.stream_key && stream.owner == owner;
+    for stream in streams.values_mut().filter(own) {
+        let same = |table: &&mut StreamTableRecord| {
+            table.job.is_none()
+                && table.table_key == description.table_key
+                && table.definition.schema == source.definition.schema
+                && table.definition.primary_key == source.definition.primary_key
+        };
+        if let Some(table) = stream.tables.iter_mut().find(same) {
+            table.definition = (*source.definition).clone();
+            return Ok((stream.id, table.id));
+        }
+    }
+    let schema = physical_schema(&source.definition);
+    let key = stored_key(&source.definition);
+    if key.is_empty() && description.mode != ChangelogMode::InsertOnly {
+        return Err(Error::invalid(format!(
+            "source {} changes and deletes rows but declares no key",
+            source.definition.path
+        ))
+        .hint("add PRIMARY KEY (…) NOT ENFORCED to its definition"));
+    }
+    let (id, number) = land(streams, counter, source, owner, TableId(0), None);
+    let name = format!("landing/{}/{number}", id.0);
+    let table = tick.create_table(TableSpec { hidden: true, ..spec(name, schema, key) })?;
+    let stream = streams.get_mut(&id).expect("the table landed in it just now");
+    for record in stream.tables.iter_mut().filter(|record| record.id == number) {
+        record.landing = table;
+    }
+    Ok((id, number))
+}
+
+/// A stored table with or without key, in one bucket.
+pub(crate) fn spec(name: String, schema: Schema, key: Vec<usize>) -> TableSpec {
+    if key.is_empty() { TableSpec::log(name, schema) } else { TableSpec::primary_key(name, schema, key) }
+}
+
+/// Where an `INSERT`'s operators write: the user's table, or the hidden table that an outside target is read from.
+pub(crate) fn target_of(
+    tick: &mut Tick<'_>,
+    catalog: &crate::catalog::Catalog,
+    insert: &Prepared,
+    record: &mut InsertRecord,
+    job: JobId,
+    i: usize,
+) -> Result<Target> {
+    let bound: &BoundInsert = &insert.bound;
+    let definition = &bound.target;
+    let schema = bound.plan.schema().clone();
+    let name = definition.path.to_string();
+    let not_null = bound.not_null.clone();
+    if insert.sink.is_none() {
+        let table = catalog.table_id(&definition.path).ok_or_else(|| gone(&definition.path))?;
+        let stored: Vec<usize> = definition.physical().collect();
+        let position = |c: &usize| stored.iter().position(|s| s == c).expect("only stored columns are written");
+        let columns = bound.columns.as_ref().map(|columns| columns.iter().map(position).collect());
+        return Ok(Target { table, name, columns, key: stored_key(definition), schema, not_null, kinds_inside: false });
+    }
+    let written = written_columns(definition);
+    let key: Vec<usize> = definition.primary_key.iter().filter_map(|k| written.iter().position(|w| w == k)).collect();
+    let mut stored = definition.schema.project(&written);
+    let kinds_inside = key.is_empty() && insert.retracts;
+    if kinds_inside {
+        stored.columns.push(gridhouse_base::Column::new(KIND_COLUMN, TypeKind::TinyInt.not_null()));
+    }
+    let table = match record.outbox {
+        Some(table) => table,
+        None => {
+            let spec = TableSpec {
+                hidden: true,
+                ..spec(format!("outbox/{}", sink_name(job, i, &definition.path)), stored, key.clone())
+            };
+            let table = tick.create_table(spec)?;
+            // Kept from the start, so that nothing is reclaimed before the sink has seen it.
+            tick.set_cursor(&sink_name(job, i, &definition.path), table, CommitId(0))?;
+            record.outbox = Some(table);
+            table
+        }
+    };
+    Ok(Target { table, name, columns: bound.columns.clone(), key, schema, not_null, kinds_inside })
+}
