@@ -14,8 +14,8 @@ use crate::boot::{bind, find_job};
 use crate::ddl::stored;
 use crate::launch::Submission;
 use crate::outcome::Outcome;
-use crate::prepare::{Prepared, prepare};
-use crate::query::{execute, zone_of};
+use crate::prepare::{Prepared, prepare, unique_at_once};
+use crate::query::{execute, execute_unique, zone_of};
 use crate::records::{Environment, JobState, ObjectRecord};
 use crate::session::{Session, done};
 use crate::shared::lock;
@@ -97,6 +97,12 @@ impl Session {
             for source in &insert.sources {
                 source.description.notices.iter().for_each(|notice| self.notice(notice.clone()));
             }
+            if insert.unique.is_some() {
+                let target = &insert.bound.target.path;
+                self.notice(format!(
+                    "several rows of the query may share a key of {target}; the largest of them, column by column, stands"
+                ));
+            }
             if let Some(sink) = &insert.sink {
                 sink.notices.iter().for_each(|notice| self.notice(notice.clone()));
             }
@@ -144,7 +150,8 @@ impl Session {
             let mut writes = Vec::new();
             let mut rows = 0;
             for ((_, insert), table) in bound.iter().zip(&targets) {
-                let out = execute(&insert.plan, &snapshot, &table_of, &|_| None, &context)?;
+                let unique = unique_at_once(insert);
+                let out = execute_unique(&insert.plan, unique.as_deref(), &snapshot, &table_of, &|_| None, &context)?;
                 let target = crate::job::Target::of(insert, *table);
                 target.check(&out)?;
                 rows += out.iter().map(|batch| batch.len() as u64).sum::<u64>();

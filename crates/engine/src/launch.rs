@@ -46,13 +46,49 @@ pub(crate) struct Submission {
     pub(crate) replace: Option<JobId>,
 }
 
+/// What is read and what is written from it.
+type Edge = (BTreeSet<TableId>, BTreeSet<TableId>);
+
+/// The tables that changes of `from` come to.
+fn reached(from: BTreeSet<TableId>, edges: &[&Edge]) -> BTreeSet<TableId> {
+    let mut reached = from;
+    loop {
+        let before = reached.len();
+        for (reads, writes) in edges {
+            if !reads.is_disjoint(&reached) {
+                reached.extend(writes);
+            }
+        }
+        if reached.len() == before {
+            return reached;
+        }
+    }
+}
+
+/// The `INSERT`s of a job so that each comes behind those that write its inputs; where there is a circle, as they are.
+fn in_order(mut inserts: Vec<Prepared>) -> Vec<Prepared> {
+    let mut ordered = Vec::with_capacity(inserts.len());
+    while !inserts.is_empty() {
+        let waits = |i: &usize| {
+            let tables = inserts[*i].bound.plan.tables();
+            let feeds =
+                |(j, other): (usize, &Prepared)| j != *i && tables.iter().any(|t| t.path == other.bound.target.path);
+            inserts.iter().enumerate().any(feeds)
+        };
+        let next = (0..inserts.len()).find(|i| !waits(i)).unwrap_or(0);
+        ordered.push(inserts.remove(next));
+    }
+    ordered
+}
+
 impl Core {
     /// Begins a job, or goes on with the one that is already there. Gives the job, the tick that holds it, and whether it
     /// was there.
     ///
     /// # Errors
     /// `Conflict` where an earlier script's job writes into the target, or the job would feed itself.
-    pub(crate) fn submit(&mut self, submission: Submission) -> Result<(JobId, CommitId, bool)> {
+    pub(crate) fn submit(&mut self, mut submission: Submission) -> Result<(JobId, CommitId, bool)> {
+        submission.inserts = in_order(submission.inserts);
         let same = |job: &Job| {
             let inserts = &job.record.inserts;
             inserts.len() == submission.inserts.len()
@@ -155,8 +191,7 @@ impl Core {
         let catalog = self.catalog.clone();
         let mut streams: BTreeMap<SourceId, StreamRecord> =
             self.streams.iter().map(|(id, stream)| (*id, stream.record.clone())).collect();
-        let sole =
-            inserts.iter().map(|insert| self.is_sole_writer(record.id, &insert.bound.target.path)).collect::<Vec<_>>();
+        let sole = inserts.iter().map(|insert| self.is_sole_writer(record.id, &inserts, insert)).collect::<Vec<_>>();
         let now_micros = self.clock.now_micros();
         let store_changes = old.map_or(CommitId(0), |old| old.cursor);
         let was_running = old.is_some_and(|old| old.state == JobState::Running);
@@ -224,13 +259,14 @@ impl Core {
                         }
                         let target = target_of(tick, &catalog, insert, &mut insert_record, record_out.id, i)?;
                         let table_of = |path: &ObjectPath| landed.get(path).copied().or_else(|| catalog.table_id(path));
-                        let (dataflow, inputs) = lower(&insert.bound.plan, &table_of)?;
+                        let unique = insert.unique.as_deref();
+                        let (dataflow, inputs) = lower(&insert.bound.plan, unique, &table_of)?;
                         if insert.sink.is_some() {
                             sinks_out.push((i, target.table, None, target.kinds_inside));
                         }
                         let mut flow = Flow { dataflow, inputs, target, zone };
                         let how = Build { output, sole: sole[i], cursor: store_changes, was_running, now_micros };
-                        for batch in how.first_output(&mut flow, &snapshot)? {
+                        for batch in how.first_output(&mut flow, &snapshot, deltas)? {
                             *rows += batch.len() as u64;
                             let effective = flow.target.write(tick, &batch)?;
                             deltas.entry(flow.target.table).or_default().push(effective);
@@ -396,35 +432,36 @@ impl Core {
 
     /// Refuses a job whose output would reach one of its inputs.
     fn check_circle(&self, id: JobId, inserts: &[Prepared]) -> Result<()> {
-        let tables = |paths: Vec<Arc<TableDef>>| {
-            paths.iter().filter_map(|t| self.catalog.table_id(&t.path)).collect::<BTreeSet<_>>()
+        let own = |insert: &Prepared| {
+            let reads = insert.bound.plan.tables().iter().filter_map(|t| self.catalog.table_id(&t.path)).collect();
+            let write = self.catalog.table_id(&insert.bound.target.path).into_iter().collect();
+            (reads, write)
         };
-        let mut reached: BTreeSet<TableId> =
-            inserts.iter().filter_map(|insert| self.catalog.table_id(&insert.bound.target.path)).collect();
-        loop {
-            let before = reached.len();
-            for (other, job) in &self.jobs {
-                if *other != id && !job.read().is_disjoint(&reached) {
-                    reached.extend(job.written());
-                }
-            }
-            if reached.len() == before {
-                break;
-            }
-        }
-        for insert in inserts {
-            if !tables(insert.bound.plan.tables()).is_disjoint(&reached) {
-                return Err(Error::conflict(format!("this INSERT into {} would feed itself", insert.bound.target.path))
-                    .hint("write into a table that none of its inputs is made from, or run it once: SET 'execution.runtime-mode' = 'batch'"));
+        let own: Vec<Edge> = inserts.iter().map(own).collect();
+        let others: Vec<Edge> =
+            self.jobs.iter().filter(|(other, _)| **other != id).map(|(_, job)| (job.read(), job.written())).collect();
+        let all: Vec<&Edge> = own.iter().chain(&others).collect();
+        // The job runs as one, so what comes back to it through others must not have come from it.
+        let targets: BTreeSet<TableId> = own.iter().flat_map(|(_, writes)| writes.iter().copied()).collect();
+        let outside = reached(targets.clone(), &others.iter().collect::<Vec<_>>());
+        let returned: BTreeSet<TableId> = outside.difference(&targets).copied().collect();
+        for (insert, (reads, writes)) in inserts.iter().zip(&own) {
+            let feeds_itself = !reads.is_disjoint(&reached(writes.clone(), &all)) || !reads.is_disjoint(&returned);
+            if feeds_itself {
+                let target = &insert.bound.target.path;
+                return Err(Error::conflict(format!("this INSERT into {target} would feed itself")).hint(
+                    "write into a table that none of its inputs is made from, or run it once: SET 'execution.runtime-mode' = 'batch'",
+                ));
             }
         }
         Ok(())
     }
 
-    fn is_sole_writer(&self, id: JobId, target: &ObjectPath) -> bool {
-        !self
-            .jobs
-            .iter()
-            .any(|(other, job)| *other != id && job.record.inserts.iter().any(|insert| insert.target == *target))
+    /// Whether nothing else writes into the `INSERT`'s target: no other job, and no other `INSERT` of this one.
+    fn is_sole_writer(&self, id: JobId, inserts: &[Prepared], insert: &Prepared) -> bool {
+        let target = &insert.bound.target.path;
+        let writes = |job: &Job| job.record.inserts.iter().any(|insert| insert.target == *target);
+        inserts.iter().filter(|other| other.bound.target.path == *target).count() == 1
+            && !self.jobs.iter().any(|(other, job)| *other != id && writes(job))
     }
 }

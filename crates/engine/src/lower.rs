@@ -12,13 +12,24 @@ use gridhouse_sql::plan::{JoinKind, Limit, Plan, Scan, Values};
 
 use crate::job::Input;
 
-/// The dataflow of `plan` with one output, and what its inputs read. `table_of` gives the stored table of a name.
+/// The dataflow of `plan` with one output, and what its inputs read. `table_of` gives the stored table of a name. Where
+/// `unique` names columns, at most one row for each of their values comes out: the largest, column by column.
 ///
 /// # Errors
 /// `NotFound` where a table is gone; `Invalid` where an operator cannot work on its input.
-pub(crate) fn lower(plan: &Plan, table_of: &dyn Fn(&ObjectPath) -> Option<TableId>) -> Result<(Dataflow, Vec<Input>)> {
+pub(crate) fn lower(
+    plan: &Plan,
+    unique: Option<&[usize]>,
+    table_of: &dyn Fn(&ObjectPath) -> Option<TableId>,
+) -> Result<(Dataflow, Vec<Input>)> {
     let mut lowering = Lowering { builder: DataflowBuilder::new(0), inputs: Vec::new(), table_of };
-    let root = lowering.node(plan)?;
+    let mut root = lowering.node(plan)?;
+    if let Some(key) = unique {
+        let others = (0..plan.schema().len()).filter(|column| !key.contains(column));
+        let order = others.map(|column| SortKey { column, descending: true, nulls_first: false }).collect();
+        let first = TopN { partition: key.to_vec(), order, limit: Some(1), ..TopN::default() };
+        root = lowering.builder.top_n(root, first)?;
+    }
     lowering.builder.output(root);
     Ok((lowering.builder.build(), lowering.inputs))
 }

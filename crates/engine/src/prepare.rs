@@ -31,6 +31,8 @@ pub(crate) struct Prepared {
     pub(crate) sink: Option<SinkDescription>,
     /// Whether the plan withdraws rows.
     pub(crate) retracts: bool,
+    /// The columns of the plan in the target's key, where several rows of the plan may share one.
+    pub(crate) unique: Option<Vec<usize>>,
     /// Whether the plan gives the same rows whenever it is run over the same input.
     pub(crate) is_pure: bool,
 }
@@ -179,6 +181,7 @@ pub(crate) fn prepare(text: &str, bound: BoundInsert, outside: &dyn Outside) -> 
     };
     let retracts = retracts(&bound.plan, &sources);
     check_target(&bound, sink.as_ref(), retracts)?;
+    let unique = unique_columns(&bound, retracts);
     let mut is_pure = true;
     for_each_expr(&bound.plan, &mut |expr| is_pure &= expr.is_deterministic());
     let route = route(&bound, &sources, sink.is_some());
@@ -187,7 +190,27 @@ pub(crate) fn prepare(text: &str, bound: BoundInsert, outside: &dyn Outside) -> 
         None => table_identity(table),
     };
     let fingerprint = format!("{:032x}", fingerprint_insert(&bound, &identity));
-    Ok(Prepared { text: text.to_owned(), bound, fingerprint, route, sources, sink, retracts, is_pure })
+    Ok(Prepared { text: text.to_owned(), bound, fingerprint, route, sources, sink, retracts, unique, is_pure })
+}
+
+/// The columns by which rows must be made unique before they are written by the target's key: a query that changes and
+/// withdraws rows, and whose own key is not within the target's, would else leave whatever came last.
+pub(crate) fn unique_columns(bound: &BoundInsert, retracts: bool) -> Option<Vec<usize>> {
+    let target = &bound.target;
+    if !retracts || target.primary_key.is_empty() {
+        return None;
+    }
+    let brought = bound.columns.clone().unwrap_or_else(|| written_columns(target));
+    let position = |column: &usize| brought.iter().position(|b| b == column);
+    let key: Vec<usize> = target.primary_key.iter().filter_map(position).collect();
+    let keys = gridhouse_sql::upsert_keys(&bound.plan);
+    let within = keys.iter().any(|own| own.iter().all(|column| key.contains(column)));
+    (!within).then_some(key)
+}
+
+/// Whether a bounded reading of the plan needs what [`unique_columns`] says.
+pub(crate) fn unique_at_once(bound: &BoundInsert) -> Option<Vec<usize>> {
+    unique_columns(bound, retracts(&bound.plan, &[]))
 }
 
 /// The definition with a reference's `OPTIONS` hints in place of its own.

@@ -41,8 +41,24 @@ pub(crate) fn execute(
     extra: &dyn Fn(TableId) -> Option<ChangeBatch>,
     context: &TickContext,
 ) -> Result<Vec<ChangeBatch>> {
+    execute_unique(plan, None, snapshot, table_of, extra, context)
+}
+
+/// As [`execute`]; where `unique` names columns, at most one row for each of their values, chosen as a job would.
+///
+/// # Errors
+/// As [`execute`].
+pub(crate) fn execute_unique(
+    plan: &Plan,
+    unique: Option<&[usize]>,
+    snapshot: &Snapshot,
+    table_of: &dyn Fn(&ObjectPath) -> Option<TableId>,
+    extra: &dyn Fn(TableId) -> Option<ChangeBatch>,
+    context: &TickContext,
+) -> Result<Vec<ChangeBatch>> {
     // A projection over ordered rows (ordered by what is not selected) is applied to them in their order.
     if let Plan::Project(project) = plan
+        && unique.is_none()
         && matches!(project.input.as_ref(), Plan::Sort(_) | Plan::Limit(_))
     {
         let eval = EvalContext { now_micros: context.now_micros, zone: context.zone, seed: 0, first_row: 0 };
@@ -55,8 +71,8 @@ pub(crate) fn execute(
         return projected.collect();
     }
     // A limit or order at the root is applied to what comes out, so that it need not be kept up to date by an operator.
-    let (inner, order, offset, fetch) = peel(plan);
-    let (mut dataflow, inputs) = lower(inner, table_of)?;
+    let (inner, order, offset, fetch) = if unique.is_some() { (plan, [].as_slice(), 0, None) } else { peel(plan) };
+    let (mut dataflow, inputs) = lower(inner, unique, table_of)?;
     for (i, input) in inputs.iter().enumerate() {
         if let Some(rows) = extra(input.table) {
             dataflow.push(i, rows.project(&input.columns))?;

@@ -9,6 +9,7 @@ use gridhouse_flow::{TickContext, consolidate};
 use gridhouse_store::Snapshot;
 
 use crate::job::Flow;
+use crate::tick::Deltas;
 
 /// Whether a job's output is written or only its state built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +32,14 @@ pub(crate) struct Build {
 }
 
 impl Build {
-    /// Feeds the inputs as they stand, and gives what is to be written.
-    pub(crate) fn first_output(&self, flow: &mut Flow, snapshot: &Snapshot) -> Result<Vec<ChangeBatch>> {
+    /// Feeds the inputs as they stand, and gives what is to be written. `deltas` holds what other `INSERT`s of the same job
+    /// have written in this tick, which the snapshot does not show yet.
+    pub(crate) fn first_output(
+        &self,
+        flow: &mut Flow,
+        snapshot: &Snapshot,
+        deltas: &Deltas,
+    ) -> Result<Vec<ChangeBatch>> {
         let context = TickContext { now_micros: self.now_micros, zone: flow.zone };
         let growing = flow.target.key.is_empty();
         if growing && self.output != Output::Whole {
@@ -41,6 +48,7 @@ impl Build {
             self.feed_log(flow, snapshot, cursor, false)?;
             flow.dataflow.finish_tick(&context)?;
             self.feed_log(flow, snapshot, cursor, true)?;
+            feed_deltas(flow, deltas)?;
             let out = flow.dataflow.finish_tick(&context)?.into_iter().next().unwrap_or_default();
             if flow.target.kinds_inside && self.was_running {
                 return Ok(Vec::new());
@@ -55,6 +63,7 @@ impl Build {
                 flow.dataflow.push(i, batch?)?;
             }
         }
+        feed_deltas(flow, deltas)?;
         let out = flow.dataflow.finish_tick(&context)?.into_iter().next().unwrap_or_default();
         flow.target.check(&out)?;
         let comparable = self.sole && flow.target.columns.is_none();
@@ -106,4 +115,13 @@ impl Build {
         }
         Ok(())
     }
+}
+
+fn feed_deltas(flow: &mut Flow, deltas: &Deltas) -> Result<()> {
+    for (i, input) in flow.inputs.iter().enumerate() {
+        for batch in deltas.get(&input.table).into_iter().flatten() {
+            flow.dataflow.push(i, batch.project(&input.columns))?;
+        }
+    }
+    Ok(())
 }

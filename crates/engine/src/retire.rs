@@ -167,10 +167,11 @@ impl Core {
         for (id, job) in &self.jobs {
             for (i, insert) in job.record.inserts.iter().enumerate() {
                 let name = sink_name(*id, i, &insert.target);
-                let relayed = job.branches.iter().find_map(|branch| match branch {
-                    Branch::Relay { table } => Some(*table),
+                // A running job has one branch per `INSERT`, in order.
+                let relayed = match job.branches.get(i) {
+                    Some(Branch::Relay { table }) => Some(*table),
                     _ => None,
-                });
+                };
                 if let (Some(upto), Some(table)) = (reached.get(&name), insert.outbox.or(relayed)) {
                     cursors.push((name, table, *upto));
                 }

@@ -2,8 +2,9 @@
 //! publishes it all.
 //!
 //! What always holds: jobs run in an order in which each comes after the jobs that write its inputs, so all layers agree at
-//! the end of a tick; a job's outputs are all computed before any is written, so a job that errs leaves nothing half done. Its
-//! state is then dropped and the job waits for `START JOB`; its neighbours never notice.
+//! the end of a tick; the outputs of a job's branches are computed before any is written (where one branch reads what another
+//! writes: layer by layer). A job that errs loses its state and waits for `START JOB`, which rebuilds it and corrects what its
+//! tables hold by the difference; its neighbours never notice.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use gridhouse_flow::TickContext;
 use gridhouse_store::Tick;
 
 use crate::core::Core;
-use crate::job::{Branch, Job};
+use crate::job::{Branch, Job, Target};
 use crate::records::{JOBS, JobState, encode};
 
 /// What changed in this tick, by table.
@@ -82,6 +83,12 @@ impl Job {
         let mut outputs = Vec::new();
         for branch in &mut self.branches {
             let Branch::Flow(flow) = branch else { continue };
+            // A layer that another branch of this job writes must stand before the next is made from it.
+            let fed =
+                |(target, _): &(Target, Vec<ChangeBatch>)| flow.inputs.iter().any(|read| read.table == target.table);
+            if outputs.iter().any(fed) {
+                self.rows_out += write_all(std::mem::take(&mut outputs), tick, deltas)?;
+            }
             let mut touched = false;
             for (input, read) in flow.inputs.iter().enumerate() {
                 for batch in deltas.get(&read.table).into_iter().flatten() {
@@ -97,17 +104,24 @@ impl Job {
             flow.target.check(&out)?;
             outputs.push((flow.target.clone(), out));
         }
-        for (target, out) in outputs {
-            for batch in out {
-                self.rows_out += batch.len() as u64;
-                let effective = target.write(tick, &batch)?;
-                if !effective.is_empty() {
-                    deltas.entry(target.table).or_default().push(effective);
-                }
-            }
-        }
+        self.rows_out += write_all(outputs, tick, deltas)?;
         Ok(())
     }
+}
+
+/// Writes outputs into their targets; gives how many rows they had.
+fn write_all(outputs: Vec<(Target, Vec<ChangeBatch>)>, tick: &mut Tick<'_>, deltas: &mut Deltas) -> Result<u64> {
+    let mut rows = 0;
+    for (target, out) in outputs {
+        for batch in out {
+            rows += batch.len() as u64;
+            let effective = target.write(tick, &batch)?;
+            if !effective.is_empty() {
+                deltas.entry(target.table).or_default().push(effective);
+            }
+        }
+    }
+    Ok(rows)
 }
 
 /// The order in which jobs run: each after the jobs that write its inputs.
@@ -148,7 +162,8 @@ fn place(
     }
     marks.insert(id, false);
     for table in jobs[&id].read() {
-        for feeder in writers.get(&table).into_iter().flatten() {
+        // Branches of one job feed each other inside its own run.
+        for feeder in writers.get(&table).into_iter().flatten().filter(|feeder| **feeder != id) {
             place(*feeder, jobs, writers, marks, order)?;
         }
     }

@@ -58,6 +58,49 @@ fn exit_codes_are_true() {
 }
 
 #[test]
+fn a_job_that_fails_is_told_by_the_exit_code() {
+    let program = Program::new();
+    let script = "CREATE TABLE a (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);
+        CREATE TABLE d (id BIGINT, n INT, PRIMARY KEY (id) NOT ENFORCED);
+        INSERT INTO d SELECT id, CAST(v AS INT) FROM a;
+        INSERT INTO a VALUES (1, 'seven');";
+    let output = program.run(&["run", "-e", script]);
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{}\n{err}", text(&output.stdout));
+    assert!(err.contains("seven") && err.contains("START JOB"), "{err}");
+}
+
+#[test]
+fn a_damaged_directory_is_refused_with_file_and_offset() {
+    let program = Program::new();
+    let rows: Vec<String> = (0..2_000).map(|i| format!("({i}, 'row {i}')")).collect();
+    let script = format!(
+        "CREATE TABLE t (id BIGINT, v STRING); INSERT INTO t VALUES {}; SELECT COUNT(*) FROM t;",
+        rows.join(", ")
+    );
+    let path = program.script("fill.sql", &script);
+    assert_eq!(program.run(&["run", "-f", &path.display().to_string()]).status.code(), Some(0));
+    // The next start leaves the first one's log complete, so a rotten byte in it is no torn end.
+    assert_eq!(program.run(&["run", "-e", "SELECT COUNT(*) FROM t;"]).status.code(), Some(0));
+    let mut logs: Vec<_> = std::fs::read_dir(program.data_dir())
+        .expect("the data directory")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("wal-")))
+        .collect();
+    logs.sort();
+    let first = logs.first().unwrap_or_else(|| panic!("no log in {:?}", program.data_dir()));
+    let mut bytes = std::fs::read(first).expect("the log");
+    let at = bytes.windows(6).position(|window| window == b"row 19").expect("a row in the log");
+    bytes[at] ^= 0x40;
+    std::fs::write(first, bytes).expect("the log can be damaged");
+    let output = program.run(&["run", "-e", "SELECT COUNT(*) FROM t;"]);
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{err}");
+    let file = first.file_name().expect("a name").to_string_lossy().into_owned();
+    assert!(err.contains(&file), "the message names {file}: {err}");
+}
+
+#[test]
 fn a_second_process_talks_to_the_first() {
     database("second");
     postgres()

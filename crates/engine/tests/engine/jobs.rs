@@ -217,3 +217,69 @@ fn a_dropped_job_takes_leave_of_its_source() {
     ok(&mut session, script);
     await_rows(&mut session, "SELECT * FROM b", &["1|x", "2|x"]);
 }
+
+#[test]
+fn a_source_is_known_by_what_it_is_not_by_how_it_is_reached() {
+    let house = House::new();
+    let script = |password: &str| {
+        format!(
+            "CREATE TEMPORARY TABLE tap (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'tap',
+               'hostname' = '{password}.example', 'password' = '{password}');
+             CREATE TABLE IF NOT EXISTS b (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);
+             INSERT INTO b SELECT * FROM tap;"
+        )
+    };
+    assert_eq!(ok(&mut house.session(), &script("old")), "JOB 1");
+    assert_eq!(ok(&mut house.session(), &script("new")), "JOB 1 again");
+}
+
+#[test]
+fn rows_that_share_the_targets_key_are_kept_apart() {
+    let mut house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TABLE a (id INT, g STRING, v INT, PRIMARY KEY (id) NOT ENFORCED);
+         CREATE TABLE rk (g STRING, id INT, v INT, PRIMARY KEY (g) NOT ENFORCED);
+         CREATE TABLE once (g STRING, id INT, v INT, PRIMARY KEY (g) NOT ENFORCED);",
+    );
+    let notice = ok(&mut session, "INSERT INTO rk SELECT g, id, v FROM a;");
+    assert!(notice.contains("may share a key"), "{notice}");
+    ok(&mut session, "INSERT INTO a VALUES (1, 'x', 1), (2, 'x', 2), (3, 'x', 1), (4, 'y', 7);");
+    await_rows(&mut session, "SELECT * FROM rk", &["x|3|1", "y|4|7"]);
+    ok(&mut session, "DELETE FROM a WHERE id = 1;");
+    await_rows(&mut session, "SELECT * FROM rk", &["x|3|1", "y|4|7"]);
+    house.restart();
+    let mut session = house.session();
+    ok(&mut session, "DELETE FROM a WHERE id = 3;");
+    await_rows(&mut session, "SELECT * FROM rk", &["x|2|2", "y|4|7"]);
+    ok(&mut session, "SET 'execution.runtime-mode' = 'batch'; INSERT INTO once SELECT g, id, v FROM a;");
+    assert_eq!(rows(&mut session, "SELECT * FROM once"), ["x|2|2", "y|4|7"]);
+}
+
+#[test]
+fn a_statement_set_may_hold_layers() {
+    let mut house = House::new();
+    let mut session = house.session();
+    // Written upside down: the order is found.
+    let set = "EXECUTE STATEMENT SET BEGIN
+        INSERT INTO c SELECT v, COUNT(*) FROM b GROUP BY v;
+        INSERT INTO b SELECT id, UPPER(v) FROM a;
+        INSERT INTO b SELECT id + 100, v FROM a WHERE id > 1;
+        END;";
+    ok(&mut session, &format!("{TABLES} INSERT INTO a VALUES (1, 'x'), (2, 'y');"));
+    assert!(ok(&mut session, set).ends_with("JOB 1"));
+    assert_eq!(rows(&mut session, "SELECT * FROM c"), ["X|1", "Y|1", "y|1"]);
+    for round in 0..2 {
+        ok(&mut session, &format!("INSERT INTO a VALUES ({}, 'x');", 3 + round));
+        if round == 0 {
+            await_rows(&mut session, "SELECT * FROM c", &["X|2", "Y|1", "x|1", "y|1"]);
+        }
+        house.restart();
+        session = house.session();
+    }
+    assert_eq!(rows(&mut session, "SELECT * FROM c"), ["X|3", "Y|1", "x|2", "y|1"]);
+    assert_eq!(ok(&mut session, set), "JOB 1 again");
+    ok(&mut session, "DELETE FROM a WHERE id = 2;");
+    await_rows(&mut session, "SELECT * FROM c", &["X|3", "x|2"]);
+}
