@@ -97,11 +97,21 @@ impl SinkHandle {
         };
         let thread = std::thread::Builder::new().name(format!("sink {name}")).spawn(move || {
             if let Err(error) = worker.run() {
+                if worker.stopped() {
+                    // Whoever stopped it may have begun another in its place, which fences this one; that is no failure.
+                    return;
+                }
                 let mut status = lock(&worker.status);
                 status.error = Some(error.to_string());
                 status.failed = true;
                 drop(status);
-                let call = Message::Call(Box::new(move |core: &mut Core| failed(core, error)));
+                let stop = worker.stop.clone();
+                let call = Message::Call(Box::new(move |core: &mut Core| {
+                    // The job may have been stopped or dropped while the news was under way.
+                    if !stop.load(Ordering::SeqCst) {
+                        failed(core, error);
+                    }
+                }));
                 // A core that is gone has nothing to fail.
                 let _ = worker.core.send(call);
             }
