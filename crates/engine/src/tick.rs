@@ -22,7 +22,7 @@ pub(crate) type Deltas = BTreeMap<TableId, Vec<ChangeBatch>>;
 impl Core {
     /// Runs a tick if anything waits for one.
     pub(crate) fn tick(&mut self) -> Result<()> {
-        if self.pending { self.tick_with(|_| {}) } else { Ok(()) }
+        if self.pending && !self.starting { self.tick_with(|_| {}) } else { Ok(()) }
     }
 
     /// Runs a tick that also carries what `add` puts into it.
@@ -35,24 +35,51 @@ impl Core {
     }
 
     /// Runs a tick in which `write` changes tables itself, before the jobs run; it adds the effective changes to the deltas.
-    /// An error of `write` publishes nothing of it.
+    /// An error of `write` publishes nothing of it; one after that is fatal, since jobs have seen what is undone then.
     pub(crate) fn tick_writing(
         &mut self,
         write: impl FnOnce(&mut Tick<'_>, &mut Deltas) -> Result<()>,
     ) -> Result<CommitId> {
+        let mut written = false;
+        let published = self.write_and_publish(write, &mut written);
+        match published {
+            Err(error) if written => {
+                let told = Error::new(error.kind(), error.to_string());
+                self.fatal(error);
+                Err(told)
+            }
+            other => other,
+        }
+    }
+
+    /// One tick; `written` is set once `write` has done its part.
+    fn write_and_publish(
+        &mut self,
+        write: impl FnOnce(&mut Tick<'_>, &mut Deltas) -> Result<()>,
+        written: &mut bool,
+    ) -> Result<CommitId> {
         let now_micros = self.clock.now_micros();
+        let before = self.ordered();
         let mut tick = self.store.tick()?;
         let mut deltas = Deltas::new();
-        for (table, batch) in tick.apply_pending()? {
-            deltas.entry(table).or_default().push(batch);
+        // While the engine opens, jobs are rebuilt as of the last tick of the process before. What had been committed but not
+        // ticked then waits until all of them are there: applied now, jobs that come later would take it for seen.
+        let applied = !self.starting;
+        if applied {
+            for (table, batch) in tick.apply_pending()? {
+                deltas.entry(table).or_default().push(batch);
+            }
         }
         write(&mut tick, &mut deltas)?;
+        *written = true;
         for id in &self.order {
             let job = self.jobs.get_mut(id).expect("the order names jobs that exist");
             if let Err(error) = job.run(&mut tick, &mut deltas, now_micros) {
                 if error.kind() == gridhouse_base::ErrorKind::Unavailable {
                     return Err(error);
                 }
+                // It has seen everything up to the last tick, and nothing of this one.
+                job.record.cursor = before;
                 job.detach(JobState::Failed(crate::stream::with_remedy(&error)));
                 tick.put(JOBS, &id.0.to_string(), Some(&encode(&job.record)));
                 tracing::error!(job = job.record.name, "{error}");
@@ -61,7 +88,7 @@ impl Core {
         let changed: Vec<(TableId, u64)> =
             deltas.iter().map(|(table, batches)| (*table, batches.iter().map(|b| b.len() as u64).sum())).collect();
         let commit = tick.publish()?;
-        self.pending = false;
+        self.pending &= !applied;
         let event_time = self.pending_event_time.take();
         for (table, changes) in &changed {
             let stats = self.stats.entry(*table).or_default();
