@@ -10,8 +10,9 @@ use gridhouse_sql::{Binder, NameContext, parse_script};
 
 use crate::catalog::{Catalog, DEFAULT_CATALOG, DEFAULT_DATABASE, Scope};
 use crate::core::Core;
+use crate::dml::ONCE;
 use crate::job::Job;
-use crate::launch::SOURCE_COUNTER;
+use crate::launch::{JOB_COUNTER, SOURCE_COUNTER};
 use crate::prepare::{Prepared, Remembered, prepare};
 use crate::query::zone_of;
 use crate::records::{
@@ -43,10 +44,12 @@ pub(crate) fn boot(core: &mut Core) -> Result<()> {
     for (key, text) in snapshot.list(JOBS) {
         records.push(decode(JOBS, &key, &text)?);
     }
-    core.job_counter = records.iter().map(|record| record.id.0).max().unwrap_or(0);
-    let counted = snapshot.get(COUNTERS, SOURCE_COUNTER).and_then(|text| text.parse().ok()).unwrap_or(0);
-    core.source_counter = core.streams.keys().map(|id| id.0).max().unwrap_or(0).max(counted);
+    let counted = |name| snapshot.get(COUNTERS, name).and_then(|text| text.parse().ok()).unwrap_or(0);
+    core.job_counter = records.iter().map(|record| record.id.0).max().unwrap_or(0).max(counted(JOB_COUNTER));
+    core.source_counter = core.streams.keys().map(|id| id.0).max().unwrap_or(0).max(counted(SOURCE_COUNTER));
     core.pending = core.store.pending_count() > 0;
+    let once = |record: &JobRecord| record.inserts.iter().any(|insert| insert.fingerprint.contains(ONCE));
+    let (interrupted, records): (Vec<_>, Vec<_>) = records.into_iter().partition(once);
     let (running, resting): (Vec<_>, Vec<_>) =
         records.into_iter().partition(|record| record.state == JobState::Running);
     for record in resting {
@@ -54,6 +57,13 @@ pub(crate) fn boot(core: &mut Core) -> Result<()> {
     }
     rebuild_all(core, running)?;
     core.starting = false;
+    core.tick()?;
+    for record in interrupted {
+        // Its statement was never answered, and nobody waits for it any more. It goes once the other jobs are known.
+        let id = record.id;
+        core.jobs.insert(id, Job::resting(record));
+        core.drop_job(id)?;
+    }
     let streams: Vec<SourceId> = core.streams.keys().copied().collect();
     for source in streams {
         if let Err(error) = core.start_stream(source) {

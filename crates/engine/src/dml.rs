@@ -24,6 +24,9 @@ use crate::system;
 /// Settings that shape a plan or its meaning, and so belong to a job.
 const SHAPING_SETTINGS: &[&str] = &["table.local-time-zone"];
 
+/// What sets the identity of a bounded `INSERT` into an outside table apart from that of a continuous one.
+pub(crate) const ONCE: &str = "/once ";
+
 /// How long a bounded `INSERT` into an outside table sleeps between looks whether it has arrived.
 const ARRIVAL_LOOK: Duration = Duration::from_millis(50);
 
@@ -118,14 +121,18 @@ impl Session {
             named.push(insert.target.path.clone());
             named.extend(insert.plan.tables().iter().map(|table| table.path.clone()));
         }
-        // Views leave no trace in a plan, so all temporary ones are kept.
+        // Views leave no trace in a plan, so all are kept: a job stays what it is when one is dropped or made anew.
         let kept = |record: &&ObjectRecord| matches!(record, ObjectRecord::View(_)) || named.contains(record.path());
+        let catalog = self.catalog();
+        let hidden = |record: &&ObjectRecord| self.temporary.contains_key(record.path());
+        let durable =
+            catalog.objects.values().filter(|record| matches!(record, ObjectRecord::View(_)) && !hidden(record));
         let shaping = |key: &&str| self.settings.get(*key).map(|value| ((*key).to_owned(), value.clone()));
         Environment {
             catalog: self.context.catalog.clone(),
             database: self.context.database.clone(),
             settings: SHAPING_SETTINGS.iter().filter_map(shaping).collect(),
-            temporary: self.temporary.values().filter(kept).cloned().collect(),
+            temporary: self.temporary.values().filter(kept).chain(durable).cloned().collect(),
         }
     }
 
@@ -178,7 +185,7 @@ impl Session {
         let mut prepared = self.prepare_all(bound)?;
         for insert in &mut prepared {
             // Each run is one of its own.
-            insert.fingerprint = format!("{}/once {}", insert.fingerprint, self.script);
+            insert.fingerprint = format!("{}{ONCE}{}", insert.fingerprint, self.script);
             // A snapshot is written; what the input tables do afterwards is no business of this statement.
             insert.route = crate::prepare::Route::Flow;
         }
@@ -402,7 +409,13 @@ impl Session {
             return done("START JOB");
         }
         self.change(move |core| {
-            let inserts = bind(core, &core.jobs[&id].record)?;
+            // Another session may have been quicker.
+            let gone = || Error::not_found(format!("there is no job {}", id.0));
+            let record = &core.jobs.get(&id).ok_or_else(gone)?.record;
+            if record.state == JobState::Running {
+                return Ok(core.ordered());
+            }
+            let inserts = bind(core, record)?;
             core.resume(id, inserts)?;
             Ok(core.ordered())
         })?;

@@ -27,6 +27,8 @@ pub(crate) struct Landing {
     columns: Option<Vec<usize>>,
     /// Whether the target keeps every row (a log table), so that rows outside the filter are left out, not deleted.
     append_only: bool,
+    /// The zone of the job that it belongs to.
+    zone: chrono_tz::Tz,
 }
 
 impl Landing {
@@ -48,7 +50,17 @@ impl Landing {
         append_only: bool,
     ) -> Self {
         let reads = exprs.iter().map(columns_of).collect();
-        Self { source, exprs, reads, filter, columns, append_only }
+        Self { source, exprs, reads, filter, columns, append_only, zone: chrono_tz::UTC }
+    }
+
+    /// The same landing in the zone of a job.
+    pub(crate) fn in_zone(self, zone: chrono_tz::Tz) -> Self {
+        Self { zone, ..self }
+    }
+
+    /// The zone in which its expressions are evaluated.
+    pub(crate) fn zone(&self) -> chrono_tz::Tz {
+        self.zone
     }
 
     /// The landing for `exprs` over a source, if it can be one: `source_key` and `target_key` are the keys, the latter as

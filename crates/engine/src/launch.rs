@@ -27,9 +27,11 @@ use crate::records::{
 use crate::sink::{SinkHandle, SinkPlan};
 use crate::stream::{Stream, StreamState};
 use crate::tick::order_jobs;
-use crate::wiring::{gone, hidden_landing, land, owner_of, physical_schema, sink_name, start_of, target_of};
+use crate::wiring::{gone, hidden_landing, land, outbox_of, owner_of, physical_schema, sink_name, start_of, target_of};
 
-/// The column in which a log of changes without key keeps their kinds.
+/// The counter of job numbers. The outside knows a sink by its job's number, so that is never used again.
+pub(crate) const JOB_COUNTER: &str = "job";
+
 /// The counter of stream numbers.
 pub(crate) const SOURCE_COUNTER: &str = "source";
 
@@ -137,16 +139,36 @@ impl Core {
             state: JobState::Running,
             cursor: CommitId(0),
         };
-        let old = submission.replace.and_then(|id| self.jobs.get(&id)).map(|job| job.record.clone());
-        if let Some(old) = &old {
-            self.leave_streams(old.id)?;
-            if let Some(job) = self.jobs.get_mut(&old.id) {
-                job.detach(JobState::Stopped);
+        if submission.replace.is_some() {
+            self.take_place(record, submission.inserts, submission.script)?;
+        } else {
+            self.assemble(record, submission.inserts, None, Output::Whole, submission.script)?;
+        }
+        Ok((id, self.ordered(), false))
+    }
+
+    /// Begins a job in the place of the one that has its number. Where that fails, the old one goes on.
+    fn take_place(&mut self, record: JobRecord, mut inserts: Vec<Prepared>, script: u64) -> Result<()> {
+        let id = record.id;
+        let job = self.jobs.get(&id).ok_or_else(|| Error::not_found(format!("there is no job {}", id.0)))?;
+        let was_running = job.record.state == JobState::Running;
+        self.check_circle(id, &inserts)?;
+        if was_running {
+            self.halt(id, JobState::Stopped)?;
+        }
+        for insert in inserts.iter_mut().filter(|insert| insert.sink.is_some()) {
+            // The outside holds what the old query gave. A table of the new one's own tells what has changed against it.
+            insert.route = Route::Flow;
+        }
+        let old = self.jobs[&id].record.clone();
+        let begun = self.assemble(record, inserts, Some(&old), Output::Difference, script);
+        if begun.is_err() && was_running && self.jobs[&id].record.state == JobState::Stopped {
+            let back = crate::boot::bind(self, &old).and_then(|inserts| self.resume(id, inserts));
+            if let Err(error) = back {
+                tracing::error!(job = old.name, "the job that was to be replaced does not go on: {error}");
             }
         }
-        let output = if old.is_some() { Output::Difference } else { Output::Whole };
-        self.assemble(record, submission.inserts, old.as_ref(), output, submission.script)?;
-        Ok((id, self.ordered(), false))
+        begun
     }
 
     fn next_job(&self) -> JobId {
@@ -206,19 +228,33 @@ impl Core {
         let zone = zone_of(&record_out.environment.settings)?;
         let mut counter = self.source_counter;
         let counter_out = &mut counter;
+        let job_counter = self.job_counter.max(record_out.id.0);
         self.tick_writing(|tick, deltas| {
             let mut records = Vec::new();
+            for (i, left) in old.into_iter().flat_map(|old| old.inserts.iter().enumerate()) {
+                // Gone before a table of the same name is made.
+                if let Some(outbox) = left.outbox
+                    && inserts.get(i).is_none_or(|insert| insert.bound.target.path != left.target)
+                {
+                    tick.drop_table(outbox)?;
+                }
+            }
             for (i, insert) in inserts.iter().enumerate() {
                 let target_def = &insert.bound.target;
                 let mut insert_record = InsertRecord {
                     text: insert.text.clone(),
                     target: target_def.path.clone(),
                     fingerprint: insert.fingerprint.clone(),
-                    outbox: old.and_then(|old| old.inserts.get(i)).and_then(|insert| insert.outbox),
+                    outbox: outbox_of(old, i, &target_def.path),
                     sources: Vec::new(),
                     sink: insert.sink.as_ref().map(|sink| sink.mode.into()),
                 };
-                match &insert.route {
+                let route = match &insert.route {
+                    // Once a sink has a table of its own, it goes on with that.
+                    Route::Relay { .. } if insert_record.outbox.is_some() => &Route::Flow,
+                    route => route,
+                };
+                match route {
                     Route::Landing(landing) => {
                         let target = catalog.table_id(&target_def.path).ok_or_else(|| gone(&target_def.path))?;
                         let source = &insert.sources[0];
@@ -229,7 +265,8 @@ impl Core {
                             source: id.0,
                             table: id.1,
                         });
-                        branches_out.push((Branch::Landing, Some((id, landing.clone()))));
+                        let landing = landing.clone().in_zone(zone);
+                        branches_out.push((Branch::Landing, Some((id, landing))));
                     }
                     Route::Relay { path, projection } => {
                         let table = catalog.table_id(path).ok_or_else(|| gone(path))?;
@@ -237,7 +274,8 @@ impl Core {
                             // Kept from the start, so that nothing is reclaimed before the sink has seen it.
                             tick.set_cursor(&sink_name(record_out.id, i, &target_def.path), table, CommitId(0))?;
                         }
-                        sinks_out.push((i, table, Some(projection.clone()), false));
+                        let projection = projection.clone().in_zone(zone);
+                        sinks_out.push((i, table, Some(projection), false));
                         branches_out.push((Branch::Relay { table }, None));
                     }
                     Route::Flow => {
@@ -278,17 +316,25 @@ impl Core {
             }
             record_out.inserts = records;
             tick.put(COUNTERS, SOURCE_COUNTER, Some(&counter_out.to_string()));
+            tick.put(COUNTERS, JOB_COUNTER, Some(&job_counter.to_string()));
             for (id, stream) in streams_out.iter() {
                 tick.put(STREAMS, &id.0.to_string(), Some(&encode(stream)));
             }
             tick.put(JOBS, &record_out.id.0.to_string(), Some(&encode(&*record_out)));
             Ok(())
         })?;
-        self.job_counter = self.job_counter.max(record.id.0);
+        self.job_counter = job_counter;
         self.source_counter = counter;
         let id = record.id;
-        self.enter(record, streams, branches, script, rows_out)?;
-        self.start_sinks(id, inserts, sinks)
+        let begun = self.enter(record, streams, branches, script, rows_out);
+        let begun = begun.and_then(|()| self.start_sinks(id, inserts, sinks));
+        if let Err(error) = &begun
+            && self.jobs.contains_key(&id)
+        {
+            // It is on record by now, so it is shown as failed, and can be started again.
+            self.fail_job(id, Error::new(error.kind(), crate::stream::with_remedy(error)))?;
+        }
+        begun
     }
 
     /// Takes the built job into the ticks and starts what feeds it.
@@ -412,7 +458,8 @@ impl Core {
         let sink = connector.open(target.clone(), SinkWriter { store: self.store.id(), sink: name.clone() })?;
         let written = written_columns(target);
         let key = target.primary_key.iter().filter_map(|k| written.iter().position(|w| w == k)).collect();
-        let context = EvalContext { now_micros: self.clock.now_micros(), zone: chrono_tz::UTC, seed: 0, first_row: 0 };
+        let zone = projection.as_ref().map_or(chrono_tz::UTC, Landing::zone);
+        let context = EvalContext { now_micros: self.clock.now_micros(), zone, seed: 0, first_row: 0 };
         let since = self.ordered();
         let plan = SinkPlan { name, table, projection, key, mode: description.mode, kinds_inside, since, context };
         SinkHandle::start(

@@ -105,7 +105,9 @@ impl Build {
                 }
                 continue;
             }
-            for (commit, batch) in table.changes(if after { cursor } else { CommitId(0) })? {
+            // A log that was emptied begins behind what it held; there is nothing older to take.
+            let start = table.log_start();
+            for (commit, batch) in table.changes(if after { cursor.max(start) } else { start })? {
                 if !after && commit > cursor {
                     break;
                 }

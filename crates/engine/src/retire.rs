@@ -112,15 +112,20 @@ impl Core {
         let mut changed = Vec::new();
         for stream in self.streams.values_mut() {
             let own: Vec<u32> = stream.record.tables.iter().filter(|t| t.job == Some(id)).map(|t| t.id).collect();
+            let left = !own.is_empty();
             for table in own {
-                stream.landings.remove(&table);
-                if let Some(handle) = &stream.handle {
-                    handle.remove_table(table);
+                for stage in stream.leave(table) {
+                    self.store.drop_stage(stage)?;
                 }
                 for record in stream.record.tables.iter_mut().filter(|t| t.id == table) {
                     record.snapshot = None;
                 }
                 changed.push((stream.record.id, encode(&stream.record)));
+            }
+            if left && stream.record.owner.is_some() && stream.landings.is_empty() {
+                // A stream of one reader ends with it. What is still under way from it is not listened to, so that its position
+                // stays where the reader's rows end.
+                stream.handle = None;
             }
         }
         if changed.is_empty() {

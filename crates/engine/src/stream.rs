@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use gridhouse_base::batch::KindBatch;
-use gridhouse_base::{CommitId, Error, ErrorKind, JobId, Result, SourceId};
+use gridhouse_base::{CommitId, Error, ErrorKind, JobId, Result, SourceId, TableId};
 use gridhouse_expr::EvalContext;
 use gridhouse_flow::connector::{SourceEvent, SourcePosition, SourceStream};
 use gridhouse_store::{Part, SourceCommit, StageUse};
@@ -47,6 +47,13 @@ struct Open {
     stage: Option<u64>,
     /// Stages that replace a truncated table, by table.
     replaced: BTreeMap<u32, u64>,
+}
+
+impl Open {
+    /// The stages that hold its rows.
+    fn stages(self) -> impl Iterator<Item = u64> {
+        self.stage.into_iter().chain(self.replaced.into_values())
+    }
 }
 
 /// How a stream is doing.
@@ -138,6 +145,25 @@ impl Stream {
         own.filter_map(|table| self.landed.get(&table.id)).sum()
     }
 
+    /// Leaves a table out from now on. What was gathered of its contents, and of its part in a transaction that is under way,
+    /// is void: both come anew when it comes back. Gives the stages to drop.
+    pub(crate) fn leave(&mut self, table: u32) -> Vec<u64> {
+        self.landings.remove(&table);
+        if let Some(handle) = &self.handle {
+            handle.remove_table(table);
+        }
+        let mut stages: Vec<u64> = self.snapshots.remove(&table).into_iter().collect();
+        stages.extend(self.open.replaced.remove(&table));
+        if let Some(landing) = self.record.tables.iter().find(|t| t.id == table).map(|t| t.landing) {
+            self.open.parts.retain(|part| part.table != landing);
+        }
+        if self.landings.is_empty() {
+            // Nobody else takes part in the transaction.
+            stages.extend(std::mem::take(&mut self.open).stages());
+        }
+        stages
+    }
+
     fn new_stage(&mut self) -> u64 {
         self.next_stage += 1;
         self.next_stage
@@ -148,7 +174,9 @@ impl Core {
     /// Takes one event. An error is the store's; what is wrong with the event itself stops the jobs concerned.
     pub(crate) fn source_event(&mut self, source: SourceId, event: SourceEvent) -> Result<()> {
         // A stream that was stopped may still have had events under way.
-        let Some(stream) = self.streams.get_mut(&source) else { return Ok(()) };
+        let Some(stream) = self.streams.get_mut(&source).filter(|stream| stream.handle.is_some()) else {
+            return Ok(());
+        };
         match event {
             SourceEvent::SnapshotRows { table, batch } => self.snapshot_rows(source, table, batch),
             SourceEvent::SnapshotDone { table, position } => self.snapshot_done(source, table, position),
@@ -158,12 +186,16 @@ impl Core {
             },
             SourceEvent::Rows { table, columns, batch } => self.rows(source, table, columns, batch),
             SourceEvent::Truncate { table } => {
+                if !stream.landings.contains_key(&table) {
+                    return Ok(());
+                }
                 let stage = stream.new_stage();
+                let mut before = None;
                 if let Some(landing) = stream.record.tables.iter().find(|t| t.id == table).map(|t| t.landing) {
                     stream.open.parts.retain(|part| part.table != landing);
-                    stream.open.replaced.insert(table, stage);
+                    before = stream.open.replaced.insert(table, stage);
                 }
-                Ok(())
+                before.map_or(Ok(()), |stage| self.store.drop_stage(stage))
             }
             SourceEvent::Commit { position, event_time_micros } => {
                 self.source_commit(source, position, event_time_micros)
@@ -214,6 +246,7 @@ impl Core {
         let Some(stream) = self.streams.get_mut(&source) else { return Ok(None) };
         let Some(landing) = stream.landings.get(&table) else { return Ok(None) };
         let Some(record) = stream.record.tables.iter().find(|t| t.id == table) else { return Ok(None) };
+        let context = EvalContext { zone: landing.zone(), ..context };
         stream.rows_in += batch.len() as u64;
         *stream.landed.entry(table).or_default() += batch.len() as u64;
         let (target, job) = (record.landing, record.job);
@@ -253,6 +286,10 @@ impl Core {
     fn snapshot_done(&mut self, source: SourceId, table: u32, position: SourcePosition) -> Result<()> {
         let event_time_micros = self.clock.now_micros();
         let stream = self.streams.get_mut(&source).expect("the event's stream exists");
+        if !stream.landings.contains_key(&table) {
+            // Its job was stopped, or failed by one of these rows: they are not all here, and are asked for again.
+            return Ok(());
+        }
         let Some(record) = stream.record.tables.iter_mut().find(|t| t.id == table) else { return Ok(()) };
         record.snapshot = Some(position.clone());
         let landing = record.landing;
@@ -267,7 +304,8 @@ impl Core {
         let text = encode(&stream.record);
         // A table that only grows has nothing to compare with: what is delivered of it is new.
         let growing = self.store.ordered_snapshot().table(landing)?.spec().primary_key.is_empty();
-        let contents = if growing { StageUse::Append } else { StageUse::Replace(landing) };
+        // Nor has one that others write too: their rows are not to go.
+        let contents = if growing || self.is_shared(landing) { StageUse::Append } else { StageUse::Replace(landing) };
         let commit = SourceCommit {
             source,
             position: at,
@@ -278,6 +316,13 @@ impl Core {
         self.append(source, commit, Some(event_time_micros))?;
         // The record says that the contents are here, so it belongs to the tick that puts them there.
         self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))
+    }
+
+    /// Whether a landing has other writers than the one table of a stream.
+    fn is_shared(&self, landing: TableId) -> bool {
+        let tables = self.streams.values().flat_map(|stream| &stream.record.tables);
+        tables.filter(|table| table.landing == landing).count() > 1
+            || self.jobs.values().any(|job| job.written().contains(&landing))
     }
 
     fn rows(&mut self, source: SourceId, table: u32, columns: Option<Vec<usize>>, batch: KindBatch) -> Result<()> {
@@ -338,7 +383,7 @@ impl Core {
     fn forget_open(&mut self, source: SourceId) -> Result<()> {
         let stream = self.streams.get_mut(&source).expect("the event's stream exists");
         let open = std::mem::take(&mut stream.open);
-        for stage in open.stage.into_iter().chain(open.replaced.into_values()) {
+        for stage in open.stages() {
             self.store.drop_stage(stage)?;
         }
         Ok(())
@@ -346,10 +391,16 @@ impl Core {
 
     fn fail_landing(&mut self, source: SourceId, table: u32, job: Option<JobId>, error: Error) -> Result<()> {
         let stream = self.streams.get_mut(&source).expect("the event's stream exists");
-        stream.landings.remove(&table);
-        if let Some(handle) = &stream.handle {
-            handle.remove_table(table);
+        let stages = stream.leave(table);
+        for record in stream.record.tables.iter_mut().filter(|t| t.id == table) {
+            // Its changes pass by from now on, so its contents are to be taken anew.
+            record.snapshot = None;
         }
+        let (key, text) = (source.0.to_string(), encode(&stream.record));
+        for stage in stages {
+            self.store.drop_stage(stage)?;
+        }
+        self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))?;
         match job {
             Some(job) => self.fail_job(job, error),
             None => self.fail_jobs_of_stream(source, &error),

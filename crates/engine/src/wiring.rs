@@ -11,7 +11,7 @@ use gridhouse_store::{TableSpec, Tick};
 
 use crate::job::Target;
 use crate::prepare::{Prepared, PreparedSource};
-use crate::records::{InsertRecord, StreamRecord, StreamTableRecord};
+use crate::records::{InsertRecord, JobRecord, StreamRecord, StreamTableRecord};
 
 /// The column in which a log of changes without key keeps their kinds.
 const KIND_COLUMN: &str = "__kind";
@@ -19,6 +19,11 @@ const KIND_COLUMN: &str = "__kind";
 /// The name under which a sink's cursor is kept, here and at the outside.
 pub(crate) fn sink_name(job: JobId, i: usize, target: &ObjectPath) -> String {
     format!("{}/{}/{}", job.0, i, target.object)
+}
+
+/// The table from which the sink of a job's `INSERT` was read before, if it wrote to the same target.
+pub(crate) fn outbox_of(old: Option<&JobRecord>, i: usize, target: &ObjectPath) -> Option<TableId> {
+    old?.inserts.get(i).filter(|insert| insert.target == *target)?.outbox
 }
 
 pub(crate) fn gone(path: &ObjectPath) -> Error {
@@ -157,6 +162,14 @@ pub(crate) fn target_of(
     let kinds_inside = key.is_empty() && insert.retracts;
     if kinds_inside {
         stored.columns.push(gridhouse_base::Column::new(KIND_COLUMN, TypeKind::TinyInt.not_null()));
+    }
+    if let Some(outbox) = record.outbox {
+        let there = tick.table(outbox)?;
+        if there.spec().schema != stored || there.spec().primary_key != key {
+            // A temporary table of the same name may have been defined otherwise since.
+            tick.drop_table(outbox)?;
+            record.outbox = None;
+        }
     }
     let table = match record.outbox {
         Some(table) => table,

@@ -1,6 +1,7 @@
 //! What users notice of sessions, jobs and restarts, through the engine's own interface.
 
 mod chain;
+mod edges;
 mod house;
 mod jobs;
 mod scripts;
