@@ -11,6 +11,7 @@ use std::sync::Arc;
 use gridhouse_base::table::{ObjectPath, TableDef};
 use gridhouse_base::{CommitId, Error, JobId, Result, SourceId, TableId};
 use gridhouse_expr::EvalContext;
+use gridhouse_flow::TickContext;
 use gridhouse_flow::connector::{SinkDescription, SinkWriter, SourceTable};
 use gridhouse_sql::plan::written_columns;
 
@@ -298,7 +299,8 @@ impl Core {
                         let target = target_of(tick, &catalog, insert, &mut insert_record, record_out.id, i)?;
                         let table_of = |path: &ObjectPath| landed.get(path).copied().or_else(|| catalog.table_id(path));
                         let unique = insert.unique.as_deref();
-                        let (dataflow, inputs) = lower(&insert.bound.plan, unique, &table_of)?;
+                        let (dataflow, inputs) =
+                            lower(&insert.bound.plan, unique, &table_of, &TickContext { now_micros, zone })?;
                         if insert.sink.is_some() {
                             sinks_out.push((i, target.table, None, target.kinds_inside));
                         }

@@ -7,13 +7,14 @@
 use gridhouse_base::table::{ObjectPath, TableDef};
 use gridhouse_base::{ChangeBatch, Error, Result, TableId, Value};
 use gridhouse_expr::EvalContext;
-use gridhouse_flow::{Dataflow, DataflowBuilder, JoinKind as FlowJoin, NodeId, SortKey, TopN};
+use gridhouse_flow::{Dataflow, DataflowBuilder, JoinKind as FlowJoin, NodeId, SortKey, TickContext, TopN};
 use gridhouse_sql::plan::{JoinKind, Limit, Plan, Scan, Values};
 
 use crate::job::Input;
 
 /// The dataflow of `plan` with one output, and what its inputs read. `table_of` gives the stored table of a name. Where
-/// `unique` names columns, at most one row for each of their values comes out: the largest, column by column.
+/// `unique` names columns, at most one row for each of their values comes out: the largest, column by column. `context` is
+/// the clock and zone of rows given in the text.
 ///
 /// # Errors
 /// `NotFound` where a table is gone; `Invalid` where an operator cannot work on its input.
@@ -21,8 +22,9 @@ pub(crate) fn lower(
     plan: &Plan,
     unique: Option<&[usize]>,
     table_of: &dyn Fn(&ObjectPath) -> Option<TableId>,
+    context: &TickContext,
 ) -> Result<(Dataflow, Vec<Input>)> {
-    let mut lowering = Lowering { builder: DataflowBuilder::new(0), inputs: Vec::new(), table_of };
+    let mut lowering = Lowering { builder: DataflowBuilder::new(0), inputs: Vec::new(), table_of, context };
     let mut root = lowering.node(plan)?;
     if let Some(key) = unique {
         let others = (0..plan.schema().len()).filter(|column| !key.contains(column));
@@ -38,6 +40,7 @@ struct Lowering<'a> {
     builder: DataflowBuilder,
     inputs: Vec<Input>,
     table_of: &'a dyn Fn(&ObjectPath) -> Option<TableId>,
+    context: &'a TickContext,
 }
 
 impl Lowering<'_> {
@@ -45,7 +48,7 @@ impl Lowering<'_> {
         match plan {
             Plan::Scan(scan) => self.scan(scan),
             Plan::Values(values) => {
-                let rows = constant_rows(values)?;
+                let rows = constant_rows(values, self.context)?;
                 Ok(self.builder.values((*values.schema).clone(), rows))
             }
             Plan::Filter(filter) => {
@@ -117,9 +120,8 @@ pub(crate) fn is_append_only(table: &TableDef) -> bool {
 }
 
 /// The rows that a `VALUES` gives.
-fn constant_rows(values: &Values) -> Result<ChangeBatch> {
-    // Only what is constant stands here; the clock of a VALUES is that of the statement, set by the binder's folding.
-    let context = EvalContext { now_micros: 0, zone: chrono_tz::UTC, seed: 0, first_row: 0 };
+fn constant_rows(values: &Values, context: &TickContext) -> Result<ChangeBatch> {
+    let context = EvalContext { now_micros: context.now_micros, zone: context.zone, seed: 0, first_row: 0 };
     let mut columns: Vec<Vec<Value>> = vec![Vec::with_capacity(values.rows.len()); values.schema.len()];
     for row in &values.rows {
         for (column, expr) in columns.iter_mut().zip(row) {

@@ -58,6 +58,8 @@ fn rows_are_inserted_updated_and_deleted() {
     assert_eq!(ok(&mut session, "SELECT id FROM t ORDER BY load_mw DESC LIMIT 2"), "3\n2");
     assert_eq!(ok(&mut session, "SELECT site FROM t WHERE id < 4 ORDER BY id DESC"), "far east\nsouth\nnorth");
     assert_eq!(ok(&mut session, "SELECT 1 + 1, 'x'"), "2|x");
+    ok(&mut session, "CREATE TABLE s (id INT, at_time TIMESTAMP(3)); INSERT INTO s VALUES (1, CURRENT_TIMESTAMP);");
+    assert_eq!(ok(&mut session, "SELECT id FROM s WHERE at_time > TIMESTAMP '2020-01-01 00:00:00'"), "1");
 }
 
 #[test]
