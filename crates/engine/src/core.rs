@@ -77,6 +77,8 @@ pub(crate) struct Core {
     pub(crate) source_counter: u32,
     /// While the directory is being opened, streams wait until all their tables are known.
     pub(crate) starting: bool,
+    /// Jobs that failed in a tick and have yet to take leave of their streams.
+    pub(crate) failed: Vec<JobId>,
     /// Whether source commits wait for a tick.
     pub(crate) pending: bool,
     /// The oldest source time among them.
@@ -104,7 +106,7 @@ impl Core {
                 let Ok(message) = inbox.try_recv() else { break };
                 stop = self.handle(message);
             }
-            if let Err(error) = self.tick() {
+            if let Err(error) = self.tick().and_then(|()| self.leave_failed()) {
                 self.fatal(error);
             }
             if self.shared.is_closed() {

@@ -130,6 +130,7 @@ impl Engine {
             job_counter: 0,
             source_counter: 0,
             starting: true,
+            failed: Vec::new(),
             pending: false,
             pending_event_time: None,
             undurable: Vec::new(),

@@ -108,7 +108,14 @@ impl Core {
         if let Some((id, job)) = self.jobs.iter_mut().find(|(_, job)| same(job)) {
             let id = *id;
             job.script = submission.script;
-            if job.record.state != JobState::Running {
+            if job.record.environment != submission.environment {
+                // The same job by another way, a new password perhaps: it goes on by the way that was named last.
+                job.record.environment = submission.environment;
+                if job.record.state == JobState::Running {
+                    self.halt(id, JobState::Stopped)?;
+                }
+            }
+            if self.jobs[&id].record.state != JobState::Running {
                 self.resume(id, submission.inserts)?;
             }
             return Ok((id, self.ordered(), true));

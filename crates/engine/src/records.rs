@@ -196,7 +196,7 @@ impl JobState {
 }
 
 /// What a statement's text was read under.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
     /// The current catalog.
     pub catalog: String,

@@ -37,10 +37,29 @@ impl Core {
             job.record.cursor = cursor;
         }
         job.detach(state);
-        let text = encode(&job.record);
         self.leave_streams(id)?;
+        let text = encode(&self.jobs[&id].record);
         self.order = order_jobs(&self.jobs)?;
         self.tick_with(|tick| tick.put(JOBS, &id.0.to_string(), Some(&text)))
+    }
+
+    /// Takes jobs that failed in a tick out of their streams: what these still deliver is not to land, and is taken anew when
+    /// the job goes on.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn leave_failed(&mut self) -> Result<()> {
+        for id in std::mem::take(&mut self.failed) {
+            if self.jobs.get(&id).is_none_or(|job| job.record.state == JobState::Running) {
+                // It has been dropped, or started again at once.
+                continue;
+            }
+            self.leave_streams(id)?;
+            let Some(job) = self.jobs.get(&id) else { continue };
+            let text = encode(&job.record);
+            self.tick_with(|tick| tick.put(JOBS, &id.0.to_string(), Some(&text)))?;
+        }
+        Ok(())
     }
 
     /// Forgets a job. Its target keeps its rows.
@@ -117,8 +136,20 @@ impl Core {
                 for stage in stream.leave(table) {
                     self.store.drop_stage(stage)?;
                 }
+                // Under a new number, so that nothing that is still under way from the stream is taken for what comes when
+                // the job goes on.
+                let number = stream.record.next_table;
+                stream.record.next_table += 1;
                 for record in stream.record.tables.iter_mut().filter(|t| t.id == table) {
                     record.snapshot = None;
+                    record.id = number;
+                }
+                let source = stream.record.id;
+                let inserts = self.jobs.get_mut(&id).into_iter().flat_map(|job| &mut job.record.inserts);
+                for used in inserts.flat_map(|insert| &mut insert.sources) {
+                    if used.source == source && used.table == table {
+                        used.table = number;
+                    }
                 }
                 changed.push((stream.record.id, encode(&stream.record)));
             }

@@ -172,21 +172,42 @@ impl Worker {
             status.error = None;
         }
         *pause = FIRST_PAUSE;
-        let mut seen = CommitId(self.plan.since.0.saturating_sub(1));
+        let newest = self.reader.snapshot().commit();
+        if upto > newest.max(self.plan.since) {
+            return Err(Error::conflict(format!(
+                "sink {} was written up to {upto}, but this data directory only goes to {newest}",
+                self.plan.name
+            ))
+            .hint("the data directory was restored from an older copy: empty the outside table, delete its row in gridhouse_sink, and START JOB"));
+        }
+        // How far the log was read; rows that do not concern the outside are passed over without writing.
+        let mut read = upto;
+        let mut heard = CommitId(self.plan.since.0.saturating_sub(1));
         let (mut written, mut reported) = (0_u64, upto);
         while !self.stopped() {
-            let durable = self.shared.wait_newer(seen, IDLE_LOOK);
-            if durable <= seen {
+            let durable = self.shared.wait_newer(heard, IDLE_LOOK);
+            if durable <= heard {
+                if read > upto {
+                    // The outside is told that there was nothing for it, so that the log need not be kept for it.
+                    self.sink.write(upto, read, &[])?;
+                    upto = read;
+                }
                 if upto > reported {
                     self.report(upto);
                     reported = upto;
                 }
                 continue;
             }
+            heard = durable;
             let snapshot = self.reader.snapshot();
-            seen = snapshot.commit();
-            let changes = self.outside_rows(self.changes(&snapshot.table(self.plan.table)?, upto)?)?;
+            let seen = snapshot.commit();
+            let changes = self.changes(&snapshot.table(self.plan.table)?, read)?;
+            if changes.is_empty() {
+                continue;
+            }
+            let changes = self.outside_rows(changes)?;
             let rows: usize = changes.iter().map(KindBatch::len).sum();
+            read = seen;
             if rows == 0 {
                 continue;
             }

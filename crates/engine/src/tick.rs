@@ -83,6 +83,7 @@ impl Core {
                 job.detach(JobState::Failed(crate::stream::with_remedy(&error)));
                 tick.put(JOBS, &id.0.to_string(), Some(&encode(&job.record)));
                 tracing::error!(job = job.record.name, "{error}");
+                self.failed.push(*id);
             }
         }
         let changed: Vec<(TableId, u64)> =

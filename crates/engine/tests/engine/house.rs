@@ -198,6 +198,8 @@ struct Inner {
     streams: Vec<Running>,
     acknowledged: u64,
     forgotten: u64,
+    /// The password with which the source was last opened.
+    password: String,
     /// What each sink holds: rows by key, and the commit.
     sinks: BTreeMap<String, (BTreeMap<String, String>, CommitId)>,
     absent: bool,
@@ -233,6 +235,11 @@ impl Outside {
     /// The position up to which the source may forget.
     pub fn acknowledged(&self) -> u64 {
         self.lock().acknowledged
+    }
+
+    /// The password with which the source was last opened.
+    pub fn password(&self) -> String {
+        self.lock().password.clone()
     }
 
     /// How many streams have been forgotten.
@@ -302,6 +309,8 @@ impl SourceConnector for Outside {
         let tap = Tap { outside: self.clone(), source, events: events.clone() };
         {
             let mut inner = self.lock();
+            let password = tables.first().and_then(|table| table.definition.options.get("password").cloned());
+            inner.password = password.unwrap_or_default();
             inner.streams.retain(|stream| stream.source != source);
             let ids = tables.iter().map(|table| table.id).collect();
             inner.streams.push(Running { source, events: events.clone(), tables: ids });

@@ -220,7 +220,7 @@ fn a_dropped_job_takes_leave_of_its_source() {
 
 #[test]
 fn a_source_is_known_by_what_it_is_not_by_how_it_is_reached() {
-    let house = House::new();
+    let mut house = House::new();
     let script = |password: &str| {
         format!(
             "CREATE TEMPORARY TABLE tap (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'tap',
@@ -229,8 +229,17 @@ fn a_source_is_known_by_what_it_is_not_by_how_it_is_reached() {
              INSERT INTO b SELECT * FROM tap;"
         )
     };
+    house.outside.commit(&[(1, Some("x"))]);
     assert_eq!(ok(&mut house.session(), &script("old")), "JOB 1");
+    await_rows(&mut house.session(), "SELECT * FROM b", &["1|x"]);
     assert_eq!(ok(&mut house.session(), &script("new")), "JOB 1 again");
+    house.outside.commit(&[(1, None), (2, Some("y"))]);
+    await_rows(&mut house.session(), "SELECT * FROM b", &["2|y"]);
+    // The way that was named last is the one that is taken after a restart.
+    house.restart();
+    assert_eq!(house.outside.password(), "new");
+    house.outside.commit(&[(3, Some("z"))]);
+    await_rows(&mut house.session(), "SELECT * FROM b", &["2|y", "3|z"]);
 }
 
 #[test]
