@@ -203,6 +203,8 @@ struct Inner {
     /// What each sink holds: rows by key, and the commit.
     sinks: BTreeMap<String, (BTreeMap<String, String>, CommitId)>,
     absent: bool,
+    /// How many snapshots are being delivered; transactions come behind them.
+    joining: usize,
 }
 
 struct Running {
@@ -218,6 +220,7 @@ impl Outside {
 
     /// Commits a transaction at the source.
     pub fn commit(&self, changes: &[(i64, Option<&str>)]) {
+        await_that(|| self.lock().joining == 0).expect("the snapshots come to an end");
         let mut inner = self.lock();
         let changes: Vec<_> = changes.iter().map(|(key, value)| (*key, value.map(str::to_owned))).collect();
         inner.log.push(changes.clone());
@@ -317,6 +320,7 @@ impl SourceConnector for Outside {
         }
         let from = position.map_or(0, |position| decode(&position) as usize);
         let (log, outside) = (self.lock().log.clone(), self.clone());
+        self.lock().joining += 1;
         std::thread::spawn(move || {
             for table in &tables {
                 if table.snapshot.is_none() {
@@ -331,6 +335,7 @@ impl SourceConnector for Outside {
                 let commit = SourceEvent::Commit { position: encode(i as u64 + 1), event_time_micros: 1 };
                 let _ = events.send((source, commit));
             }
+            outside.lock().joining -= 1;
         });
         Ok(Box::new(tap))
     }
@@ -364,11 +369,14 @@ struct Tap {
 impl SourceStream for Tap {
     fn add_table(&self, table: SourceTable) {
         let (outside, source, events) = (self.outside.clone(), self.source, self.events.clone());
+        outside.lock().joining += 1;
         std::thread::spawn(move || {
             outside.snapshot(source, table.id, &events);
-            for stream in outside.lock().streams.iter_mut().filter(|stream| stream.source == source) {
+            let mut inner = outside.lock();
+            for stream in inner.streams.iter_mut().filter(|stream| stream.source == source) {
                 stream.tables.push(table.id);
             }
+            inner.joining -= 1;
         });
     }
 
