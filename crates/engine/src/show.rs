@@ -9,7 +9,7 @@ use gridhouse_base::{ChangeBatch, Column, Error, Result, Schema, TypeKind};
 use gridhouse_sql::ast::{Explain, Note, ObjectName, Pattern, SetPair, Show, Statement};
 use gridhouse_sql::catalog::{Relation, check_database, resolve};
 use gridhouse_sql::explain::redacted;
-use gridhouse_sql::{explain, explain_insert, show_create_table, show_create_view};
+use gridhouse_sql::{Binder, explain, explain_insert, show_create_table, show_create_view};
 
 use crate::catalog::Scope;
 use crate::outcome::Outcome;
@@ -180,11 +180,17 @@ impl Session {
         let statement = match explain {
             Explain::Plan(statement) => statement,
             Explain::Portability(statement) => {
-                self.plan_text(statement)?;
+                let (_, bound) = self.plan_text(statement)?;
+                let mut portability = portability;
+                portability.extend(bound);
+                portability.sort_by_key(|note| note.at);
+                portability.dedup();
                 let line = |note: &Note| vec![Some(note.at.to_string()), Some(note.message.clone())];
                 let rows: Vec<_> = portability.iter().map(line).collect();
                 if rows.is_empty() {
-                    self.notice("Flink accepts this statement as it stands");
+                    self.notice(
+                        "no form in this statement is known that Flink would reject; functions are not looked at yet",
+                    );
                 }
                 return Ok(table(&["position", "what Flink would reject"], rows));
             }
@@ -194,12 +200,20 @@ impl Session {
                     .at(job.at));
             }
         };
-        let text = self.plan_text(statement)?;
+        let (text, _) = self.plan_text(statement)?;
         Ok(table(&["result"], text.lines().map(|line| vec![Some(line.to_owned())]).collect()))
     }
 
-    fn plan_text(&self, statement: &Statement) -> Result<String> {
-        self.bind(|binder| match statement {
+    /// The plan as text, and what Flink would reject.
+    fn plan_text(&self, statement: &Statement) -> Result<(String, Vec<Note>)> {
+        self.bind(|binder| {
+            let text = Self::plan_of(binder, statement)?;
+            Ok((text, binder.take_notes()))
+        })
+    }
+
+    fn plan_of(binder: &Binder<'_>, statement: &Statement) -> Result<String> {
+        match statement {
             Statement::Query(query) => Ok(explain(&binder.query(query)?)),
             Statement::Insert(insert) => Ok(explain_insert(&binder.insert(insert)?)),
             Statement::StatementSet(inserts) => {
@@ -207,7 +221,7 @@ impl Session {
                 Ok(texts.collect::<Result<Vec<_>>>()?.join("\n"))
             }
             _ => Err(Error::invalid("only queries, INSERTs and statement sets can be explained")),
-        })
+        }
     }
 }
 

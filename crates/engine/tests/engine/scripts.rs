@@ -169,6 +169,8 @@ fn things_are_shown() {
     assert!(created.contains("PRIMARY KEY (id) NOT ENFORCED") && created.contains("'bucket.num' = '3'"), "{created}");
     let created = ok(&mut session, "SHOW CREATE TABLE s");
     assert!(!created.contains("sesame"), "{created}");
+    let notes = ok(&mut session, "EXPLAIN PORTABILITY SELECT name AS n, COUNT(*) FROM t GROUP BY n");
+    assert!(notes.contains("1:"), "an alias in GROUP BY is ours alone: {notes}");
     let plan = ok(&mut session, "EXPLAIN SELECT name, COUNT(*) FROM t GROUP BY name");
     assert!(plan.contains("t"), "{plan}");
 }
