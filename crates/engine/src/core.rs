@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use gridhouse_base::clock::Clock;
@@ -37,7 +37,8 @@ pub(crate) enum Message {
     /// A session, or a sink, wants something done.
     Call(Box<dyn FnOnce(&mut Core) + Send>),
     /// A source stream has news.
-    Source(SourceId, SourceEvent),
+    /// The number is that of the stream's start: what an earlier start still had under way is not listened to.
+    Source(SourceId, u64, SourceEvent),
     /// Everything up to the commit is on disk.
     Durable(CommitId),
     /// Stop cleanly, then answer.
@@ -61,7 +62,8 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) connectors: Connectors,
-    pub(crate) events: SourceEvents,
+    /// How many times a stream has been started.
+    pub(crate) starts: u64,
     pub(crate) messages: SyncSender<Message>,
     pub(crate) sync_wanted: SyncSender<()>,
     pub(crate) catalog: Catalog,
@@ -132,7 +134,10 @@ impl Core {
     fn handle(&mut self, message: Message) -> Option<SyncSender<Result<()>>> {
         match message {
             Message::Call(call) => call(self),
-            Message::Source(source, event) => {
+            Message::Source(source, start, event) => {
+                if self.streams.get(&source).is_none_or(|stream| stream.start != start) {
+                    return None;
+                }
                 if let Err(error) = self.source_event(source, event) {
                     self.fatal(error);
                 }
@@ -146,6 +151,26 @@ impl Core {
     /// The last tick.
     pub(crate) fn ordered(&self) -> CommitId {
         self.store.ordered_snapshot().commit()
+    }
+
+    /// A channel for the events of one start of a stream, and the number of that start.
+    ///
+    /// # Errors
+    /// `Unavailable` where there is no thread to be had.
+    pub(crate) fn listen(&mut self) -> Result<(SourceEvents, u64)> {
+        self.starts += 1;
+        let start = self.starts;
+        let (events, incoming) = sync_channel(QUEUE_MESSAGES);
+        let forward = self.messages.clone();
+        let thread = std::thread::Builder::new().name(format!("source start {start}")).spawn(move || {
+            for (source, event) in incoming {
+                if forward.send(Message::Source(source, start, event)).is_err() {
+                    return;
+                }
+            }
+        });
+        thread.map_err(|error| Error::unavailable("no thread for a source").caused_by(error))?;
+        Ok((events, start))
     }
 
     /// Asks for a sync; one request covers everything that is ordered when it is carried out.

@@ -349,22 +349,20 @@ impl Session {
             let scope = Scope { catalog: &catalog, temporary: &self.temporary };
             check_database(&scope, &owner, &name, &drop.name.parts)?;
         }
-        let inside: Vec<ObjectPath> = catalog.objects_of(&owner, &name).map(|record| record.path().clone()).collect();
-        if !inside.is_empty() && !drop.cascade {
-            return Err(Error::conflict(format!(
-                "database {}.{} is not empty: it holds {}",
-                quoted(&owner),
-                quoted(&name),
-                inside[0]
-            ))
-            .hint("add CASCADE to drop what it holds too")
-            .at(drop.name.last().at));
-        }
         if owner == SYSTEM_CATALOG {
             return Err(Error::invalid("the system's databases stay").at(drop.name.at()));
         }
-        self.temporary.retain(|path, _| (&path.catalog, &path.database) != (&owner, &name));
-        self.change(move |core| {
+        let cascade = drop.cascade;
+        let dropped = self.change(move |core| {
+            let inside: Vec<ObjectPath> =
+                core.catalog.objects_of(&key.0, &key.1).map(|record| record.path().clone()).collect();
+            if let Some(first) = inside.first()
+                && !cascade
+            {
+                let database = format!("{}.{}", quoted(&key.0), quoted(&key.1));
+                return Err(Error::conflict(format!("database {database} is not empty: it holds {first}"))
+                    .hint("add CASCADE to drop what it holds too"));
+            }
             core.drop_objects(inside)?;
             let commit = core.tick_writing(|tick, _| {
                 tick.put(DATABASES, &database_key(&key.0, &key.1), None);
@@ -372,7 +370,9 @@ impl Session {
             })?;
             core.catalog.databases.remove(&key);
             Ok(commit)
-        })?;
+        });
+        dropped.map_err(|error| error.at(drop.name.last().at))?;
+        self.temporary.retain(|path, _| (&path.catalog, &path.database) != (&owner, &name));
         done("DROP DATABASE")
     }
 

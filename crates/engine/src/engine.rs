@@ -69,24 +69,11 @@ impl Engine {
         let shared = Arc::new(Shared::default());
         let reader = store.reader();
         let (messages, inbox) = sync_channel::<Message>(QUEUE_MESSAGES);
-        let (events, incoming) = sync_channel(QUEUE_MESSAGES);
         let (sync_wanted, sync_requests) = sync_channel::<()>(1);
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
             thread.map(|_| ()).map_err(|error| Error::unavailable(format!("no thread for {name}")).caused_by(error))
         };
-
-        let forward = messages.clone();
-        spawn(
-            "sources",
-            Box::new(move || {
-                for (source, event) in incoming {
-                    if forward.send(Message::Source(source, event)).is_err() {
-                        return;
-                    }
-                }
-            }),
-        )?;
 
         let (syncer, news, synced) = (store.syncer(), messages.clone(), shared.clone());
         let on_fatal = options.on_fatal.clone();
@@ -118,7 +105,7 @@ impl Engine {
             clock: clock.clone(),
             shared: shared.clone(),
             connectors: connectors.clone(),
-            events,
+            starts: 0,
             messages: messages.clone(),
             sync_wanted,
             catalog: Default::default(),

@@ -420,17 +420,20 @@ impl Core {
     /// # Errors
     /// Those of the connector.
     pub(crate) fn start_stream(&mut self, source: SourceId) -> Result<()> {
-        let Some(stream) = self.streams.get_mut(&source) else { return Ok(()) };
+        let Some(stream) = self.streams.get(&source) else { return Ok(()) };
         let tables: Vec<SourceTable> =
             stream.record.tables.iter().filter(|t| stream.landings.contains_key(&t.id)).map(start_of).collect();
         if tables.is_empty() || stream.handle.is_some() {
             return Ok(());
         }
+        let (events, start) = self.listen()?;
+        let stream = self.streams.get_mut(&source).expect("it was there just now");
         let connector = self.connectors.sources.get(stream.record.connector.as_str()).ok_or_else(|| {
             Error::invalid(format!("there is no source connector '{}' in this build", stream.record.connector))
         })?;
         let position = stream.position.clone();
-        let handle = connector.start(source, &stream.record.stream_key, tables, position, self.events.clone())?;
+        let handle = connector.start(source, &stream.record.stream_key, tables, position, events)?;
+        stream.start = start;
         stream.state = StreamState::Starting;
         stream.handle = Some(handle);
         Ok(())

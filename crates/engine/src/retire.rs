@@ -114,11 +114,11 @@ impl Core {
                 && let Some(mut stream) = self.streams.remove(&source)
             {
                 // A stream that does not run is begun once more, only to take leave of the outside.
-                if stream.handle.is_none()
-                    && let Some(connector) = self.connectors.sources.get(stream.record.connector.as_str())
-                {
+                if stream.handle.is_none() {
+                    let (events, _) = self.listen()?;
                     let (key, position) = (&stream.record.stream_key, stream.position.clone());
-                    stream.handle = connector.start(source, key, tables, position, self.events.clone()).ok();
+                    let connector = self.connectors.sources.get(stream.record.connector.as_str());
+                    stream.handle = connector.and_then(|c| c.start(source, key, tables, position, events).ok());
                 }
                 stream.forget();
             }

@@ -25,6 +25,8 @@ pub(crate) struct Stream {
     pub(crate) handle: Option<Box<dyn SourceStream>>,
     pub(crate) landings: BTreeMap<u32, Landing>,
     pub(crate) state: StreamState,
+    /// The start that is listened to.
+    pub(crate) start: u64,
     pub(crate) position: Option<SourcePosition>,
     pub(crate) rows_in: u64,
     /// Rows that landed since the process started, by table.
@@ -96,6 +98,7 @@ impl Stream {
             handle: None,
             landings: BTreeMap::new(),
             state: StreamState::Starting,
+            start: 0,
             position,
             rows_in: 0,
             landed: BTreeMap::new(),
