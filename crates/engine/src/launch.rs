@@ -234,6 +234,7 @@ impl Core {
         let streams_out = &mut streams;
         let rows = &mut rows_out;
         let zone = zone_of(&record_out.environment.settings)?;
+        let clock = self.clock.clone();
         let mut counter = self.source_counter;
         let counter_out = &mut counter;
         let job_counter = self.job_counter.max(record_out.id.0);
@@ -306,8 +307,13 @@ impl Core {
                         let target = target_of(tick, &catalog, insert, &mut insert_record, record_out.id, i)?;
                         let table_of = |path: &ObjectPath| landed.get(path).copied().or_else(|| catalog.table_id(path));
                         let unique = insert.unique.as_deref();
-                        let (dataflow, inputs) =
-                            lower(&insert.bound.plan, unique, &table_of, &TickContext { now_micros, zone })?;
+                        let (dataflow, inputs) = lower(
+                            &insert.bound.plan,
+                            unique,
+                            &table_of,
+                            &TickContext { now_micros, zone },
+                            Some(clock.clone()),
+                        )?;
                         if insert.sink.is_some() {
                             sinks_out.push((i, target.table, None, target.kinds_inside));
                         }

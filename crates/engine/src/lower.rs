@@ -4,6 +4,9 @@
 //! sort without limit has no meaning inside a stream and leaves its input as it is; the order of a query's own rows is made
 //! where they are shown.
 
+use std::sync::Arc;
+
+use gridhouse_base::clock::Clock;
 use gridhouse_base::table::{ObjectPath, TableDef};
 use gridhouse_base::{ChangeBatch, Error, Result, TableId, Value};
 use gridhouse_expr::EvalContext;
@@ -14,7 +17,8 @@ use crate::job::Input;
 
 /// The dataflow of `plan` with one output, and what its inputs read. `table_of` gives the stored table of a name. Where
 /// `unique` names columns, at most one row for each of their values comes out: the largest, column by column. `context` is
-/// the clock and zone of rows given in the text.
+/// the time and zone of rows given in the text;
+/// with a `clock`, the time that each operator takes is measured.
 ///
 /// # Errors
 /// `NotFound` where a table is gone; `Invalid` where an operator cannot work on its input.
@@ -23,8 +27,14 @@ pub(crate) fn lower(
     unique: Option<&[usize]>,
     table_of: &dyn Fn(&ObjectPath) -> Option<TableId>,
     context: &TickContext,
+    clock: Option<Arc<dyn Clock>>,
 ) -> Result<(Dataflow, Vec<Input>)> {
-    let mut lowering = Lowering { builder: DataflowBuilder::new(0), inputs: Vec::new(), table_of, context };
+    let builder = DataflowBuilder::new(0);
+    let builder = match clock {
+        Some(clock) => builder.clock(clock),
+        None => builder,
+    };
+    let mut lowering = Lowering { builder, inputs: Vec::new(), table_of, context };
     let mut root = lowering.node(plan)?;
     if let Some(key) = unique {
         let others = (0..plan.schema().len()).filter(|column| !key.contains(column));

@@ -72,7 +72,7 @@ pub(crate) fn execute_unique(
     }
     // A limit or order at the root is applied to what comes out, so that it need not be kept up to date by an operator.
     let (inner, order, offset, fetch) = if unique.is_some() { (plan, [].as_slice(), 0, None) } else { peel(plan) };
-    let (mut dataflow, inputs) = lower(inner, unique, table_of, context)?;
+    let (mut dataflow, inputs) = lower(inner, unique, table_of, context, None)?;
     for (i, input) in inputs.iter().enumerate() {
         if let Some(rows) = extra(input.table) {
             dataflow.push(i, rows.project(&input.columns))?;

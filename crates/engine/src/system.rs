@@ -35,12 +35,12 @@ const TABLES: &[Virtual] = &[
             ("job_id", TypeKind::BigInt, false),
             ("name", TypeKind::STRING, false),
             ("state", TypeKind::STRING, false),
-            ("statement", TypeKind::STRING, false),
             ("rows_in", TypeKind::BigInt, false),
             ("rows_out", TypeKind::BigInt, false),
             ("state_bytes", TypeKind::BigInt, false),
             ("busy_ms", TypeKind::BigInt, false),
             ("error", TypeKind::STRING, true),
+            ("statement", TypeKind::STRING, false),
         ],
         rows: job_rows,
     },
@@ -199,12 +199,12 @@ fn job_rows(core: &Core) -> Vec<Vec<Value>> {
             Value::Integer(i64::from(job.record.id.0)),
             text(&job.record.name),
             text(job.record.state.word()),
-            text(statement.join(";\n")),
             Value::Integer((rows_in + landed) as i64),
             Value::Integer(rows_out as i64),
             Value::Integer(job.state_bytes() as i64),
             Value::Integer((busy_nanos / 1_000_000) as i64),
             optional(error),
+            text(statement.join(";\n")),
         ]
     };
     core.jobs.values().map(row).collect()

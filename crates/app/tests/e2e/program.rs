@@ -103,18 +103,27 @@ impl Program {
         process.wait().expect("the process ends").code()
     }
 
-    /// Rows of a query through the program's own socket, with psql: values between `|`, lines sorted.
+    /// Rows of a query through the program's own socket, with psql: values between `|`, lines sorted. A program that is just
+    /// starting is waited for.
     pub fn query(&self, sql: &str) -> Vec<String> {
-        let output = Command::new("psql")
-            .arg("-h")
-            .arg(self.data_dir())
-            .args(["-U", "any", "-d", "gridhouse", "-X", "-q", "-A", "-t", "-c", sql])
-            .output()
-            .expect("psql runs");
-        assert!(output.status.success(), "{sql}: {}\n{}", String::from_utf8_lossy(&output.stderr), self.log());
-        let mut lines: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
-        lines.sort();
-        lines
+        let clock = SystemClock::new();
+        loop {
+            let output = Command::new("psql")
+                .arg("-h")
+                .arg(self.data_dir())
+                .args(["-U", "any", "-d", "gridhouse", "-X", "-q", "-A", "-t", "-c", sql])
+                .output()
+                .expect("psql runs");
+            if output.status.success() {
+                let mut lines: Vec<String> = text(&output.stdout).lines().map(str::to_owned).collect();
+                lines.sort();
+                return lines;
+            }
+            let error = text(&output.stderr);
+            let starting = error.contains("Connection refused") || error.contains("No such file");
+            assert!(starting && clock.monotonic() < PATIENCE, "{sql}: {error}\n{}", self.log());
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
     }
 
     /// What the running program has said.
