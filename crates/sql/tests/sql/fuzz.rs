@@ -98,7 +98,7 @@ fn mutated(text: &str, dice: &mut Dice) -> String {
 }
 
 const SEEDS: &[&str] = &[
-    include_str!("pipeline.sql"),
+    include_str!("../../../../tests/reference/pipeline/pipeline.sql"),
     include_str!("smoke.sql"),
     "WITH x AS (SELECT region, SUM(amount) AS total FROM orders WHERE status <> 'void' GROUP BY region HAVING COUNT(*) > 1)
      SELECT DISTINCT x.region, c.* FROM x LEFT JOIN customers AS c ON x.total > c.level AND c.name LIKE 'a%' ESCAPE '!'

