@@ -188,18 +188,7 @@ impl Core {
                 None => Ok(()),
             },
             SourceEvent::Rows { table, columns, batch } => self.rows(source, table, columns, batch),
-            SourceEvent::Truncate { table } => {
-                if !stream.landings.contains_key(&table) {
-                    return Ok(());
-                }
-                let stage = stream.new_stage();
-                let mut before = None;
-                if let Some(landing) = stream.record.tables.iter().find(|t| t.id == table).map(|t| t.landing) {
-                    stream.open.parts.retain(|part| part.table != landing);
-                    before = stream.open.replaced.insert(table, stage);
-                }
-                before.map_or(Ok(()), |stage| self.store.drop_stage(stage))
-            }
+            SourceEvent::Truncate { table } => self.truncated(source, table),
             SourceEvent::Commit { position, event_time_micros } => {
                 self.source_commit(source, position, event_time_micros)
             }
@@ -234,6 +223,28 @@ impl Core {
                 stream.state = StreamState::Finished;
                 self.finish_jobs()
             }
+        }
+    }
+
+    /// All rows of a source table are gone, at this place in its transaction.
+    fn truncated(&mut self, source: SourceId, table: u32) -> Result<()> {
+        let stream = &self.streams[&source];
+        let record = stream.record.tables.iter().find(|t| t.id == table && stream.landings.contains_key(&table));
+        let Some((landing, job)) = record.map(|record| (record.landing, record.job)) else { return Ok(()) };
+        if self.is_shared(landing) {
+            let key = &record.expect("it was found just now").table_key;
+            let error = Error::conflict(format!(
+                "{key} was truncated at the source, but others write into its target too, so which rows to withdraw is not known"
+            ));
+            let error = error.hint("delete the rows that came from it by hand, then START JOB");
+            return self.fail_landing(source, table, job, error);
+        }
+        let stream = self.streams.get_mut(&source).expect("it was there just now");
+        let stage = stream.new_stage();
+        stream.open.parts.retain(|part| part.table != landing);
+        match stream.open.replaced.insert(table, stage) {
+            Some(before) => self.store.drop_stage(before),
+            None => Ok(()),
         }
     }
 

@@ -120,3 +120,38 @@ fn a_source_may_be_aggregated_without_a_layer_between() {
     house.outside.commit(&[(3, Some("c"))]);
     settle(&house, &["b=b|2", "c=c|1"]);
 }
+
+#[test]
+fn a_truncated_source_empties_what_came_from_it() {
+    let house = House::new();
+    let mut session = house.session();
+    house.outside.commit(&[(1, Some("a")), (2, Some("b"))]);
+    ok(&mut session, CHAIN);
+    settle(&house, &["A=A|1", "B=B|1"]);
+    house.outside.truncate();
+    house.outside.commit(&[(3, Some("c"))]);
+    settle(&house, &["C=C|1"]);
+    await_rows(&mut session, "SELECT * FROM fluss.shop.ods", &["3|c"]);
+}
+
+#[test]
+fn a_truncated_source_does_not_take_others_rows_with_it() {
+    let house = House::new();
+    let mut session = house.session();
+    house.outside.commit(&[(1, Some("a"))]);
+    ok(
+        &mut session,
+        "CREATE TEMPORARY TABLE tap (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'tap');
+         CREATE TABLE more (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);
+         CREATE TABLE t (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);
+         INSERT INTO t SELECT * FROM tap;
+         INSERT INTO t SELECT * FROM more;
+         INSERT INTO more VALUES (9, 'other');",
+    );
+    await_rows(&mut session, "SELECT * FROM t", &["1|a", "9|other"]);
+    house.outside.truncate();
+    await_rows(&mut session, "SELECT job_id, state FROM system.status.jobs", &["1|FAILED", "2|RUNNING"]);
+    let error = ok(&mut session, "SELECT error FROM system.status.jobs WHERE job_id = 1");
+    assert!(error.contains("truncated at the source") && error.contains("START JOB"), "{error}");
+    assert_eq!(rows(&mut session, "SELECT * FROM t"), ["1|a", "9|other"]);
+}

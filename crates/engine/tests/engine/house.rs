@@ -235,6 +235,23 @@ impl Outside {
         }
     }
 
+    /// Truncates the source's table, in a transaction of its own.
+    pub fn truncate(&self) {
+        await_that(|| self.lock().joining == 0).expect("the snapshots come to an end");
+        let mut inner = self.lock();
+        let keys: std::collections::BTreeSet<i64> = inner.log.iter().flatten().map(|(key, _)| *key).collect();
+        inner.log.push(keys.into_iter().map(|key| (key, None)).collect());
+        let position = encode(inner.log.len() as u64);
+        let streams: Vec<_> = inner.streams.iter().map(|s| (s.source, s.events.clone(), s.tables.clone())).collect();
+        drop(inner);
+        for (source, events, tables) in streams {
+            for table in tables {
+                let _ = events.send((source, SourceEvent::Truncate { table }));
+            }
+            let _ = events.send((source, SourceEvent::Commit { position: position.clone(), event_time_micros: 1 }));
+        }
+    }
+
     /// The position up to which the source may forget.
     pub fn acknowledged(&self) -> u64 {
         self.lock().acknowledged
