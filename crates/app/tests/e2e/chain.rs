@@ -11,7 +11,8 @@ use crate::program::{Program, await_equal, postgres};
 const KILLS: u64 = 3;
 
 fn reference(name: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/pipeline").join(name);
+    let path = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where the crate is"));
+    let path = path.join("../../tests/reference/pipeline").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
