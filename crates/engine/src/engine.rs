@@ -6,16 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use gridhouse_base::clock::Clock;
-use gridhouse_base::{Error, JobId, Result};
+use gridhouse_base::{Error, Result};
 use gridhouse_flow::connector::{SinkConnector, SourceConnector};
-use gridhouse_sql::{NameContext, parse_script};
+use gridhouse_sql::NameContext;
 use gridhouse_store::{Reader, Store, StoreOptions};
 
 use crate::boot;
 use crate::catalog::{DEFAULT_CATALOG, DEFAULT_DATABASE};
 use crate::core::{Core, Message, QUEUE_MESSAGES};
 use crate::prepare::Connectors;
-use crate::records::JobState;
 use crate::session::Session;
 use crate::shared::Shared;
 
@@ -46,17 +45,6 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) connectors: Connectors,
     scripts: AtomicU64,
-}
-
-/// A job in short, for whoever waits for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobSummary {
-    /// The job.
-    pub id: JobId,
-    /// Its label.
-    pub name: String,
-    /// Whether it runs, and why not.
-    pub state: JobState,
 }
 
 impl Engine {
@@ -147,26 +135,6 @@ impl Engine {
         done.recv().unwrap_or(Ok(()))
     }
 
-    /// All jobs, by id.
-    ///
-    /// # Errors
-    /// `Unavailable` where the engine has stopped.
-    pub fn jobs(&self) -> Result<Vec<JobSummary>> {
-        self.call(|core| {
-            let of = |job: &crate::job::Job| JobSummary {
-                id: job.record.id,
-                name: job.record.name.clone(),
-                state: job.record.state.clone(),
-            };
-            core.jobs.values().map(of).collect()
-        })
-    }
-
-    /// Whether the engine has stopped, by itself or by request.
-    pub fn is_stopped(&self) -> bool {
-        self.inner.shared.is_closed()
-    }
-
     /// The number of a new run of a script.
     pub(crate) fn next_script(&self) -> u64 {
         self.inner.scripts.fetch_add(1, Ordering::SeqCst)
@@ -186,14 +154,4 @@ impl Engine {
         self.inner.messages.send(call).map_err(|_| stopped())?;
         done.recv().map_err(|_| stopped())
     }
-}
-
-/// Whether a text is a script that can be read; for shells that check before they send.
-pub fn is_complete(text: &str) -> bool {
-    gridhouse_sql::is_complete(text)
-}
-
-/// How many statements a text holds, up to its first error.
-pub fn count_statements(text: &str) -> usize {
-    parse_script(text).take_while(Result::is_ok).count()
 }

@@ -29,7 +29,6 @@ mod system;
 mod tick;
 mod wiring;
 
-pub use engine::{Engine, EngineOptions, JobSummary, count_statements, is_complete};
+pub use engine::{Engine, EngineOptions};
 pub use outcome::{Outcome, StatementReport};
-pub use records::JobState;
 pub use session::Session;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gridhouse_base::{ChangeBatch, Error, JobId, Position, Result, Schema};
+use gridhouse_base::{ChangeBatch, JobId, Position, Result, Schema};
 
 /// One statement of a script and what became of it.
 #[derive(Debug)]
@@ -50,13 +50,4 @@ pub enum Outcome {
         /// Whether it ran before this statement: the same `INSERT` resumes its job.
         resumed: bool,
     },
-}
-
-/// Whether a script ended well, and with which exit code it should end otherwise.
-#[derive(Debug)]
-pub enum ScriptEnd {
-    /// Every statement was carried out.
-    Complete,
-    /// The statement at this error stopped the script; what ran before stays.
-    Stopped(Error),
 }

@@ -70,16 +70,6 @@ impl Session {
         }
     }
 
-    /// The current catalog.
-    pub fn current_catalog(&self) -> &str {
-        &self.context.catalog
-    }
-
-    /// The current database.
-    pub fn current_database(&self) -> &str {
-        &self.context.database
-    }
-
     fn execute(&mut self, parsed: Parsed) -> Result<Outcome> {
         let text = parsed.text;
         match parsed.statement {
