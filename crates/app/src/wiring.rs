@@ -7,7 +7,7 @@ use gridhouse_base::fs::DiskFileSystem;
 use gridhouse_base::random::Random;
 use gridhouse_base::{Error, Result};
 use gridhouse_engine::{Engine, EngineOptions};
-use gridhouse_link::{HostMap, LinkContext, sinks, sources};
+use gridhouse_link::{HostMap, LinkContext, lookups, scans, sinks, sources};
 use gridhouse_store::StoreOptions;
 
 use crate::complaint;
@@ -29,8 +29,15 @@ pub fn open(settings: &Settings) -> Result<Engine> {
         print: Arc::new(Mutex::new(std::io::stdout())),
     };
     let store = StoreOptions::new(&settings.data_dir, Arc::new(DiskFileSystem), Arc::clone(&clock), random.bits());
-    let (sources, sinks) = (sources(&link), sinks(&link));
-    Engine::open(EngineOptions { store, clock, sources, sinks, on_fatal: Arc::new(end_at_once) })
+    Engine::open(EngineOptions {
+        store,
+        clock,
+        sources: sources(&link),
+        sinks: sinks(&link),
+        scans: scans(&link),
+        lookups: lookups(&link),
+        on_fatal: Arc::new(end_at_once),
+    })
 }
 
 /// The source of everything random, from the seed where one is set.

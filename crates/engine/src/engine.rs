@@ -7,7 +7,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use gridhouse_base::clock::Clock;
 use gridhouse_base::{Error, Result};
-use gridhouse_flow::connector::{SinkConnector, SourceConnector};
+use gridhouse_flow::connector::{LookupConnector, ScanConnector, SinkConnector, SourceConnector};
 use gridhouse_sql::NameContext;
 use gridhouse_store::{Reader, Store, StoreOptions};
 
@@ -28,6 +28,10 @@ pub struct EngineOptions {
     pub sources: BTreeMap<&'static str, Arc<dyn SourceConnector>>,
     /// The connectors that can be written.
     pub sinks: BTreeMap<&'static str, Arc<dyn SinkConnector>>,
+    /// The connectors whose tables can be read to their end.
+    pub scans: BTreeMap<&'static str, Arc<dyn ScanConnector>>,
+    /// The connectors in whose tables rows can be looked up.
+    pub lookups: BTreeMap<&'static str, Arc<dyn LookupConnector>>,
     /// Called when nothing can be promised any more (the disk failed): the process should end at once.
     pub on_fatal: Arc<dyn Fn(Error) + Send + Sync>,
 }
@@ -86,7 +90,12 @@ impl Engine {
             }),
         )?;
 
-        let connectors = Connectors { sources: options.sources, sinks: options.sinks };
+        let connectors = Connectors {
+            sources: options.sources,
+            sinks: options.sinks,
+            scans: options.scans,
+            lookups: options.lookups,
+        };
         let clock = options.clock;
         let mut core = Core {
             store,

@@ -10,7 +10,9 @@ use gridhouse_base::error::nearest;
 use gridhouse_base::table::{ObjectPath, TableDef};
 use gridhouse_base::{Error, Result};
 use gridhouse_expr::Expr;
-use gridhouse_flow::connector::{ChangelogMode, SinkConnector, SinkDescription, SourceConnector, SourceDescription};
+use gridhouse_flow::connector::{
+    ChangelogMode, LookupConnector, ScanConnector, SinkConnector, SinkDescription, SourceConnector, SourceDescription,
+};
 use gridhouse_sql::plan::{BoundInsert, JoinKind, Plan, Scan, written_columns};
 use gridhouse_sql::{fingerprint_insert, table_identity};
 
@@ -63,6 +65,8 @@ pub(crate) struct PreparedSource {
 pub(crate) struct Connectors {
     pub(crate) sources: BTreeMap<&'static str, Arc<dyn SourceConnector>>,
     pub(crate) sinks: BTreeMap<&'static str, Arc<dyn SinkConnector>>,
+    pub(crate) scans: BTreeMap<&'static str, Arc<dyn ScanConnector>>,
+    pub(crate) lookups: BTreeMap<&'static str, Arc<dyn LookupConnector>>,
 }
 
 impl Connectors {

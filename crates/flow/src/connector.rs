@@ -4,7 +4,8 @@
 //! with a position that grows. Several source tables may share a stream. The engine makes what a stream delivers durable
 //! and then acknowledges positions; after a restart it starts the stream at its last durable position, so that nothing is
 //! lost and nothing is counted twice. A *sink* is written in transactions that carry the commit up to which it then agrees
-//! with the store; it keeps that number itself, beside the data.
+//! with the store; it keeps that number itself, beside the data. A *scan* reads the rows of an outside table once, for one
+//! query. A *look-up* answers keys with the rows that the outside holds at that moment.
 //!
 //! Connectors may use threads and async runtimes inside; what they show here is synchronous. Every channel is bounded: a
 //! source that outruns the engine waits.
@@ -12,9 +13,11 @@
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
+use arrow_array::{ArrayRef, UInt32Array};
 use gridhouse_base::batch::KindBatch;
 use gridhouse_base::table::TableDef;
-use gridhouse_base::{CommitId, Error, Result, SourceId};
+use gridhouse_base::{ChangeBatch, CommitId, Error, Result, SourceId};
+use gridhouse_expr::Expr;
 
 /// An opaque position in a source stream; only its connector compares positions.
 pub type SourcePosition = Vec<u8>;
@@ -229,4 +232,68 @@ pub trait Sink: Send {
     /// `Unavailable` where the outside does not answer (nothing is known of the transaction); `Conflict` where another
     /// process has taken over; `Invalid` where a row does not fit, naming row and column.
     fn write(&mut self, from: CommitId, upto: CommitId, changes: &[KindBatch]) -> Result<()>;
+}
+
+/// What one query wants of an outside table.
+#[derive(Clone, Debug, Default)]
+pub struct ScanRequest {
+    /// The columns, as indices into the definition's schema: physical and metadata columns only.
+    pub columns: Vec<usize>,
+    /// Conditions that rows must meet, over the definition's columns. The query applies them itself too: a scan may leave out
+    /// rows that fail one, and need not.
+    pub filters: Vec<Expr>,
+    /// How many rows are enough; only given without `filters`.
+    pub limit: Option<u64>,
+}
+
+/// The rows of a scan, batch by batch; dropping it ends the reading.
+pub type ScanRows = Box<dyn Iterator<Item = Result<ChangeBatch>> + Send>;
+
+/// What the engine asks of a kind of outside table that can be read to its end.
+pub trait ScanConnector: Send + Sync {
+    /// The rows that the outside holds now, with the columns of `request` in its order, all inserted once.
+    ///
+    /// # Errors
+    /// `Invalid` with the remedy for wrong options, a table that does not fit or one that has no end; `Unavailable` where the
+    /// outside does not answer. The same from the rows, naming the one that does not fit.
+    fn scan(&self, definition: &TableDef, request: &ScanRequest) -> Result<ScanRows>;
+}
+
+/// What a look-up asks for, fixed when it is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookupRequest {
+    /// The columns that are compared with the keys, as indices into the definition's schema; never empty.
+    pub keys: Vec<usize>,
+    /// The columns that are wanted.
+    pub columns: Vec<usize>,
+}
+
+/// What the engine asks of a kind of outside table in which rows are looked up by key.
+pub trait LookupConnector: Send + Sync {
+    /// Checks the options and opens a look-up. The connection is made by the first call of the look-up.
+    ///
+    /// # Errors
+    /// `Invalid` with the remedy for wrong options or a table that does not fit.
+    fn open(&self, definition: Arc<TableDef>, request: LookupRequest) -> Result<Box<dyn Lookup>>;
+}
+
+/// The answers to a batch of keys: the matching rows, each with the number of the key that it answers. A key may have none, one
+/// or many; they come in the order of the keys.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The key's number within the batch, per row.
+    pub keys: UInt32Array,
+    /// The wanted columns.
+    pub columns: Vec<ArrayRef>,
+}
+
+/// An open look-up, used by one operator. It may remember answers for as long as its options allow.
+pub trait Lookup: Send {
+    /// The rows whose key columns equal `keys` (one array per key column, of the columns' types, `len` long). A key that holds
+    /// NULL finds nothing. Blocks for as long as the outside takes, within the limits of its options.
+    ///
+    /// # Errors
+    /// `Unavailable` where the outside does not answer after the retries that its options allow; `Invalid` where a row does not
+    /// fit its declared type, naming it.
+    fn lookup(&mut self, keys: &[ArrayRef], len: usize) -> Result<Found>;
 }

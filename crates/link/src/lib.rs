@@ -18,7 +18,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use gridhouse_base::clock::Clock;
-use gridhouse_flow::connector::{SinkConnector, SourceConnector};
+use gridhouse_flow::connector::{LookupConnector, ScanConnector, SinkConnector, SourceConnector};
 
 pub use datagen::Datagen;
 pub use hosts::HostMap;
@@ -59,4 +59,14 @@ pub fn sinks(context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn SinkConnec
         ("print", Arc::new(Print::new(context.print.clone()))),
         ("blackhole", Arc::new(Blackhole)),
     ])
+}
+
+/// Every kind of table that can be read to its end.
+pub fn scans(_context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn ScanConnector>> {
+    BTreeMap::new()
+}
+
+/// Every kind of table in which rows can be looked up.
+pub fn lookups(_context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn LookupConnector>> {
+    BTreeMap::new()
 }

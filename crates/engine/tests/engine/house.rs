@@ -93,6 +93,8 @@ pub fn open(dir: &Path, outside: &Outside) -> Result<Engine> {
         clock,
         sources: BTreeMap::from([("tap", source)]),
         sinks: BTreeMap::from([("drain", sink)]),
+        scans: BTreeMap::new(),
+        lookups: BTreeMap::new(),
         on_fatal: Arc::new(|error| panic!("the engine failed: {error}")),
     })
 }
