@@ -16,6 +16,7 @@ use gridhouse_flow::connector::{SourceEvent, SourceEvents};
 use gridhouse_store::Store;
 
 use crate::catalog::Catalog;
+use crate::engine::Tuning;
 use crate::job::Job;
 use crate::prepare::Connectors;
 use crate::shared::Shared;
@@ -62,6 +63,7 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) connectors: Connectors,
+    pub(crate) tuning: Tuning,
     /// How many times a stream has been started.
     pub(crate) starts: u64,
     pub(crate) messages: SyncSender<Message>,

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
 
 use gridhouse_base::clock::Clock;
 use gridhouse_base::{Error, Result};
+use gridhouse_flow::HashMode;
 use gridhouse_flow::connector::{LookupConnector, ScanConnector, SinkConnector, SourceConnector};
 use gridhouse_sql::NameContext;
 use gridhouse_store::{Reader, Store, StoreOptions};
@@ -16,7 +18,10 @@ use crate::catalog::{DEFAULT_CATALOG, DEFAULT_DATABASE};
 use crate::core::{Core, Message, QUEUE_MESSAGES};
 use crate::prepare::Connectors;
 use crate::session::Session;
-use crate::shared::Shared;
+use crate::shared::{Shared, lock};
+
+/// How long [`Engine::settle`] sleeps between looks at the sinks.
+const SINK_LOOK: Duration = Duration::from_millis(1);
 
 /// What an engine is opened with.
 pub struct EngineOptions {
@@ -34,6 +39,19 @@ pub struct EngineOptions {
     pub lookups: BTreeMap<&'static str, Arc<dyn LookupConnector>>,
     /// Called when nothing can be promised any more (the disk failed): the process should end at once.
     pub on_fatal: Arc<dyn Fn(Error) + Send + Sync>,
+}
+
+/// What only tests turn: it changes how results come about, never what they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// How jobs hash the keys of their state.
+    pub hash: HashMode,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { hash: HashMode::Seeded(0) }
+    }
 }
 
 /// One data directory, its jobs, sources and sinks. Cloning gives another handle on the same engine.
@@ -57,6 +75,14 @@ impl Engine {
     /// # Errors
     /// `Conflict` where another process holds the directory; `Corrupt` where what is stored is damaged.
     pub fn open(options: EngineOptions) -> Result<Self> {
+        Self::open_tuned(options, Tuning::default())
+    }
+
+    /// As [`Engine::open`], tuned as a test wants it.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open_tuned(options: EngineOptions, tuning: Tuning) -> Result<Self> {
         let store = Store::open(options.store)?;
         let shared = Arc::new(Shared::default());
         let reader = store.reader();
@@ -102,6 +128,7 @@ impl Engine {
             clock: clock.clone(),
             shared: shared.clone(),
             connectors: connectors.clone(),
+            tuning,
             starts: 0,
             messages: messages.clone(),
             sync_wanted,
@@ -142,6 +169,26 @@ impl Engine {
             return Ok(());
         }
         done.recv().unwrap_or(Ok(()))
+    }
+
+    /// Waits until what has been committed so far has gone through all jobs, is durable, and has been taken by every sink of a
+    /// running job. A sink that does not answer is waited for.
+    ///
+    /// # Errors
+    /// `Unavailable` where the engine stops before.
+    pub fn settle(&self) -> Result<()> {
+        let commit = self.call(|core| core.tick().map(|()| core.ordered()))??;
+        if !self.inner.shared.wait_durable(commit) {
+            return Err(Error::unavailable("the engine stopped before everything was durable"));
+        }
+        let behind = move |core: &mut Core| {
+            let sinks = core.jobs.values().flat_map(|job| &job.sinks);
+            sinks.map(|sink| lock(&sink.status)).any(|status| !status.failed && status.read < commit)
+        };
+        while self.call(behind)? {
+            std::thread::park_timeout(SINK_LOOK);
+        }
+        Ok(())
     }
 
     /// The number of a new run of a script.

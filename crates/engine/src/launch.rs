@@ -234,7 +234,7 @@ impl Core {
         let streams_out = &mut streams;
         let rows = &mut rows_out;
         let zone = zone_of(&record_out.environment.settings)?;
-        let clock = self.clock.clone();
+        let (clock, hash) = (self.clock.clone(), self.tuning.hash);
         let mut counter = self.source_counter;
         let counter_out = &mut counter;
         let job_counter = self.job_counter.max(record_out.id.0);
@@ -313,6 +313,7 @@ impl Core {
                             &table_of,
                             &TickContext { now_micros, zone },
                             Some(clock.clone()),
+                            hash,
                         )?;
                         if insert.sink.is_some() {
                             sinks_out.push((i, target.table, None, target.kinds_inside));

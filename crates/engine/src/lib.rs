@@ -29,6 +29,6 @@ mod system;
 mod tick;
 mod wiring;
 
-pub use engine::{Engine, EngineOptions};
+pub use engine::{Engine, EngineOptions, Tuning};
 pub use outcome::{Outcome, StatementReport};
 pub use session::Session;

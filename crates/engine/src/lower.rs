@@ -10,7 +10,7 @@ use gridhouse_base::clock::Clock;
 use gridhouse_base::table::{ObjectPath, TableDef};
 use gridhouse_base::{ChangeBatch, Error, Result, TableId, Value};
 use gridhouse_expr::EvalContext;
-use gridhouse_flow::{Dataflow, DataflowBuilder, JoinKind as FlowJoin, NodeId, SortKey, TickContext, TopN};
+use gridhouse_flow::{Dataflow, DataflowBuilder, HashMode, JoinKind as FlowJoin, NodeId, SortKey, TickContext, TopN};
 use gridhouse_sql::plan::{JoinKind, Limit, Plan, Scan, Values};
 
 use crate::job::Input;
@@ -18,7 +18,7 @@ use crate::job::Input;
 /// The dataflow of `plan` with one output, and what its inputs read. `table_of` gives the stored table of a name. Where
 /// `unique` names columns, at most one row for each of their values comes out: the largest, column by column. `context` is
 /// the time and zone of rows given in the text;
-/// with a `clock`, the time that each operator takes is measured.
+/// with a `clock`, the time that each operator takes is measured; `hash` says how operators hash keys.
 ///
 /// # Errors
 /// `NotFound` where a table is gone; `Invalid` where an operator cannot work on its input.
@@ -28,8 +28,9 @@ pub(crate) fn lower(
     table_of: &dyn Fn(&ObjectPath) -> Option<TableId>,
     context: &TickContext,
     clock: Option<Arc<dyn Clock>>,
+    hash: HashMode,
 ) -> Result<(Dataflow, Vec<Input>)> {
-    let builder = DataflowBuilder::new(0);
+    let builder = DataflowBuilder::new(0).hash_mode(hash);
     let builder = match clock {
         Some(clock) => builder.clock(clock),
         None => builder,

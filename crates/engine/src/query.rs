@@ -11,7 +11,7 @@ use arrow_schema::SortOptions;
 use gridhouse_base::table::ObjectPath;
 use gridhouse_base::{ChangeBatch, Error, Result, TableId};
 use gridhouse_expr::{EvalContext, Expr};
-use gridhouse_flow::TickContext;
+use gridhouse_flow::{HashMode, TickContext};
 use gridhouse_sql::plan::{Plan, SortKey};
 use gridhouse_store::Snapshot;
 
@@ -72,7 +72,7 @@ pub(crate) fn execute_unique(
     }
     // A limit or order at the root is applied to what comes out, so that it need not be kept up to date by an operator.
     let (inner, order, offset, fetch) = if unique.is_some() { (plan, [].as_slice(), 0, None) } else { peel(plan) };
-    let (mut dataflow, inputs) = lower(inner, unique, table_of, context, None)?;
+    let (mut dataflow, inputs) = lower(inner, unique, table_of, context, None, HashMode::Seeded(0))?;
     for (i, input) in inputs.iter().enumerate() {
         if let Some(rows) = extra(input.table) {
             dataflow.push(i, rows.project(&input.columns))?;

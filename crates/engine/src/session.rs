@@ -29,12 +29,19 @@ pub struct Session {
     pub(crate) script: u64,
     /// What the user should know of the statement under way.
     pub(crate) notices: Vec<String>,
+    /// Whether queries are optimised.
+    optimizing: bool,
 }
 
 impl Session {
     pub(crate) fn new(engine: Engine, context: NameContext) -> Self {
         let (settings, temporary) = (BTreeMap::new(), BTreeMap::new());
-        Self { engine, context, settings, temporary, script: 0, notices: Vec::new() }
+        Self { engine, context, settings, temporary, script: 0, notices: Vec::new(), optimizing: true }
+    }
+
+    /// Has queries run as they are bound, or optimised as usual; tests compare the answers.
+    pub fn set_optimizing(&mut self, optimizing: bool) {
+        self.optimizing = optimizing;
     }
 
     /// Runs the statements of `script` one after the other and reports each; stops at the first that fails, or where `each`
@@ -103,7 +110,7 @@ impl Session {
     pub(crate) fn bind<T>(&self, f: impl FnOnce(&Binder<'_>) -> Result<T>) -> Result<T> {
         let catalog = self.catalog();
         let scope = Scope { catalog: &catalog, temporary: &self.temporary };
-        f(&Binder::new(&scope, self.context.clone(), zone_of(&self.settings)?))
+        f(&Binder::new(&scope, self.context.clone(), zone_of(&self.settings)?).optimizing(self.optimizing))
     }
 
     /// The catalog as of the last tick.

@@ -57,6 +57,8 @@ pub(crate) struct SinkPlan {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SinkStatus {
     pub(crate) upto: CommitId,
+    /// Everything up to here has been looked at, whether or not there was anything to write.
+    pub(crate) read: CommitId,
     pub(crate) rows_out: u64,
     pub(crate) delay_micros: Option<i64>,
     /// Why it waits, or why it has given up.
@@ -203,12 +205,14 @@ impl Worker {
             let seen = snapshot.commit();
             let changes = self.changes(&snapshot.table(self.plan.table)?, read)?;
             if changes.is_empty() {
+                lock(&self.status).read = seen;
                 continue;
             }
             let changes = self.outside_rows(changes)?;
             let rows: usize = changes.iter().map(KindBatch::len).sum();
             read = seen;
             if rows == 0 {
+                lock(&self.status).read = seen;
                 continue;
             }
             self.sink.write(upto, seen, &changes)?;
@@ -218,6 +222,7 @@ impl Worker {
             {
                 let mut status = lock(&self.status);
                 status.upto = upto;
+                status.read = seen;
                 status.rows_out += rows as u64;
                 status.delay_micros = delay.or(status.delay_micros);
                 status.error = None;

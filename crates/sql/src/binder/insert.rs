@@ -17,7 +17,7 @@ use crate::ast::{
     self, Assignment, Delete, ExprKind, Ident, Insert, Literal, OnConflict, QueryBody, SelectItem, Update, ValuesRow,
 };
 use crate::catalog::suggest;
-use crate::optimizer::{fold, optimize};
+use crate::optimizer::fold;
 use crate::plan::{BoundDelete, BoundInsert, BoundUpdate, Plan, Project, Values, written_columns};
 use crate::script::parse_expression;
 
@@ -51,7 +51,7 @@ impl Binder<'_> {
         };
         let not_null = delivered.iter().enumerate().filter_map(nullable).collect();
         let hints: BTreeMap<_, _> = insert.hints.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
-        Ok(BoundInsert { hints, not_null, plan: optimize(plan, self.zone, false), columns, target })
+        Ok(BoundInsert { hints, not_null, plan: self.tidied(plan, false), columns, target })
     }
 
     fn target_columns(&self, target: &TableDef, idents: &[Ident]) -> Result<Vec<usize>> {

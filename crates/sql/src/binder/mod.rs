@@ -38,12 +38,18 @@ pub struct Binder<'a> {
     zone: Tz,
     notes: RefCell<Vec<Note>>,
     view_depth: Cell<usize>,
+    optimizing: bool,
 }
 
 impl<'a> Binder<'a> {
     /// A binder that looks names up in `catalog`; `zone` is the session's, for texts that stand for instants.
     pub fn new(catalog: &'a dyn Catalog, names: NameContext, zone: Tz) -> Self {
-        Self { catalog, names, zone, notes: RefCell::default(), view_depth: Cell::new(0) }
+        Self { catalog, names, zone, notes: RefCell::default(), view_depth: Cell::new(0), optimizing: true }
+    }
+
+    /// The same binder, with or without the optimiser; tests compare what both plans give.
+    pub fn optimizing(self, optimizing: bool) -> Self {
+        Self { optimizing, ..self }
     }
 
     /// The plan of a query, optimised.
@@ -52,7 +58,12 @@ impl<'a> Binder<'a> {
     /// `NotFound` for unknown names with the nearest one; `Invalid` for everything else that is wrong with the query.
     pub fn query(&self, query: &Query) -> Result<Plan> {
         let plan = self.bind_query(query, &query::Ctes::default())?;
-        Ok(optimize(plan, self.zone, true))
+        Ok(self.tidied(plan, true))
+    }
+
+    /// `plan`, optimised unless this binder does not; `ordered` says whether somebody sees the order of the rows.
+    fn tidied(&self, plan: Plan, ordered: bool) -> Plan {
+        if self.optimizing { optimize(plan, self.zone, ordered) } else { plan }
     }
 
     /// The plan as it was bound.
