@@ -1,7 +1,7 @@
--- 在源库中重新计算两张大屏表，用于核对。The two board tables, computed anew in the source database, for the check.
--- 每个查询返回一张表的所有行。Each query gives all rows of one table.
+-- 在源库中重新计算两张大屏表与各层行数，用于核对。
+-- The two board tables and the rows of every layer, computed anew in the source database, for the check.
 
--- region_board
+-- board: region_board
 WITH counted AS (
   SELECT r.device_id, d.region, d.rated_kw, r.active_kw, r.temperature_c, r.active_kw > d.rated_kw * 0.9 AS is_overload
   FROM readings r JOIN devices d ON r.device_id = d.device_id
@@ -23,9 +23,39 @@ SELECT l.region, l.devices, l.readings, l.active_kw, l.active_kw::float8 / l.rat
 FROM load l LEFT JOIN alarm a ON l.region = a.region
 ORDER BY l.region;
 
--- type_board
+-- board: type_board
 SELECT d.device_type, COUNT(DISTINCT r.device_id) AS devices, SUM(r.active_kw)::numeric(20, 2) AS active_kw,
        SUM(r.active_kw)::float8 / SUM(d.rated_kw)::float8 AS load_rate
 FROM readings r JOIN devices d ON r.device_id = d.device_id
 WHERE d.status <> 'retired'
 GROUP BY d.device_type ORDER BY d.device_type;
+
+-- layer: fluss.grid.ods_devices
+SELECT COUNT(*) FROM devices;
+
+-- layer: fluss.grid.ods_readings
+SELECT COUNT(*) FROM readings;
+
+-- layer: fluss.grid.ods_alarms
+SELECT COUNT(*) FROM alarms;
+
+-- layer: fluss.grid.dwd_readings
+SELECT COUNT(*) FROM readings r JOIN devices d ON r.device_id = d.device_id WHERE d.status <> 'retired';
+
+-- layer: fluss.grid.dwd_alarms
+SELECT COUNT(*) FROM alarms;
+
+-- layer: fluss.grid.dws_region_type
+SELECT COUNT(DISTINCT (d.region, d.device_type)) FROM readings r JOIN devices d ON r.device_id = d.device_id WHERE d.status <> 'retired';
+
+-- layer: fluss.grid.dws_region
+SELECT COUNT(DISTINCT d.region) FROM readings r JOIN devices d ON r.device_id = d.device_id WHERE d.status <> 'retired';
+
+-- layer: fluss.grid.dws_region_alarms
+SELECT COUNT(DISTINCT COALESCE(d.region, '未知')) FROM alarms a LEFT JOIN devices d ON a.device_id = d.device_id;
+
+-- layer: fluss.grid.ads_region_board
+SELECT COUNT(DISTINCT d.region) FROM readings r JOIN devices d ON r.device_id = d.device_id WHERE d.status <> 'retired';
+
+-- layer: fluss.grid.ads_type_board
+SELECT COUNT(DISTINCT d.device_type) FROM readings r JOIN devices d ON r.device_id = d.device_id WHERE d.status <> 'retired';

@@ -106,7 +106,7 @@ pub async fn verify(
     let (from, to) = (source.connect().await?, sink.connect().await?);
     // The lock is released with the connection, however this ends.
     source.rows(&from, &format!("SELECT pg_advisory_lock({LOCK})")).await?;
-    let queries: Vec<&str> = EXPECTED_SQL.split_inclusive(';').filter(|query| query.contains("SELECT")).collect();
+    let queries: Vec<&str> = EXPECTED_SQL.split_inclusive(';').filter(|query| query.contains("-- board:")).collect();
     assert_eq!(queries.len(), BOARDS.len(), "expected.sql has a query for each board");
     let started = tokio::time::Instant::now();
     let mut agree = true;
