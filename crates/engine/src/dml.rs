@@ -14,6 +14,7 @@ use crate::boot::{bind, find_job};
 use crate::ddl::stored;
 use crate::launch::Submission;
 use crate::outcome::Outcome;
+use crate::outside::OutsideRows;
 use crate::prepare::{Prepared, prepare, unique_at_once};
 use crate::query::{execute, execute_unique, zone_of};
 use crate::records::{Environment, JobState, ObjectRecord};
@@ -33,20 +34,24 @@ const ARRIVAL_LOOK: Duration = Duration::from_millis(50);
 impl Session {
     pub(crate) fn query(&mut self, query: &Query) -> Result<Outcome> {
         let plan = self.bind(|binder| binder.query(query))?;
-        check_readable(&plan)?;
         let schema = (**plan.schema()).clone();
-        let batches = self.read(&plan)?;
+        let batches = self.read(plan)?;
         Ok(Outcome::Rows { schema, batches })
     }
 
-    /// The rows of a plan over the last durable tick.
-    fn read(&self, plan: &Plan) -> Result<Vec<ChangeBatch>> {
+    /// The rows of a plan over the last durable tick, and over outside tables as they are now.
+    fn read(&self, plan: Plan) -> Result<Vec<ChangeBatch>> {
         let catalog = self.catalog();
-        let system = system::rows_of(plan, &self.engine)?;
+        let (plan, outside) = OutsideRows::read(plan, &self.engine.inner.connectors)?;
+        let system = system::rows_of(&plan, &self.engine)?;
         let context = self.tick_context()?;
         let snapshot = self.engine.inner.reader.snapshot();
-        let table_of = |path: &ObjectPath| catalog.table_id(path);
-        execute(plan, &snapshot, &table_of, &|table| system.get(&table).cloned(), &context)
+        let table_of = |path: &ObjectPath| outside.table_id(path).or_else(|| catalog.table_id(path));
+        let given = |table: TableId| match system.get(&table) {
+            Some(rows) => Some(vec![rows.clone()]),
+            None => outside.rows(table).map(<[ChangeBatch]>::to_vec),
+        };
+        execute(&plan, &snapshot, &table_of, &given, &context)
     }
 
     fn tick_context(&self) -> Result<TickContext> {
@@ -60,19 +65,17 @@ impl Session {
             bound.push((insert.text.clone(), self.bind(|binder| binder.insert(insert))?));
         }
         let batch = self.setting("execution.runtime-mode").is_some_and(|mode| mode.eq_ignore_ascii_case("batch"));
-        let bounded =
-            |plan: &Plan| plan.tables().is_empty() || (batch && plan.tables().iter().all(|t| t.connector().is_none()));
-        let all_bounded = bound.iter().all(|(_, insert)| bounded(&insert.plan));
+        let connectors = &self.engine.inner.connectors;
+        let all_bounded = batch || bound.iter().all(|(_, insert)| insert.plan.tables().is_empty());
+        if batch {
+            for table in bound.iter().flat_map(|(_, insert)| insert.plan.tables()) {
+                if table.connector().is_some() {
+                    connectors.scan(&table)?;
+                }
+            }
+        }
         if all_bounded && replace.is_none() {
             return self.insert_once(bound);
-        }
-        if batch && let Some(table) = bound.iter().flat_map(|(_, b)| b.plan.tables()).find(|t| t.connector().is_some())
-        {
-            return Err(Error::invalid(format!(
-                "{} never ends, so it cannot be inserted from in batch mode",
-                table.path
-            ))
-            .hint("SET 'execution.runtime-mode' = 'streaming'"));
         }
         let environment = self.environment(&bound);
         let prepared = self.prepare_all(bound)?;
@@ -150,15 +153,21 @@ impl Session {
                 self.notice(format!("{} keeps every row: running this again appends them again", insert.target.path));
             }
         }
+        // The outside is asked here, so that the core does not wait for it.
+        let mut plans = Vec::new();
+        for (_, insert) in &bound {
+            plans.push(OutsideRows::read(insert.plan.clone(), &self.engine.inner.connectors)?);
+        }
         let (commit, rows) = self.engine.call(move |core| {
             core.tick()?;
             let snapshot = core.store.ordered_snapshot();
-            let table_of = |path: &ObjectPath| catalog.table_id(path);
             let mut writes = Vec::new();
             let mut rows = 0;
-            for ((_, insert), table) in bound.iter().zip(&targets) {
+            for (((_, insert), table), (plan, outside)) in bound.iter().zip(&targets).zip(&plans) {
                 let unique = unique_at_once(insert);
-                let out = execute_unique(&insert.plan, unique.as_deref(), &snapshot, &table_of, &|_| None, &context)?;
+                let table_of = |path: &ObjectPath| outside.table_id(path).or_else(|| catalog.table_id(path));
+                let given = |table: TableId| outside.rows(table).map(<[ChangeBatch]>::to_vec);
+                let out = execute_unique(plan, unique.as_deref(), &snapshot, &table_of, &given, &context)?;
                 let target = crate::job::Target::of(insert, *table);
                 target.check(&out)?;
                 rows += out.iter().map(|batch| batch.len() as u64).sum::<u64>();
@@ -182,8 +191,17 @@ impl Session {
     /// Runs `INSERT`s into outside tables: as a job that is forgotten once the outside has everything.
     fn insert_outside(&mut self, bound: Vec<(String, BoundInsert)>) -> Result<Outcome> {
         let environment = self.environment(&bound);
-        let mut prepared = self.prepare_all(bound)?;
-        for insert in &mut prepared {
+        let mut inside = Vec::with_capacity(bound.len());
+        let mut read = Vec::with_capacity(bound.len());
+        for (text, mut insert) in bound {
+            let (plan, outside) = OutsideRows::read(insert.plan, &self.engine.inner.connectors)?;
+            insert.plan = plan;
+            inside.push((text, insert));
+            read.push(outside);
+        }
+        let mut prepared = self.prepare_all(inside)?;
+        for (insert, outside) in prepared.iter_mut().zip(read) {
+            insert.outside = outside;
             // Each run is one of its own.
             insert.fingerprint = format!("{}{ONCE}{}", insert.fingerprint, self.script);
             // A snapshot is written; what the input tables do afterwards is no business of this statement.
@@ -435,18 +453,6 @@ impl Session {
             Ok(core.ordered())
         })?;
         done("DROP JOB")
-    }
-}
-
-/// A query reads tables that are here; one that never ends cannot be answered.
-pub(crate) fn check_readable(plan: &Plan) -> Result<()> {
-    match plan.tables().iter().find(|table| table.connector().is_some()) {
-        None => Ok(()),
-        Some(table) => Err(Error::invalid(format!(
-            "{} is outside: a query over it has no end, and looking into it directly is not there yet",
-            table.path
-        ))
-        .hint("INSERT INTO a table from it, then query that table; it is always up to date")),
     }
 }
 

@@ -305,7 +305,10 @@ impl Core {
                             branches_out.push((Branch::Landing, Some((id, landing))));
                         }
                         let target = target_of(tick, &catalog, insert, &mut insert_record, record_out.id, i)?;
-                        let table_of = |path: &ObjectPath| landed.get(path).copied().or_else(|| catalog.table_id(path));
+                        let table_of = |path: &ObjectPath| {
+                            let here = landed.get(path).copied().or_else(|| catalog.table_id(path));
+                            here.or_else(|| insert.outside.table_id(path))
+                        };
                         let unique = insert.unique.as_deref();
                         let (dataflow, inputs) = lower(
                             &insert.bound.plan,
@@ -320,7 +323,7 @@ impl Core {
                         }
                         let mut flow = Flow { dataflow, inputs, target, zone };
                         let how = Build { output, sole: sole[i], cursor: store_changes, was_running, now_micros };
-                        for batch in how.first_output(&mut flow, &snapshot, deltas)? {
+                        for batch in how.first_output(&mut flow, &snapshot, deltas, &insert.outside)? {
                             *rows += batch.len() as u64;
                             let effective = flow.target.write(tick, &batch)?;
                             deltas.entry(flow.target.table).or_default().push(effective);

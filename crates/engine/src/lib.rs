@@ -15,6 +15,7 @@ mod landing;
 mod launch;
 mod lower;
 pub mod outcome;
+mod outside;
 mod prepare;
 mod query;
 mod rebuild;

@@ -17,6 +17,7 @@ use gridhouse_sql::plan::{BoundInsert, JoinKind, Plan, Scan, written_columns};
 use gridhouse_sql::{fingerprint_insert, table_identity};
 
 use crate::landing::Landing;
+use crate::outside::OutsideRows;
 use crate::records::{InsertRecord, StreamRecord};
 use crate::wiring::{physical_schema, stored_key};
 
@@ -29,6 +30,8 @@ pub(crate) struct Prepared {
     pub(crate) route: Route,
     /// The outside tables that the plan reads.
     pub(crate) sources: Vec<PreparedSource>,
+    /// The rows of outside tables that were read once, for a plan that is run once.
+    pub(crate) outside: OutsideRows,
     /// What the target is, where it is outside.
     pub(crate) sink: Option<SinkDescription>,
     /// Whether the plan withdraws rows.
@@ -92,6 +95,22 @@ impl Connectors {
             let other = if self.sources.contains_key(name) { " that can be written" } else { "" };
             unknown(definition, &format!("there is no connector '{name}'{other}"), name, self.sinks.keys())
         })
+    }
+
+    /// What reads the outside table to its end.
+    ///
+    /// # Errors
+    /// `Invalid` where the connector's tables have no end, or cannot be read.
+    pub(crate) fn scan(&self, definition: &TableDef) -> Result<&Arc<dyn ScanConnector>> {
+        let name = definition.connector().unwrap_or_default();
+        if self.scans.contains_key(name) || !self.sources.contains_key(name) {
+            return self.scans.get(name).ok_or_else(|| {
+                let other = if self.sinks.contains_key(name) { " that can be read" } else { "" };
+                unknown(definition, &format!("there is no connector '{name}'{other}"), name, self.scans.keys())
+            });
+        }
+        Err(Error::invalid(format!("{} is a '{name}' table: a query over it has no end", definition.path))
+            .hint("INSERT INTO a table from it, in streaming mode, then query that table; it is always up to date"))
     }
 }
 
@@ -194,7 +213,8 @@ pub(crate) fn prepare(text: &str, bound: BoundInsert, outside: &dyn Outside) -> 
         None => table_identity(table),
     };
     let fingerprint = format!("{:032x}", fingerprint_insert(&bound, &identity));
-    Ok(Prepared { text: text.to_owned(), bound, fingerprint, route, sources, sink, retracts, unique, is_pure })
+    let outside = OutsideRows::default();
+    Ok(Prepared { text: text.to_owned(), bound, fingerprint, route, sources, outside, sink, retracts, unique, is_pure })
 }
 
 /// The columns by which rows must be made unique before they are written by the target's key: a query that changes and
@@ -218,7 +238,7 @@ pub(crate) fn unique_at_once(bound: &BoundInsert) -> Option<Vec<usize>> {
 }
 
 /// The definition with a reference's `OPTIONS` hints in place of its own.
-fn with_hints(definition: &Arc<TableDef>, hints: &BTreeMap<String, String>) -> Arc<TableDef> {
+pub(crate) fn with_hints(definition: &Arc<TableDef>, hints: &BTreeMap<String, String>) -> Arc<TableDef> {
     if hints.is_empty() {
         return definition.clone();
     }

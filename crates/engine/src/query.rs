@@ -30,7 +30,8 @@ pub(crate) fn zone_of(settings: &BTreeMap<String, String>) -> Result<chrono_tz::
     })
 }
 
-/// The rows of `plan` over `snapshot`, in the plan's order, every row as often as it weighs.
+/// The rows of `plan` over `snapshot`, in the plan's order, every row as often as it weighs. `given` holds the rows of tables
+/// that are not in the store.
 ///
 /// # Errors
 /// What an expression gives for a row that it cannot compute.
@@ -38,10 +39,10 @@ pub(crate) fn execute(
     plan: &Plan,
     snapshot: &Snapshot,
     table_of: &dyn Fn(&ObjectPath) -> Option<TableId>,
-    extra: &dyn Fn(TableId) -> Option<ChangeBatch>,
+    given: &dyn Fn(TableId) -> Option<Vec<ChangeBatch>>,
     context: &TickContext,
 ) -> Result<Vec<ChangeBatch>> {
-    execute_unique(plan, None, snapshot, table_of, extra, context)
+    execute_unique(plan, None, snapshot, table_of, given, context)
 }
 
 /// As [`execute`]; where `unique` names columns, at most one row for each of their values, chosen as a job would.
@@ -53,7 +54,7 @@ pub(crate) fn execute_unique(
     unique: Option<&[usize]>,
     snapshot: &Snapshot,
     table_of: &dyn Fn(&ObjectPath) -> Option<TableId>,
-    extra: &dyn Fn(TableId) -> Option<ChangeBatch>,
+    given: &dyn Fn(TableId) -> Option<Vec<ChangeBatch>>,
     context: &TickContext,
 ) -> Result<Vec<ChangeBatch>> {
     // A projection over ordered rows (ordered by what is not selected) is applied to them in their order.
@@ -62,7 +63,7 @@ pub(crate) fn execute_unique(
         && matches!(project.input.as_ref(), Plan::Sort(_) | Plan::Limit(_))
     {
         let eval = EvalContext { now_micros: context.now_micros, zone: context.zone, seed: 0, first_row: 0 };
-        let rows = execute(&project.input, snapshot, table_of, extra, context)?;
+        let rows = execute(&project.input, snapshot, table_of, given, context)?;
         let projected = rows.iter().map(|batch| {
             let column = |expr: &Expr| expr.eval(batch.columns(), batch.len(), &eval);
             let columns = project.exprs.iter().map(column).collect::<Result<Vec<_>>>()?;
@@ -74,8 +75,10 @@ pub(crate) fn execute_unique(
     let (inner, order, offset, fetch) = if unique.is_some() { (plan, [].as_slice(), 0, None) } else { peel(plan) };
     let (mut dataflow, inputs) = lower(inner, unique, table_of, context, None, HashMode::Seeded(0))?;
     for (i, input) in inputs.iter().enumerate() {
-        if let Some(rows) = extra(input.table) {
-            dataflow.push(i, rows.project(&input.columns))?;
+        if let Some(rows) = given(input.table) {
+            for batch in rows {
+                dataflow.push(i, batch.project(&input.columns))?;
+            }
             continue;
         }
         for batch in snapshot.table(input.table)?.scan(Some(&input.columns)) {

@@ -9,6 +9,7 @@ use gridhouse_flow::{TickContext, consolidate};
 use gridhouse_store::Snapshot;
 
 use crate::job::Flow;
+use crate::outside::OutsideRows;
 use crate::tick::Deltas;
 
 /// Whether a job's output is written or only its state built.
@@ -33,12 +34,14 @@ pub(crate) struct Build {
 
 impl Build {
     /// Feeds the inputs as they stand, and gives what is to be written. `deltas` holds what other `INSERT`s of the same job
-    /// have written in this tick, which the snapshot does not show yet.
+    /// have written in this tick, which the snapshot does not show yet; `outside` what was read of outside tables for this one
+    /// run.
     pub(crate) fn first_output(
         &self,
         flow: &mut Flow,
         snapshot: &Snapshot,
         deltas: &Deltas,
+        outside: &OutsideRows,
     ) -> Result<Vec<ChangeBatch>> {
         let context = TickContext { now_micros: self.now_micros, zone: flow.zone };
         let growing = flow.target.key.is_empty();
@@ -58,6 +61,9 @@ impl Build {
         }
         for i in 0..flow.inputs.len() {
             let input = flow.inputs[i].clone();
+            for batch in outside.rows(input.table).unwrap_or_default() {
+                flow.dataflow.push(i, batch.project(&input.columns))?;
+            }
             let Ok(table) = snapshot.table(input.table) else { continue };
             for batch in table.scan(Some(&input.columns)) {
                 flow.dataflow.push(i, batch?)?;

@@ -197,6 +197,11 @@ impl Plan {
         }
     }
 
+    /// The same node over other inputs, which have the schemas of those that they replace.
+    pub fn map_inputs(self, f: &mut impl FnMut(Plan) -> Plan) -> Self {
+        crate::optimizer::map_inputs(self, f)
+    }
+
     /// Every table that is read, each once, in order of first use.
     pub fn tables(&self) -> Vec<Arc<TableDef>> {
         let mut tables: Vec<Arc<TableDef>> = Vec::new();

@@ -13,11 +13,11 @@ use gridhouse_base::batch::KindBatch;
 use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::fs::DiskFileSystem;
 use gridhouse_base::table::TableDef;
-use gridhouse_base::{CommitId, Error, Result, RowKind, SourceId, TypeKind, Value};
+use gridhouse_base::{ChangeBatch, CommitId, Error, Result, RowKind, SourceId, TypeKind, Value};
 use gridhouse_engine::{Engine, EngineOptions, Outcome, Session, StatementReport};
 use gridhouse_flow::connector::{
-    ChangelogMode, Sink, SinkConnector, SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvent,
-    SourceEvents, SourcePosition, SourceStream, SourceTable,
+    ChangelogMode, ScanConnector, ScanRequest, ScanRows, Sink, SinkConnector, SinkDescription, SinkWriter,
+    SourceConnector, SourceDescription, SourceEvent, SourceEvents, SourcePosition, SourceStream, SourceTable,
 };
 use gridhouse_store::StoreOptions;
 
@@ -93,7 +93,7 @@ pub fn open(dir: &Path, outside: &Outside) -> Result<Engine> {
         clock,
         sources: BTreeMap::from([("tap", source)]),
         sinks: BTreeMap::from([("drain", sink)]),
-        scans: BTreeMap::new(),
+        scans: BTreeMap::from([("shelf", Arc::new(outside.clone()) as Arc<dyn ScanConnector>)]),
         lookups: BTreeMap::new(),
         on_fatal: Arc::new(|error| panic!("the engine failed: {error}")),
     })
@@ -207,6 +207,8 @@ struct Inner {
     absent: bool,
     /// How many snapshots are being delivered; transactions come behind them.
     joining: usize,
+    /// What scans were asked for.
+    asked: Vec<ScanRequest>,
 }
 
 struct Running {
@@ -279,6 +281,11 @@ impl Outside {
     /// Makes sinks answer, or not.
     pub fn set_absent(&self, absent: bool) {
         self.lock().absent = absent;
+    }
+
+    /// What the scans since the last look were asked for.
+    pub fn asked(&self) -> Vec<ScanRequest> {
+        std::mem::take(&mut self.lock().asked)
     }
 
     /// Nobody listens to the source any more.
@@ -376,6 +383,22 @@ impl Outside {
         batch.kinds = vec![RowKind::Insert; batch.kinds.len()].into();
         let _ = events.send((source, SourceEvent::SnapshotRows { table, batch }));
         let _ = events.send((source, SourceEvent::SnapshotDone { table, position: encode(log.len() as u64) }));
+    }
+}
+
+/// The source's rows as they stand, to be read once. It applies neither filter nor limit.
+impl ScanConnector for Outside {
+    fn scan(&self, _: &TableDef, request: &ScanRequest) -> Result<ScanRows> {
+        let mut inner = self.lock();
+        inner.asked.push(request.clone());
+        if inner.absent {
+            return Err(Error::unavailable("the shelf does not answer"));
+        }
+        let state: BTreeMap<i64, Option<String>> = inner.log.iter().flatten().cloned().collect();
+        let changes: Vec<_> = state.into_iter().filter(|(_, value)| value.is_some()).collect();
+        let batch = batch_of(&changes);
+        let columns = request.columns.iter().map(|&c| batch.columns[c].clone()).collect();
+        Ok(Box::new(std::iter::once(Ok(ChangeBatch::insertions(columns, batch.len())))))
     }
 }
 

@@ -4,4 +4,5 @@ mod chain;
 mod edges;
 mod house;
 mod jobs;
+mod outside;
 mod scripts;

@@ -43,7 +43,7 @@ pub(crate) fn fold(expr: &Expr, zone: Tz) -> Expr {
 }
 
 /// The same plan over other inputs.
-fn map_inputs(plan: Plan, f: &mut impl FnMut(Plan) -> Plan) -> Plan {
+pub(crate) fn map_inputs(plan: Plan, f: &mut impl FnMut(Plan) -> Plan) -> Plan {
     let mut map = |input: Box<Plan>| Box::new(f(*input));
     match plan {
         Plan::Scan(_) | Plan::Values(_) => plan,

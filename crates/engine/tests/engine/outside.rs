@@ -1,0 +1,78 @@
+//! Outside tables in bounded statements: read once, with what the query needs.
+
+use crate::house::{House, await_that, fails, ok, rows};
+
+const SHELF: &str = "
+CREATE TEMPORARY TABLE shelf (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'shelf');
+CREATE TABLE kept (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);
+CREATE TEMPORARY TABLE drain (v STRING, n BIGINT, PRIMARY KEY (v) NOT ENFORCED) WITH ('connector' = 'drain');
+CREATE TEMPORARY TABLE tap (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'tap');
+";
+
+fn house() -> House {
+    let house = House::new();
+    house.outside.commit(&[(1, Some("a")), (2, Some("b")), (3, Some("a")), (4, None)]);
+    house
+}
+
+#[test]
+fn a_query_reads_what_it_needs() {
+    let house = house();
+    let mut session = house.session();
+    ok(&mut session, SHELF);
+    assert_eq!(rows(&mut session, "SELECT * FROM shelf"), ["1|a", "2|b", "3|a"]);
+    assert!(house.outside.asked()[0].filters.is_empty());
+
+    assert_eq!(rows(&mut session, "SELECT v FROM shelf WHERE v <> 'b' AND id > 1"), ["a"]);
+    let asked = house.outside.asked();
+    assert_eq!(asked[0].columns, [0, 1]);
+    let filters: Vec<String> = asked[0].filters.iter().map(ToString::to_string).collect();
+    assert_eq!(filters, ["$1 <> 'b'", "$0 > 1:BIGINT"]);
+
+    assert_eq!(rows(&mut session, "SELECT v FROM shelf LIMIT 2 OFFSET 1").len(), 2);
+    assert_eq!((house.outside.asked()[0].limit, house.outside.asked().len()), (Some(3), 0));
+
+    // A limit over groups asks for every row.
+    assert_eq!(rows(&mut session, "SELECT v, COUNT(*) FROM shelf GROUP BY v ORDER BY v LIMIT 1"), ["a|2"]);
+    let asked = house.outside.asked();
+    assert_eq!((asked[0].limit, asked[0].columns.as_slice()), (None, [1].as_slice()));
+
+    // Two references are two readings, each with its own filter.
+    let query = "SELECT a.id, b.id FROM shelf a JOIN shelf b ON a.v = b.v AND a.id < b.id WHERE a.id = 1";
+    assert_eq!(rows(&mut session, query), ["1|3"]);
+    assert_eq!(house.outside.asked().len(), 2);
+}
+
+#[test]
+fn bounded_inserts_read_the_outside_once() {
+    let house = house();
+    let mut session = house.session();
+    ok(&mut session, SHELF);
+    ok(&mut session, "SET 'execution.runtime-mode' = 'batch'");
+    assert_eq!(ok(&mut session, "INSERT INTO kept SELECT id, UPPER(v) FROM shelf"), "INSERT 3");
+    assert_eq!(rows(&mut session, "SELECT * FROM kept"), ["1|A", "2|B", "3|A"]);
+    // From outside to outside, together with a table of ours.
+    ok(&mut session, "INSERT INTO drain SELECT s.v, COUNT(*) FROM shelf s JOIN kept k ON s.id = k.id GROUP BY s.v");
+    assert_eq!(house.outside.sink("drain"), ["a=a|2", "b=b|1"]);
+    assert_eq!(rows(&mut session, "SELECT COUNT(*) FROM system.status.jobs"), ["0"], "nothing goes on");
+}
+
+#[test]
+fn what_has_no_end_or_does_not_answer_is_said() {
+    let house = house();
+    let mut session = house.session();
+    ok(&mut session, SHELF);
+    let message = fails(&mut session, "SELECT * FROM tap");
+    assert!(message.contains("a query over it has no end"), "{message}");
+    ok(&mut session, "SET 'execution.runtime-mode' = 'batch'");
+    let message = fails(&mut session, "INSERT INTO kept SELECT * FROM tap");
+    assert!(message.contains("tap") && message.contains("streaming"), "{message}");
+    house.outside.set_absent(true);
+    let message = fails(&mut session, "SELECT * FROM shelf");
+    assert!(message.contains("shelf") && message.contains("does not answer"), "{message}");
+    house.outside.set_absent(false);
+    await_that(|| !rows(&mut session, "SELECT * FROM shelf").is_empty()).expect("it answers again");
+    let message =
+        fails(&mut session, "CREATE TEMPORARY TABLE odd (id BIGINT) WITH ('connector' = 'shelff'); SELECT * FROM odd");
+    assert!(message.contains("did you mean 'shelf'"), "{message}");
+}
