@@ -69,6 +69,7 @@ pub(crate) struct Connectors {
     pub(crate) sources: BTreeMap<&'static str, Arc<dyn SourceConnector>>,
     pub(crate) sinks: BTreeMap<&'static str, Arc<dyn SinkConnector>>,
     pub(crate) scans: BTreeMap<&'static str, Arc<dyn ScanConnector>>,
+    #[expect(dead_code, reason = "look-up joins are lowered next")]
     pub(crate) lookups: BTreeMap<&'static str, Arc<dyn LookupConnector>>,
 }
 
