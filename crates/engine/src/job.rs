@@ -1,15 +1,17 @@
 //! A job at work: its record and, while it runs, one branch per `INSERT`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, Int8Array, new_null_array};
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::{ChangeBatch, Error, Result, Schema, TableId};
-use gridhouse_flow::Dataflow;
+use gridhouse_flow::{Dataflow, NodeId};
 use gridhouse_sql::plan::BoundInsert;
 use gridhouse_store::Tick;
 
+use crate::history::{Counts, History};
+use crate::lower::PlanLine;
 use crate::records::{JobRecord, JobState};
 use crate::sink::SinkHandle;
 use crate::wiring::stored_key;
@@ -41,8 +43,20 @@ pub(crate) enum Branch {
 pub(crate) struct Flow {
     pub(crate) dataflow: Dataflow,
     pub(crate) inputs: Vec<Input>,
+    /// What the nodes stand for.
+    pub(crate) lines: BTreeMap<NodeId, PlanLine>,
     pub(crate) target: Target,
     pub(crate) zone: chrono_tz::Tz,
+    /// What the nodes had counted in the last minute.
+    pub(crate) history: History,
+}
+
+impl Flow {
+    /// Notes what the nodes have counted up to `now`, of a monotonic clock.
+    pub(crate) fn note(&mut self, now: std::time::Duration) {
+        let counts = self.dataflow.counters().map(|(rows_in, rows_out)| Counts { rows_in, rows_out });
+        self.history.note(now, counts.collect());
+    }
 }
 
 /// What a dataflow reads.

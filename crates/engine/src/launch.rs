@@ -16,9 +16,10 @@ use gridhouse_flow::connector::{SinkDescription, SinkWriter, SourceTable};
 use gridhouse_sql::plan::written_columns;
 
 use crate::core::Core;
+use crate::history::History;
 use crate::job::{Branch, Flow, Job};
 use crate::landing::Landing;
-use crate::lower::lower;
+use crate::lower::{Lowered, lower};
 use crate::prepare::{Prepared, Route};
 use crate::query::zone_of;
 use crate::rebuild::{Build, Output};
@@ -310,7 +311,7 @@ impl Core {
                             here.or_else(|| insert.outside.table_id(path))
                         };
                         let unique = insert.unique.as_deref();
-                        let (dataflow, inputs) = lower(
+                        let Lowered { dataflow, inputs, lines } = lower(
                             &insert.bound.plan,
                             unique,
                             &table_of,
@@ -321,7 +322,7 @@ impl Core {
                         if insert.sink.is_some() {
                             sinks_out.push((i, target.table, None, target.kinds_inside));
                         }
-                        let mut flow = Flow { dataflow, inputs, target, zone };
+                        let mut flow = Flow { dataflow, inputs, lines, target, zone, history: History::default() };
                         let how = Build { output, sole: sole[i], cursor: store_changes, was_running, now_micros };
                         for batch in how.first_output(&mut flow, &snapshot, deltas, &insert.outside)? {
                             *rows += batch.len() as u64;

@@ -3,6 +3,7 @@
 //! [`Engine`] owns one data directory. [`Session`]s run SQL text against it, each with its own current catalog, settings and
 //! temporary objects; any number may run at once on threads of their own. One core thread owns everything that changes.
 
+mod analyze;
 mod boot;
 mod catalog;
 mod core;
@@ -10,6 +11,7 @@ mod ddl;
 mod dml;
 mod engine;
 mod finish;
+mod history;
 mod job;
 mod landing;
 mod launch;

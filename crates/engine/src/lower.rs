@@ -4,6 +4,7 @@
 //! sort without limit has no meaning inside a stream and leaves its input as it is; the order of a query's own rows is made
 //! where they are shown.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gridhouse_base::clock::Clock;
@@ -11,6 +12,7 @@ use gridhouse_base::table::{ObjectPath, TableDef};
 use gridhouse_base::{ChangeBatch, Error, Result, TableId, Value};
 use gridhouse_expr::EvalContext;
 use gridhouse_flow::{Dataflow, DataflowBuilder, HashMode, JoinKind as FlowJoin, NodeId, SortKey, TickContext, TopN};
+use gridhouse_sql::explain::node_text;
 use gridhouse_sql::plan::{JoinKind, Limit, Plan, Scan, Values};
 
 use crate::job::Input;
@@ -29,13 +31,13 @@ pub(crate) fn lower(
     context: &TickContext,
     clock: Option<Arc<dyn Clock>>,
     hash: HashMode,
-) -> Result<(Dataflow, Vec<Input>)> {
+) -> Result<Lowered> {
     let builder = DataflowBuilder::new(0).hash_mode(hash);
     let builder = match clock {
         Some(clock) => builder.clock(clock),
         None => builder,
     };
-    let mut lowering = Lowering { builder, inputs: Vec::new(), table_of, context };
+    let mut lowering = Lowering { builder, inputs: Vec::new(), lines: BTreeMap::new(), number: 0, table_of, context };
     let mut root = lowering.node(plan)?;
     if let Some(key) = unique {
         let others = (0..plan.schema().len()).filter(|column| !key.contains(column));
@@ -44,18 +46,48 @@ pub(crate) fn lower(
         root = lowering.builder.top_n(root, first)?;
     }
     lowering.builder.output(root);
-    Ok((lowering.builder.build(), lowering.inputs))
+    let Lowering { builder, inputs, lines, .. } = lowering;
+    Ok(Lowered { dataflow: builder.build(), inputs, lines })
+}
+
+/// A dataflow, what it reads and what its nodes stand for.
+pub(crate) struct Lowered {
+    pub(crate) dataflow: Dataflow,
+    pub(crate) inputs: Vec<Input>,
+    /// The part of the plan that a node of the dataflow carries out.
+    pub(crate) lines: BTreeMap<NodeId, PlanLine>,
+}
+
+/// A node of a plan.
+#[derive(Clone, Debug)]
+pub(crate) struct PlanLine {
+    /// Its place when the plan is visited, each node before its inputs.
+    pub(crate) number: usize,
+    /// What it does, as `EXPLAIN` has it.
+    pub(crate) text: String,
 }
 
 struct Lowering<'a> {
     builder: DataflowBuilder,
     inputs: Vec<Input>,
+    lines: BTreeMap<NodeId, PlanLine>,
+    /// How many nodes of the plan have been begun.
+    number: usize,
     table_of: &'a dyn Fn(&ObjectPath) -> Option<TableId>,
     context: &'a TickContext,
 }
 
 impl Lowering<'_> {
     fn node(&mut self, plan: &Plan) -> Result<NodeId> {
+        let number = self.number;
+        self.number += 1;
+        let node = self.operator(plan)?;
+        // A node that adds nothing of its own leaves the line to its input.
+        self.lines.entry(node).or_insert_with(|| PlanLine { number, text: node_text(plan) });
+        Ok(node)
+    }
+
+    fn operator(&mut self, plan: &Plan) -> Result<NodeId> {
         match plan {
             Plan::Scan(scan) => self.scan(scan),
             Plan::Values(values) => {
@@ -112,7 +144,11 @@ impl Lowering<'_> {
 
     fn limit(&mut self, limit: &Limit) -> Result<NodeId> {
         let (input, keys) = match limit.input.as_ref() {
-            Plan::Sort(sort) => (self.node(&sort.input)?, sort.keys.as_slice()),
+            Plan::Sort(sort) => {
+                // The sort is a part of the limit's operator.
+                self.number += 1;
+                (self.node(&sort.input)?, sort.keys.as_slice())
+            }
             other => (self.node(other)?, [].as_slice()),
         };
         let order = keys.iter().map(|key| SortKey {

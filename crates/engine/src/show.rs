@@ -194,11 +194,7 @@ impl Session {
                 }
                 return Ok(table(&["position", "what Flink would reject"], rows));
             }
-            Explain::AnalyzeJob(job) => {
-                return Err(Error::invalid("EXPLAIN ANALYZE JOB is not there yet")
-                    .hint("SELECT * FROM system.status.jobs shows rows in and out of each job")
-                    .at(job.at));
-            }
+            Explain::AnalyzeJob(job) => return self.analyze_job(job),
         };
         let (text, _) = self.plan_text(statement)?;
         Ok(table(&["result"], text.lines().map(|line| vec![Some(line.to_owned())]).collect()))

@@ -21,6 +21,7 @@ use gridhouse_flow::connector::{ChangelogMode, Sink};
 use gridhouse_store::{Reader, TableSnapshot};
 
 use crate::core::{Core, Message};
+use crate::history::{Counts, History};
 use crate::landing::Landing;
 use crate::shared::{Shared, lock};
 
@@ -60,6 +61,8 @@ pub(crate) struct SinkStatus {
     /// Everything up to here has been looked at, whether or not there was anything to write.
     pub(crate) read: CommitId,
     pub(crate) rows_out: u64,
+    /// What was written in the last minute.
+    pub(crate) history: History,
     pub(crate) delay_micros: Option<i64>,
     /// Why it waits, or why it has given up.
     pub(crate) error: Option<String>,
@@ -224,6 +227,8 @@ impl Worker {
                 status.upto = upto;
                 status.read = seen;
                 status.rows_out += rows as u64;
+                let counts = Counts { rows_in: status.rows_out, rows_out: status.rows_out };
+                status.history.note(self.clock.monotonic(), vec![counts]);
                 status.delay_micros = delay.or(status.delay_micros);
                 status.error = None;
             }

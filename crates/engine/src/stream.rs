@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use gridhouse_base::batch::KindBatch;
+use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::{CommitId, Error, ErrorKind, JobId, Result, SourceId, TableId};
 use gridhouse_expr::EvalContext;
 use gridhouse_flow::connector::{SourceEvent, SourcePosition, SourceStream};
 use gridhouse_store::{Part, SourceCommit, StageUse};
 
 use crate::core::Core;
+use crate::history::{Counts, History};
 use crate::landing::Landing;
 use crate::records::{STREAMS, StreamRecord, encode};
 
@@ -30,7 +31,7 @@ pub(crate) struct Stream {
     pub(crate) position: Option<SourcePosition>,
     pub(crate) rows_in: u64,
     /// Rows that landed since the process started, by table.
-    landed: BTreeMap<u32, u64>,
+    landed: BTreeMap<u32, Landed>,
     pub(crate) last_event_time: Option<i64>,
     open: Open,
     /// Stages of the snapshots under way, by table.
@@ -38,6 +39,13 @@ pub(crate) struct Stream {
     /// Positions to acknowledge once the commit is durable.
     unacknowledged: VecDeque<(CommitId, SourcePosition)>,
     next_stage: u64,
+}
+
+/// What has landed of a table: rows as they came, and those that its landing let pass.
+#[derive(Default)]
+pub(crate) struct Landed {
+    pub(crate) counts: Counts,
+    pub(crate) history: History,
 }
 
 /// The transaction that is being gathered.
@@ -145,7 +153,12 @@ impl Stream {
     /// How many rows landed for a job since the process started.
     pub(crate) fn rows_landed(&self, job: JobId) -> u64 {
         let own = self.record.tables.iter().filter(|table| table.job == Some(job));
-        own.filter_map(|table| self.landed.get(&table.id)).sum()
+        own.filter_map(|table| self.landed.get(&table.id)).map(|landed| landed.counts.rows_in).sum()
+    }
+
+    /// What has landed of a table since the process started.
+    pub(crate) fn landed(&self, table: u32) -> Option<&Landed> {
+        self.landed.get(&table)
     }
 
     /// Leaves a table out from now on. What was gathered of its contents, and of its part in a transaction that is under way,
@@ -262,9 +275,17 @@ impl Core {
         let Some(record) = stream.record.tables.iter().find(|t| t.id == table) else { return Ok(None) };
         let context = EvalContext { zone: landing.zone(), ..context };
         stream.rows_in += batch.len() as u64;
-        *stream.landed.entry(table).or_default() += batch.len() as u64;
+        let deletions = |batch: &KindBatch| batch.kinds.iter().filter(|kind| **kind == RowKind::Delete).count();
+        let (came, gone) = (batch.len(), deletions(&batch));
         let (target, job) = (record.landing, record.job);
+        let now = self.clock.monotonic();
+        let counted = stream.landed.entry(table).or_default();
         let part = landing.apply(columns, batch, &context).and_then(|(batch, columns)| {
+            // A row that the landing's filter leaves out is missing, or has become a deletion.
+            let passed = (batch.len() + gone).saturating_sub(deletions(&batch));
+            counted.counts.rows_in += came as u64;
+            counted.counts.rows_out += passed as u64;
+            counted.history.note(now, vec![counted.counts]);
             let part = Part { table: target, batch, columns };
             self.store.check_part(&part)?;
             Ok(part)

@@ -90,12 +90,13 @@ fn id_of(i: usize) -> TableId {
     TableId(FIRST_ID - i as u32)
 }
 
-fn schema_of(table: &Virtual) -> Schema {
+/// The schema of columns that are given by name, kind and whether NULL belongs to them.
+pub(crate) fn schema_of(columns: &[(&str, TypeKind, bool)]) -> Schema {
     let column = |(name, kind, nullable): &(&str, TypeKind, bool)| {
         let kind = kind.clone();
         Column::new(*name, if *nullable { kind.nullable() } else { kind.not_null() })
     };
-    Schema::new(table.columns.iter().map(column).collect())
+    Schema::new(columns.iter().map(column).collect())
 }
 
 /// Puts the virtual tables into a catalog.
@@ -104,7 +105,7 @@ pub(crate) fn add(catalog: &mut Catalog) {
     catalog.catalogs.insert(SYSTEM_CATALOG.into(), record);
     catalog.databases.insert((SYSTEM_CATALOG.into(), STATUS.into()), DatabaseRecord::default());
     for (i, table) in TABLES.iter().enumerate() {
-        let schema = schema_of(table);
+        let schema = schema_of(table.columns);
         let path = ObjectPath::new(SYSTEM_CATALOG, STATUS, table.name);
         let definition = TableDef {
             path: path.clone(),
@@ -138,18 +139,19 @@ pub(crate) fn rows_of(plan: &Plan, engine: &Engine) -> Result<SystemRows> {
     engine.call(move |core| {
         let mut rows = SystemRows::new();
         for (i, table) in TABLES.iter().enumerate().filter(|(_, table)| read.iter().any(|name| name == table.name)) {
-            rows.insert(id_of(i), batch_of(table, (table.rows)(core)));
+            rows.insert(id_of(i), batch_of(table.columns, (table.rows)(core)));
         }
         rows
     })
 }
 
-fn batch_of(table: &Virtual, rows: Vec<Vec<Value>>) -> ChangeBatch {
+/// Rows as columns of the given kinds.
+pub(crate) fn batch_of(columns: &[(&str, TypeKind, bool)], rows: Vec<Vec<Value>>) -> ChangeBatch {
     let column = |i: usize| {
         let values: Vec<&Value> = rows.iter().map(|row| &row[i]).collect();
-        Value::array_of(&values, &table.columns[i].1)
+        Value::array_of(&values, &columns[i].1)
     };
-    ChangeBatch::insertions((0..table.columns.len()).map(column).collect(), rows.len())
+    ChangeBatch::insertions((0..columns.len()).map(column).collect(), rows.len())
 }
 
 /// The answer to `SHOW JOBS`.
@@ -158,15 +160,15 @@ fn batch_of(table: &Virtual, rows: Vec<Vec<Value>>) -> ChangeBatch {
 /// `Unavailable` where the engine has stopped.
 pub(crate) fn show_jobs(engine: &Engine) -> Result<Outcome> {
     let jobs = &TABLES[0];
-    let batch = engine.call(|core| batch_of(jobs, job_rows(core)))?;
-    Ok(Outcome::Rows { schema: schema_of(jobs), batches: vec![batch] })
+    let batch = engine.call(|core| batch_of(jobs.columns, job_rows(core)))?;
+    Ok(Outcome::Rows { schema: schema_of(jobs.columns), batches: vec![batch] })
 }
 
-fn text(value: impl AsRef<str>) -> Value {
+pub(crate) fn text(value: impl AsRef<str>) -> Value {
     Value::Text(value.as_ref().into())
 }
 
-fn optional(value: Option<impl AsRef<str>>) -> Value {
+pub(crate) fn optional(value: Option<impl AsRef<str>>) -> Value {
     value.map_or(Value::Null, text)
 }
 

@@ -7,6 +7,7 @@
 //! tables hold by the difference; its neighbours never notice.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use gridhouse_base::{ChangeBatch, CommitId, Error, JobId, Result, TableId};
 use gridhouse_flow::TickContext;
@@ -58,7 +59,7 @@ impl Core {
         write: impl FnOnce(&mut Tick<'_>, &mut Deltas) -> Result<()>,
         written: &mut bool,
     ) -> Result<CommitId> {
-        let now_micros = self.clock.now_micros();
+        let (now_micros, now) = (self.clock.now_micros(), self.clock.monotonic());
         let before = self.ordered();
         let mut tick = self.store.tick()?;
         let mut deltas = Deltas::new();
@@ -74,7 +75,7 @@ impl Core {
         *written = true;
         for id in &self.order {
             let job = self.jobs.get_mut(id).expect("the order names jobs that exist");
-            if let Err(error) = job.run(&mut tick, &mut deltas, now_micros) {
+            if let Err(error) = job.run(&mut tick, &mut deltas, now_micros, now) {
                 if error.kind() == gridhouse_base::ErrorKind::Unavailable {
                     return Err(error);
                 }
@@ -107,7 +108,7 @@ impl Core {
 
 impl Job {
     /// Passes the tick's changes through this job and writes what comes out.
-    fn run(&mut self, tick: &mut Tick<'_>, deltas: &mut Deltas, now_micros: i64) -> Result<()> {
+    fn run(&mut self, tick: &mut Tick<'_>, deltas: &mut Deltas, now_micros: i64, now: Duration) -> Result<()> {
         let mut outputs = Vec::new();
         for branch in &mut self.branches {
             let Branch::Flow(flow) = branch else { continue };
@@ -129,6 +130,7 @@ impl Job {
             }
             let context = TickContext { now_micros, zone: flow.zone };
             let out = flow.dataflow.finish_tick(&context)?.into_iter().next().unwrap_or_default();
+            flow.note(now);
             flow.target.check(&out)?;
             outputs.push((flow.target.clone(), out));
         }

@@ -22,8 +22,15 @@ use crate::union::Union;
 use crate::values::Values;
 
 /// A node of a dataflow under construction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(usize);
+
+impl NodeId {
+    /// Its number among the nodes, as in their statistics.
+    pub fn number(self) -> usize {
+        self.0
+    }
+}
 
 /// Collects nodes bottom-up; see [`DataflowBuilder::build`].
 pub struct DataflowBuilder {

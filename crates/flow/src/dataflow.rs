@@ -108,6 +108,11 @@ impl Dataflow {
         self.nodes.iter().map(of).collect()
     }
 
+    /// Changed rows taken and given out by every node since the start, in the order of the nodes.
+    pub fn counters(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.nodes.iter().map(|node| (node.stats.rows_in, node.stats.rows_out))
+    }
+
     /// Bytes of memory that all operators hold between ticks, estimated.
     pub fn state_bytes(&self) -> usize {
         self.nodes.iter().filter_map(|node| node.operator.as_ref()).map(|operator| operator.state().bytes).sum()

@@ -47,7 +47,11 @@ fn write_node(out: &mut String, plan: &Plan, depth: usize) {
     }
 }
 
-/// What one node does.
+/// What one node does, in a line.
+pub fn node_text(plan: &Plan) -> String {
+    line(plan)
+}
+
 pub(crate) fn line(plan: &Plan) -> String {
     match plan {
         Plan::Scan(node) => {

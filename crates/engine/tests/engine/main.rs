@@ -1,5 +1,6 @@
 //! What users notice of sessions, jobs and restarts, through the engine's own interface.
 
+mod analyze;
 mod chain;
 mod edges;
 mod house;
