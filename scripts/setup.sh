@@ -11,7 +11,7 @@ case $(stat -f -c %T "$HOME" 2>/dev/null) in tmpfs | ramfs) export CARGO_INCREME
 # built into the same directory since, its newer results would pass for those of this one.
 if [ "$(cat "$CARGO_TARGET_DIR/.checkout" 2>/dev/null)" != "$root" ]; then
   mkdir -p "$CARGO_TARGET_DIR"
-  find "$root/crates" "$root/sim" "$root/xtask" -name '*.rs' -exec touch {} +
+  find "$root/crates" "$root/sim" "$root/tests" "$root/xtask" -name '*.rs' -exec touch {} +
   printf '%s\n' "$root" >"$CARGO_TARGET_DIR/.checkout"
 fi
 

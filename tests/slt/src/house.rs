@@ -1,0 +1,201 @@
+//! An engine on a simulated disk with its [`Outside`], opened, stopped and killed at will.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use gridhouse_base::clock::{Clock, ManualClock};
+use gridhouse_base::{Position, SqlType};
+use gridhouse_engine::{Engine, EngineOptions, Outcome, Session, Tuning};
+use gridhouse_flow::HashMode;
+use gridhouse_flow::connector::{SinkConnector, SourceConnector};
+use gridhouse_sim::SimFileSystem;
+use gridhouse_store::StoreOptions;
+
+use crate::outside::{Outside, Transaction};
+use crate::rows::{Row, row_at, types_of};
+
+/// When the house's clock starts: 2026-01-01T00:00:00Z.
+const START_MICROS: i64 = 1_767_225_600_000_000;
+
+/// The rows that a query gave.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// The columns' types.
+    pub types: Vec<SqlType>,
+    /// The rows, in order.
+    pub rows: Vec<Row>,
+}
+
+/// An engine and what is around it.
+pub struct House {
+    /// What feeds it and what it feeds.
+    pub outside: Outside,
+    disk: SimFileSystem,
+    clock: Arc<ManualClock>,
+    tuning: Tuning,
+    starts: AtomicU64,
+    open: Option<Open>,
+}
+
+struct Open {
+    engine: Engine,
+    session: Session,
+    killed: Arc<AtomicBool>,
+}
+
+impl House {
+    /// A new house; `seed` owns its disk, `constant_hash` sends all keys of state to one place.
+    ///
+    /// # Panics
+    /// If the engine does not open.
+    pub fn new(seed: u64, constant_hash: bool) -> Self {
+        let tuning = if constant_hash { Tuning { hash: HashMode::Constant } } else { Tuning::default() };
+        let mut house = Self {
+            outside: Outside::default(),
+            disk: SimFileSystem::new(seed),
+            clock: Arc::new(ManualClock::new(START_MICROS)),
+            tuning,
+            starts: AtomicU64::new(seed),
+            open: None,
+        };
+        house.open();
+        house
+    }
+
+    fn open(&mut self) {
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        let seed = self.starts.fetch_add(1, Ordering::SeqCst);
+        let store = StoreOptions {
+            wal_file_bytes: 1 << 16,
+            ..StoreOptions::new(PathBuf::from("/house"), Arc::new(self.disk.clone()), clock.clone(), seed)
+        };
+        let source: Arc<dyn SourceConnector> = Arc::new(self.outside.clone());
+        let sink: Arc<dyn SinkConnector> = Arc::new(self.outside.clone());
+        let killed = Arc::new(AtomicBool::new(false));
+        let seen = killed.clone();
+        let options = EngineOptions {
+            store,
+            clock,
+            sources: BTreeMap::from([("feed", source)]),
+            sinks: BTreeMap::from([("collect", sink)]),
+            scans: BTreeMap::new(),
+            lookups: BTreeMap::new(),
+            on_fatal: Arc::new(move |error| {
+                assert!(seen.load(Ordering::SeqCst), "the engine failed: {error}");
+            }),
+        };
+        let engine = Engine::open_tuned(options, self.tuning).expect("the engine opens");
+        let session = engine.session();
+        self.open = Some(Open { engine, session, killed });
+    }
+
+    fn opened(&mut self) -> &mut Open {
+        self.open.as_mut().expect("the engine is open")
+    }
+
+    /// Stops cleanly and opens again.
+    ///
+    /// # Errors
+    /// Where it does not stop.
+    pub fn restart(&mut self) -> Result<(), String> {
+        let old = self.open.take().expect("the engine is open");
+        old.engine.stop().map_err(|error| format!("the engine does not stop: {error}"))?;
+        self.open();
+        Ok(())
+    }
+
+    /// Stops the machine at this moment and opens on what the disk happened to keep.
+    pub fn kill(&mut self) {
+        let old = self.open.take().expect("the engine is open");
+        old.killed.store(true, Ordering::SeqCst);
+        self.outside.cut();
+        let kept = self.disk.fork();
+        kept.restart();
+        self.disk = kept;
+        // The old engine goes on with a disk that nobody will ever read.
+        let _ = old.engine.stop();
+        self.open();
+    }
+
+    /// Runs SQL of which every statement must succeed; gives the rows of the last.
+    ///
+    /// # Errors
+    /// The message of the first that fails, with its position and remedy.
+    pub fn run(&mut self, sql: &str) -> Result<Answer, String> {
+        let mut last = Ok(Answer::default());
+        self.opened().session.run(sql, &mut |report| {
+            last = match report.outcome {
+                Ok(Outcome::Rows { schema, batches }) => {
+                    let types = types_of(&schema);
+                    let rows = batches.iter().flat_map(|batch| {
+                        (0..batch.len()).map(|i| row_at(batch.columns(), &types, i)).collect::<Vec<_>>()
+                    });
+                    Ok(Answer { rows: rows.collect(), types: types.clone() })
+                }
+                Ok(_) => Ok(Answer::default()),
+                Err(error) => {
+                    let at = error.position().map(|at: Position| format!(" at {at}")).unwrap_or_default();
+                    let hint = error.remedy().map(|hint| format!(" ({hint})")).unwrap_or_default();
+                    Err(format!("{}{at}: {error}{hint}", error.kind()))
+                }
+            };
+            ControlFlow::Continue(())
+        });
+        last
+    }
+
+    /// As [`Self::run`], without the optimiser.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_plain(&mut self, sql: &str) -> Result<Answer, String> {
+        self.opened().session.set_optimizing(false);
+        let answer = self.run(sql);
+        self.opened().session.set_optimizing(true);
+        answer
+    }
+
+    /// Sends a transaction through the source and waits until its tick has reached all sinks.
+    ///
+    /// # Errors
+    /// Where that does not happen.
+    pub fn tick(&mut self, transaction: Transaction) -> Result<(), String> {
+        self.clock.advance(Duration::from_secs(1));
+        self.outside.commit(transaction)?;
+        self.settle()
+    }
+
+    /// Waits until everything has reached the sinks; what they complain about, or a job that failed, is an error.
+    ///
+    /// # Errors
+    /// Those.
+    pub fn settle(&mut self) -> Result<(), String> {
+        self.opened().engine.settle().map_err(|error| error.to_string())?;
+        if let Some(complaint) = self.outside.complaints().first() {
+            return Err(complaint.clone());
+        }
+        Ok(())
+    }
+
+    /// Jobs that do not run, each with why.
+    ///
+    /// # Errors
+    /// Where the status cannot be read.
+    pub fn failed_jobs(&mut self) -> Result<Vec<String>, String> {
+        let jobs = self.run("SELECT name, state, error FROM system.status.jobs WHERE state <> 'RUNNING'")?;
+        Ok(jobs.rows.iter().map(|row| crate::rows::shown(&row.text)).collect())
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.killed.store(true, Ordering::SeqCst);
+            let _ = open.engine.stop();
+        }
+    }
+}
