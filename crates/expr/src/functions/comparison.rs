@@ -80,9 +80,35 @@ fn bind_pair(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
     if args.len() != 2 {
         return Err(function.wrong_count(args.len()));
     }
+    if let Some(fields) = field_by_field(function, &args) {
+        return fields;
+    }
     let args = comparable(function, args)?;
     let nullable = any_nullable(&args) && !function.name.contains("DISTINCT");
     Ok(function.call(args, boolean(nullable)))
+}
+
+/// `(a, b) = (c, d)` as `a = c AND b = d`, where both sides are written as rows: then a NULL in a field is an unknown one.
+/// Rows that come as values are compared whole, and NULL in them equals NULL, as in Flink.
+fn field_by_field(function: &'static Function, args: &[Expr]) -> Option<Result<Expr>> {
+    let (test, join) = match function.name {
+        "=" => ("=", "AND"),
+        "<>" => ("<>", "OR"),
+        _ => return None,
+    };
+    let fields = |arg: &Expr| match arg {
+        Expr::Call { function, args, .. } if function.name == "ROW" => Some(args.clone()),
+        _ => None,
+    };
+    let (left, right) = (fields(args.first()?)?, fields(args.get(1)?)?);
+    if left.len() != right.len() {
+        return Some(Err(function.wrong_types(args)));
+    }
+    let pairs = left.into_iter().zip(right).map(|(a, b)| super::resolve(test, vec![a, b]));
+    Some(pairs.collect::<Result<Vec<_>>>().and_then(|mut pairs| match pairs.len() {
+        1 => Ok(pairs.remove(0)),
+        _ => super::resolve(join, pairs),
+    }))
 }
 
 /// The operands in types that the kernel compares: all of one kind, but exact numbers may be decimals of different scales.
@@ -96,7 +122,7 @@ fn comparable(function: &'static Function, args: Vec<Expr>) -> Result<Vec<Expr>>
     else {
         return Err(function.wrong_types(&args));
     };
-    if matches!(common.kind, TypeKind::Map(..)) || (!has_order(&common.kind) && !is_equality(function)) {
+    if !has_order(&common.kind) && !is_equality(function) {
         return Err(function.wrong_types(&args));
     }
     let all_decimal = args.iter().all(|arg| as_decimal(arg.kind()).is_some() || arg.kind().is_text());
@@ -127,7 +153,7 @@ fn is_equality(function: &Function) -> bool {
 }
 
 fn has_order(kind: &TypeKind) -> bool {
-    !matches!(kind, TypeKind::Array(_) | TypeKind::Row(_))
+    !matches!(kind, TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_))
 }
 
 fn bind_between(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
@@ -182,6 +208,13 @@ fn compare_operands(left: &Operand, right: &Operand, len: usize, test: fn(Orderi
             }
             Ok(pairs::<at::Decimal128Type>(left, right, len, |a, b| test(decimal::compare(a, s, b, t))))
         }
+        (kind, _) if has_map(kind) => {
+            let equal = |i| same(&left.array, left.at(i), &right.array, right.at(i));
+            // Maps have no order, so only equality is asked for; see `has_order`.
+            let order = |i| if equal(i) { Ordering::Equal } else { Ordering::Less };
+            let values = BooleanBuffer::collect_bool(len, |i| test(order(i)));
+            Ok(BooleanArray::new(values, nulls(left, right, len)))
+        }
         (DataType::List(_) | DataType::Struct(_), _) => {
             let order = make_comparator(&left.array, &right.array, SortOptions::default()).map_err(failed)?;
             let values = BooleanBuffer::collect_bool(len, |i| test(order(left.at(i), right.at(i))));
@@ -200,6 +233,38 @@ fn compare_operands(left: &Operand, right: &Operand, len: usize, test: fn(Orderi
             let result = kernel(left.datum().as_ref(), right.datum().as_ref()).map_err(failed)?;
             Ok(spread(result, len))
         }
+    }
+}
+
+fn has_map(kind: &DataType) -> bool {
+    match kind {
+        DataType::Map(..) => true,
+        DataType::List(field) => has_map(field.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_map(field.data_type())),
+        _ => false,
+    }
+}
+
+/// Whether two values are equal; NULL inside them equals NULL, and the order of a map's entries does not count.
+fn same(a: &ArrayRef, i: usize, b: &ArrayRef, j: usize) -> bool {
+    if a.is_null(i) || b.is_null(j) {
+        return a.is_null(i) && b.is_null(j);
+    }
+    match a.data_type() {
+        DataType::Map(..) => {
+            let (left, right) = (a.as_map().value(i), b.as_map().value(j));
+            let pair = |x: usize, y: usize| (0..2).all(|c| same(left.column(c), x, right.column(c), y));
+            left.len() == right.len() && (0..left.len()).all(|x| (0..right.len()).any(|y| pair(x, y)))
+        }
+        DataType::List(_) => {
+            let (left, right) = (a.as_list::<i32>().value(i), b.as_list::<i32>().value(j));
+            left.len() == right.len() && (0..left.len()).all(|k| same(&left, k, &right, k))
+        }
+        DataType::Struct(_) => {
+            let columns = a.as_struct().columns().iter().zip(b.as_struct().columns());
+            columns.into_iter().all(|(x, y)| same(x, i, y, j))
+        }
+        _ => a.slice(i, 1).as_ref() == b.slice(j, 1).as_ref(),
     }
 }
 

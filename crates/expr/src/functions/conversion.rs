@@ -1,11 +1,38 @@
-//! Conversions that are functions: the checked cast that the program inserts itself.
+//! Conversions that are functions: the checked cast that the program inserts itself, and TYPEOF.
 
 use arrow_array::{Array, ArrayRef};
-use gridhouse_base::{Error, Result};
+use gridhouse_base::{Error, Result, TypeKind, Value};
 
-use super::{Binding, Call, Family, Function, Notation, Volatility};
+use super::{Binding, Call, Family, Function, Notation, Volatility, lowered};
 use crate::cast::cast_array;
+use crate::expr::Expr;
 use crate::text::format_value;
+
+pub(crate) static FUNCTIONS: &[Function] = &[Function {
+    name: "TYPEOF",
+    aliases: &[],
+    family: Family::Conversion,
+    volatility: Volatility::Pure,
+    notation: Notation::Call,
+    signatures: &["TYPEOF(x)", "TYPEOF(x, with_full_names)"],
+    binding: Binding::Custom(bind_typeof),
+    eval: lowered,
+}];
+
+/// The type's text; with full names `STRING` is `VARCHAR(2147483647)`, as where a type must be read again.
+fn bind_typeof(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
+    let full = match (args.get(1).map(Expr::as_literal), args.len()) {
+        (None, 1) => false,
+        (Some(Some(Value::Boolean(full))), 2) => *full,
+        (_, 2) => return Err(function.wrong_types(&args)),
+        (_, n) => return Err(function.wrong_count(n)),
+    };
+    let mut text = args[0].sql_type().to_string();
+    if full {
+        text = text.replace("STRING", "VARCHAR(2147483647)").replace("BYTES", "VARBINARY(2147483647)");
+    }
+    Ok(Expr::literal(Value::Text(text.into()), TypeKind::STRING.nullable()))
+}
 
 /// Narrows a whole number, and fails where the value would change. A user who wants Flink's wrapping writes CAST.
 pub(crate) static CHECKED_CAST: Function = Function {

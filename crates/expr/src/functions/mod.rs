@@ -5,6 +5,7 @@
 //! Names are matched without regard to case. Aggregates are not here, see [`crate::aggregate`].
 
 pub mod arithmetic;
+pub mod array;
 pub mod clock;
 pub mod comparison;
 pub mod conditional;
@@ -12,8 +13,12 @@ pub mod conversion;
 pub mod datetime;
 pub(crate) mod interval;
 pub(crate) mod kernel;
+pub(crate) mod lists;
 pub mod logical;
+pub mod map;
 pub mod math;
+pub mod nested;
+pub mod portability;
 pub mod regexp;
 pub mod string;
 pub mod timetext;
@@ -29,6 +34,7 @@ use crate::cast::implicit_cast;
 use crate::eval::Operand;
 use crate::expr::{EvalContext, Expr};
 pub use conditional::{case, case_of};
+pub use portability::beyond_flink;
 
 /// What a value depends on besides the arguments. Ordered from least to most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +67,8 @@ pub enum Family {
     Conditional,
     /// Changes of type.
     Conversion,
+    /// Rows, arrays and maps.
+    Collection,
 }
 
 /// How a call is written.
@@ -217,8 +225,12 @@ static FAMILIES: &[&[Function]] = &[
     arithmetic::FUNCTIONS,
     math::FUNCTIONS,
     conditional::FUNCTIONS,
+    conversion::FUNCTIONS,
     string::FUNCTIONS,
     regexp::FUNCTIONS,
+    nested::FUNCTIONS,
+    array::FUNCTIONS,
+    map::FUNCTIONS,
     clock::FUNCTIONS,
     datetime::FUNCTIONS,
     timetext::FUNCTIONS,

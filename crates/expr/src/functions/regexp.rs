@@ -265,7 +265,8 @@ fn similar_to_regex(pattern: &str, escape: Option<char>) -> String {
     out
 }
 
-fn regex(source: &str, shown: &str) -> Result<Regex> {
+/// A compiled regular expression; `shown` is what the user wrote.
+pub(super) fn regex(source: &str, shown: &str) -> Result<Regex> {
     Regex::new(source).map_err(|error| {
         Error::invalid(format!("'{shown}' is not a regular expression"))
             .hint("look-around and back-references are not supported")

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use gridhouse_base::table::quoted;
 use gridhouse_base::{Error, Position, Result, TypeKind};
 use gridhouse_expr::functions::conditional::{case, case_of};
-use gridhouse_expr::functions::{self, resolve};
+use gridhouse_expr::functions::{self, beyond_flink, resolve};
 use gridhouse_expr::{Expr, cast};
 
 use super::aggregate::{Aggregates, is_aggregate};
@@ -65,7 +65,7 @@ impl Binder<'_> {
             ExprKind::Not(operand) => resolve("NOT", vec![self.expr(operand, env)?]),
             ExprKind::Sign { negative, operand } => self.sign(*negative, operand, env),
             ExprKind::Binary { operator, left, right } => {
-                resolve(operator, vec![self.expr(left, env)?, self.expr(right, env)?])
+                self.resolved(operator, vec![self.expr(left, env)?, self.expr(right, env)?], at)
             }
             ExprKind::Is { operand, what, negated } => {
                 let name = match (what, negated) {
@@ -131,26 +131,33 @@ impl Binder<'_> {
             }
             ExprKind::Subquery(_) => Err(Error::invalid("a query as a value is not supported yet")
                 .hint("join with the query: … FROM t CROSS JOIN (SELECT …) AS x")),
-            ExprKind::Row(_) | ExprKind::Array(_) | ExprKind::Map(_) => {
-                let what = match kind {
-                    ExprKind::Row(_) => "ROW(…)",
-                    ExprKind::Array(_) => "ARRAY[…]",
-                    _ => "MAP[…]",
-                };
-                Err(Error::invalid(format!("{what} values are not supported yet"))
-                    .hint("keep the parts in columns of their own")
-                    .at(at))
+            ExprKind::Row(items) => resolve("ROW", self.exprs(items, env)?),
+            ExprKind::Array(items) => resolve("ARRAY", self.exprs(items, env)?),
+            ExprKind::Map(items) => resolve("MAP", self.exprs(items, env)?),
+            ExprKind::Index { operand, index } => {
+                resolve("ITEM", vec![self.expr(operand, env)?, self.expr(index, env)?])
             }
-            ExprKind::Index { .. } | ExprKind::Field { .. } => Err(not_yet_access()),
+            ExprKind::Field { operand, name } => {
+                resolve("FIELD", vec![self.expr(operand, env)?, Expr::text(&name.name)]).map_err(|e| e.at(name.at))
+            }
         }
+    }
+
+    /// A call of the function or operator `name`, written at `at`; what Flink would refuse is noted.
+    fn resolved(&self, name: &str, args: Vec<Expr>, at: Position) -> Result<Expr> {
+        let note = beyond_flink(name, &args);
+        let bound = resolve(name, args)?;
+        if let Some(note) = note {
+            self.note(note, at);
+        }
+        Ok(bound)
     }
 
     fn name(&self, parts: &[Ident], env: Env<'_>) -> Result<Expr> {
         let found = env.scope.find(parts)?;
-        if found.parts < parts.len() {
-            return Err(not_yet_access().at(parts[found.parts].at));
-        }
-        Ok(env.scope.expr(found.index))
+        parts[found.parts..].iter().try_fold(env.scope.expr(found.index), |row, field| {
+            resolve("FIELD", vec![row, Expr::text(&field.name)]).map_err(|error| error.at(field.at))
+        })
     }
 
     fn sign(&self, negative: bool, operand: &ast::Expr, env: Env<'_>) -> Result<Expr> {
@@ -197,7 +204,7 @@ impl Binder<'_> {
                 .hint("group by a computed start of the window instead")
                 .at(call.written.at));
         }
-        resolve(&call.name, args).map_err(|error| error.at(call.written.at))
+        self.resolved(&call.name, args, call.written.at).map_err(|error| error.at(call.written.at))
     }
 }
 
@@ -246,8 +253,4 @@ const WINDOW_WORDS: &[&str] = &[
 fn is_unit_word(call: &Call, parts: &[Ident]) -> bool {
     let takes_unit = ["DATE_TRUNC", "DATE_ADD", "DATEDIFF", "DATE_DIFF"].contains(&call.name.as_str());
     takes_unit && parts.len() == 1 && UNIT_WORDS.contains(&parts[0].name.to_uppercase().as_str())
-}
-
-fn not_yet_access() -> Error {
-    Error::invalid("parts of a ROW, ARRAY or MAP cannot be reached yet").hint("use the whole column")
 }

@@ -2,6 +2,7 @@
 
 mod corpus;
 mod errors;
+mod functions;
 mod fuzz;
 mod house;
 mod pipeline;
