@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gridhouse_base::batch::{KindBatch, RowKind};
@@ -21,6 +21,7 @@ use gridhouse_flow::connector::{
 };
 
 use crate::LinkContext;
+use crate::stop::Stop;
 
 /// Flink's default rate.
 const ROWS_PER_SECOND: u64 = 10_000;
@@ -333,7 +334,7 @@ impl SourceConnector for Datagen {
                     .map_err(|_| Error::corrupt("a stored position of a generated source is not 8 bytes long"))?,
             ),
         };
-        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let stop = Stop::default();
         let generator = Generator { source, table, plan, from, events, clock: self.clock.clone(), stop: stop.clone() };
         let thread = std::thread::Builder::new().name(format!("datagen-{}", source.0)).spawn(move || generator.run());
         let thread = thread
@@ -341,8 +342,6 @@ impl SourceConnector for Datagen {
         Ok(Box::new(DatagenStream { stop, thread: Some(thread) }))
     }
 }
-
-type Stop = Arc<(Mutex<bool>, Condvar)>;
 
 struct Generator {
     source: SourceId,
@@ -371,7 +370,7 @@ impl Generator {
         let (mut row, mut due) = (self.from, self.from);
         while row < end {
             if row == due {
-                if self.wait() {
+                if self.stop.wait(EVERY) {
                     return;
                 }
                 let elapsed = self.clock.monotonic().saturating_sub(started).as_millis();
@@ -384,23 +383,12 @@ impl Generator {
             let batch = self.plan.batch(row, to, now);
             let sent = send(SourceEvent::Rows { table, columns: None, batch })
                 && send(SourceEvent::Commit { position: position(to), event_time_micros: now });
-            if !sent || self.stopped() {
+            if !sent || self.stop.stopped() {
                 return;
             }
             row = to;
         }
         send(SourceEvent::Finished);
-    }
-
-    fn stopped(&self) -> bool {
-        *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for the next delivery; whether it was stopped.
-    fn wait(&self) -> bool {
-        let stopped = self.stop.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.stop.1.wait_timeout_while(stopped, EVERY, |stopped| !*stopped);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -409,24 +397,17 @@ struct DatagenStream {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-impl DatagenStream {
-    fn signal(&self) {
-        *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.stop.1.notify_all();
-    }
-}
-
 impl SourceStream for DatagenStream {
     fn add_table(&self, _: SourceTable) {}
 
     fn remove_table(&self, _: u32) {
-        self.signal();
+        self.stop.signal();
     }
 
     fn acknowledge(&self, _: SourcePosition) {}
 
     fn stop(mut self: Box<Self>) {
-        self.signal();
+        self.stop.signal();
         // A generator that waits for room in the queue ends when the queue is read or dropped; it is not waited for.
         drop(self.thread.take());
     }
@@ -439,7 +420,7 @@ impl SourceStream for DatagenStream {
 
 impl Drop for DatagenStream {
     fn drop(&mut self) {
-        self.signal();
+        self.stop.signal();
     }
 }
 

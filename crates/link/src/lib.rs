@@ -9,6 +9,7 @@ mod options;
 mod postgres;
 mod print;
 mod show;
+mod stop;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -22,7 +23,7 @@ use gridhouse_flow::connector::{LookupConnector, ScanConnector, SinkConnector, S
 
 pub use datagen::Datagen;
 pub use hosts::HostMap;
-pub use postgres::{Jdbc, PostgresCdc};
+pub use postgres::{JdbcReader, JdbcWriter, PostgresCdc};
 pub use print::{Blackhole, Print};
 
 /// What connectors take from the program.
@@ -49,24 +50,25 @@ pub fn sources(context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn SourceCo
     BTreeMap::from([
         ("postgres-cdc", Arc::new(PostgresCdc::new(context)) as Arc<dyn SourceConnector>),
         ("datagen", Arc::new(Datagen::new(context))),
+        ("jdbc", Arc::new(JdbcReader::new(context))),
     ])
 }
 
 /// Every kind of sink, by the value of `connector`.
 pub fn sinks(context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn SinkConnector>> {
     BTreeMap::from([
-        ("jdbc", Arc::new(Jdbc::new(context)) as Arc<dyn SinkConnector>),
+        ("jdbc", Arc::new(JdbcWriter::new(context)) as Arc<dyn SinkConnector>),
         ("print", Arc::new(Print::new(context.print.clone()))),
         ("blackhole", Arc::new(Blackhole)),
     ])
 }
 
 /// Every kind of table that can be read to its end.
-pub fn scans(_context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn ScanConnector>> {
-    BTreeMap::new()
+pub fn scans(context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn ScanConnector>> {
+    BTreeMap::from([("jdbc", Arc::new(JdbcReader::new(context)) as Arc<dyn ScanConnector>)])
 }
 
 /// Every kind of table in which rows can be looked up.
-pub fn lookups(_context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn LookupConnector>> {
-    BTreeMap::new()
+pub fn lookups(context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn LookupConnector>> {
+    BTreeMap::from([("jdbc", Arc::new(JdbcReader::new(context)) as Arc<dyn LookupConnector>)])
 }

@@ -82,6 +82,12 @@ impl<'a> Options<'a> {
         text.trim().parse().map_err(|_| self.misfit(key, text, "a whole number, as in '5432'"))
     }
 
+    /// The number at `key`, which may be negative.
+    pub(crate) fn integer(&self, key: &str, default: i64) -> Result<i64> {
+        let Some(text) = self.get(key) else { return Ok(default) };
+        text.trim().parse().map_err(|_| self.misfit(key, text, "a whole number, as in '-1'"))
+    }
+
     /// The truth value at `key`.
     pub(crate) fn flag(&self, key: &str, default: bool) -> Result<bool> {
         match self.get(key).map(|text| text.trim().to_lowercase()).as_deref() {

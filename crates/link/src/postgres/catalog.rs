@@ -90,14 +90,25 @@ pub(crate) struct Listed {
     pub name: String,
 }
 
+/// Which relations a listing has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relations {
+    /// Logged tables: what has changes, and what a sink writes.
+    Tables,
+    /// Everything that can be selected from: views, foreign and unlogged tables too.
+    Readable,
+}
+
 /// All user tables of the database.
-pub(crate) async fn list(client: &Client) -> Result<Vec<Listed>> {
+pub(crate) async fn list(client: &Client, relations: Relations) -> Result<Vec<Listed>> {
     let sql = "SELECT c.oid, CASE WHEN c.relispartition THEN pg_partition_root(c.oid)::oid ELSE c.oid END, \
                n.nspname::text, c.relname::text \
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-               WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' \
+               WHERE (c.relkind IN ('r', 'p') AND c.relpersistence = 'p' \
+               OR $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't') \
                AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') ORDER BY 3, 4";
-    let rows = client.query(sql, &[]).await.map_err(outside("the list of tables cannot be read"))?;
+    let readable = relations == Relations::Readable;
+    let rows = client.query(sql, &[&readable]).await.map_err(outside("the list of tables cannot be read"))?;
     Ok(rows.iter().map(|r| Listed { oid: r.get(0), root: r.get(1), schema: r.get(2), name: r.get(3) }).collect())
 }
 

@@ -6,7 +6,7 @@ use gridhouse_base::{Error, Result, TypeKind};
 use gridhouse_flow::connector::{ChangelogMode, SourceDescription};
 use tokio_postgres::Client;
 
-use super::catalog::{self, Listed, OutsideTable};
+use super::catalog::{self, Listed, OutsideColumn, OutsideTable, Relations};
 use super::cdc_options::CdcOptions;
 use super::client::{ident, outside};
 use super::types::{Fit, readable};
@@ -59,7 +59,7 @@ pub(crate) async fn server(client: &Client) -> Result<Server> {
 /// The outside tables that the options name; at least one.
 pub(crate) async fn matching(client: &Client, options: &CdcOptions) -> Result<Vec<OutsideTable>> {
     let pattern = options.pattern()?;
-    let listed = catalog::list(client).await?;
+    let listed = catalog::list(client, Relations::Tables).await?;
     let choose = |matches: &dyn Fn(&Listed) -> bool| -> Vec<u32> {
         let root_too = |root: u32| listed.iter().any(|table| table.oid == root && matches(table));
         listed.iter().filter(|t| matches(t) && (t.root == t.oid || !root_too(t.root))).map(|t| t.oid).collect()
@@ -95,7 +95,7 @@ fn no_table(options: &CdcOptions, pattern: &super::cdc_options::Pattern, listed:
 }
 
 /// The first names of a list, for hints.
-fn listing(names: &[&str]) -> String {
+pub(crate) fn listing(names: &[&str]) -> String {
     const SHOWN: usize = 10;
     let more = if names.len() > SHOWN { ", …" } else { "" };
     if names.is_empty() { "none".into() } else { format!("{}{more}", names[..names.len().min(SHOWN)].join(", ")) }
@@ -114,18 +114,7 @@ pub(crate) async fn describe(
     for table in &tables {
         check_columns(definition, table, &mut notices)?;
         check_identity(definition, table)?;
-        if !table.readable {
-            return Err(Error::invalid(format!(
-                "role '{}' may not read table {}",
-                options.target.username,
-                table.key()
-            ))
-            .hint(format!(
-                "GRANT SELECT ON {} TO {}",
-                statement_name(table),
-                ident(&options.target.username)
-            )));
-        }
+        check_select(table, &options.target.username)?;
     }
     check_slot(&client, &server, options, &mut notices).await?;
     check_publication(&client, &server, options, &tables).await?;
@@ -186,14 +175,7 @@ pub(crate) fn check_columns(definition: &TableDef, table: &OutsideTable, notices
             check_metadata(key, &column.name, kind)?;
             continue;
         }
-        let Some(outside) = table.column(&column.name) else {
-            let error = Error::invalid(format!("table {} has no column '{}'", table.key(), column.name));
-            let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
-            return Err(match nearest(&column.name, names.iter().copied()) {
-                Some(name) => error.hint(format!("did you mean `{name}`?")),
-                None => error.hint(format!("its columns: {}", listing(&names))),
-            });
-        };
+        let outside = find_column(table, &column.name)?;
         if outside.generated {
             return Err(Error::invalid(format!(
                 "column {}.{} is generated, and postgresql does not publish generated columns",
@@ -202,28 +184,62 @@ pub(crate) fn check_columns(definition: &TableDef, table: &OutsideTable, notices
             ))
             .hint(format!("leave `{}` out, or compute it: `{}` AS …", column.name, column.name)));
         }
-        match readable(&outside.class, kind) {
-            Fit::Exact => {}
-            Fit::Noted(what) => {
-                notices.push(format!(
-                    "column {}.{}: {} is read as {kind}: {what}",
-                    table.key(),
-                    outside.name,
-                    outside.type_name
-                ));
-            }
-            Fit::Refused => {
-                return Err(Error::invalid(format!(
-                    "column {}.{} has the type {}, which cannot be read as {kind}",
-                    table.key(),
-                    outside.name,
-                    outside.type_name
-                ))
-                .hint(format!("declare `{}` as {}", column.name, outside.class.suggestion())));
-            }
-        }
+        check_fit(table, outside, &column.name, kind, notices)?;
     }
     Ok(())
+}
+
+/// The outside column that is declared as `name`.
+pub(crate) fn find_column<'a>(table: &'a OutsideTable, name: &str) -> Result<&'a OutsideColumn> {
+    table.column(name).ok_or_else(|| {
+        let error = Error::invalid(format!("table {} has no column '{name}'", table.key()));
+        let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+        match nearest(name, names.iter().copied()) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint(format!("its columns: {}", listing(&names))),
+        }
+    })
+}
+
+/// The outside column can be read as declared.
+pub(crate) fn check_fit(
+    table: &OutsideTable,
+    outside: &OutsideColumn,
+    name: &str,
+    kind: &TypeKind,
+    notices: &mut Vec<String>,
+) -> Result<()> {
+    match readable(&outside.class, kind) {
+        Fit::Exact => Ok(()),
+        Fit::Noted(what) => {
+            notices.push(format!(
+                "column {}.{}: {} is read as {kind}: {what}",
+                table.key(),
+                outside.name,
+                outside.type_name
+            ));
+            Ok(())
+        }
+        Fit::Refused => Err(Error::invalid(format!(
+            "column {}.{} has the type {}, which cannot be read as {kind}",
+            table.key(),
+            outside.name,
+            outside.type_name
+        ))
+        .hint(format!("declare `{name}` as {}", outside.class.suggestion()))),
+    }
+}
+
+/// The role may read the table.
+pub(crate) fn check_select(table: &OutsideTable, username: &str) -> Result<()> {
+    if table.readable {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("role '{username}' may not read table {}", table.key())).hint(format!(
+        "GRANT SELECT ON {} TO {}",
+        statement_name(table),
+        ident(username)
+    )))
 }
 
 fn check_metadata(key: &str, column: &str, kind: &TypeKind) -> Result<()> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::table::{ColumnKind, TableDef};
-use gridhouse_base::{Error, Result};
+use gridhouse_base::{Error, Result, TypeKind};
 
 use super::catalog::find;
 use super::columns::{ColumnBuilder, Meta};
@@ -108,7 +108,11 @@ pub(crate) type Gathered = (Option<Vec<usize>>, KindBatch);
 impl Gather {
     /// An empty batch of the physical columns of `definition`.
     pub(crate) fn new(definition: &TableDef) -> Result<Self> {
-        let kinds = definition.physical().map(|i| &definition.schema.columns[i].sql_type.kind);
+        Self::of(definition.physical().map(|i| &definition.schema.columns[i].sql_type.kind))
+    }
+
+    /// An empty batch of columns of these kinds.
+    pub(crate) fn of<'a>(kinds: impl Iterator<Item = &'a TypeKind>) -> Result<Self> {
         Ok(Self {
             builders: kinds.map(ColumnBuilder::new).collect::<Result<_>>()?,
             kinds: Vec::new(),
@@ -183,7 +187,12 @@ impl Gather {
 /// The error for a value that does not fit.
 pub(crate) fn misfit_error(definition: &TableDef, table: &str, at: (usize, Misfit)) -> Error {
     let column = definition.physical().nth(at.0).map_or("?", |i| definition.schema.columns[i].name.as_str());
-    Error::invalid(format!("table {table}, column {column}: {}", at.1.0)).hint(format!(
+    misfit_in(definition, table, column, &at.1)
+}
+
+/// The error for a value of `column` that does not fit.
+pub(crate) fn misfit_in(definition: &TableDef, table: &str, column: &str, misfit: &Misfit) -> Error {
+    Error::invalid(format!("table {table}, column {column}: {}", misfit.0)).hint(format!(
         "change the row in the source, or declare `{column}` in {} with a type that holds the value",
         definition.path
     ))

@@ -1,124 +1,85 @@
-//! The sink connector `jdbc`, for PostgreSQL: options, checks, opening.
+//! The connector `jdbc`, for PostgreSQL: a sink, a table that is read to its end, and one in which rows are looked up.
 
+use std::fmt;
 use std::sync::Arc;
 
+use gridhouse_base::clock::Clock;
 use gridhouse_base::table::TableDef;
-use gridhouse_base::{Error, Result};
-use gridhouse_flow::connector::{ChangelogMode, Sink, SinkConnector, SinkDescription, SinkWriter};
-
-use super::cdc::block_on;
-use super::client::{Target, outside};
-use super::sink::JdbcSink;
-use super::sink_plan::{self, Plan};
-use super::url;
-use crate::LinkContext;
-use crate::hosts::HostMap;
-use crate::options::{Keys, Options, Use};
-
-const READING: &str = "it concerns reading, and the table is written";
-const BUFFER: &str = "rows are written as soon as their commit is durable, each commit once";
-
-/// Every key of Flink's `jdbc`.
-static KEYS: Keys = Keys {
-    connector: "jdbc",
-    known: &[
-        ("url", Use::Effect),
-        ("table-name", Use::Effect),
-        ("username", Use::Effect),
-        ("password", Use::Effect),
-        ("driver", Use::Effect),
-        ("compatible-mode", Use::Noted("PostgreSQL has one")),
-        ("connection.max-retry-timeout", Use::Noted("a lost connection is tried again for as long as the job runs")),
-        ("sink.buffer-flush.max-rows", Use::Noted(BUFFER)),
-        ("sink.buffer-flush.interval", Use::Noted(BUFFER)),
-        ("sink.max-retries", Use::Noted("a failed write is tried again for as long as the job runs")),
-        ("sink.parallelism", Use::Noted("a sink has one writer")),
-        ("scan.partition.column", Use::Noted(READING)),
-        ("scan.partition.num", Use::Noted(READING)),
-        ("scan.partition.lower-bound", Use::Noted(READING)),
-        ("scan.partition.upper-bound", Use::Noted(READING)),
-        ("scan.fetch-size", Use::Noted(READING)),
-        ("scan.auto-commit", Use::Noted(READING)),
-        ("lookup.cache", Use::Noted(READING)),
-        ("lookup.cache.max-rows", Use::Noted(READING)),
-        ("lookup.cache.ttl", Use::Noted(READING)),
-        ("lookup.cache.caching-missing-key", Use::Noted(READING)),
-        ("lookup.max-retries", Use::Noted(READING)),
-        ("lookup.partial-cache.max-rows", Use::Noted(READING)),
-        ("lookup.partial-cache.expire-after-write", Use::Noted(READING)),
-        ("lookup.partial-cache.expire-after-access", Use::Noted(READING)),
-        ("lookup.partial-cache.cache-missing-key", Use::Noted(READING)),
-        ("filter.handling.policy", Use::Noted(READING)),
-    ],
-    prefixes: &[("properties.", "the connection is not JDBC's own")],
+use gridhouse_base::{Result, SourceId};
+use gridhouse_flow::connector::{
+    ChangelogMode, Lookup, LookupConnector, LookupRequest, ScanConnector, ScanRequest, ScanRows, Sink, SinkConnector,
+    SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvents, SourcePosition, SourceStream,
+    SourceTable,
 };
 
-/// What a sink's options say.
-#[derive(Clone, Debug)]
-pub(crate) struct SinkOptions {
-    /// The server.
-    pub target: Target,
-    /// The table's schema where it is named.
-    pub schema: Option<String>,
-    /// The table's name.
-    pub table: String,
-}
-
-impl SinkOptions {
-    fn read(definition: &TableDef, hosts: &HostMap, notices: &mut Vec<String>) -> Result<Self> {
-        let options = Options::check(&KEYS, &definition.options, notices)?;
-        if let Some(driver) = options.get("driver").filter(|driver| *driver != "org.postgresql.Driver") {
-            return Err(Error::invalid(format!(
-                "option 'driver' is '{driver}', and connector 'jdbc' writes to PostgreSQL only"
-            ))
-            .hint("leave 'driver' out, or write 'org.postgresql.Driver'"));
-        }
-        let url = url::read(options.required("url")?, options.get("username"), options.get("password"), hosts)?;
-        let name = options.required("table-name")?;
-        let (schema, table) = match name.split_once('.') {
-            Some((schema, table)) => (Some(unquoted(schema)), unquoted(table)),
-            None => (url.schema, unquoted(name)),
-        };
-        Ok(Self { target: url.target, schema, table })
-    }
-}
-
-fn unquoted(name: &str) -> String {
-    let name = name.trim();
-    name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(name).replace("\"\"", "\"")
-}
+use super::cdc::block_on;
+use super::client::outside;
+use super::jdbc_options::{JdbcOptions, ReadOptions};
+use super::jdbc_source;
+use super::lookup::JdbcLookup;
+use super::read_plan::ReadPlan;
+use super::scan;
+use super::sink::JdbcSink;
+use super::sink_plan::{self, Plan};
+use crate::LinkContext;
+use crate::hosts::HostMap;
 
 /// PostgreSQL tables as sinks, `'connector' = 'jdbc'`.
 #[derive(Debug)]
-pub struct Jdbc {
+pub struct JdbcWriter {
     hosts: HostMap,
 }
 
-impl Jdbc {
+impl JdbcWriter {
     /// A connector within `context`.
     pub fn new(context: &LinkContext) -> Self {
         Self { hosts: context.hosts.clone() }
     }
 }
 
-impl SinkConnector for Jdbc {
+/// PostgreSQL tables and views that are read, to their end or by key, `'connector' = 'jdbc'`.
+pub struct JdbcReader {
+    hosts: HostMap,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for JdbcReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JdbcReader").field("hosts", &self.hosts).finish_non_exhaustive()
+    }
+}
+
+impl JdbcReader {
+    /// A connector within `context`.
+    pub fn new(context: &LinkContext) -> Self {
+        Self { hosts: context.hosts.clone(), clock: context.clock.clone() }
+    }
+}
+
+/// The server's own name, the same after a restore or a fail-over.
+async fn system_identifier(client: &tokio_postgres::Client) -> Result<String> {
+    let sql = "SELECT system_identifier::text FROM pg_control_system()";
+    let row = client.query_one(sql, &[]).await.map_err(outside("the server cannot be identified"))?;
+    Ok(row.get(0))
+}
+
+impl SinkConnector for JdbcWriter {
     fn describe(&self, definition: &TableDef) -> Result<SinkDescription> {
         let mut notices = Vec::new();
-        let options = SinkOptions::read(definition, &self.hosts, &mut notices)?;
+        let options = JdbcOptions::written(definition, &self.hosts, &mut notices)?;
         let mode = if definition.primary_key.is_empty() { ChangelogMode::InsertOnly } else { ChangelogMode::Upsert };
         block_on(async {
             let client = options.target.connect().await?;
             let plan = sink_plan::plan(&client, definition, &options, &mut notices).await?;
             sink_plan::check_bookkeeping(&client, &plan, &options.target).await?;
-            let sql = "SELECT system_identifier::text FROM pg_control_system()";
-            let row = client.query_one(sql, &[]).await.map_err(outside("the server cannot be identified"))?;
-            let target_key = format!("postgres/{}/{}/{}", row.get::<_, &str>(0), options.target.database, plan.key());
+            let system = system_identifier(&client).await?;
+            let target_key = format!("postgres/{system}/{}/{}", options.target.database, plan.key());
             Ok(SinkDescription { target_key, mode, exactly_once: true, notices })
         })
     }
 
     fn open(&self, definition: Arc<TableDef>, writer: SinkWriter) -> Result<Box<dyn Sink>> {
-        let options = SinkOptions::read(&definition, &self.hosts, &mut Vec::new())?;
+        let options = JdbcOptions::written(&definition, &self.hosts, &mut Vec::new())?;
         Ok(Box::new(JdbcSink::new(definition, options, writer)?))
     }
 }
@@ -127,5 +88,50 @@ impl Plan {
     /// `schema.table`
     pub(crate) fn key(&self) -> String {
         format!("{}.{}", self.schema, self.table)
+    }
+}
+
+impl ScanConnector for JdbcReader {
+    fn scan(&self, definition: &TableDef, request: &ScanRequest) -> Result<ScanRows> {
+        let options = ReadOptions::read(definition, &self.hosts, &mut Vec::new())?;
+        scan::rows(definition, &options, request)
+    }
+}
+
+impl LookupConnector for JdbcReader {
+    fn open(&self, definition: Arc<TableDef>, request: LookupRequest) -> Result<Box<dyn Lookup>> {
+        let options = ReadOptions::read(&definition, &self.hosts, &mut Vec::new())?;
+        Ok(Box::new(JdbcLookup::new(definition, options, request, self.clock.clone())?))
+    }
+}
+
+impl SourceConnector for JdbcReader {
+    fn describe(&self, definition: &TableDef) -> Result<SourceDescription> {
+        let mut notices = Vec::new();
+        let options = ReadOptions::read(definition, &self.hosts, &mut notices)?;
+        block_on(async {
+            let client = options.place.target.connect().await?;
+            let plan = ReadPlan::make(&client, definition, &options, &mut notices).await?;
+            let system = system_identifier(&client).await?;
+            Ok(SourceDescription {
+                stream_key: format!("jdbc/{system}/{}/{}", options.place.target.database, plan.key()),
+                table_key: plan.key(),
+                shared: false,
+                bounded: true,
+                mode: ChangelogMode::InsertOnly,
+                notices,
+            })
+        })
+    }
+
+    fn start(
+        &self,
+        source: SourceId,
+        _: &str,
+        tables: Vec<SourceTable>,
+        _: Option<SourcePosition>,
+        events: SourceEvents,
+    ) -> Result<Box<dyn SourceStream>> {
+        jdbc_source::start(source, tables, &self.hosts, events)
     }
 }

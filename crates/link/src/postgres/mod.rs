@@ -1,4 +1,4 @@
-//! PostgreSQL: changes in (`postgres-cdc`), results out (`jdbc`).
+//! PostgreSQL: changes in (`postgres-cdc`), results out, contents and look-ups in (`jdbc`).
 
 mod catalog;
 mod cdc;
@@ -12,8 +12,16 @@ mod describe;
 mod gather;
 mod handover;
 mod jdbc;
+mod jdbc_options;
+mod jdbc_source;
+mod lookup;
+mod lookup_cache;
+mod lookup_keys;
 mod parameters;
 mod pgoutput;
+mod pushdown;
+mod read_plan;
+mod scan;
 mod sink;
 mod sink_plan;
 mod stream;
@@ -22,4 +30,4 @@ mod types;
 mod url;
 
 pub use cdc::PostgresCdc;
-pub use jdbc::Jdbc;
+pub use jdbc::{JdbcReader, JdbcWriter};

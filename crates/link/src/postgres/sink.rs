@@ -21,7 +21,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Statement};
 
 use super::client::{Fault, outside};
-use super::jdbc::SinkOptions;
+use super::jdbc_options::JdbcOptions;
 use super::parameters::{Parameter, array_type, parameter};
 use super::sink_plan::{self, Plan};
 
@@ -41,7 +41,7 @@ const LOCK: i64 = 0x6772_6964_686f_7573;
 
 pub(crate) struct JdbcSink {
     definition: Arc<TableDef>,
-    options: SinkOptions,
+    options: JdbcOptions,
     writer: SinkWriter,
     open: Option<Open>,
     runtime: Runtime,
@@ -58,7 +58,7 @@ struct Open {
 }
 
 impl JdbcSink {
-    pub(crate) fn new(definition: Arc<TableDef>, options: SinkOptions, writer: SinkWriter) -> Result<Self> {
+    pub(crate) fn new(definition: Arc<TableDef>, options: JdbcOptions, writer: SinkWriter) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime =
             runtime.map_err(|error| Error::internal("no runtime could be made for a sink").caused_by(error))?;

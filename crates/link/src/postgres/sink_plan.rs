@@ -7,9 +7,9 @@ use gridhouse_base::table::{ColumnKind, TableDef};
 use gridhouse_base::{Error, Result, TypeKind};
 use tokio_postgres::Client;
 
-use super::catalog::{self, OutsideColumn, OutsideTable};
+use super::catalog::{self, OutsideColumn, OutsideTable, Relations};
 use super::client::{Target, always_quoted, ident, outside};
-use super::jdbc::SinkOptions;
+use super::jdbc_options::JdbcOptions;
 use super::types::PgClass;
 
 /// The table in which a sink keeps the commit up to which it was written, beside the tables that it writes.
@@ -105,7 +105,7 @@ impl Plan {
 pub(crate) async fn plan(
     client: &Client,
     definition: &TableDef,
-    options: &SinkOptions,
+    options: &JdbcOptions,
     notices: &mut Vec<String>,
 ) -> Result<Plan> {
     let table = find_table(client, definition, options).await?;
@@ -128,8 +128,8 @@ pub(crate) async fn plan(
     Ok(Plan { schema: table.schema, table: table.name, columns, key })
 }
 
-async fn find_table(client: &Client, definition: &TableDef, options: &SinkOptions) -> Result<OutsideTable> {
-    let listed = catalog::list(client).await?;
+async fn find_table(client: &Client, definition: &TableDef, options: &JdbcOptions) -> Result<OutsideTable> {
+    let listed = catalog::list(client, Relations::Tables).await?;
     let schema = options.schema.as_deref().unwrap_or("public");
     let here: Vec<_> = listed.iter().filter(|table| table.schema.eq_ignore_ascii_case(schema)).collect();
     if let Some(found) = catalog::find(&here, &options.table, |table| &table.name) {

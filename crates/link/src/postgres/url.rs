@@ -23,7 +23,7 @@ const FORM: &str = "write 'jdbc:postgresql://host:5432/database'";
 pub(crate) fn read(url: &str, username: Option<&str>, password: Option<&str>, hosts: &HostMap) -> Result<JdbcUrl> {
     let Some(rest) = url.strip_prefix("jdbc:postgresql:") else {
         let driver = url.split(':').nth(1).filter(|_| url.starts_with("jdbc:")).unwrap_or("unknown");
-        return Err(Error::invalid(format!("connector 'jdbc' writes to PostgreSQL, not to '{driver}'")).hint(FORM));
+        return Err(Error::invalid(format!("connector 'jdbc' is for PostgreSQL, not for '{driver}'")).hint(FORM));
     };
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = match place.strip_prefix("//") {

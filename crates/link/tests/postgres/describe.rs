@@ -4,7 +4,7 @@ use gridhouse_base::table::TableDef;
 use gridhouse_base::{ErrorKind, TypeKind};
 use gridhouse_flow::connector::{ChangelogMode, SinkConnector, SourceConnector};
 use gridhouse_link::testing::Cluster;
-use gridhouse_link::{Jdbc, PostgresCdc};
+use gridhouse_link::{JdbcWriter, PostgresCdc};
 
 use crate::setup::{Db, context, decimal, definition, with, with_metadata, without};
 
@@ -130,7 +130,7 @@ fn wrong_sinks_are_refused_with_the_remedy() {
     let columns = [("region", TypeKind::STRING), ("orders", TypeKind::BigInt), ("amount", decimal(20, 2))];
     let fine = report(&db, &columns, &["region"]);
     let refused =
-        |definition: &TableDef| told(&db, &Jdbc::new(&context()).describe(definition).expect_err("it is wrong"));
+        |definition: &TableDef| told(&db, &JdbcWriter::new(&context()).describe(definition).expect_err("it is wrong"));
     let place = "postgresql at source-host:PORT (mapped to 127.0.0.1:PORT)";
     assert_eq!(
         refused(&fine),
@@ -148,7 +148,7 @@ fn wrong_sinks_are_refused_with_the_remedy() {
         "table public.report has no primary key and no unique index over exactly the declared key (region) [ALTER TABLE public.report ADD PRIMARY KEY (region)]"
     );
     db.sql("ALTER TABLE report ADD PRIMARY KEY (region)");
-    let described = Jdbc::new(&context()).describe(&fine).unwrap();
+    let described = JdbcWriter::new(&context()).describe(&fine).unwrap();
     assert!(described.exactly_once && described.mode == ChangelogMode::Upsert);
     assert!(described.target_key.ends_with("/describe_sink/public.report"));
     let two = [("region", TypeKind::STRING), ("ordres", TypeKind::BigInt)];
@@ -167,11 +167,11 @@ fn wrong_sinks_are_refused_with_the_remedy() {
     );
     assert_eq!(
         refused(&with(fine.clone(), "url", "jdbc:mysql://h/d")).1,
-        "connector 'jdbc' writes to PostgreSQL, not to 'mysql' [write 'jdbc:postgresql://host:5432/database']"
+        "connector 'jdbc' is for PostgreSQL, not for 'mysql' [write 'jdbc:postgresql://host:5432/database']"
     );
     assert_eq!(
         refused(&with(fine.clone(), "driver", "com.mysql.Driver")).1,
-        "option 'driver' is 'com.mysql.Driver', and connector 'jdbc' writes to PostgreSQL only [leave 'driver' out, or write 'org.postgresql.Driver']"
+        "option 'driver' is 'com.mysql.Driver', and connector 'jdbc' is for PostgreSQL only [leave 'driver' out, or write 'org.postgresql.Driver']"
     );
     assert!(refused(&with(fine.clone(), "password", "secret")).1.contains("refuses the password of role 'postgres'"));
     db.sql("ALTER TABLE report ADD COLUMN needed int NOT NULL");

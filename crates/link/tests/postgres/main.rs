@@ -4,6 +4,7 @@ mod cdc;
 mod cdc_faults;
 mod describe;
 mod engine;
+mod jdbc_read;
 mod setup;
 mod sink;
 mod types;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::{CommitId, ErrorKind, TypeKind, Value};
 use gridhouse_flow::connector::{Sink, SinkConnector, SinkWriter};
-use gridhouse_link::Jdbc;
+use gridhouse_link::JdbcWriter;
 
 use crate::describe::report;
 use crate::setup::{Db, context};
@@ -17,7 +17,7 @@ fn columns() -> [(&'static str, TypeKind); 3] {
 
 fn open(db: &Db, store: u128) -> Box<dyn Sink> {
     let definition = Arc::new(report(db, &columns(), &["Region", "day"]));
-    Jdbc::new(&context()).open(definition, SinkWriter { store, sink: "ads".into() }).unwrap()
+    JdbcWriter::new(&context()).open(definition, SinkWriter { store, sink: "ads".into() }).unwrap()
 }
 
 fn rows(kind: RowKind, rows: &[(&str, i64)]) -> KindBatch {
@@ -136,7 +136,7 @@ fn many_rows_are_one_transaction_and_a_table_without_key_is_added_to() {
     db.sql("CREATE TABLE log (line text); ALTER TABLE report RENAME TO other; ALTER TABLE log RENAME TO report");
     let columns = [("line", TypeKind::STRING)];
     let definition = Arc::new(report(&db, &columns, &[]));
-    let mut log = Jdbc::new(&context()).open(definition, SinkWriter { store: 1, sink: "log".into() }).unwrap();
+    let mut log = JdbcWriter::new(&context()).open(definition, SinkWriter { store: 1, sink: "log".into() }).unwrap();
     let position = log.position().unwrap();
     let lines = |kind| batch(&columns, &[vec![Value::Text("x".into())], vec![Value::Text("x".into())]], kind);
     log.write(position, CommitId(1), &[lines(RowKind::Insert)]).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::{CommitId, TypeKind, Value};
 use gridhouse_flow::connector::{SinkConnector, SinkWriter};
-use gridhouse_link::Jdbc;
+use gridhouse_link::JdbcWriter;
 
 use crate::describe::report;
 use crate::engine::{Durable, Engine};
@@ -90,7 +90,7 @@ fn every_type_survives_the_way_in_and_out() {
 
     // And out again, by a sink of the same declaration.
     let definition = Arc::new(report(&db, &declared, &["id"]));
-    let jdbc = Jdbc::new(&context());
+    let jdbc = JdbcWriter::new(&context());
     jdbc.describe(&definition).unwrap();
     let mut sink = jdbc.open(definition.clone(), SinkWriter { store: 1, sink: "report".into() }).unwrap();
     let position = sink.position().unwrap();
