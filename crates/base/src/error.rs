@@ -126,6 +126,12 @@ impl Error {
         self
     }
 
+    /// Puts `detail` behind the message: where it happened.
+    pub fn detail(mut self, detail: impl fmt::Display) -> Self {
+        self.0.message = format!("{} {detail}", self.0.message);
+        self
+    }
+
     /// What the caller should do next.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -11,7 +11,9 @@ use gridhouse_base::clock::Clock;
 use gridhouse_base::table::{ObjectPath, TableDef};
 use gridhouse_base::{ChangeBatch, Error, Result, TableId, Value};
 use gridhouse_expr::EvalContext;
-use gridhouse_flow::{Dataflow, DataflowBuilder, HashMode, JoinKind as FlowJoin, NodeId, SortKey, TickContext, TopN};
+use gridhouse_flow::{
+    Dataflow, DataflowBuilder, HashMode, JoinKind as FlowJoin, JoinSpec, NodeId, SortKey, TickContext, TopN,
+};
 use gridhouse_sql::explain::node_text;
 use gridhouse_sql::plan::{JoinKind, Limit, Plan, Scan, Values};
 
@@ -124,7 +126,7 @@ impl Lowering<'_> {
                     JoinKind::Semi => FlowJoin::Semi,
                     JoinKind::Anti => FlowJoin::Anti,
                 };
-                self.builder.join(left, right, kind, &join.keys, join.residual.clone())
+                self.builder.join(left, right, JoinSpec::on(kind, &join.keys).with_residual(join.residual.clone()))
             }
             Plan::Sort(sort) => self.node(&sort.input),
             Plan::Limit(limit) => self.limit(limit),

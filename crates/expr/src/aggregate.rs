@@ -19,6 +19,8 @@ pub enum AggregateFunction {
     Min,
     /// `MAX(x)`
     Max,
+    /// `SINGLE_VALUE(x)`: the value of the only row, NULL over none, an error over more; what a scalar subquery is made of.
+    SingleValue,
 }
 
 /// One aggregate of an aggregation: a function over input columns.
@@ -53,7 +55,7 @@ pub struct ResolvedAggregate {
 /// # Errors
 /// `NotFound` where no aggregate has the name; `Invalid` where number or types of the arguments do not fit.
 pub fn resolve(name: &str, arg_types: &[SqlType], distinct: bool, grouped: bool) -> Result<ResolvedAggregate> {
-    use AggregateFunction::{Avg, Count, CountStar, Max, Min, Sum};
+    use AggregateFunction::{Avg, Count, CountStar, Max, Min, SingleValue, Sum};
     let upper = name.to_uppercase();
     let function = match (upper.as_str(), arg_types.len()) {
         ("COUNT", 0) => CountStar,
@@ -62,6 +64,7 @@ pub fn resolve(name: &str, arg_types: &[SqlType], distinct: bool, grouped: bool)
         ("AVG", _) => Avg,
         ("MIN", _) => Min,
         ("MAX", _) => Max,
+        ("SINGLE_VALUE", _) => SingleValue,
         _ => {
             let error = Error::not_found(format!("no aggregate function is called {name}"));
             return Err(match nearest(name, NAMES.iter().copied()) {
@@ -91,6 +94,7 @@ pub fn resolve(name: &str, arg_types: &[SqlType], distinct: bool, grouped: bool)
         }
         (Sum | Avg, kind) if kind.is_numeric() => kind.clone(),
         (Min | Max, kind) if is_ordered(kind) => kind.clone(),
+        (SingleValue, kind) => kind.clone(),
         (_, kind) => {
             let hint =
                 if matches!(function, Sum | Avg) { "cast it to a number" } else { "choose a value with an order" };
@@ -102,7 +106,7 @@ pub fn resolve(name: &str, arg_types: &[SqlType], distinct: bool, grouped: bool)
 }
 
 /// The names of all aggregate functions.
-pub const NAMES: [&str; 5] = ["COUNT", "SUM", "AVG", "MIN", "MAX"];
+pub const NAMES: [&str; 6] = ["COUNT", "SUM", "AVG", "MIN", "MAX", "SINGLE_VALUE"];
 
 /// Whether values of `kind` have an order.
 fn is_ordered(kind: &TypeKind) -> bool {

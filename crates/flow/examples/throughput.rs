@@ -7,7 +7,7 @@ use arrow_array::{ArrayRef, Int32Array, Int64Array};
 use gridhouse_base::random::Random;
 use gridhouse_base::{ChangeBatch, Column, Schema, TypeKind};
 use gridhouse_expr::{AggregateCall, AggregateFunction};
-use gridhouse_flow::{CHUNK_ROWS, Dataflow, DataflowBuilder, JoinKind, TickContext};
+use gridhouse_flow::{CHUNK_ROWS, Dataflow, DataflowBuilder, JoinKind, JoinSpec, TickContext};
 
 const KEYS: usize = 1_000_000;
 const UPDATES: usize = 2_000_000;
@@ -105,7 +105,7 @@ fn main() {
 
     let mut builder = DataflowBuilder::new(1);
     let (left, right) = (builder.input(schema()), builder.input(schema()));
-    let node = builder.join(left, right, JoinKind::Inner, &[(0, 0)], None).expect("the join is sound");
+    let node = builder.join(left, right, JoinSpec::on(JoinKind::Inner, &[(0, 0)])).expect("the join is sound");
     builder.output(node);
     measure("join", builder.build(), 2);
 }

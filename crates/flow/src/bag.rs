@@ -155,6 +155,36 @@ impl<K: Ord> Multiset<K> {
         }
     }
 
+    /// Removes all items below `bound`, handing each to `gone`.
+    pub fn drop_below<Q: Ord + ?Sized>(&mut self, bound: &Q, mut gone: impl FnMut(&K))
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        match self {
+            Self::Empty => {}
+            Self::One(key, _) => {
+                if (*key).borrow() < bound {
+                    gone(key);
+                    *self = Self::Empty;
+                }
+            }
+            Self::Few(items) => {
+                let below = items.partition_point(|(key, _)| key.borrow() < bound);
+                items.drain(..below).for_each(|(key, _)| gone(&key));
+                if items.is_empty() {
+                    *self = Self::Empty;
+                }
+            }
+            Self::Many(items) => {
+                let rest = items.split_off(bound);
+                std::mem::replace(items, rest).keys().for_each(gone);
+                if items.is_empty() {
+                    *self = Self::Empty;
+                }
+            }
+        }
+    }
+
     /// Removes the largest item.
     pub fn pop_last(&mut self) -> Option<(K, Weight)> {
         match self {
@@ -305,6 +335,20 @@ impl<K: Item> Bag<K> {
     /// The multiset at `slot`, to change what is remembered with its items (not their weights).
     pub fn set_mut(&mut self, slot: Slot) -> &mut Multiset<K> {
         &mut self.sets[slot as usize]
+    }
+
+    /// Removes all items below `bound` at `slot`.
+    pub fn drop_below<Q: Ord + ?Sized>(&mut self, slot: Slot, bound: &Q)
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        let (mut items, mut bytes) = (0, 0);
+        self.sets[slot as usize].drop_below(bound, |item| {
+            items += 1;
+            bytes += item.heap_bytes();
+        });
+        self.items -= items;
+        self.heap_bytes = self.heap_bytes.saturating_sub(bytes);
     }
 
     /// Removes the largest item at `slot`.

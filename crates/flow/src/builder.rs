@@ -10,15 +10,22 @@ use gridhouse_base::{ChangeBatch, Column, Error, Result, Schema, TypeKind};
 use gridhouse_expr::{AggregateCall, Expr};
 
 use crate::aggregate::Aggregate;
+use crate::connector::Lookup;
 use crate::dataflow::{Dataflow, Node};
+use crate::enrich::lookup::{self, LookupSpec};
+use crate::enrich::probe::{self, ProbeSpec};
+use crate::enrich::{Enrich, EnrichSpec};
+use crate::event_time::EventTime;
 use crate::filter::Filter;
 use crate::hash::HashMode;
-use crate::join::{Join, JoinKind};
+use crate::join::{Join, JoinKind, JoinSpec};
 use crate::map::Map;
 use crate::operator::Operator;
+use crate::set_operation::{SetKind, SetOperation, SetOperator};
 use crate::stats::NodeStats;
 use crate::topn::{TopN, TopNOperator};
 use crate::union::Union;
+use crate::unnest::{Unnest, UnnestOperator};
 use crate::values::Values;
 
 /// A node of a dataflow under construction.
@@ -40,6 +47,7 @@ pub struct DataflowBuilder {
     seed: u64,
     hash: HashMode,
     clock: Option<Arc<dyn Clock>>,
+    keeps_errors: bool,
 }
 
 impl Default for DataflowBuilder {
@@ -52,7 +60,8 @@ impl DataflowBuilder {
     /// An empty graph; `seed` fixes hashes and random functions.
     pub fn new(seed: u64) -> Self {
         let hash = HashMode::Seeded(seed);
-        Self { nodes: Vec::new(), inputs: Vec::new(), outputs: Vec::new(), seed, hash, clock: None }
+        let (nodes, inputs, outputs) = (Vec::new(), Vec::new(), Vec::new());
+        Self { nodes, inputs, outputs, seed, hash, clock: None, keeps_errors: false }
     }
 
     /// Hashes keys in another way; for tests.
@@ -65,6 +74,17 @@ impl DataflowBuilder {
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
+    }
+
+    /// Rows for which an expression fails are left out and gathered ([`Dataflow::take_errors`]) instead of failing the tick.
+    pub fn keep_errors(mut self) -> Self {
+        self.keeps_errors = true;
+        self
+    }
+
+    /// Says what a node stands for, in the user's words; shown with its figures and in its errors.
+    pub fn label(&mut self, node: NodeId, text: impl Into<String>) {
+        self.nodes[node.0].stats.label = Some(text.into());
     }
 
     /// The columns that a node gives out.
@@ -94,6 +114,22 @@ impl DataflowBuilder {
         node
     }
 
+    /// The rows of `input` with their time in `column` (a timestamp), whose watermark follows the largest time by a delay. Over
+    /// an input that only grows, rows that come after the watermark are left out and counted, and operators above drop what
+    /// no on-time row can meet; over others nothing changes. See [`crate::event_time`].
+    ///
+    /// # Errors
+    /// `Internal` where the column holds no time.
+    pub fn event_time(&mut self, input: NodeId, column: usize, delay_millis: i64) -> Result<NodeId> {
+        let node = &self.nodes[input.0];
+        let operator = EventTime::new(&node.schema, column, delay_millis)?;
+        if !node.append_only {
+            return Ok(input);
+        }
+        let schema = node.schema.clone();
+        Ok(self.add("watermark".into(), Some(Box::new(operator)), schema, true, &[input]))
+    }
+
     /// Constant rows, given out in the first tick.
     pub fn values(&mut self, schema: Schema, rows: ChangeBatch) -> NodeId {
         let append_only = (0..rows.len()).all(|i| rows.weight(i) > 0);
@@ -111,7 +147,7 @@ impl DataflowBuilder {
         };
         let schema = Schema::new(expressions.iter().enumerate().map(column).collect());
         let append_only = self.nodes[input.0].append_only;
-        let operator = Map::new(expressions, self.node_seed());
+        let operator = Map::new(expressions, self.schema(input), self.node_seed());
         self.add("map".into(), Some(Box::new(operator)), schema, append_only, &[input])
     }
 
@@ -119,7 +155,7 @@ impl DataflowBuilder {
     pub fn filter(&mut self, input: NodeId, condition: Expr) -> NodeId {
         let Node { schema, append_only, .. } = &self.nodes[input.0];
         let (schema, append_only) = (schema.clone(), *append_only);
-        let operator = Filter::new(condition, self.node_seed());
+        let operator = Filter::new(condition, &schema, self.node_seed());
         self.add("filter".into(), Some(Box::new(operator)), schema, append_only, &[input])
     }
 
@@ -128,23 +164,43 @@ impl DataflowBuilder {
     /// # Errors
     /// `Internal` where the inputs' columns differ in type.
     pub fn union(&mut self, inputs: Vec<NodeId>) -> Result<NodeId> {
+        let schema = self.common_schema("union", &inputs)?;
+        let append_only = inputs.iter().all(|node| self.nodes[node.0].append_only);
+        Ok(self.add("union".into(), Some(Box::new(Union)), schema, append_only, &inputs))
+    }
+
+    /// The columns of rows that come from any of `inputs`: those of the first, NULL where one of them can be.
+    fn common_schema(&self, operation: &str, inputs: &[NodeId]) -> Result<Schema> {
         let types = |node: &NodeId| {
             let columns = &self.nodes[node.0].schema.columns;
             columns.iter().map(|c| c.sql_type.kind.arrow()).collect::<Vec<_>>()
         };
-        let Some(first) = inputs.first() else { return Err(Error::internal("a union of nothing has no columns")) };
+        let Some(first) = inputs.first() else {
+            return Err(Error::internal(format!("{operation} of nothing has no columns")));
+        };
         if let Some(other) = inputs.iter().find(|node| types(node) != types(first)) {
             let (a, b) = (self.schema(*first), self.schema(*other));
-            return Err(Error::internal(format!("a union joins rows of different types: {a:?} and {b:?}")));
+            return Err(Error::internal(format!("{operation} joins rows of different types: {a:?} and {b:?}")));
         }
         let mut schema = self.nodes[first.0].schema.clone();
-        for node in &inputs {
+        for node in inputs {
             for (column, other) in schema.columns.iter_mut().zip(&self.nodes[node.0].schema.columns) {
                 column.sql_type.nullable |= other.sql_type.nullable;
             }
         }
-        let append_only = inputs.iter().all(|node| self.nodes[node.0].append_only);
-        Ok(self.add("union".into(), Some(Box::new(Union)), schema, append_only, &inputs))
+        Ok(schema)
+    }
+
+    /// The rows that `INTERSECT` or `EXCEPT` of two inputs gives; whole rows are compared, and NULL equals NULL.
+    ///
+    /// # Errors
+    /// `Internal` where the inputs' columns differ in type.
+    pub fn set_operation(&mut self, left: NodeId, right: NodeId, spec: SetOperation) -> Result<NodeId> {
+        let schema = self.common_schema(spec.name(), &[left, right])?;
+        let operator = SetOperator::new(&schema, spec, self.hash).map_err(|error| error.context(spec.name()))?;
+        // More rows on either side only ever make more rows of an intersection.
+        let append_only = spec.kind == SetKind::Intersect && self.is_append_only(left) && self.is_append_only(right);
+        Ok(self.add(spec.name().into(), Some(Box::new(operator)), schema, append_only, &[left, right]))
     }
 
     /// One row per group of equal `keys` (columns of the input): the keys, then the calls' results.
@@ -186,21 +242,15 @@ impl DataflowBuilder {
         Ok(self.add(name.into(), Some(Box::new(operator)), schema, append_only, &[input]))
     }
 
-    /// Rows of `left` and `right` whose `keys` (left column, right column) are equal, where `residual`, over the columns of
-    /// both sides, is true. Gives out the columns of both sides, or of the left one (semi, anti).
+    /// Rows of `left` and `right` that match as `spec` says: the columns of both sides, or of the left one (semi, anti).
     ///
     /// # Errors
     /// `Internal` where key columns do not exist or differ in type.
-    pub fn join(
-        &mut self,
-        left: NodeId,
-        right: NodeId,
-        kind: JoinKind,
-        keys: &[(usize, usize)],
-        residual: Option<Expr>,
-    ) -> Result<NodeId> {
+    pub fn join(&mut self, left: NodeId, right: NodeId, spec: JoinSpec) -> Result<NodeId> {
         let (a, b) = (&self.nodes[left.0], &self.nodes[right.0]);
-        let operator = Join::new([&a.schema, &b.schema], kind, keys, residual, self.hash, self.node_seed());
+        let (kind, without_keys) = (spec.kind, spec.keys.is_empty());
+        let timed = spec.time.is_some_and(|time| a.has_watermark(time.left) && b.has_watermark(time.right));
+        let operator = Join::new([&a.schema, &b.schema], spec, timed, self.hash, self.node_seed());
         let operator = operator.map_err(|error| error.context("join"))?;
         let mut columns = a.schema.columns.clone();
         if kind.gives_pairs() {
@@ -216,7 +266,7 @@ impl DataflowBuilder {
         }
         let append_only = a.append_only && b.append_only && matches!(kind, JoinKind::Inner | JoinKind::Semi);
         let name = match kind {
-            JoinKind::Inner if keys.is_empty() => "cross join",
+            JoinKind::Inner if without_keys => "cross join",
             JoinKind::Inner => "join",
             JoinKind::Left => "left join",
             JoinKind::Right => "right join",
@@ -226,6 +276,53 @@ impl DataflowBuilder {
         };
         let schema = Schema::new(columns);
         Ok(self.add(name.into(), Some(Box::new(operator)), schema, append_only, &[left, right]))
+    }
+
+    /// Rows of `left` with the rows of the table `right` that match at the moment in which they come; later changes of the
+    /// table give no output. See [`crate::enrich`].
+    ///
+    /// # Errors
+    /// `Internal` where key columns do not exist or differ in type, or the kind is neither inner nor left.
+    pub fn probe(&mut self, left: NodeId, right: NodeId, spec: ProbeSpec) -> Result<NodeId> {
+        let (a, b) = (&self.nodes[left.0], &self.nodes[right.0]);
+        let table = probe::Table::new([&a.schema, &b.schema], &spec.keys, self.hash)?;
+        let kind = spec.kind;
+        let common = self.enrich_spec(left, kind, spec.residual);
+        let operator = Enrich::new(&a.schema, &b.schema, table, common)?;
+        let schema = with_partner(&a.schema, &b.schema, kind);
+        let append_only = a.append_only;
+        Ok(self.add(look_up_name(kind).into(), Some(Box::new(operator)), schema, append_only, &[left, right]))
+    }
+
+    /// Rows of `left` with what `lookup` finds at the moment in which they come. See [`crate::enrich`].
+    ///
+    /// # Errors
+    /// `Internal` where key columns do not exist, or the kind is neither inner nor left.
+    pub fn lookup(&mut self, left: NodeId, lookup: Box<dyn Lookup>, spec: LookupSpec) -> Result<NodeId> {
+        let node = &self.nodes[left.0];
+        let outside = lookup::Outside::new(&node.schema, &spec.keys, &spec.schema, lookup, self.hash)?;
+        let common = self.enrich_spec(left, spec.kind, spec.residual);
+        let operator = Enrich::new(&node.schema, &spec.schema, outside, common)?;
+        let schema = with_partner(&node.schema, &spec.schema, spec.kind);
+        let append_only = node.append_only;
+        Ok(self.add(look_up_name(spec.kind).into(), Some(Box::new(operator)), schema, append_only, &[left]))
+    }
+
+    fn enrich_spec(&self, left: NodeId, kind: JoinKind, residual: Option<Expr>) -> EnrichSpec {
+        let append_only = self.nodes[left.0].append_only;
+        EnrichSpec { kind, residual, append_only, mode: self.hash, seed: self.node_seed() }
+    }
+
+    /// Rows of `input` with each element of a collection that they hold; the element's columns are appended.
+    ///
+    /// # Errors
+    /// `Internal` where the column holds no collection or its elements are of other types.
+    pub fn unnest(&mut self, input: NodeId, spec: Unnest) -> Result<NodeId> {
+        let node = &self.nodes[input.0];
+        let schema = with_partner(&node.schema, &spec.schema, spec.kind);
+        let append_only = node.append_only;
+        let operator = UnnestOperator::new(&node.schema, spec)?;
+        Ok(self.add("unnest".into(), Some(Box::new(operator)), schema, append_only, &[input]))
     }
 
     /// The first rows of every partition in an order; with a rank, that column follows (`rank`, BIGINT).
@@ -238,9 +335,10 @@ impl DataflowBuilder {
         if spec.rank {
             schema.columns.push(Column::new("rank", TypeKind::BigInt.not_null()));
         }
+        let name = spec.name();
         let operator = TopNOperator::new(&node.schema, spec, node.append_only, self.hash);
-        let operator = operator.map_err(|error| error.context("top-n"))?;
-        Ok(self.add("top-n".into(), Some(Box::new(operator)), schema, false, &[input]))
+        let operator = operator.map_err(|error| error.context(&name))?;
+        Ok(self.add(name, Some(Box::new(operator)), schema, false, &[input]))
     }
 
     /// Hands out a node's changes; outputs are numbered from 0 in the order of these calls.
@@ -252,6 +350,9 @@ impl DataflowBuilder {
     /// The graph, ready to run.
     pub fn build(self) -> Dataflow {
         let mut nodes = self.nodes;
+        if self.keeps_errors {
+            nodes.iter_mut().filter_map(|node| node.operator.as_mut()).for_each(|operator| operator.keep_errors());
+        }
         for consumer in 0..nodes.len() {
             for (port, producer) in nodes[consumer].inputs.clone().into_iter().enumerate() {
                 nodes[producer].consumers.push((consumer, port));
@@ -265,6 +366,8 @@ impl DataflowBuilder {
             produced,
             hash: self.hash,
             clock: self.clock,
+            pushed: 0,
+            errors: Vec::new(),
             failed: false,
         }
     }
@@ -285,10 +388,26 @@ impl DataflowBuilder {
         append_only: bool,
         inputs: &[NodeId],
     ) -> NodeId {
-        let stats = NodeStats::new(self.nodes.len(), &name, inputs.iter().map(|node| node.0).collect());
-        let inputs = inputs.iter().map(|node| node.0).collect();
-        let (consumers, waiting) = (Vec::new(), Vec::new());
-        self.nodes.push(Node { name, operator, schema, append_only, inputs, consumers, waiting, stats });
+        let inputs: Vec<usize> = inputs.iter().map(|node| node.0).collect();
+        let stats = NodeStats::new(self.nodes.len(), &name, inputs.clone());
+        let (consumers, waiting, mut operator) = (Vec::new(), Vec::new(), operator);
+        let marks: Vec<_> = inputs.iter().map(|&input| self.nodes[input].watermarks.as_slice()).collect();
+        // Before the first tick nothing is held, so nothing can fail.
+        let watermarks = operator.as_mut().and_then(|operator| operator.advance(&marks).ok()).unwrap_or_default();
+        self.nodes.push(Node { name, operator, schema, append_only, inputs, consumers, waiting, watermarks, stats });
         NodeId(self.nodes.len() - 1)
     }
+}
+
+/// The columns of a row and of its partner, which a left join may lack.
+fn with_partner(own: &Schema, partner: &Schema, kind: JoinKind) -> Schema {
+    let mut partner = partner.columns.clone();
+    if kind == JoinKind::Left {
+        partner.iter_mut().for_each(|column| column.sql_type.nullable = true);
+    }
+    Schema::new(own.columns.iter().cloned().chain(partner).collect())
+}
+
+fn look_up_name(kind: JoinKind) -> &'static str {
+    if kind == JoinKind::Left { "left look-up join" } else { "look-up join" }
 }

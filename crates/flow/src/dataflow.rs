@@ -15,8 +15,10 @@ use gridhouse_base::clock::Clock;
 use gridhouse_base::{ChangeBatch, Error, Result, Schema};
 
 use crate::consolidate::consolidate_by;
+use crate::failing::{Failed, RowError};
 use crate::hash::HashMode;
-use crate::operator::{CHUNK_ROWS, Operator, Output, StateSize, TickContext};
+use crate::maps;
+use crate::operator::{CHUNK_ROWS, Operator, Output, TickContext, Watermark};
 use crate::stats::NodeStats;
 
 /// A running dataflow.
@@ -30,6 +32,10 @@ pub struct Dataflow {
     pub(crate) produced: Vec<Vec<ChangeBatch>>,
     pub(crate) hash: HashMode,
     pub(crate) clock: Option<Arc<dyn Clock>>,
+    /// How many batches have been laid up.
+    pub(crate) pushed: u64,
+    /// Rows that were left out since they were last asked for.
+    pub(crate) errors: Vec<RowError>,
     pub(crate) failed: bool,
 }
 
@@ -43,9 +49,34 @@ pub(crate) struct Node {
     pub inputs: Vec<usize>,
     /// Who takes this node's output: node and port.
     pub consumers: Vec<(usize, usize)>,
-    /// Chunks that wait for this node, with their ports.
-    pub waiting: Vec<(usize, ChangeBatch)>,
+    /// Chunks that wait for this node.
+    pub waiting: Vec<Waiting>,
+    /// Of what this node gives out, as of the last tick.
+    pub watermarks: Vec<Watermark>,
     pub stats: NodeStats,
+}
+
+impl Node {
+    /// Whether there is a watermark for a column of what the node gives out.
+    pub fn has_watermark(&self, column: usize) -> bool {
+        self.watermarks.iter().any(|mark| mark.column == column)
+    }
+
+    /// What the node is called in messages.
+    fn title(&self) -> String {
+        match &self.stats.label {
+            Some(label) => format!("{} ({label})", self.name),
+            None => format!("{} (node {})", self.name, self.stats.node),
+        }
+    }
+}
+
+/// A chunk before a node.
+pub(crate) struct Waiting {
+    port: usize,
+    batch: ChangeBatch,
+    /// The number of the batch, laid up by `push`, that it comes from.
+    number: u64,
 }
 
 impl Dataflow {
@@ -65,7 +96,8 @@ impl Dataflow {
             let got: Vec<_> = batch.columns().iter().map(|column| column.data_type()).collect();
             return Err(Error::internal(format!("input {input} wants {schema:?} and was given {got:?}")));
         }
-        self.distribute(node, vec![batch]);
+        self.pushed += 1;
+        self.distribute(node, vec![batch], self.pushed);
         Ok(())
     }
 
@@ -79,7 +111,7 @@ impl Dataflow {
         self.check_alive()?;
         self.failed = true;
         for node in 0..self.nodes.len() {
-            self.run(node, ctx).map_err(|error| error.context(format!("{} (node {node})", self.nodes[node].name)))?;
+            self.run(node, ctx).map_err(|error| error.context(self.nodes[node].title()))?;
         }
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for (produced, &node) in self.produced.iter_mut().zip(&self.outputs) {
@@ -88,6 +120,12 @@ impl Dataflow {
         }
         self.failed = false;
         Ok(outputs)
+    }
+
+    /// The rows that were left out because an expression failed for them, since the last call; none where errors are not
+    /// kept. To be called after every tick: they are held until then.
+    pub fn take_errors(&mut self) -> Vec<RowError> {
+        std::mem::take(&mut self.errors)
     }
 
     /// The columns of an output.
@@ -102,7 +140,11 @@ impl Dataflow {
     pub fn stats(&self) -> Vec<NodeStats> {
         let of = |node: &Node| {
             let mut stats = node.stats.clone();
-            stats.state = node.operator.as_ref().map_or(StateSize::default(), |operator| operator.state());
+            if let Some(operator) = &node.operator {
+                (stats.state, stats.late_rows) = (operator.state(), operator.late_rows());
+            }
+            let lowest = node.watermarks.iter().map(|mark| mark.nanos).min().filter(|&nanos| nanos > Watermark::NONE);
+            stats.watermark_millis = lowest.and_then(|nanos| nanos.div_euclid(1_000_000).try_into().ok());
             stats
         };
         self.nodes.iter().map(of).collect()
@@ -128,38 +170,54 @@ impl Dataflow {
     fn run(&mut self, node: usize, ctx: &TickContext) -> Result<()> {
         let clock = self.clock.clone();
         let now = || clock.as_ref().map(|clock| clock.monotonic());
-        let waiting = std::mem::take(&mut self.nodes[node].waiting);
-        if self.nodes[node].operator.is_none() {
-            return Ok(());
-        }
+        let mut waiting = std::mem::take(&mut self.nodes[node].waiting);
+        let Some(operator) = &self.nodes[node].operator else { return Ok(()) };
+        let keeps = !operator.is_stateless();
+        waiting.sort_by_key(|chunk| operator.turn(chunk.port));
         let mut busy = Duration::ZERO;
-        for (port, batch) in waiting {
+        for Waiting { port, batch, number } in waiting {
             let mut out = Output::new();
             let started = now();
             let Node { operator: Some(operator), stats, .. } = &mut self.nodes[node] else { unreachable!("checked") };
             stats.rows_in += batch.len() as u64;
+            operator.begin_batch(number);
+            let batch = if keeps { maps::ordered(&batch)? } else { batch };
             operator.push(port, &batch, ctx, &mut out)?;
             busy += now().zip(started).map_or(Duration::ZERO, |(end, start)| end.saturating_sub(start));
-            self.distribute(node, out);
+            self.distribute(node, out, number);
         }
         let mut out = Output::new();
         let started = now();
-        if let Some(operator) = &mut self.nodes[node].operator {
-            operator.finish(ctx, &mut out)?;
-        }
+        let (before, this) = self.nodes.split_at_mut(node);
+        let Node { operator: Some(operator), inputs, watermarks, .. } = &mut this[0] else { unreachable!("checked") };
+        let inputs: Vec<&[Watermark]> = inputs.iter().map(|&input| before[input].watermarks.as_slice()).collect();
+        operator.finish(ctx, &mut out)?;
+        *watermarks = operator.advance(&inputs)?;
         busy += now().zip(started).map_or(Duration::ZERO, |(end, start)| end.saturating_sub(start));
         self.nodes[node].stats.busy_nanos += busy.as_nanos() as u64;
-        self.distribute(node, out);
+        self.gather_failed(node);
+        self.distribute(node, out, self.pushed);
         Ok(())
     }
 
+    /// Takes over the rows that a node left out.
+    fn gather_failed(&mut self, node: usize) {
+        let Node { operator: Some(operator), stats, name, .. } = &mut self.nodes[node] else { return };
+        for Failed { row, error, weight } in operator.take_failed() {
+            stats.errors += weight.unsigned_abs();
+            let operator = stats.label.as_ref().unwrap_or(name).clone();
+            self.errors.push(RowError { node, operator, row, error, weight });
+        }
+    }
+
     /// Lays a node's output before its consumers and the outputs that hand it out, in chunks.
-    fn distribute(&mut self, node: usize, batches: Vec<ChangeBatch>) {
+    fn distribute(&mut self, node: usize, batches: Vec<ChangeBatch>, number: u64) {
         for batch in batches.into_iter().filter(|batch| !batch.is_empty()) {
             self.nodes[node].stats.rows_out += batch.len() as u64;
             for consumer in 0..self.nodes[node].consumers.len() {
                 let (consumer, port) = self.nodes[node].consumers[consumer];
-                self.nodes[consumer].waiting.extend(chunks(batch.clone()).map(|chunk| (port, chunk)));
+                let chunks = chunks(batch.clone()).map(|batch| Waiting { port, batch, number });
+                self.nodes[consumer].waiting.extend(chunks);
             }
             for (output, produced) in self.produced.iter_mut().enumerate() {
                 if self.outputs[output] == node {

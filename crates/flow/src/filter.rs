@@ -5,34 +5,52 @@
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray};
 use arrow_schema::DataType;
-use gridhouse_base::{ChangeBatch, Result};
+use gridhouse_base::{ChangeBatch, Result, Schema};
 use gridhouse_expr::Expr;
 
-use crate::operator::{Operator, Output, TickContext};
+use crate::failing::{Failed, Guard};
+use crate::operator::{Operator, Output, TickContext, Watermark};
 
 /// The operator.
 pub(crate) struct Filter {
     condition: Expr,
-    seed: u64,
-    rows_seen: u64,
+    guard: Guard,
 }
 
 impl Filter {
-    /// Keeps rows where `condition` is true; `seed` is that of random functions.
-    pub fn new(condition: Expr, seed: u64) -> Self {
-        Self { condition, seed, rows_seen: 0 }
+    /// Keeps rows of `input` where `condition` is true; `seed` is that of random functions.
+    pub fn new(condition: Expr, input: &Schema, seed: u64) -> Self {
+        Self { condition, guard: Guard::new(input, seed) }
     }
 }
 
 impl Operator for Filter {
     fn push(&mut self, _port: usize, batch: &ChangeBatch, ctx: &TickContext, out: &mut Output) -> Result<()> {
-        let context = ctx.eval(self.seed, self.rows_seen);
-        self.rows_seen += batch.len() as u64;
-        let passed = self.condition.eval_mask(batch.columns(), batch.len(), &context)?;
-        if passed.true_count() > 0 {
-            out.push(batch.filter(&passed)?);
+        let condition = &self.condition;
+        let passed = self
+            .guard
+            .evaluate(batch, ctx, |rows, context| condition.eval_mask(rows.columns(), rows.len(), context))?;
+        let batch = passed.rest.as_ref().map_or(batch, |(_, rest)| rest);
+        if passed.value.true_count() > 0 {
+            out.push(batch.filter(&passed.value)?);
         }
         Ok(())
+    }
+
+    fn is_stateless(&self) -> bool {
+        true
+    }
+
+    fn advance(&mut self, inputs: &[&[Watermark]]) -> Result<Vec<Watermark>> {
+        Ok(inputs[0].to_vec())
+    }
+
+    fn keep_errors(&mut self) {
+        self.guard.keep();
+    }
+
+    fn take_failed(&mut self) -> Vec<Failed> {
+        self.guard.take_failed()
     }
 }
 

@@ -3,31 +3,53 @@
 //! Law: linear; a withdrawn row withdraws its image. No state. Expressions must give the same values for a row whenever
 //! they see it, except over append-only inputs; the binder sees to that.
 
-use gridhouse_base::{ChangeBatch, Result};
+use gridhouse_base::{ChangeBatch, Result, Schema};
 use gridhouse_expr::Expr;
 
-use crate::operator::{Operator, Output, TickContext};
+use crate::failing::{Failed, Guard};
+use crate::operator::{Operator, Output, TickContext, Watermark};
 
 /// The operator.
 pub(crate) struct Map {
     expressions: Vec<Expr>,
-    seed: u64,
-    rows_seen: u64,
+    guard: Guard,
 }
 
 impl Map {
-    /// Evaluates `expressions`; `seed` is that of random functions.
-    pub fn new(expressions: Vec<Expr>, seed: u64) -> Self {
-        Self { expressions, seed, rows_seen: 0 }
+    /// Evaluates `expressions` over rows of `input`; `seed` is that of random functions.
+    pub fn new(expressions: Vec<Expr>, input: &Schema, seed: u64) -> Self {
+        Self { expressions, guard: Guard::new(input, seed) }
     }
 }
 
 impl Operator for Map {
     fn push(&mut self, _port: usize, batch: &ChangeBatch, ctx: &TickContext, out: &mut Output) -> Result<()> {
-        let context = ctx.eval(self.seed, self.rows_seen);
-        self.rows_seen += batch.len() as u64;
-        let columns = self.expressions.iter().map(|e| e.eval(batch.columns(), batch.len(), &context));
-        out.push(batch.with_columns(columns.collect::<Result<_>>()?));
+        let expressions = &self.expressions;
+        let columns = self.guard.evaluate(batch, ctx, |rows, context| {
+            expressions.iter().map(|e| e.eval(rows.columns(), rows.len(), context)).collect::<Result<Vec<_>>>()
+        })?;
+        let batch = columns.rest.as_ref().map_or(batch, |(_, rest)| rest);
+        out.push(batch.with_columns(columns.value));
         Ok(())
+    }
+
+    fn is_stateless(&self) -> bool {
+        true
+    }
+
+    fn advance(&mut self, inputs: &[&[Watermark]]) -> Result<Vec<Watermark>> {
+        let passes = |(column, expression): (usize, &Expr)| {
+            let from = expression.as_column()?;
+            inputs[0].iter().find(|watermark| watermark.column == from).map(|found| Watermark { column, ..*found })
+        };
+        Ok(self.expressions.iter().enumerate().filter_map(passes).collect())
+    }
+
+    fn keep_errors(&mut self) {
+        self.guard.keep();
+    }
+
+    fn take_failed(&mut self) -> Vec<Failed> {
+        self.guard.take_failed()
     }
 }

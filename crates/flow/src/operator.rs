@@ -10,6 +10,8 @@ use chrono_tz::Tz;
 use gridhouse_base::{ChangeBatch, Error, Result};
 use gridhouse_expr::EvalContext;
 
+use crate::failing::Failed;
+
 /// The most rows that an operator is given at once; larger batches are cut. It bounds the scratch memory of a step (at 64
 /// columns of 16 bytes, 64 MiB) and is small enough that the slots of a chunk stay in the processor's cache.
 pub const CHUNK_ROWS: usize = 65_536;
@@ -43,6 +45,22 @@ pub struct StateSize {
     pub bytes: usize,
 }
 
+/// What is known of the times that are still to come in a column: none of them will be at or before `nanos`.
+///
+/// Only nodes that never withdraw a row have watermarks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Watermark {
+    /// The column that holds the time.
+    pub column: usize,
+    /// Nanoseconds since the epoch; [`Watermark::NONE`] where no row has been seen.
+    pub nanos: i128,
+}
+
+impl Watermark {
+    /// Before all times, and far enough from the end of numbers that a bound can be added.
+    pub const NONE: i128 = i128::MIN / 4;
+}
+
 /// An incremental operator. See the head of this file for what it promises.
 pub(crate) trait Operator: Send {
     /// Takes at most [`CHUNK_ROWS`] rows of one input.
@@ -56,6 +74,38 @@ pub(crate) trait Operator: Send {
     /// What is held.
     fn state(&self) -> StateSize {
         StateSize::default()
+    }
+
+    /// Whether rows are neither kept nor compared, so that the form of their values is of no matter.
+    fn is_stateless(&self) -> bool {
+        false
+    }
+
+    /// In which order the inputs are to come within a tick: those with the smallest number first.
+    fn turn(&self, _port: usize) -> usize {
+        0
+    }
+
+    /// The rows that follow were laid up by one call of `Dataflow::push`, the `number`-th.
+    fn begin_batch(&mut self, _number: u64) {}
+
+    /// Takes the watermarks of the inputs at the end of a tick's rows, drops what no row can meet any more, and gives the
+    /// watermarks of what is given out. Also called once before the first tick.
+    fn advance(&mut self, _inputs: &[&[Watermark]]) -> Result<Vec<Watermark>> {
+        Ok(Vec::new())
+    }
+
+    /// Rows left out so far because they came too late.
+    fn late_rows(&self) -> u64 {
+        0
+    }
+
+    /// From now on rows for which an expression fails are left out and gathered.
+    fn keep_errors(&mut self) {}
+
+    /// The rows so gathered since the last call.
+    fn take_failed(&mut self) -> Vec<Failed> {
+        Vec::new()
     }
 }
 

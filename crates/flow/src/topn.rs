@@ -48,6 +48,19 @@ pub struct TopN {
     pub rank: bool,
 }
 
+impl TopN {
+    /// What the operator is called.
+    pub(crate) fn name(&self) -> String {
+        match (self.limit, self.offset, self.rank) {
+            (Some(limit), 0, _) => format!("top {limit}"),
+            (Some(limit), offset, _) => format!("top {limit} after {offset}"),
+            (None, 0, true) => "row number".into(),
+            (None, 0, false) => "all rows".into(),
+            (None, offset, _) => format!("all after {offset}"),
+        }
+    }
+}
+
 /// The operator.
 pub(crate) struct TopNOperator {
     spec: TopN,

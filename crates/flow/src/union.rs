@@ -4,7 +4,7 @@
 
 use gridhouse_base::{ChangeBatch, Result};
 
-use crate::operator::{Operator, Output, TickContext};
+use crate::operator::{Operator, Output, TickContext, Watermark};
 
 /// The operator.
 pub(crate) struct Union;
@@ -13,5 +13,19 @@ impl Operator for Union {
     fn push(&mut self, _port: usize, batch: &ChangeBatch, _ctx: &TickContext, out: &mut Output) -> Result<()> {
         out.push(batch.clone());
         Ok(())
+    }
+
+    fn is_stateless(&self) -> bool {
+        true
+    }
+
+    /// The lowest of all inputs, where every input has one for the column.
+    fn advance(&mut self, inputs: &[&[Watermark]]) -> Result<Vec<Watermark>> {
+        let lowest = |first: &Watermark| {
+            let same = inputs.iter().map(|marks| marks.iter().find(|mark| mark.column == first.column));
+            let nanos = same.map(|mark| Some(mark?.nanos)).collect::<Option<Vec<_>>>()?.into_iter().min()?;
+            Some(Watermark { column: first.column, nanos })
+        };
+        Ok(inputs[0].iter().filter_map(lowest).collect())
     }
 }

@@ -27,4 +27,8 @@ impl Operator for Values {
         out.extend(self.rows.take());
         Ok(())
     }
+
+    fn is_stateless(&self) -> bool {
+        true
+    }
 }

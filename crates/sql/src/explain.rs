@@ -129,6 +129,7 @@ fn call_text(call: &AggregateCall, schema: &Schema) -> String {
         AggregateFunction::Avg => "AVG",
         AggregateFunction::Min => "MIN",
         AggregateFunction::Max => "MAX",
+        AggregateFunction::SingleValue => "SINGLE_VALUE",
     };
     let distinct = if call.distinct { "DISTINCT " } else { "" };
     format!("{function}({distinct}{}){}", names(schema, &call.args), filter_text(call, schema))

@@ -22,6 +22,7 @@ use gridhouse_base::{Error, Result, TypeKind};
 use gridhouse_expr::AggregateFunction;
 
 use super::extreme;
+use super::single::SingleValue;
 use crate::keys::Slot;
 
 /// One aggregate function over many groups.
@@ -34,6 +35,9 @@ pub(crate) trait Accumulator: Send {
     fn update(&mut self, slots: &[Slot], weights: &[i64], args: &[ArrayRef]) -> Result<()>;
 
     /// The results at `slots`.
+    ///
+    /// # Errors
+    /// `Invalid` where what a group holds has none; only at the end of a tick that is more than a passing state.
     fn results(&self, slots: &[Slot]) -> Result<ArrayRef>;
 
     /// Ends the tick for the cell at `slot`. Only now does a count of 0 mean that nothing is there: within a tick a
@@ -66,6 +70,7 @@ pub(crate) fn accumulator(
         }
         (AggregateFunction::Min, [arg]) => extreme::accumulator(arg, result, false, append_only)?,
         (AggregateFunction::Max, [arg]) => extreme::accumulator(arg, result, true, append_only)?,
+        (AggregateFunction::SingleValue, [arg]) => Box::new(SingleValue::new(arg, result)?),
         (AggregateFunction::Sum | AggregateFunction::Avg, [arg]) => {
             let mean = function == AggregateFunction::Avg;
             match (arg, result) {

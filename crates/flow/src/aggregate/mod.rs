@@ -11,25 +11,31 @@
 mod accumulator;
 mod distinct;
 mod extreme;
+mod single;
 
 use std::borrow::Cow;
 
 use arrow_array::{Array, ArrayRef, Int32Array, UInt32Array};
+use arrow_buffer::BooleanBuffer;
 use arrow_ord::cmp;
+use arrow_schema::SortOptions;
+use chrono_tz::Tz;
 use gridhouse_base::{ChangeBatch, Error, Result, Schema, TypeKind};
-use gridhouse_expr::AggregateCall;
+use gridhouse_expr::{AggregateCall, AggregateFunction};
 
+use crate::failing::row_text;
 use crate::filter::is_true;
 use crate::hash::HashMode;
 use crate::keys::{Keys, Slot};
 use crate::operator::{Operator, Output, StateSize, TickContext, missing, weights};
-use crate::rows::arrow;
+use crate::rows::{RowCodec, arrow};
 use accumulator::{Accumulator, accumulator};
 use distinct::Distinct;
 
 /// The operator.
 pub(crate) struct Aggregate {
     keys: Vec<usize>,
+    key_kinds: Vec<TypeKind>,
     calls: Vec<(AggregateCall, Box<dyn Accumulator>)>,
     index: Keys,
     /// Weight of all rows per group.
@@ -62,7 +68,8 @@ impl Aggregate {
             let column = input.columns.get(i);
             column.map(|c| c.sql_type.kind.clone()).ok_or_else(|| Error::internal(format!("there is no column {i}")))
         };
-        let key_types = keys.iter().map(|i| Ok(kind(i)?.arrow())).collect::<Result<Vec<_>>>()?;
+        let key_kinds = keys.iter().map(kind).collect::<Result<Vec<_>>>()?;
+        let key_types: Vec<_> = key_kinds.iter().map(TypeKind::arrow).collect();
         let with_state = |call: AggregateCall| {
             let args: Vec<TypeKind> = call.args.iter().map(kind).collect::<Result<_>>()?;
             if let Some(filter) = &call.filter {
@@ -77,6 +84,7 @@ impl Aggregate {
             calls: calls.into_iter().map(with_state).collect::<Result<_>>()?,
             index: Keys::new(&key_types, mode)?,
             keys,
+            key_kinds,
             rows: Vec::new(),
             touched: Vec::new(),
             before: Vec::new(),
@@ -118,13 +126,27 @@ impl Aggregate {
         self.calls.iter().map(|(_, state)| state.results(slots)).collect()
     }
 
+    /// The results of groups at the end of a tick; an error names the group.
+    fn final_results(&self, slots: &[Slot], zone: Tz) -> Result<Vec<ArrayRef>> {
+        self.results(slots).map_err(|error| {
+            if self.is_total() {
+                return error;
+            }
+            let culprit = slots.iter().find_map(|&slot| self.results(&[slot]).err().map(|error| (slot, error)));
+            let Some((slot, error)) = culprit else { return error };
+            match self.index.columns(&[slot]) {
+                Ok(keys) => error.detail(format!("in group {}", row_text(&keys, 0, &self.key_kinds, zone))),
+                Err(other) => other,
+            }
+        })
+    }
+
     /// Gives out what has changed in some groups.
-    fn emit(&self, before: &Before, out: &mut Output) -> Result<()> {
-        let now = self.results(&before.slots)?;
+    fn emit(&self, before: &Before, zone: Tz, out: &mut Output) -> Result<()> {
+        let now = self.final_results(&before.slots, zone)?;
         let mut changed = vec![false; before.slots.len()];
         for (old, new) in before.results.iter().zip(&now) {
-            let differs = cmp::distinct(old, new).map_err(arrow)?;
-            differs.values().set_indices().for_each(|i| changed[i] = true);
+            differing(old, new)?.set_indices().for_each(|i| changed[i] = true);
         }
         let (mut withdrawn, mut inserted) = (Vec::new(), Vec::new());
         for (i, &slot) in before.slots.iter().enumerate() {
@@ -164,14 +186,26 @@ impl Aggregate {
     }
 }
 
-/// The weights that count for a call: 0 where its filter is not true or an argument is NULL.
+/// Where two arrays hold different values; NULL is a value like others.
+fn differing(a: &ArrayRef, b: &ArrayRef) -> Result<BooleanBuffer> {
+    if !a.data_type().is_nested() {
+        return Ok(cmp::distinct(a, b).map_err(arrow)?.values().clone());
+    }
+    let codec = RowCodec::new([(a.data_type().clone(), SortOptions::default())])?;
+    let (old, new) = (codec.encode(std::slice::from_ref(a))?, codec.encode(std::slice::from_ref(b))?);
+    Ok(BooleanBuffer::collect_bool(a.len(), |i| old.row(i) != new.row(i)))
+}
+
+/// The weights that count for a call: 0 where its filter is not true or an argument is NULL (which to a single value is a
+/// value like others).
 fn counted<'a>(call: &AggregateCall, columns: &[ArrayRef], weights: &'a [i64]) -> Cow<'a, [i64]> {
     let mut counted = Cow::Borrowed(weights);
     if let Some(filter) = call.filter {
         let passed = is_true(&columns[filter]);
         counted = weights.iter().enumerate().map(|(i, &w)| if passed.value(i) { w } else { 0 }).collect();
     }
-    for &arg in &call.args {
+    let skips_null = call.function != AggregateFunction::SingleValue;
+    for &arg in call.args.iter().filter(|_| skips_null) {
         if columns[arg].logical_null_count() > 0 {
             let nulls = columns[arg].logical_nulls();
             let valid = |i| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(i));
@@ -196,13 +230,13 @@ impl Operator for Aggregate {
         Ok(())
     }
 
-    fn finish(&mut self, _ctx: &TickContext, out: &mut Output) -> Result<()> {
+    fn finish(&mut self, ctx: &TickContext, out: &mut Output) -> Result<()> {
         if self.is_total() && !self.started {
             self.touch(&[], 1)?;
         }
         let touched = std::mem::take(&mut self.before);
         for before in &touched {
-            self.emit(before, out)?;
+            self.emit(before, ctx.zone, out)?;
         }
         self.started = true;
         let mut sound = true;

@@ -4,10 +4,11 @@ use arrow_array::{ArrayRef, BooleanArray, UInt32Array};
 use arrow_select::take::take;
 use gridhouse_base::{ChangeBatch, Result};
 
-use super::{Delta, Join};
+use super::{Delta, JoinKind, Side};
 use crate::bag::Bag;
 use crate::keys::{NO_SLOT, Slot};
 use crate::operator::{CHUNK_ROWS, Output, TickContext, diff};
+use crate::residual::Residual;
 use crate::rows::arrow;
 
 /// Candidate pairs of some rows of a batch: all rows of the other side with the same key, in order.
@@ -58,38 +59,35 @@ impl<'a> Pairs<'a> {
         }
         matches
     }
-}
 
-impl Join {
-    /// Gives out pairs, where the join does, and tells which passed the residual condition (`None`: there is none).
-    pub(super) fn give_pairs(
+    /// Gives out the pairs, where the join does, and tells which passed the residual condition (`None`: there is none).
+    #[expect(clippy::too_many_arguments, reason = "the parts of a join, which are borrowed apart")]
+    pub fn give(
         &self,
+        kind: JoinKind,
+        other_side: &Side,
+        residual: Option<&mut Residual>,
         own: usize,
         delta: &Delta<'_>,
-        pairs: &Pairs<'_>,
         ctx: &TickContext,
         out: &mut Output,
     ) -> Result<Option<BooleanArray>> {
-        if pairs.len() == 0 || (!self.kind.gives_pairs() && self.residual.is_none()) {
+        if self.len() == 0 || (!kind.gives_pairs() && residual.is_none()) {
             return Ok(None);
         }
-        let indices = UInt32Array::from(pairs.own.clone());
+        let indices = UInt32Array::from(self.own.clone());
         let taken = delta.batch.columns().iter().map(|column| take(column, &indices, None).map_err(arrow));
         let mut columns = [Vec::new(), Vec::new()];
         columns[own] = taken.collect::<Result<Vec<ArrayRef>>>()?;
-        columns[1 - own] = self.sides[1 - own].codec.decode(pairs.other.iter().copied())?;
-        let columns = columns.concat();
-        let passed = match &self.residual {
-            Some(residual) => {
-                let context = ctx.eval(self.seed, self.pairs_seen);
-                Some(residual.eval_mask(&columns, pairs.len(), &context)?)
-            }
+        columns[1 - own] = other_side.decode(self.other.iter().copied())?;
+        let weight = |(&own, &other): (&u32, &i64)| delta.weights[own as usize] * other;
+        let weights: Vec<i64> = self.own.iter().zip(&self.weights).map(weight).collect();
+        let all = ChangeBatch::new(columns.concat(), self.len(), diff(&weights)?);
+        let passed = match residual {
+            Some(residual) => Some(residual.judge(&all, ctx)?.passed),
             None => None,
         };
-        if self.kind.gives_pairs() {
-            let weight = |(&own, &other): (&u32, &i64)| delta.weights[own as usize] * other;
-            let weights: Vec<i64> = pairs.own.iter().zip(&pairs.weights).map(weight).collect();
-            let all = ChangeBatch::new(columns, pairs.len(), diff(&weights)?);
+        if kind.gives_pairs() {
             out.push(match &passed {
                 Some(passed) => all.filter(passed)?,
                 None => all,

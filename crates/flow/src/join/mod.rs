@@ -9,13 +9,19 @@
 //!   match withdraws that row, the loss of its last match gives it out again.
 //! - Semi, anti: rows of the left side that have, or have not, a match; each with its own weight, however many matches.
 //!
-//! NULL in a key column matches nothing, so such a row is given out at once (outer, anti) or dropped (else), and never
-//! kept. Without keys every row meets every row.
+//! NULL in a key column matches nothing, unless the key is null-safe; such a row is given out at once (outer, anti) or
+//! dropped (else), and never kept. Without keys every row meets every row.
 //!
 //! State: a Bag of rows per key and side (of a semi or anti join's right side keys only, if there is no residual
 //! condition); for rows whose output depends on having a match, the weight of their matches,
 //! counted with the residual condition. A row is dropped when its weight is 0, a key when neither side has rows of it.
+//!
+//! Where rows may only lie so far apart in time, both sides only grow, and both time columns have watermarks, rows that no
+//! later row can meet are dropped ([`expiry`]); rows without a time meet nothing and are not kept.
+//!
+//! A pair for which the residual condition fails counts as one that does not meet it, where errors are kept.
 
+mod expiry;
 mod inner;
 mod outer;
 mod semi;
@@ -27,10 +33,13 @@ use gridhouse_base::{ChangeBatch, Error, Result, Schema};
 use gridhouse_expr::Expr;
 
 use crate::bag::Bag;
+use crate::failing::Failed;
 use crate::hash::HashMode;
 use crate::keys::{Keys, NO_SLOT, Slot};
-use crate::operator::{Operator, Output, StateSize, TickContext, missing, weights};
+use crate::operator::{Operator, Output, StateSize, TickContext, Watermark, missing, weights};
+use crate::residual::Residual;
 use crate::rows::{EncodedRows, RowCodec};
+use expiry::Expiry;
 use inner::Pairs;
 use outer::Lone;
 
@@ -68,8 +77,8 @@ impl JoinKind {
     }
 
     /// Whether a match is settled by the key alone, so that of the right side only keys are kept.
-    fn needs_keys_only(self, residual: Option<&Expr>) -> bool {
-        !self.gives_pairs() && residual.is_none()
+    fn needs_keys_only(self, has_residual: bool) -> bool {
+        !self.gives_pairs() && !has_residual
     }
 
     /// Whether what is given out for a row of `side` depends on its having a match.
@@ -78,63 +87,112 @@ impl JoinKind {
     }
 }
 
+/// A pair of columns whose values must be equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct JoinKey {
+    /// The column of the left side.
+    pub left: usize,
+    /// The column of the right side; of the same type.
+    pub right: usize,
+    /// Whether NULL equals NULL (`IS NOT DISTINCT FROM`) instead of nothing.
+    pub null_safe: bool,
+}
+
+impl JoinKey {
+    /// The columns are equal, as `=` has it: NULL equals nothing.
+    pub fn equal(left: usize, right: usize) -> Self {
+        Self { left, right, null_safe: false }
+    }
+}
+
+/// How far the times of two rows that match may lie apart: `right + lower <= left <= right + upper`.
+///
+/// It only tells when a row can no longer meet one; the condition itself stands in the residual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimeBound {
+    /// The time column of the left side.
+    pub left: usize,
+    /// The time column of the right side.
+    pub right: usize,
+    /// The least that the left time lies after the right one; may be negative.
+    pub lower_millis: i64,
+    /// The most.
+    pub upper_millis: i64,
+}
+
+/// What a join does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JoinSpec {
+    /// Which rows are given out.
+    pub kind: JoinKind,
+    /// The columns that must be equal; without any, every row meets every row.
+    pub keys: Vec<JoinKey>,
+    /// What must be true beside that, over the columns of both sides.
+    pub residual: Option<Expr>,
+    /// How far apart in time rows that match may lie.
+    pub time: Option<TimeBound>,
+}
+
+impl JoinSpec {
+    /// A join of `kind` on these pairs of columns (left, right).
+    pub fn on(kind: JoinKind, keys: &[(usize, usize)]) -> Self {
+        let keys = keys.iter().map(|&(left, right)| JoinKey::equal(left, right)).collect();
+        Self { kind, keys, residual: None, time: None }
+    }
+
+    /// The same join with a further condition.
+    pub fn with_residual(self, residual: Option<Expr>) -> Self {
+        Self { residual, ..self }
+    }
+}
+
 /// The operator.
 pub(crate) struct Join {
     kind: JoinKind,
-    residual: Option<Expr>,
-    seed: u64,
-    pairs_seen: u64,
+    residual: Option<Residual>,
     /// Key → slot, shared by both sides.
     index: Keys,
     sides: [Side; 2],
+    /// How far apart in time rows that match may lie, where rows are dropped by it.
+    time: Option<TimeBound>,
     /// Sides and slots where a weight became negative in this tick.
     suspects: Vec<(usize, Slot)>,
 }
 
-struct Side {
+/// One side of a join: where its keys stand, and its rows by key.
+pub(crate) struct Side {
     keys: Vec<usize>,
+    /// Those of the keys in which NULL matches nothing.
+    strict: Vec<usize>,
     types: Vec<DataType>,
-    /// The columns that are kept.
+    /// The columns that are kept; the time comes first where rows are dropped by it.
     kept: Vec<usize>,
-    codec: RowCodec,
-    bag: Bag<Box<[u8]>>,
+    pub codec: RowCodec,
+    pub bag: Bag<Box<[u8]>>,
+    expiry: Option<Expiry>,
 }
 
 impl Join {
-    /// Joins rows of `left` and `right` where the columns `keys` (left, right) are equal and `residual`, over the columns
-    /// of both, is true.
-    pub fn new(
-        schemas: [&Schema; 2],
-        kind: JoinKind,
-        keys: &[(usize, usize)],
-        residual: Option<Expr>,
-        mode: HashMode,
-        seed: u64,
-    ) -> Result<Self> {
-        let types = schemas.map(|s| s.columns.iter().map(|c| c.sql_type.kind.arrow()).collect::<Vec<_>>());
-        let mut key_types = Vec::new();
-        for &(left, right) in keys {
-            let (Some(a), Some(b)) = (types[0].get(left), types[1].get(right)) else {
-                return Err(Error::internal(format!("there are no key columns {left} and {right}")));
-            };
-            if a != b {
-                return Err(Error::internal(format!("a key of {a} cannot be compared with one of {b} without a cast")));
-            }
-            key_types.push(a.clone());
+    /// Joins rows of `schemas` (left, right) as `spec` says. Rows are dropped by their time only where both inputs promise
+    /// (`timed`) that they withdraw nothing and that no time comes after the watermark of its column.
+    pub fn new(schemas: [&Schema; 2], spec: JoinSpec, timed: bool, mode: HashMode, seed: u64) -> Result<Self> {
+        let JoinSpec { kind, keys, residual, time } = spec;
+        if time.is_some() && residual.is_none() {
+            return Err(Error::internal("a bound in time is no condition: the residual has to hold it"));
         }
-        let side = |side: usize, keys: Vec<usize>| {
-            let keys_only = side == 1 && kind.needs_keys_only(residual.as_ref());
-            let kept = if keys_only { keys.clone() } else { (0..schemas[side].len()).collect() };
-            let codec = RowCodec::of_schema(&schemas[side].project(&kept))?;
-            Ok(Side { keys, types: types[side].clone(), kept, codec, bag: Bag::default() })
-        };
+        let time = time.filter(|_| timed);
+        let key_types = key_types(schemas, &keys)?;
+        let keys_only = kind.needs_keys_only(residual.is_some());
+        let pairs = Schema::new(schemas.iter().flat_map(|schema| schema.columns.clone()).collect());
         Ok(Self {
             kind,
-            seed,
-            pairs_seen: 0,
             index: Keys::new(&key_types, mode)?,
-            sides: [side(0, keys.iter().map(|key| key.0).collect())?, side(1, keys.iter().map(|key| key.1).collect())?],
-            residual,
+            sides: [
+                Side::new(0, schemas[0], &keys, false, time.as_ref())?,
+                Side::new(1, schemas[1], &keys, keys_only, time.as_ref())?,
+            ],
+            time,
+            residual: residual.map(|condition| Residual::new(condition, &pairs, seed)),
             suspects: Vec::new(),
         })
     }
@@ -144,11 +202,11 @@ impl Join {
         let other = 1 - own;
         let mut from = 0;
         while from < delta.batch.len() {
-            let pairs = Pairs::find(&self.sides[other].bag, &delta.slots, from);
+            let Self { kind, sides, residual, .. } = self;
+            let pairs = Pairs::find(&sides[other].bag, &delta.slots, from);
             let upto = pairs.upto;
-            let passed = self.give_pairs(own, delta, &pairs, ctx, out)?;
+            let passed = pairs.give(*kind, &sides[other], residual.as_mut(), own, delta, ctx, out)?;
             let matches = pairs.matches(passed.as_ref());
-            self.pairs_seen += pairs.len() as u64;
             if self.kind.counts_matches(own) {
                 self.give_own(own, delta, from, &matches, out)?;
             }
@@ -157,6 +215,19 @@ impl Join {
             }
             self.keep(own, delta, from, upto, &matches);
             from = upto;
+        }
+        Ok(())
+    }
+
+    /// Drops the rows of a side that cannot meet any row of the other that is after its `watermark`.
+    fn expire(&mut self, side: usize, watermark: i128) -> Result<()> {
+        let Some(expiry) = &mut self.sides[side].expiry else { return Ok(()) };
+        let Some(due) = expiry.due(watermark)? else { return Ok(()) };
+        for slot in due.slots {
+            self.sides[side].bag.drop_below(slot, &*due.below);
+            if self.sides.iter().all(|side| side.bag.set(slot).is_empty()) {
+                self.index.release(slot);
+            }
         }
         Ok(())
     }
@@ -187,27 +258,80 @@ struct Delta<'a> {
     slots: Vec<Slot>,
 }
 
-/// Rows without NULL in `keys`; `None` where that is all of them.
-fn with_keys(keys: &[ArrayRef]) -> Option<NullBuffer> {
-    let nulls = keys.iter().fold(None, |all, key| NullBuffer::union(all.as_ref(), key.logical_nulls().as_ref()));
-    nulls.filter(|nulls| nulls.null_count() > 0)
+/// The types of the key columns.
+///
+/// # Errors
+/// `Internal` where they do not exist or differ between the sides.
+pub(crate) fn key_types(schemas: [&Schema; 2], keys: &[JoinKey]) -> Result<Vec<DataType>> {
+    let data_type = |side: usize, column: usize| schemas[side].columns.get(column).map(|c| c.sql_type.kind.arrow());
+    let of = |&JoinKey { left, right, .. }: &JoinKey| match (data_type(0, left), data_type(1, right)) {
+        (Some(a), Some(b)) if a == b => Ok(a),
+        (Some(a), Some(b)) => {
+            Err(Error::internal(format!("a key of {a} cannot be compared with one of {b} without a cast")))
+        }
+        _ => Err(Error::internal(format!("there are no key columns {left} and {right}"))),
+    };
+    keys.iter().map(of).collect()
+}
+
+impl Side {
+    /// Side `number` (0 left, 1 right) of a join; where `keys_only`, of a row only its key is kept; with `time`, rows are
+    /// dropped by it.
+    pub fn new(
+        number: usize,
+        schema: &Schema,
+        keys: &[JoinKey],
+        keys_only: bool,
+        time: Option<&TimeBound>,
+    ) -> Result<Self> {
+        let expiry = time.map(|time| Expiry::new(number, schema, time)).transpose()?;
+        let column = |key: &JoinKey| if number == 0 { key.left } else { key.right };
+        let time = expiry.iter().map(|expiry| expiry.column);
+        let strict = keys.iter().filter(|key| !key.null_safe).map(column).chain(time.clone()).collect();
+        let keys: Vec<usize> = keys.iter().map(column).collect();
+        let kept = if keys_only { keys.clone() } else { time.chain(0..schema.len()).collect() };
+        let types = schema.columns.iter().map(|c| c.sql_type.kind.arrow()).collect();
+        let codec = RowCodec::of_schema(&schema.project(&kept))?;
+        Ok(Self { keys, strict, types, kept, codec, bag: Bag::default(), expiry })
+    }
+
+    /// The columns of kept rows, which are whole.
+    pub fn decode<'a>(&self, rows: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
+        let mut columns = self.codec.decode(rows)?;
+        Ok(columns.split_off(usize::from(self.expiry.is_some())))
+    }
+
+    /// The key columns of a batch of this side.
+    pub fn key_columns(&self, batch: &ChangeBatch) -> Vec<ArrayRef> {
+        self.keys.iter().map(|&i| batch.column(i).clone()).collect()
+    }
+
+    /// The rows of a batch that can match at all; `None` where that is all of them.
+    pub fn present(&self, batch: &ChangeBatch) -> Option<NullBuffer> {
+        let nulls = |i: &usize| batch.column(*i).logical_nulls();
+        let all = self.strict.iter().fold(None, |all, i| NullBuffer::union(all.as_ref(), nulls(i).as_ref()));
+        all.filter(|nulls| nulls.null_count() > 0)
+    }
 }
 
 impl Operator for Join {
     fn push(&mut self, port: usize, batch: &ChangeBatch, ctx: &TickContext, out: &mut Output) -> Result<()> {
         let own = port;
-        let keys: Vec<ArrayRef> = self.sides[own].keys.iter().map(|&i| batch.column(i).clone()).collect();
-        let present = with_keys(&keys);
+        let keys = self.sides[own].key_columns(batch);
+        let present = self.sides[own].present(batch);
         let mut slots = Vec::new();
         self.index.resolve(&keys, batch.len(), present.as_ref(), &mut slots)?;
         self.sides.iter_mut().for_each(|side| side.bag.resize(self.index.end()));
         let kept: Vec<ArrayRef> = self.sides[own].kept.iter().map(|&i| batch.column(i).clone()).collect();
         let rows = self.sides[own].codec.encode(&kept)?;
         let delta = Delta { batch, rows, weights: weights(batch), slots };
-        if own == 1 && self.kind.needs_keys_only(self.residual.as_ref()) {
+        if own == 1 && self.kind.needs_keys_only(self.residual.is_some()) {
             self.switch_keys(&delta, out)?;
         } else {
             self.meet(own, &delta, ctx, out)?;
+        }
+        if let Some(expiry) = &mut self.sides[own].expiry {
+            expiry.note(batch.column(expiry.column), &delta.slots);
         }
         for &slot in delta.slots.iter().filter(|&&slot| slot != NO_SLOT) {
             if self.sides.iter().all(|side| side.bag.set(slot).is_empty()) {
@@ -227,8 +351,38 @@ impl Operator for Join {
         }
     }
 
+    /// Drops the rows that no later row can meet. A pair has a new row, whose time is after its side's watermark, and one
+    /// whose time lies within the bounds of that; so the times of both sides in later pairs are bounded too. Rows with
+    /// NULLs for the other side are withdrawn later, so outer and anti joins promise nothing.
+    fn advance(&mut self, inputs: &[&[Watermark]]) -> Result<Vec<Watermark>> {
+        let Some(time) = self.time else { return Ok(Vec::new()) };
+        let of = |side: usize, column: usize| inputs[side].iter().find(|mark| mark.column == column);
+        let (Some(left), Some(right)) = (of(0, time.left), of(1, time.right)) else { return Ok(Vec::new()) };
+        self.expire(0, right.nanos)?;
+        self.expire(1, left.nanos)?;
+        let after = |nanos: i128, millis: i64| (nanos + i128::from(millis) * 1_000_000).max(Watermark::NONE);
+        let lefts = Watermark { column: time.left, nanos: left.nanos.min(after(right.nanos, time.lower_millis)) };
+        let rights = after(left.nanos, time.upper_millis.saturating_neg()).min(right.nanos);
+        let column = self.sides[0].types.len() + time.right;
+        Ok(match self.kind {
+            JoinKind::Inner => vec![lefts, Watermark { column, nanos: rights }],
+            JoinKind::Semi => vec![lefts],
+            _ => Vec::new(),
+        })
+    }
+
+    fn keep_errors(&mut self) {
+        self.residual.iter_mut().for_each(|residual| residual.guard.keep());
+    }
+
+    fn take_failed(&mut self) -> Vec<Failed> {
+        self.residual.as_mut().map_or(Vec::new(), |residual| residual.guard.take_failed())
+    }
+
     fn state(&self) -> StateSize {
         let [left, right] = [&self.sides[0].bag, &self.sides[1].bag];
-        StateSize { rows: left.items() + right.items(), bytes: left.bytes() + right.bytes() + self.index.bytes() }
+        let noted: usize = self.sides.iter().filter_map(|side| side.expiry.as_ref()).map(Expiry::bytes).sum();
+        let bytes = left.bytes() + right.bytes() + self.index.bytes() + noted;
+        StateSize { rows: left.items() + right.items(), bytes }
     }
 }

@@ -90,7 +90,7 @@ impl Join {
         if len > 0 {
             let starts = [0].into_iter().chain(lone.ends.iter().copied());
             let rows = starts.zip(&lone.ends).map(|(start, &end)| &lone.bytes[start..end]);
-            let columns = self.sides[side].codec.decode(rows)?;
+            let columns = self.sides[side].decode(rows)?;
             out.push(ChangeBatch::new(self.alone(side, columns, len), len, diff(&lone.weights)?));
         }
         Ok(())

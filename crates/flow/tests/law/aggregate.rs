@@ -73,6 +73,7 @@ fn value(call: &AggregateCall, rows: &[&Row], kinds: &[TypeKind]) -> Value {
         F::Max => values.into_iter().max_by(|a, b| order(a, b)).unwrap().clone(),
         F::Sum => total(&values, &kinds[arg], &call.sql_type, false),
         F::Avg => total(&values, &kinds[arg], &call.sql_type, true),
+        F::SingleValue => values[0].clone(),
     }
 }
 

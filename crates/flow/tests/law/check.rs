@@ -7,7 +7,7 @@ use gridhouse_base::random::Random;
 use gridhouse_base::{ChangeBatch, Schema, TypeKind};
 use gridhouse_flow::{Dataflow, DataflowBuilder, HashMode, NodeId, TickContext};
 
-use crate::draw::{Row, Table, batches, rows, schema};
+use crate::draw::{Row, Table, batches, comparable, rows, schema};
 
 /// Adds a query's nodes over its inputs and returns the last.
 pub type Build = Box<dyn Fn(&mut DataflowBuilder, &[NodeId]) -> NodeId>;
@@ -30,10 +30,11 @@ pub fn tick() -> TickContext {
     TickContext { now_micros: 1_700_000_000_000_000, zone: "UTC".parse().unwrap() }
 }
 
-/// The multiset of rows, each row by its text (in which NaN equals NaN).
+/// The multiset of rows, each row by its text (in which NaN equals NaN, and a map equals itself in another order).
 pub fn multiset(rows: impl IntoIterator<Item = (Row, i64)>) -> BTreeMap<String, i64> {
     let mut set = BTreeMap::new();
     for (row, weight) in rows {
+        let row: Row = row.iter().map(comparable).collect();
         *set.entry(format!("{row:?}")).or_insert(0) += weight;
     }
     set.retain(|_, weight| *weight != 0);

@@ -2,7 +2,7 @@
 
 use arrow_array::Int32Array;
 use gridhouse_base::random::Random;
-use gridhouse_base::{ChangeBatch, Column, Schema, TypeKind, Value};
+use gridhouse_base::{ChangeBatch, Column, Field, Schema, TypeKind, Value};
 
 /// A row.
 pub type Row = Vec<Value>;
@@ -84,7 +84,47 @@ fn value(kind: &TypeKind, random: &mut Random) -> Value {
             Value::Text(["", "a", "ab", "b", "电网", "变电站 110kV"][small.rem_euclid(6) as usize].into())
         }
         TypeKind::Timestamp(_) => Value::Integer(1_700_000_000_000 + small),
+        TypeKind::Array(element) => {
+            let item = |random: &mut Random| {
+                if random.chance(0.2) { Value::Null } else { value(&element.kind, random) }
+            };
+            Value::Array((0..small.clamp(0, 3)).map(|_| item(random)).collect())
+        }
+        TypeKind::Row(fields) => Value::Row(fields.iter().map(|field| value(&field.sql_type.kind, random)).collect()),
+        TypeKind::Map(key, item) => {
+            let mut entries: Vec<(Value, Value)> = Vec::new();
+            for _ in 0..small.clamp(0, 3) {
+                let (key, item) = (value(&key.kind, random), value(&item.kind, random));
+                if entries.iter().all(|(other, _)| *other != key) {
+                    entries.push((key, item));
+                }
+            }
+            Value::Map(entries)
+        }
         other => panic!("no values are drawn for {other}"),
+    }
+}
+
+/// `MAP<STRING, INT>`, `ARRAY<INT>`, `ROW<a INT, b STRING>` and `ARRAY<MAP<STRING, INT>>`.
+pub fn nested_kinds() -> Vec<TypeKind> {
+    let int = TypeKind::Int.nullable();
+    let map = TypeKind::Map(Box::new(TypeKind::STRING.not_null()), Box::new(int.clone()));
+    let field = |name: &str, sql_type| Field { name: name.into(), sql_type };
+    let row = TypeKind::Row(vec![field("a", int.clone()), field("b", TypeKind::STRING.nullable())]);
+    vec![map.clone(), TypeKind::Array(Box::new(int)), row, TypeKind::Array(Box::new(map.nullable()))]
+}
+
+/// A value as rows are compared by: the entries of maps in the order of their keys.
+pub fn comparable(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.iter().map(comparable).collect()),
+        Value::Row(items) => Value::Row(items.iter().map(comparable).collect()),
+        Value::Map(entries) => {
+            let mut entries: Vec<_> = entries.iter().map(|(k, v)| (comparable(k), comparable(v))).collect();
+            entries.sort_by_key(|(key, _)| format!("{key:?}"));
+            Value::Map(entries)
+        }
+        other => other.clone(),
     }
 }
 

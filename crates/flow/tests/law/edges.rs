@@ -6,7 +6,7 @@ use arrow_array::{ArrayRef, Int32Array, Int64Array};
 use gridhouse_base::clock::SystemClock;
 use gridhouse_base::{ChangeBatch, ErrorKind, Schema, TypeKind, Value};
 use gridhouse_expr::{AggregateCall, AggregateFunction};
-use gridhouse_flow::{CHUNK_ROWS, DataflowBuilder, JoinKind, consolidate};
+use gridhouse_flow::{CHUNK_ROWS, DataflowBuilder, JoinKind, JoinSpec, TopN, consolidate};
 
 use crate::check::{Answer, tick};
 use crate::draw::{batch, rows, schema};
@@ -49,7 +49,7 @@ fn a_tick_of_many_chunks_groups_and_joins_every_row_once() {
     let mut builder = DataflowBuilder::new(1).clock(Arc::new(SystemClock::new()));
     let kinds = [TypeKind::BigInt, TypeKind::BigInt];
     let (left, right) = (builder.input(schema(&kinds)), builder.input(schema(&kinds)));
-    let joined = builder.join(left, right, JoinKind::Inner, &[(0, 0)], None).unwrap();
+    let joined = builder.join(left, right, JoinSpec::on(JoinKind::Inner, &[(0, 0)])).unwrap();
     let grouped = builder.aggregate(joined, vec![1], vec![call(AggregateFunction::Sum, vec![3])]).unwrap();
     builder.output(joined);
     builder.output(grouped);
@@ -75,13 +75,13 @@ fn a_tick_of_many_chunks_groups_and_joins_every_row_once() {
 #[cfg(debug_assertions)]
 #[test]
 fn a_withdrawal_of_a_row_that_was_never_there_names_the_operator() {
-    for kind in ["group by", "join", "top-n"] {
+    for kind in ["group by", "join", "top 3"] {
         let mut builder = DataflowBuilder::new(1);
         let input = builder.input(schema(&[TypeKind::BigInt]));
         let node = match kind {
             "group by" => builder.distinct(input).unwrap(),
-            "join" => builder.join(input, input, JoinKind::Left, &[(0, 0)], None).unwrap(),
-            _ => builder.top_n(input, Default::default()).unwrap(),
+            "join" => builder.join(input, input, JoinSpec::on(JoinKind::Left, &[(0, 0)])).unwrap(),
+            _ => builder.top_n(input, TopN { limit: Some(3), ..TopN::default() }).unwrap(),
         };
         builder.output(node);
         let mut flow = builder.build();
@@ -110,7 +110,7 @@ fn rows_without_columns_are_counted_and_consolidated() {
     let mut builder = DataflowBuilder::new(1);
     let left = builder.input(Schema::default());
     let right = builder.input(schema(&[TypeKind::BigInt]));
-    let joined = builder.join(left, right, JoinKind::Inner, &[], None).unwrap();
+    let joined = builder.join(left, right, JoinSpec::on(JoinKind::Inner, &[])).unwrap();
     let total = builder.aggregate(joined, vec![], vec![call(AggregateFunction::CountStar, vec![])]).unwrap();
     builder.output(total);
     let mut flow = builder.build();
@@ -137,7 +137,7 @@ fn a_semi_join_keeps_one_entry_per_key_of_the_right_side() {
     let mut builder = DataflowBuilder::new(1);
     let kinds = [TypeKind::BigInt, TypeKind::BigInt];
     let (left, right) = (builder.input(schema(&kinds)), builder.input(schema(&kinds)));
-    let node = builder.join(left, right, JoinKind::Semi, &[(0, 0)], None).unwrap();
+    let node = builder.join(left, right, JoinSpec::on(JoinKind::Semi, &[(0, 0)])).unwrap();
     builder.output(node);
     let mut flow = builder.build();
     let row = |k, v| vec![Value::Integer(k), Value::Integer(v)];

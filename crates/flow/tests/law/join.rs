@@ -3,7 +3,7 @@
 use gridhouse_base::random::Random;
 use gridhouse_base::{TypeKind, Value};
 use gridhouse_expr::{Expr, functions};
-use gridhouse_flow::JoinKind;
+use gridhouse_flow::{JoinKey, JoinKind, JoinSpec};
 
 use crate::check::{Plan, hold};
 use crate::draw::Row;
@@ -19,12 +19,13 @@ pub fn naive(
     right_len: usize,
     left_len: usize,
     kind: JoinKind,
-    keys: &[(usize, usize)],
+    keys: &[JoinKey],
     residual: impl Fn(&Row) -> bool,
 ) -> Vec<Row> {
     let joined = |l: &Row, r: &Row| -> Row { l.iter().chain(r).cloned().collect() };
     let meets = |l: &Row, r: &Row| {
-        keys.iter().all(|&(a, b)| !l[a].is_null() && !r[b].is_null() && l[a] == r[b]) && residual(&joined(l, r))
+        let equal = |k: &JoinKey| l[k.left] == r[k.right] && (k.null_safe || !l[k.left].is_null());
+        keys.iter().all(equal) && residual(&joined(l, r))
     };
     let mut rows = Vec::new();
     for l in left {
@@ -53,15 +54,17 @@ fn less(row: &Row, a: usize, b: usize) -> bool {
 
 fn plan(random: &mut Random, kind: JoinKind) -> Plan {
     let keys: &[&[(usize, usize)]] = &[&[], &[(0, 0)], &[(0, 2)], &[(1, 1)], &[(0, 0), (1, 1)], &[(3, 3)]];
-    let keys = random.pick(keys).to_vec();
+    let keys: Vec<(usize, usize)> = random.pick(keys).to_vec();
+    let mut keys = JoinSpec::on(kind, &keys).keys;
+    keys.iter_mut().for_each(|key| key.null_safe = random.chance(0.3));
     let with_residual = random.chance(0.5);
-    let build_keys = keys.clone();
+    let spec = JoinSpec { kind, keys: keys.clone(), residual: None, time: None };
     Plan {
         inputs: vec![(columns(), false), (columns(), false)],
         build: Box::new(move |b, inputs| {
             let column = |i| Expr::column(i, TypeKind::Int.nullable());
             let residual = with_residual.then(|| functions::resolve("<", vec![column(2), column(6)]).unwrap());
-            b.join(inputs[0], inputs[1], kind, &build_keys, residual).unwrap()
+            b.join(inputs[0], inputs[1], spec.clone().with_residual(residual)).unwrap()
         }),
         naive: Box::new(move |tables| {
             let residual = |row: &Row| !with_residual || less(row, 2, 6);
@@ -107,8 +110,8 @@ fn a_table_joined_with_itself() {
         let kind = *random.pick(&[JoinKind::Inner, JoinKind::Left, JoinKind::Full, JoinKind::Semi, JoinKind::Anti]);
         Plan {
             inputs: vec![(columns(), false)],
-            build: Box::new(move |b, inputs| b.join(inputs[0], inputs[0], kind, &[(0, 2)], None).unwrap()),
-            naive: Box::new(move |tables| naive(&tables[0], &tables[0], 4, 4, kind, &[(0, 2)], |_| true)),
+            build: Box::new(move |b, inputs| b.join(inputs[0], inputs[0], JoinSpec::on(kind, &[(0, 2)])).unwrap()),
+            naive: Box::new(move |tables| naive(&tables[0], &tables[0], 4, 4, kind, &[JoinKey::equal(0, 2)], |_| true)),
             rest: 0,
         }
     });

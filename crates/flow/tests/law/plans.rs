@@ -2,7 +2,7 @@
 
 use gridhouse_base::{TypeKind, Value};
 use gridhouse_expr::{AggregateCall, AggregateFunction, Expr, functions};
-use gridhouse_flow::JoinKind;
+use gridhouse_flow::{JoinKey, JoinKind, JoinSpec};
 
 use crate::aggregate;
 use crate::check::{Plan, hold};
@@ -62,17 +62,17 @@ fn a_layered_chain_of_joins_and_aggregates() {
         inputs: vec![(columns(), false), (columns(), false)],
         build: Box::new(|b, inputs| {
             let counts = b.aggregate(inputs[1], vec![0], vec![count()]).unwrap();
-            let wide = b.join(inputs[0], counts, JoinKind::Left, &[(0, 0)], None).unwrap();
+            let wide = b.join(inputs[0], counts, JoinSpec::on(JoinKind::Left, &[(0, 0)])).unwrap();
             let grouped = b.aggregate(wide, vec![5], vec![count(), sum(2)]).unwrap();
-            b.join(grouped, counts, JoinKind::Full, &[(0, 1)], None).unwrap()
+            b.join(grouped, counts, JoinSpec::on(JoinKind::Full, &[(0, 1)])).unwrap()
         }),
         naive: Box::new(|tables| {
             let counts = aggregate::naive(&tables[1], &[0], &[count()], &columns());
-            let wide = join::naive(&tables[0], &counts, 2, 4, JoinKind::Left, &[(0, 0)], |_| true);
+            let wide = join::naive(&tables[0], &counts, 2, 4, JoinKind::Left, &[JoinKey::equal(0, 0)], |_| true);
             let mut kinds = columns();
             kinds.extend([TypeKind::Int, TypeKind::BigInt]);
             let grouped: Vec<Row> = aggregate::naive(&wide, &[5], &[count(), sum(2)], &kinds);
-            join::naive(&grouped, &counts, 2, 3, JoinKind::Full, &[(0, 1)], |_| true)
+            join::naive(&grouped, &counts, 2, 3, JoinKind::Full, &[JoinKey::equal(0, 1)], |_| true)
         }),
         rest: 0,
     });

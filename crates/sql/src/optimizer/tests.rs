@@ -176,6 +176,7 @@ fn aggregate(call: &AggregateCall, members: &[Row]) -> Value {
         AggregateFunction::Min => numbers.min().map_or(Value::Null, Value::Integer),
         AggregateFunction::Max => numbers.max().map_or(Value::Null, Value::Integer),
         AggregateFunction::Avg => Value::Integer(numbers.clone().sum::<i64>() / values.len() as i64),
+        AggregateFunction::SingleValue => panic!("no query here has a scalar subquery"),
     }
 }
 

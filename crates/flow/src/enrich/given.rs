@@ -1,0 +1,117 @@
+//! What a look-up join has given out for the left rows that are there.
+//!
+//! Per different left row a stack of answers, each with how many copies of the row got it. The newest copies go first. A row
+//! is dropped with its last copy.
+
+use gridhouse_base::{ChangeBatch, Result, Schema};
+
+use crate::hash::HashMode;
+use crate::keys::{Keys, Slot};
+use crate::operator::StateSize;
+
+/// A row of the other side in an answer.
+pub(super) struct Partner {
+    pub row: Box<[u8]>,
+    /// How many times it was there.
+    pub weight: i64,
+    /// Whether the residual condition failed for the pair, so that it was not given out but gathered as an error.
+    pub failed: bool,
+}
+
+/// What was found for some copies of a left row.
+pub(super) struct Answer {
+    pub copies: i64,
+    pub partners: Vec<Partner>,
+}
+
+impl Answer {
+    /// Nothing, for `copies` of a row.
+    pub fn empty(copies: i64) -> Self {
+        Self { copies, partners: Vec::new() }
+    }
+
+    fn bytes(&self) -> usize {
+        let heap: usize = self.partners.iter().map(|partner| partner.row.len() + 16).sum();
+        size_of::<Self>() + self.partners.capacity() * size_of::<Partner>() + heap
+    }
+}
+
+/// The answers of all left rows.
+pub(super) struct Given {
+    /// Left row → slot.
+    index: Keys,
+    answers: Vec<Vec<Answer>>,
+    held: usize,
+    heap_bytes: usize,
+}
+
+/// The answers that some withdrawn rows had got.
+pub(super) struct Taken {
+    /// With the number of the row in its batch, each for as many copies as go.
+    pub answers: Vec<(u32, Answer)>,
+    /// Whether every row that goes had been there.
+    pub complete: bool,
+}
+
+impl Given {
+    /// For rows of `left`.
+    pub fn new(left: &Schema, mode: HashMode) -> Result<Self> {
+        let types: Vec<_> = left.columns.iter().map(|column| column.sql_type.kind.arrow()).collect();
+        Ok(Self { index: Keys::new(&types, mode)?, answers: Vec::new(), held: 0, heap_bytes: 0 })
+    }
+
+    fn slots(&mut self, batch: &ChangeBatch) -> Result<Vec<Slot>> {
+        let mut slots = Vec::new();
+        self.index.resolve(batch.columns(), batch.len(), None, &mut slots)?;
+        self.answers.resize_with(self.index.end(), Vec::new);
+        Ok(slots)
+    }
+
+    /// Remembers the answer of every row of `batch`.
+    pub fn add(&mut self, batch: &ChangeBatch, answers: Vec<Answer>) -> Result<()> {
+        for (slot, answer) in self.slots(batch)?.into_iter().zip(answers) {
+            self.held += 1;
+            self.heap_bytes += answer.bytes();
+            self.answers[slot as usize].push(answer);
+        }
+        Ok(())
+    }
+
+    /// Takes back the answers of rows that go, as many copies as their weights say.
+    pub fn take(&mut self, batch: &ChangeBatch) -> Result<Taken> {
+        let slots = self.slots(batch)?;
+        let mut taken = Taken { answers: Vec::with_capacity(slots.len()), complete: true };
+        for (row, &slot) in slots.iter().enumerate() {
+            let mut copies = -i64::from(batch.weight(row));
+            let answers = &mut self.answers[slot as usize];
+            while copies > 0 {
+                let Some(mut newest) = answers.pop() else {
+                    taken.complete = false;
+                    break;
+                };
+                if newest.copies > copies {
+                    let rest = newest.copies - copies;
+                    let partner = |p: &Partner| Partner { row: p.row.clone(), weight: p.weight, failed: p.failed };
+                    answers.push(Answer { copies: rest, partners: newest.partners.iter().map(partner).collect() });
+                    newest.copies = copies;
+                } else {
+                    self.held -= 1;
+                    self.heap_bytes = self.heap_bytes.saturating_sub(newest.bytes());
+                }
+                copies -= newest.copies;
+                taken.answers.push((row as u32, newest));
+            }
+            if answers.is_empty() {
+                *answers = Vec::new();
+                self.index.release(slot);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// What is held.
+    pub fn state(&self) -> StateSize {
+        let own = self.answers.capacity() * size_of::<Vec<Answer>>() + self.index.bytes();
+        StateSize { rows: self.held, bytes: own + self.heap_bytes }
+    }
+}
