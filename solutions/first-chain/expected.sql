@@ -59,3 +59,27 @@ SELECT COUNT(DISTINCT d.region) FROM readings r JOIN devices d ON r.device_id = 
 
 -- layer: fluss.grid.ads_type_board
 SELECT COUNT(DISTINCT d.device_type) FROM readings r JOIN devices d ON r.device_id = d.device_id WHERE d.status <> 'retired';
+
+-- 各层的行：原样落地与汇总。The rows of layers: as they come, and summed up.
+
+-- rows: fluss.grid.ods_devices
+SELECT * FROM devices;
+
+-- rows: fluss.grid.ods_readings
+SELECT * FROM readings;
+
+-- rows: fluss.grid.ods_alarms
+SELECT * FROM alarms;
+
+-- rows: fluss.grid.dws_region_type
+SELECT d.region, d.device_type, COUNT(DISTINCT r.device_id) AS devices, COUNT(*) AS readings,
+       SUM(r.active_kw)::numeric(20, 2) AS active_kw, SUM(d.rated_kw)::numeric(20, 2) AS rated_kw,
+       COUNT(*) FILTER (WHERE r.active_kw > d.rated_kw * 0.9) AS overloads, MAX(r.temperature_c) AS max_temperature_c
+FROM readings r JOIN devices d ON r.device_id = d.device_id
+WHERE d.status <> 'retired'
+GROUP BY d.region, d.device_type;
+
+-- rows: fluss.grid.dws_region_alarms
+SELECT COALESCE(d.region, '未知') AS region, COUNT(*) FILTER (WHERE NOT a.cleared) AS open_alarms,
+       COUNT(*) FILTER (WHERE NOT a.cleared AND a.alarm_level = 1) AS severe_alarms
+FROM alarms a LEFT JOIN devices d ON a.device_id = d.device_id GROUP BY 1;

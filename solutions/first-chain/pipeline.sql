@@ -1,8 +1,8 @@
 -- 第一条链路：PostgreSQL → ODS → DWD → DWS → ADS → PostgreSQL
 -- The first chain: a change in the source database travels through four layers of tables into the board tables.
 --
--- 同一文本可在 Gridhouse 与真实的 Fluss + Flink 上运行；@…@ 由 `gridhouse demo prepare` 填写。
--- The same text runs on Gridhouse and on a real Fluss + Flink; `gridhouse demo prepare` fills in the @…@.
+-- 同一文本可在 Gridhouse 与真实的 Fluss + Flink 上运行；@…@ 由 `gridhouse solution prepare` 填写。
+-- The same text runs on Gridhouse and on a real Fluss + Flink; `gridhouse solution prepare` fills in the @…@.
 
 -- ── 源表与目标表 Sources and sinks ──────────────────────────────────────────────────────────────────────────────
 CREATE TEMPORARY TABLE devices_source (

@@ -21,7 +21,7 @@ const FLOORS: [(&str, u8); 12] = [
     ("xtask", 6),
 ];
 
-/// Heavy dependencies and the crates that may name them. `tokio-postgres` is also in `app` for the living example.
+/// Heavy dependencies and the crates that may name them. `tokio-postgres` is also in `app` for the solutions' databases.
 const HEAVY: [(&str, &[&str]); 13] = [
     ("axum", &["crates/serve"]),
     ("clap", &["crates/app", "sim"]),

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
 use crate::settings::{Origins, Settings};
-use crate::{demo, house, lifecycle, logging, run, shell, status};
+use crate::{house, lifecycle, logging, run, shell, solution, status};
 
 /// A real-time streamhouse for power grids: Flink SQL over Fluss tables, on one machine.
 #[derive(Debug, Parser)]
@@ -53,8 +53,10 @@ enum Command {
         #[arg(long)]
         markdown: bool,
     },
-    /// The living example: source and sink schema, generator, check
-    Demo(demo::DemoArgs),
+    /// The solutions: whole chains as folders of SQL, with source, generator and boards
+    Solution(solution::SolutionArgs),
+    /// Compare every figure of the boards, and every layer, with the source; the generators wait meanwhile
+    Verify(solution::VerifyArgs),
 }
 
 impl Cli {
@@ -84,7 +86,8 @@ impl Cli {
                 show_settings(&settings, &origins, markdown);
                 Ok(Exit::Done)
             }
-            Command::Demo(args) => demo::carry_out(&settings, args),
+            Command::Solution(args) => solution::carry_out(&settings, args),
+            Command::Verify(args) => solution::verify(&settings, &args),
         }
     }
 }

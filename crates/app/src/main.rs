@@ -5,9 +5,9 @@
 
 mod cli;
 mod complaint;
-mod demo;
 mod exit;
 mod house;
+mod language;
 mod lifecycle;
 mod logging;
 mod redact;
@@ -16,6 +16,7 @@ mod script;
 mod settings;
 mod shell;
 mod signals;
+mod solution;
 mod status;
 mod table;
 mod terminal;

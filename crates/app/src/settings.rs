@@ -6,10 +6,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use gridhouse_base::error::nearest;
 use gridhouse_base::{Error, Position, Result};
 use toml::de::{DeTable, DeValue};
 use tracing_subscriber::filter::LevelFilter;
+
+use crate::language::Language;
+use crate::redact::redacted;
 
 /// The file that is read where none is named.
 const DEFAULT_FILE: &str = "gridhouse.toml";
@@ -25,6 +29,12 @@ pub struct Settings {
     pub log: LevelFilter,
     /// The seed of everything random; `None`: the machine draws one.
     pub seed: Option<u64>,
+    /// The language of boards and checks; `None`: the locale's.
+    pub language: Option<Language>,
+    /// Where the solutions' source databases are: a URL; empty: nowhere.
+    pub solution_source: String,
+    /// Where the solutions' sink databases are.
+    pub solution_sink: String,
 }
 
 /// Where each setting's value comes from, in the order of [`TABLE`].
@@ -42,7 +52,7 @@ struct Setting {
     show: fn(&Settings) -> String,
 }
 
-const TABLE: [Setting; 4] = [
+const TABLE: [Setting; 7] = [
     Setting {
         key: "data_dir",
         environment: "GRIDHOUSE_DATA_DIR",
@@ -116,6 +126,50 @@ const TABLE: [Setting; 4] = [
         },
         show: |settings| settings.seed.map_or_else(String::new, |seed| seed.to_string()),
     },
+    Setting {
+        key: "language",
+        environment: "GRIDHOUSE_LANGUAGE",
+        default: "auto",
+        unit: "auto, en or zh",
+        doc: "The language in which boards and checks are shown; `auto` takes it from the locale (`LC_ALL`, `LC_MESSAGES`, \
+              `LANG`). Also the flag `--lang`.",
+        take: |settings, value, _| {
+            settings.language = match value {
+                "auto" => None,
+                value => Some(
+                    Language::from_str(value, false)
+                        .map_err(|_| Error::invalid(format!("`{value}` is not one of auto, en and zh")))?,
+                ),
+            };
+            Ok(())
+        },
+        show: |settings| settings.language.map_or("auto", |language| language.pick("en", "zh")).into(),
+    },
+    Setting {
+        key: "solution_source",
+        environment: "GRIDHOUSE_SOLUTION_SOURCE",
+        default: "",
+        unit: "URL",
+        doc: "Where the source databases of the solutions are: `postgres://user:password@host:port/database`. `{database}` in it \
+              stands for the database that a solution names, so that one URL serves all of them. Also the flag `--source`.",
+        take: |settings, value, _| {
+            settings.solution_source = value.into();
+            Ok(())
+        },
+        show: |settings| redacted(&settings.solution_source),
+    },
+    Setting {
+        key: "solution_sink",
+        environment: "GRIDHOUSE_SOLUTION_SINK",
+        default: "",
+        unit: "URL",
+        doc: "Where the boards of the solutions are, in the same form. Also the flag `--sink`.",
+        take: |settings, value, _| {
+            settings.solution_sink = value.into();
+            Ok(())
+        },
+        show: |settings| redacted(&settings.solution_sink),
+    },
 ];
 
 impl Settings {
@@ -129,8 +183,15 @@ impl Settings {
         environment: &dyn Fn(&str) -> Option<String>,
         flags: &[String],
     ) -> Result<(Self, Origins)> {
-        let mut settings =
-            Self { data_dir: PathBuf::new(), hosts: BTreeMap::new(), log: LevelFilter::WARN, seed: None };
+        let mut settings = Self {
+            data_dir: PathBuf::new(),
+            hosts: BTreeMap::new(),
+            log: LevelFilter::WARN,
+            seed: None,
+            language: None,
+            solution_source: String::new(),
+            solution_sink: String::new(),
+        };
         for setting in &TABLE {
             (setting.take)(&mut settings, setting.default, Path::new(""))?;
         }
@@ -179,12 +240,17 @@ impl Settings {
         Ok(())
     }
 
+    /// The language of what people at a board or a check read.
+    pub fn shown_language(&self) -> Language {
+        self.language.unwrap_or_else(|| Language::of_locale(&|name| std::env::var(name).ok()))
+    }
+
     /// One line per setting: key, value, origin.
     pub fn listing(&self, origins: &Origins) -> String {
         let mut listing = String::new();
         for (setting, origin) in TABLE.iter().zip(origins) {
             let value = (setting.show)(self);
-            listing.push_str(&format!("{:<10} = {value:<40} ({origin})\n", setting.key));
+            listing.push_str(&format!("{:<15} = {value:<40} ({origin})\n", setting.key));
         }
         listing
     }

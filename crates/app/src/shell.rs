@@ -15,6 +15,7 @@ use rustyline::{Config, Editor};
 
 use crate::exit::{Exit, Failure};
 use crate::house::{House, absolute};
+use crate::language::Language;
 use crate::script::{self, Script, Talk};
 use crate::settings::Settings;
 use crate::signals::Signals;
@@ -132,7 +133,7 @@ fn interactive(settings: &Settings, is_own: bool, client: Client, signals: &Sign
             Err(error) => return Err(terminal(error)),
         };
         let Some(helper) = editor.helper_mut() else { break };
-        if carry_out(helper, line.trim(), signals)? {
+        if carry_out(helper, line.trim(), settings.shown_language(), signals)? {
             break;
         }
     }
@@ -145,7 +146,7 @@ fn interactive(settings: &Settings, is_own: bool, client: Client, signals: &Sign
 }
 
 /// Carries out one input; whether the shell ends.
-fn carry_out(helper: &mut SqlHelper, line: &str, signals: &Signals) -> Result<bool> {
+fn carry_out(helper: &mut SqlHelper, line: &str, language: Language, signals: &Signals) -> Result<bool> {
     let bare = line.trim_end_matches(';').trim_end();
     let (word, rest) = bare.split_once(char::is_whitespace).unwrap_or((bare, ""));
     let script = match (word.to_ascii_lowercase().as_str(), rest.trim()) {
@@ -157,7 +158,7 @@ fn carry_out(helper: &mut SqlHelper, line: &str, signals: &Signals) -> Result<bo
         }
         ("\\jobs", _) => Script { name: "\\jobs".into(), text: "SHOW JOBS".into() },
         ("\\status", _) => {
-            print!("{}", status::once(helper.client(), &status::ALL)?);
+            print!("{}", status::once(helper.client(), &status::ALL, language)?);
             return Ok(false);
         }
         ("\\l", _) => Script { name: "\\l".into(), text: "SHOW DATABASES".into() },

@@ -11,6 +11,7 @@ use gridhouse_serve::{Client, ResultColumn, RowText};
 
 use crate::cli::nobody;
 use crate::exit::{Exit, Failure};
+use crate::language::Language;
 use crate::script::duration;
 use crate::settings::Settings;
 use crate::signals::Signals;
@@ -40,45 +41,46 @@ enum Form {
 /// One status table; its first column names the row.
 #[derive(Clone, Copy)]
 pub struct Section {
-    title: &'static str,
+    /// English, Chinese.
+    title: [&'static str; 2],
     table: &'static str,
 }
 
 /// The streams that come in.
-pub const SOURCES: Section = Section { title: "Sources", table: "sources" };
+pub const SOURCES: Section = Section { title: ["Sources", "源数据流"], table: "sources" };
 
 /// The tables of every layer.
-pub const TABLES: Section = Section { title: "Tables", table: "tables" };
+pub const TABLES: Section = Section { title: ["Tables", "表"], table: "tables" };
 
 /// The continuous jobs.
-pub const JOBS: Section = Section { title: "Jobs", table: "jobs" };
+pub const JOBS: Section = Section { title: ["Jobs", "作业"], table: "jobs" };
 
 /// The outside tables that are written.
-pub const SINKS: Section = Section { title: "Sinks", table: "sinks" };
+pub const SINKS: Section = Section { title: ["Sinks", "写出端"], table: "sinks" };
 
-/// How the columns of the status tables are laid out; a column without an entry is left out (`statement` is long).
-const COLUMNS: &[(&str, &str, Form)] = &[
-    ("job_id", "job", Form::Text),
-    ("source_id", "source", Form::Text),
-    ("sink_id", "sink", Form::Text),
-    ("table_name", "table", Form::Text),
-    ("name", "name", Form::Text),
-    ("kind", "kind", Form::Text),
-    ("stream", "stream", Form::Text),
-    ("target", "target", Form::Text),
-    ("state", "state", Form::Text),
-    ("row_count", "rows", Form::Count),
-    ("changes", "changes", Form::Count),
-    ("rows_in", "rows in", Form::Count),
-    ("rows_out", "rows out", Form::Count),
-    ("delay_ms", "delay", Form::Millis),
-    ("idle_ms", "last change", Form::Millis),
-    ("busy_ms", "busy", Form::Millis),
-    ("bytes", "size", Form::Bytes),
-    ("state_bytes", "state size", Form::Bytes),
-    ("position", "position", Form::Text),
-    ("upto", "up to", Form::Text),
-    ("error", "error", Form::Text),
+/// How the columns of the status tables are laid out, with their titles in English and Chinese; a column without an entry is left out (`statement` is long).
+const COLUMNS: &[(&str, [&str; 2], Form)] = &[
+    ("job_id", ["job", "作业"], Form::Text),
+    ("source_id", ["source", "源"], Form::Text),
+    ("sink_id", ["sink", "写出端"], Form::Text),
+    ("table_name", ["table", "表"], Form::Text),
+    ("name", ["name", "名称"], Form::Text),
+    ("kind", ["kind", "类型"], Form::Text),
+    ("stream", ["stream", "源数据流"], Form::Text),
+    ("target", ["target", "目标"], Form::Text),
+    ("state", ["state", "状态"], Form::Text),
+    ("row_count", ["rows", "行数"], Form::Count),
+    ("changes", ["changes", "变更"], Form::Count),
+    ("rows_in", ["rows in", "输入行"], Form::Count),
+    ("rows_out", ["rows out", "输出行"], Form::Count),
+    ("delay_ms", ["delay", "延迟"], Form::Millis),
+    ("idle_ms", ["last change", "距上次变更"], Form::Millis),
+    ("busy_ms", ["busy", "计算用时"], Form::Millis),
+    ("bytes", ["size", "大小"], Form::Bytes),
+    ("state_bytes", ["state size", "状态大小"], Form::Bytes),
+    ("position", ["position", "位点"], Form::Text),
+    ("upto", ["up to", "已写到"], Form::Text),
+    ("error", ["error", "错误"], Form::Text),
 ];
 
 /// Everything.
@@ -91,9 +93,10 @@ pub const ALL: [Section; 4] = [SOURCES, TABLES, JOBS, SINKS];
 pub fn status(settings: &Settings, args: &WatchArgs, sections: &[Section]) -> Result<Exit, Failure> {
     let mut client = Client::connect(&settings.data_dir)?.ok_or_else(|| nobody(settings))?;
     let mut out = std::io::stdout();
-    let mut seen = Seen::new();
+    let language = settings.shown_language();
+    let mut seen = Seen::new(language);
     if !args.watch {
-        written(out.write_all(once(&mut client, sections)?.as_bytes()))?;
+        written(out.write_all(once(&mut client, sections, language)?.as_bytes()))?;
         return Ok(Exit::Done);
     }
     let signals = Signals::listen()?;
@@ -113,24 +116,25 @@ pub fn status(settings: &Settings, args: &WatchArgs, sections: &[Section]) -> Re
 ///
 /// # Errors
 /// What the status tables give.
-pub fn once(client: &mut Client, sections: &[Section]) -> Result<String> {
-    page(client, sections, &mut Seen::new())
+pub fn once(client: &mut Client, sections: &[Section], language: Language) -> Result<String> {
+    page(client, sections, &mut Seen::new(language))
 }
 
 fn written(result: std::io::Result<()>) -> Result<()> {
     result.map_err(|error| gridhouse_base::Error::unavailable("the status cannot be written").caused_by(error))
 }
 
-/// Counts at the last look, for rates.
+/// Counts at the last look, for rates, and the language of titles.
 struct Seen {
+    language: Language,
     clock: SystemClock,
     at: Option<Duration>,
     counts: HashMap<(&'static str, String, &'static str), f64>,
 }
 
 impl Seen {
-    fn new() -> Self {
-        Self { clock: SystemClock::new(), at: None, counts: HashMap::new() }
+    fn new(language: Language) -> Self {
+        Self { language, clock: SystemClock::new(), at: None, counts: HashMap::new() }
     }
 }
 
@@ -143,11 +147,12 @@ fn page(client: &mut Client, sections: &[Section], seen: &mut Seen) -> Result<St
         let (columns, rows) = client.table(&format!("SELECT * FROM system.status.{}", section.table))?;
         let mut rows: Vec<RowText> = rows;
         rows.sort_by_cached_key(order);
-        let shown = Shown::of(&columns, &rows);
+        let shown = Shown::of(&columns, &rows, seen.language);
         let in_memory = "memory takes every byte";
-        writeln!(text, "{}", section.title).expect(in_memory);
+        let [english, chinese] = section.title;
+        writeln!(text, "{}", seen.language.pick(english, chinese)).expect(in_memory);
         if rows.is_empty() {
-            writeln!(text, " none\n").expect(in_memory);
+            writeln!(text, " {}\n", seen.language.pick("none", "无")).expect(in_memory);
             continue;
         }
         let mut table = TablePrinter::new(shown.heads(), terminal::width());
@@ -171,11 +176,11 @@ struct Shown(Vec<(usize, &'static str, Form)>);
 
 impl Shown {
     /// The known columns of `columns` in the order of [`COLUMNS`]; errors only where there is one.
-    fn of(columns: &[ResultColumn], rows: &[RowText]) -> Self {
-        let place = |&(name, title, form): &(&str, &'static str, Form)| {
+    fn of(columns: &[ResultColumn], rows: &[RowText], language: Language) -> Self {
+        let place = |&(name, [english, chinese], form): &(&str, [&'static str; 2], Form)| {
             let index = columns.iter().position(|column| column.name == name)?;
             let useful = name != "error" || rows.iter().any(|row| row.get(index).is_some_and(Option::is_some));
-            useful.then_some((index, title, form))
+            useful.then(|| (index, language.pick(english, chinese), form))
         };
         Self(COLUMNS.iter().filter_map(place).collect())
     }
@@ -252,10 +257,12 @@ mod tests {
             let text = [Some("1"), Some("INSERT …"), Some(rows_in), Some("1500"), None];
             text.map(|value| value.map(str::to_owned)).to_vec()
         };
-        let shown = Shown::of(&columns, &[row("0")]);
-        let titles: Vec<String> = shown.heads().into_iter().map(|head| head.name).collect();
-        assert_eq!(titles, ["job", "rows in", "busy"], "there is no error to show");
-        let mut seen = Seen::new();
+        let titles = |shown: &Shown| shown.heads().into_iter().map(|head| head.name).collect::<Vec<_>>();
+        let shown = Shown::of(&columns, &[row("0")], Language::Chinese);
+        assert_eq!(titles(&shown), ["作业", "输入行", "计算用时"]);
+        let shown = Shown::of(&columns, &[row("0")], Language::English);
+        assert_eq!(titles(&shown), ["job", "rows in", "busy"], "there is no error to show");
+        let mut seen = Seen::new(Language::English);
         let first = shown.lay_out("jobs", &row("1000"), None, &mut seen);
         assert_eq!((first[1].as_deref(), first[2].as_deref()), (Some("1,000"), Some("1.50 s")));
         let second = shown.lay_out("jobs", &row("3000"), Some(2.0), &mut seen);

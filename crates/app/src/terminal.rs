@@ -15,6 +15,16 @@ pub fn width() -> Option<usize> {
     Some(size.filter(|&columns| columns > 0).unwrap_or(80))
 }
 
+/// Lines of standard output's terminal; `None` where it is a file or a pipe, or does not tell.
+pub fn height() -> Option<usize> {
+    let out = std::io::stdout();
+    if !out.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_row));
+    size.filter(|&rows| rows > 0)
+}
+
 /// Cells that `text` takes: a Chinese character takes two.
 pub fn cells(text: &str) -> usize {
     text.width()

@@ -1,6 +1,8 @@
-//! The program itself against a real PostgreSQL: the chain, kill -9, scripts as users write them, and wrong input.
+//! The program itself against a real PostgreSQL: the chain, kill -9, solutions, scripts as
+//! users write them, and wrong input.
 
 mod chain;
 mod program;
 mod scripts;
+mod solutions;
 mod wrong;

@@ -69,9 +69,10 @@ impl Program {
         path
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// A command of the program, to be run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gridhouse"));
-        command.arg("--data-dir").arg(self.data_dir()).args(arguments).current_dir(self.dir.path());
+        command.arg("--data-dir").arg(self.data_dir()).args(arguments).current_dir(self.dir.path()).env("LC_ALL", "C");
         command
     }
 
@@ -82,8 +83,16 @@ impl Program {
 
     /// Starts `run -f script` and leaves it going; its output goes to `log`.
     pub fn start(&mut self, script: &Path) {
+        self.start_all(&[script.to_owned()]);
+    }
+
+    /// Starts `run -f script -f script …` and leaves it going.
+    pub fn start_all(&mut self, scripts: &[PathBuf]) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).expect("the log");
-        let mut command = self.command(&["run", "-f", &script.display().to_string()]);
+        let mut command = self.command(&["run"]);
+        for script in scripts {
+            command.arg("-f").arg(script);
+        }
         command.stdin(Stdio::null()).stderr(log.try_clone().expect("the log")).stdout(log);
         self.process = Some(command.spawn().expect("the program starts"));
     }
@@ -123,6 +132,17 @@ impl Program {
             let starting = error.contains("Connection refused") || error.contains("No such file");
             assert!(starting && clock.monotonic() < PATIENCE, "{sql}: {error}\n{}", self.log());
             std::thread::park_timeout(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until the running program has said `words`.
+    pub fn await_log(&mut self, words: &str) {
+        let clock = SystemClock::new();
+        while !self.log().contains(words) {
+            let ended =
+                self.process.as_mut().is_none_or(|process| process.try_wait().is_ok_and(|status| status.is_some()));
+            assert!(!ended && clock.monotonic() < PATIENCE, "`{words}` is not said:\n{}", self.log());
+            std::thread::park_timeout(Duration::from_millis(20));
         }
     }
 
