@@ -96,7 +96,8 @@ impl Guard {
         std::mem::take(&mut self.failed)
     }
 
-    /// Evaluates `eval` over the rows of `batch`, or over those of them for which it does not fail.
+    /// Evaluates `eval` over the rows of `batch`, or over those of them for which it does not fail; `None` where it fails for
+    /// all of them.
     ///
     /// # Errors
     /// Where errors are not kept, that of the first row that fails, naming it; always a defect of ours.
@@ -105,11 +106,11 @@ impl Guard {
         batch: &ChangeBatch,
         ctx: &TickContext,
         eval: impl Fn(&ChangeBatch, &EvalContext) -> Result<T>,
-    ) -> Result<Evaluated<T>> {
+    ) -> Result<Option<Evaluated<T>>> {
         let first_row = self.rows_seen;
         self.rows_seen += batch.len() as u64;
         let whole = match eval(batch, &ctx.eval(self.seed, first_row)) {
-            Ok(value) => return Ok(Evaluated { value, rest: None }),
+            Ok(value) => return Ok(Some(Evaluated { value, rest: None })),
             Err(error) => error,
         };
         let mut failing = Vec::new();
@@ -131,8 +132,11 @@ impl Guard {
         }
         let sound = BooleanArray::new(BooleanBuffer::from(sound), None);
         let rest = batch.filter(&sound)?;
+        if rest.is_empty() {
+            return Ok(None);
+        }
         let value = eval(&rest, &ctx.eval(self.seed, first_row))?;
-        Ok(Evaluated { value, rest: Some((sound, rest)) })
+        Ok(Some(Evaluated { value, rest: Some((sound, rest)) }))
     }
 
     /// Notes that row `row` of `batch` cannot be used.

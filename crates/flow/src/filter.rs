@@ -30,6 +30,7 @@ impl Operator for Filter {
         let passed = self
             .guard
             .evaluate(batch, ctx, |rows, context| condition.eval_mask(rows.columns(), rows.len(), context))?;
+        let Some(passed) = passed else { return Ok(()) };
         let batch = passed.rest.as_ref().map_or(batch, |(_, rest)| rest);
         if passed.value.true_count() > 0 {
             out.push(batch.filter(&passed.value)?);

@@ -28,6 +28,7 @@ impl Operator for Map {
         let columns = self.guard.evaluate(batch, ctx, |rows, context| {
             expressions.iter().map(|e| e.eval(rows.columns(), rows.len(), context)).collect::<Result<Vec<_>>>()
         })?;
+        let Some(columns) = columns else { return Ok(()) };
         let batch = columns.rest.as_ref().map_or(batch, |(_, rest)| rest);
         out.push(batch.with_columns(columns.value));
         Ok(())

@@ -2,6 +2,7 @@
 
 use arrow_array::BooleanArray;
 use arrow_array::builder::BooleanBufferBuilder;
+use arrow_buffer::BooleanBuffer;
 use gridhouse_base::{ChangeBatch, Result, Schema};
 use gridhouse_expr::Expr;
 
@@ -38,6 +39,10 @@ impl Residual {
         let judged = self
             .guard
             .evaluate(pairs, ctx, |pairs, context| condition.eval_mask(pairs.columns(), pairs.len(), context))?;
+        let Some(judged) = judged else {
+            let none = BooleanArray::new(BooleanBuffer::new_unset(pairs.len()), None);
+            return Ok(Judged { passed: none, failed: (0..pairs.len()).collect() });
+        };
         let Some((sound, _)) = judged.rest else { return Ok(Judged { passed: judged.value, failed: Vec::new() }) };
         let mut passed = BooleanBufferBuilder::new(pairs.len());
         let (mut failed, mut next) = (Vec::new(), 0);

@@ -73,6 +73,26 @@ fn a_long_row_is_cut() {
     assert!(errors[0].row.ends_with("站…)") && errors[0].row.chars().count() < 500, "{}", errors[0].row);
 }
 
+/// An expression may fail whatever the row is.
+#[test]
+fn all_rows_may_fail() {
+    let wrong = || Expr::Cast { input: Box::new(Expr::text("x")), safe: false, sql_type: TypeKind::Int.not_null() };
+    for filters in [false, true] {
+        let mut builder = DataflowBuilder::new(1).keep_errors();
+        let input = builder.input(schema(&KINDS));
+        let node =
+            if filters { builder.filter(input, positive(wrong())) } else { builder.map(input, vec![int(0), wrong()]) };
+        builder.output(node);
+        let mut flow = builder.build();
+        let row = |i| (vec![Value::Integer(i), Value::Null], 2);
+        flow.push(0, batch(&[row(1), row(2), row(3)], &KINDS)).unwrap();
+        assert!(flow.finish_tick(&tick()).unwrap()[0].is_empty());
+        let errors = flow.take_errors();
+        assert_eq!((errors.len(), errors[2].row.as_str(), errors[2].weight), (3, "(3, NULL)", 2));
+        assert!(flow.take_errors().is_empty() && flow.stats()[1].errors == 6);
+    }
+}
+
 /// The rows that fail, in every partition of the changes, are those that fail now; all others are as if those were not
 /// there.
 #[test]

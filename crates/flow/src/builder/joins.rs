@@ -1,0 +1,123 @@
+//! The nodes that bring rows together: joins, look-up joins, set operations, unnesting.
+
+use gridhouse_base::{Column, Result, Schema};
+use gridhouse_expr::Expr;
+
+use super::{DataflowBuilder, NodeId};
+use crate::connector::Lookup;
+use crate::enrich::lookup::{self, LookupSpec};
+use crate::enrich::probe::{self, ProbeSpec};
+use crate::enrich::{Enrich, EnrichSpec};
+use crate::join::{Join, JoinKind, JoinSpec};
+use crate::set_operation::{SetKind, SetOperation, SetOperator};
+use crate::unnest::{Unnest, UnnestOperator};
+
+impl DataflowBuilder {
+    /// Rows of `left` and `right` that match as `spec` says: the columns of both sides, or of the left one (semi, anti).
+    ///
+    /// # Errors
+    /// `Internal` where key columns do not exist or differ in type.
+    pub fn join(&mut self, left: NodeId, right: NodeId, spec: JoinSpec) -> Result<NodeId> {
+        let (a, b) = (&self.nodes[left.0], &self.nodes[right.0]);
+        let (kind, without_keys) = (spec.kind, spec.keys.is_empty());
+        let timed = spec.time.is_some_and(|time| a.has_watermark(time.left) && b.has_watermark(time.right));
+        let operator = Join::new([&a.schema, &b.schema], spec, timed, self.hash, self.node_seed());
+        let operator = operator.map_err(|error| error.context("join"))?;
+        let mut columns = a.schema.columns.clone();
+        if kind.gives_pairs() {
+            let padded = |columns: &mut [Column]| columns.iter_mut().for_each(|c| c.sql_type.nullable = true);
+            let mut others = b.schema.columns.clone();
+            if kind.gives_unmatched(0) {
+                padded(&mut others);
+            }
+            if kind.gives_unmatched(1) {
+                padded(&mut columns);
+            }
+            columns.extend(others);
+        }
+        let append_only = a.append_only && b.append_only && matches!(kind, JoinKind::Inner | JoinKind::Semi);
+        let name = match kind {
+            JoinKind::Inner if without_keys => "cross join",
+            JoinKind::Inner => "join",
+            JoinKind::Left => "left join",
+            JoinKind::Right => "right join",
+            JoinKind::Full => "full join",
+            JoinKind::Semi => "semi join",
+            JoinKind::Anti => "anti join",
+        };
+        let schema = Schema::new(columns);
+        Ok(self.add(name.into(), Some(Box::new(operator)), schema, append_only, &[left, right]))
+    }
+
+    /// Rows of `left` with the rows of the table `right` that match at the moment in which they come; later changes of the
+    /// table give no output. See [`crate::enrich`].
+    ///
+    /// # Errors
+    /// `Internal` where key columns do not exist or differ in type, or the kind is neither inner nor left.
+    pub fn probe(&mut self, left: NodeId, right: NodeId, spec: ProbeSpec) -> Result<NodeId> {
+        let (a, b) = (&self.nodes[left.0], &self.nodes[right.0]);
+        let table = probe::Table::new([&a.schema, &b.schema], &spec.keys, self.hash)?;
+        let kind = spec.kind;
+        let common = self.enrich_spec(left, kind, spec.residual);
+        let operator = Enrich::new(&a.schema, &b.schema, table, common)?;
+        let schema = with_partner(&a.schema, &b.schema, kind);
+        let append_only = a.append_only;
+        Ok(self.add(look_up_name(kind).into(), Some(Box::new(operator)), schema, append_only, &[left, right]))
+    }
+
+    /// Rows of `left` with what `lookup` finds at the moment in which they come. See [`crate::enrich`].
+    ///
+    /// # Errors
+    /// `Internal` where key columns do not exist, or the kind is neither inner nor left.
+    pub fn lookup(&mut self, left: NodeId, lookup: Box<dyn Lookup>, spec: LookupSpec) -> Result<NodeId> {
+        let node = &self.nodes[left.0];
+        let outside = lookup::Outside::new(&node.schema, &spec.keys, &spec.schema, lookup, self.hash)?;
+        let common = self.enrich_spec(left, spec.kind, spec.residual);
+        let operator = Enrich::new(&node.schema, &spec.schema, outside, common)?;
+        let schema = with_partner(&node.schema, &spec.schema, spec.kind);
+        let append_only = node.append_only;
+        Ok(self.add(look_up_name(spec.kind).into(), Some(Box::new(operator)), schema, append_only, &[left]))
+    }
+
+    fn enrich_spec(&self, left: NodeId, kind: JoinKind, residual: Option<Expr>) -> EnrichSpec {
+        let append_only = self.nodes[left.0].append_only;
+        EnrichSpec { kind, residual, append_only, mode: self.hash, seed: self.node_seed() }
+    }
+
+    /// Rows of `input` with each element of a collection that they hold; the element's columns are appended.
+    ///
+    /// # Errors
+    /// `Internal` where the column holds no collection or its elements are of other types.
+    pub fn unnest(&mut self, input: NodeId, spec: Unnest) -> Result<NodeId> {
+        let node = &self.nodes[input.0];
+        let schema = with_partner(&node.schema, &spec.schema, spec.kind);
+        let append_only = node.append_only;
+        let operator = UnnestOperator::new(&node.schema, spec)?;
+        Ok(self.add("unnest".into(), Some(Box::new(operator)), schema, append_only, &[input]))
+    }
+
+    /// The rows that `INTERSECT` or `EXCEPT` of two inputs gives; whole rows are compared, and NULL equals NULL.
+    ///
+    /// # Errors
+    /// `Internal` where the inputs' columns differ in type.
+    pub fn set_operation(&mut self, left: NodeId, right: NodeId, spec: SetOperation) -> Result<NodeId> {
+        let schema = self.common_schema(spec.name(), &[left, right])?;
+        let operator = SetOperator::new(&schema, spec, self.hash).map_err(|error| error.context(spec.name()))?;
+        // More rows on either side only ever make more rows of an intersection.
+        let append_only = spec.kind == SetKind::Intersect && self.is_append_only(left) && self.is_append_only(right);
+        Ok(self.add(spec.name().into(), Some(Box::new(operator)), schema, append_only, &[left, right]))
+    }
+}
+
+/// The columns of a row and of its partner, which a left join may lack.
+fn with_partner(own: &Schema, partner: &Schema, kind: JoinKind) -> Schema {
+    let mut partner = partner.columns.clone();
+    if kind == JoinKind::Left {
+        partner.iter_mut().for_each(|column| column.sql_type.nullable = true);
+    }
+    Schema::new(own.columns.iter().cloned().chain(partner).collect())
+}
+
+fn look_up_name(kind: JoinKind) -> &'static str {
+    if kind == JoinKind::Left { "left look-up join" } else { "look-up join" }
+}
