@@ -300,13 +300,20 @@ fn flow_lines(
             && stat.rows_out == 0
             && stat.rows_in > 0
             && stat.inputs.iter().all(|&input| stats[input].rows_out > 0);
-        let remark = if drops_all {
-            Some("lets no row pass".to_owned())
-        } else if is_input && stat.rows_out == 0 {
-            Some("no row has come from here".to_owned())
-        } else {
-            None
-        };
+        let mut remarks = Vec::new();
+        if drops_all {
+            remarks.push("lets no row pass".to_owned());
+        }
+        if is_input && stat.rows_out == 0 {
+            remarks.push("no row has come from here".to_owned());
+        }
+        if stat.errors > 0 {
+            remarks.push(format!("could not compute {} rows, see the dead letters", stat.errors));
+        }
+        if stat.late_rows > 0 {
+            remarks.push(format!("left out {} rows that came after the watermark", stat.late_rows));
+        }
+        let remark = (!remarks.is_empty()).then(|| remarks.join("; "));
         let plan_line = plan_lines.get(&node);
         lines.push(Line {
             depth,

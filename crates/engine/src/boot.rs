@@ -10,6 +10,7 @@ use gridhouse_sql::{Binder, NameContext, parse_script};
 
 use crate::catalog::{Catalog, DEFAULT_CATALOG, DEFAULT_DATABASE, Scope};
 use crate::core::Core;
+use crate::dead::ON_ERROR;
 use crate::dml::ONCE;
 use crate::job::Job;
 use crate::launch::{JOB_COUNTER, SOURCE_COUNTER};
@@ -164,7 +165,8 @@ pub(crate) fn bind(core: &Core, record: &JobRecord) -> Result<Vec<Prepared>> {
         };
         let bound = binder.insert(&statement)?;
         let outside = Remembered { insert, streams: core.streams.values().map(|stream| &stream.record).collect() };
-        prepared.push(prepare(&insert.text, bound, &outside)?);
+        let on_error = record.environment.settings.get(ON_ERROR).map(String::as_str);
+        prepared.push(prepare(&insert.text, bound, on_error, &outside)?);
     }
     Ok(prepared)
 }

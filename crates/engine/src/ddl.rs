@@ -17,6 +17,7 @@ use gridhouse_store::{TableKind, TableSpec};
 
 use crate::catalog::{Catalog, SYSTEM_CATALOG, Scope};
 use crate::core::Core;
+use crate::dead::{self, ON_ERROR};
 use crate::outcome::Outcome;
 use crate::query::zone_of;
 use crate::records::{
@@ -27,7 +28,7 @@ use crate::session::{Session, done};
 use crate::wiring::{physical_schema, stored_key};
 
 /// Options of the store's own tables that have an effect.
-const EFFECTIVE_OPTIONS: &[&str] = &["bucket.num", "bucket.key", "table.merge-engine"];
+const EFFECTIVE_OPTIONS: &[&str] = &["bucket.num", "bucket.key", "table.merge-engine", ON_ERROR];
 
 /// Fluss's options that need nothing done here, or whose effect comes with tiers and replicas.
 const ACCEPTED_OPTIONS: &[&str] = &[
@@ -191,6 +192,37 @@ impl Session {
         }
         let spec = spec_of(&definition).map_err(|error| error.at(at))?;
         self.note_options(&definition);
+        self.keep_table(definition, spec)?;
+        done(tag)
+    }
+
+    /// Makes the table for the dead letters of `target`, unless it is there.
+    ///
+    /// # Errors
+    /// `Conflict` where something else has its name.
+    pub(crate) fn make_dead_letter_table(&mut self, target: &ObjectPath) -> Result<()> {
+        let definition = dead::table_of(target);
+        let path = definition.path.clone();
+        match self.catalog().object(&path) {
+            None => {
+                let spec = spec_of(&definition)?;
+                self.keep_table(definition, spec)?;
+            }
+            Some(ObjectRecord::Table { definition: there, table: Some(_) }) if there.schema == definition.schema => {}
+            Some(_) => {
+                return Err(Error::conflict(format!(
+                    "the dead letters of {target} would go into {path}, which is there already and is something else"
+                ))
+                .hint("rename it, or SET 'on-error' = 'fail'"));
+            }
+        }
+        self.notice(format!("rows that cannot be computed go into {path}"));
+        Ok(())
+    }
+
+    /// Makes a table whose rows are kept here.
+    fn keep_table(&self, definition: TableDef, spec: TableSpec) -> Result<()> {
+        let path = definition.path.clone();
         self.change(move |core| {
             if core.catalog.object(&path).is_some() {
                 return Err(Error::conflict(format!("{path} has been made by another session meanwhile")));
@@ -208,8 +240,7 @@ impl Session {
             })?;
             core.catalog.objects.insert(path, record);
             Ok(commit)
-        })?;
-        done(tag)
+        })
     }
 
     /// Says which accepted options change nothing yet.
@@ -487,7 +518,8 @@ impl Core {
     fn check_unused(&self, path: &ObjectPath) -> Result<()> {
         let table = self.catalog.table_id(path);
         for job in self.jobs.values() {
-            let writes = job.record.inserts.iter().any(|insert| insert.target == *path);
+            let writes = job.record.inserts.iter().any(|insert| insert.target == *path)
+                || table.is_some_and(|table| job.written().contains(&table));
             let reads = table.is_some_and(|table| job.read().contains(&table))
                 || job.record.inserts.iter().any(|insert| insert.sources.iter().any(|source| source.path == *path));
             let temporary = job.record.environment.temporary.iter().any(|object| object.path() == path);

@@ -12,6 +12,7 @@ use gridhouse_sql::plan::{BoundInsert, Plan};
 
 use crate::boot::{bind, find_job};
 use crate::ddl::stored;
+use crate::dead::ON_ERROR;
 use crate::launch::Submission;
 use crate::outcome::Outcome;
 use crate::outside::OutsideRows;
@@ -23,7 +24,7 @@ use crate::shared::lock;
 use crate::system;
 
 /// Settings that shape a plan or its meaning, and so belong to a job.
-const SHAPING_SETTINGS: &[&str] = &["table.local-time-zone"];
+const SHAPING_SETTINGS: &[&str] = &["table.local-time-zone", ON_ERROR];
 
 /// What sets the identity of a bounded `INSERT` into an outside table apart from that of a continuous one.
 pub(crate) const ONCE: &str = "/once ";
@@ -97,9 +98,13 @@ impl Session {
 
     fn prepare_all(&mut self, bound: Vec<(String, BoundInsert)>) -> Result<Vec<Prepared>> {
         let connectors = self.engine.inner.connectors.clone();
+        let on_error = self.setting(ON_ERROR).map(str::to_owned);
         let mut prepared = Vec::new();
         for (text, insert) in bound {
-            let insert = prepare(&text, insert, &connectors)?;
+            let insert = prepare(&text, insert, on_error.as_deref(), &connectors)?;
+            if insert.dead_letters {
+                self.make_dead_letter_table(&insert.bound.target.path)?;
+            }
             for source in &insert.sources {
                 source.description.notices.iter().for_each(|notice| self.notice(notice.clone()));
             }

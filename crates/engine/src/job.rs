@@ -6,10 +6,11 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, Int8Array, new_null_array};
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::{ChangeBatch, Error, Result, Schema, TableId};
-use gridhouse_flow::{Dataflow, NodeId};
+use gridhouse_flow::{Dataflow, NodeId, TickContext};
 use gridhouse_sql::plan::BoundInsert;
 use gridhouse_store::Tick;
 
+use crate::dead::Letter;
 use crate::history::{Counts, History};
 use crate::lower::PlanLine;
 use crate::records::{JobRecord, JobState};
@@ -46,12 +47,30 @@ pub(crate) struct Flow {
     /// What the nodes stand for.
     pub(crate) lines: BTreeMap<NodeId, PlanLine>,
     pub(crate) target: Target,
+    /// Where rows that cannot be computed go, if not into the job's failure.
+    pub(crate) dead_letters: Option<TableId>,
     pub(crate) zone: chrono_tz::Tz,
     /// What the nodes had counted in the last minute.
     pub(crate) history: History,
 }
 
 impl Flow {
+    /// Ends the tick of the operators: what is to be written, and the rows that cannot be.
+    ///
+    /// # Errors
+    /// Where no dead letters are kept, what is wrong with the first such row.
+    pub(crate) fn finish(&mut self, context: &TickContext) -> Result<(Vec<ChangeBatch>, Vec<Letter>)> {
+        let out = self.dataflow.finish_tick(context)?.into_iter().next().unwrap_or_default();
+        if self.dead_letters.is_none() {
+            self.target.check(&out)?;
+            return Ok((out, Vec::new()));
+        }
+        let mut letters: Vec<Letter> = self.dataflow.take_errors().into_iter().map(Letter::from).collect();
+        let (out, unsound) = self.target.sound(out)?;
+        letters.extend(unsound);
+        Ok((out, letters))
+    }
+
     /// Notes what the nodes have counted up to `now`, of a monotonic clock.
     pub(crate) fn note(&mut self, now: std::time::Duration) {
         let counts = self.dataflow.counters().map(|(rows_in, rows_out)| Counts { rows_in, rows_out });
@@ -108,11 +127,11 @@ impl Job {
 
     /// Tables that the job writes in a tick.
     pub(crate) fn written(&self) -> BTreeSet<TableId> {
-        let target = |branch: &Branch| match branch {
-            Branch::Flow(flow) => Some(flow.target.table),
-            _ => None,
+        let targets = |branch: &Branch| match branch {
+            Branch::Flow(flow) => [Some(flow.target.table), flow.dead_letters],
+            _ => [None, None],
         };
-        self.branches.iter().filter_map(target).collect()
+        self.branches.iter().flat_map(targets).flatten().collect()
     }
 
     /// Leaves the ticks: state and sinks are dropped; the record says why.
@@ -178,6 +197,32 @@ impl Target {
             }
         }
         Ok(())
+    }
+
+    /// The rows that can be written, and those that cannot, since a column that must not hold NULL does.
+    ///
+    /// # Errors
+    /// Only defects of ours.
+    pub(crate) fn sound(&self, out: Vec<ChangeBatch>) -> Result<(Vec<ChangeBatch>, Vec<Letter>)> {
+        let (mut kept, mut letters) = (Vec::with_capacity(out.len()), Vec::new());
+        for batch in out {
+            if self.not_null.iter().all(|&column| batch.column(column).null_count() == 0) {
+                kept.push(batch);
+                continue;
+            }
+            let null = |row: usize| self.not_null.iter().find(|&&column| batch.column(column).is_null(row));
+            for row in 0..batch.len() {
+                let Some(&column) = null(row) else { continue };
+                letters.push(Letter {
+                    operator: format!("Insert {}", self.name),
+                    row: describe_row(&batch, row, &self.schema),
+                    error: format!("column {} is NOT NULL", self.schema.columns[column].name),
+                    weight: batch.weight(row).into(),
+                });
+            }
+            kept.push(batch.filter(&(0..batch.len()).map(|row| Some(null(row).is_none())).collect())?);
+        }
+        Ok((kept, letters))
     }
 
     /// Writes rows into the table; gives what changed in effect.

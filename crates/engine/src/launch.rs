@@ -16,10 +16,11 @@ use gridhouse_flow::connector::{SinkDescription, SinkWriter, SourceTable};
 use gridhouse_sql::plan::written_columns;
 
 use crate::core::Core;
+use crate::dead;
 use crate::history::History;
 use crate::job::{Branch, Flow, Job};
 use crate::landing::Landing;
-use crate::lower::{Lowered, lower};
+use crate::lower::{Ground, Lowered, lower};
 use crate::prepare::{Prepared, Route};
 use crate::query::zone_of;
 use crate::rebuild::{Build, Output};
@@ -311,20 +312,33 @@ impl Core {
                             here.or_else(|| insert.outside.table_id(path))
                         };
                         let unique = insert.unique.as_deref();
-                        let Lowered { dataflow, inputs, lines } = lower(
-                            &insert.bound.plan,
-                            unique,
-                            &table_of,
-                            &TickContext { now_micros, zone },
-                            Some(clock.clone()),
+                        let ground = Ground {
+                            table_of: &table_of,
+                            context: &TickContext { now_micros, zone },
+                            clock: Some(clock.clone()),
                             hash,
-                        )?;
+                            keeps_errors: insert.dead_letters,
+                        };
+                        let Lowered { dataflow, inputs, lines } = lower(&insert.bound.plan, unique, &ground)?;
                         if insert.sink.is_some() {
                             sinks_out.push((i, target.table, None, target.kinds_inside));
                         }
-                        let mut flow = Flow { dataflow, inputs, lines, target, zone, history: History::default() };
+                        let dead_letters = match insert.dead_letters {
+                            true => {
+                                let path = dead::table_of(&target_def.path).path;
+                                Some(catalog.table_id(&path).ok_or_else(|| gone(&path))?)
+                            }
+                            false => None,
+                        };
+                        let history = History::default();
+                        let mut flow = Flow { dataflow, inputs, lines, target, dead_letters, zone, history };
                         let how = Build { output, sole: sole[i], cursor: store_changes, was_running, now_micros };
-                        for batch in how.first_output(&mut flow, &snapshot, deltas, &insert.outside)? {
+                        let (out, letters) = how.first_output(&mut flow, &snapshot, deltas, &insert.outside)?;
+                        if let Some(table) = dead_letters {
+                            let effective = dead::replace(tick, table, record_out.id, now_micros, letters)?;
+                            deltas.entry(table).or_default().push(effective);
+                        }
+                        for batch in out {
                             *rows += batch.len() as u64;
                             let effective = flow.target.write(tick, &batch)?;
                             deltas.entry(flow.target.table).or_default().push(effective);

@@ -8,6 +8,7 @@ mod boot;
 mod catalog;
 mod core;
 mod ddl;
+mod dead;
 mod dml;
 mod engine;
 mod finish;

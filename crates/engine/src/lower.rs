@@ -5,6 +5,7 @@
 //! where they are shown.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use gridhouse_base::clock::Clock;
@@ -19,27 +20,34 @@ use gridhouse_sql::plan::{JoinKind, Limit, Plan, Scan, Values};
 
 use crate::job::Input;
 
-/// The dataflow of `plan` with one output, and what its inputs read. `table_of` gives the stored table of a name. Where
-/// `unique` names columns, at most one row for each of their values comes out: the largest, column by column. `context` is
-/// the time and zone of rows given in the text;
-/// with a `clock`, the time that each operator takes is measured; `hash` says how operators hash keys.
+/// What a plan is lowered upon.
+pub(crate) struct Ground<'a> {
+    /// The stored table of a name.
+    pub(crate) table_of: &'a dyn Fn(&ObjectPath) -> Option<TableId>,
+    /// The time and zone of rows given in the text.
+    pub(crate) context: &'a TickContext,
+    /// Measures the time that each operator takes.
+    pub(crate) clock: Option<Arc<dyn Clock>>,
+    /// How operators hash keys.
+    pub(crate) hash: HashMode,
+    /// Whether rows that cannot be computed are gathered instead of failing the tick.
+    pub(crate) keeps_errors: bool,
+}
+
+/// The dataflow of `plan` with one output, and what its inputs read. Where `unique` names columns, at most one row for each of
+/// their values comes out: the largest, column by column.
 ///
 /// # Errors
 /// `NotFound` where a table is gone; `Invalid` where an operator cannot work on its input.
-pub(crate) fn lower(
-    plan: &Plan,
-    unique: Option<&[usize]>,
-    table_of: &dyn Fn(&ObjectPath) -> Option<TableId>,
-    context: &TickContext,
-    clock: Option<Arc<dyn Clock>>,
-    hash: HashMode,
-) -> Result<Lowered> {
-    let builder = DataflowBuilder::new(0).hash_mode(hash);
-    let builder = match clock {
-        Some(clock) => builder.clock(clock),
-        None => builder,
-    };
-    let mut lowering = Lowering { builder, inputs: Vec::new(), lines: BTreeMap::new(), number: 0, table_of, context };
+pub(crate) fn lower(plan: &Plan, unique: Option<&[usize]>, ground: &Ground<'_>) -> Result<Lowered> {
+    let mut builder = DataflowBuilder::new(0).hash_mode(ground.hash);
+    if ground.keeps_errors {
+        builder = builder.keep_errors();
+    }
+    if let Some(clock) = &ground.clock {
+        builder = builder.clock(clock.clone());
+    }
+    let mut lowering = Lowering { builder, inputs: Vec::new(), lines: BTreeMap::new(), number: 0, ground };
     let mut root = lowering.node(plan)?;
     if let Some(key) = unique {
         let others = (0..plan.schema().len()).filter(|column| !key.contains(column));
@@ -75,8 +83,7 @@ struct Lowering<'a> {
     lines: BTreeMap<NodeId, PlanLine>,
     /// How many nodes of the plan have been begun.
     number: usize,
-    table_of: &'a dyn Fn(&ObjectPath) -> Option<TableId>,
-    context: &'a TickContext,
+    ground: &'a Ground<'a>,
 }
 
 impl Lowering<'_> {
@@ -85,7 +92,11 @@ impl Lowering<'_> {
         self.number += 1;
         let node = self.operator(plan)?;
         // A node that adds nothing of its own leaves the line to its input.
-        self.lines.entry(node).or_insert_with(|| PlanLine { number, text: node_text(plan) });
+        if let Entry::Vacant(line) = self.lines.entry(node) {
+            let text = node_text(plan);
+            self.builder.label(node, &text);
+            line.insert(PlanLine { number, text });
+        }
         Ok(node)
     }
 
@@ -93,7 +104,7 @@ impl Lowering<'_> {
         match plan {
             Plan::Scan(scan) => self.scan(scan),
             Plan::Values(values) => {
-                let rows = constant_rows(values, self.context)?;
+                let rows = constant_rows(values, self.ground.context)?;
                 Ok(self.builder.values((*values.schema).clone(), rows))
             }
             Plan::Filter(filter) => {
@@ -135,7 +146,8 @@ impl Lowering<'_> {
 
     fn scan(&mut self, scan: &Scan) -> Result<NodeId> {
         let path = &scan.table.path;
-        let table = (self.table_of)(path).ok_or_else(|| Error::not_found(format!("table {path} has no rows here")))?;
+        let table =
+            (self.ground.table_of)(path).ok_or_else(|| Error::not_found(format!("table {path} has no rows here")))?;
         let stored: Vec<usize> = scan.table.physical().collect();
         let position = |column: &usize| stored.iter().position(|s| s == column).expect("scans read stored columns");
         self.inputs.push(Input { table, columns: scan.columns.iter().map(position).collect() });

@@ -16,6 +16,7 @@ use gridhouse_flow::connector::{
 use gridhouse_sql::plan::{BoundInsert, JoinKind, Plan, Scan, written_columns};
 use gridhouse_sql::{fingerprint_insert, table_identity};
 
+use crate::dead;
 use crate::landing::Landing;
 use crate::outside::OutsideRows;
 use crate::records::{InsertRecord, StreamRecord};
@@ -34,6 +35,8 @@ pub(crate) struct Prepared {
     pub(crate) outside: OutsideRows,
     /// What the target is, where it is outside.
     pub(crate) sink: Option<SinkDescription>,
+    /// Whether rows that cannot be computed are kept in a table of their own.
+    pub(crate) dead_letters: bool,
     /// Whether the plan withdraws rows.
     pub(crate) retracts: bool,
     /// The columns of the plan in the target's key, where several rows of the plan may share one.
@@ -183,11 +186,17 @@ impl Outside for Remembered<'_> {
     }
 }
 
-/// Finds out how `bound` will be carried out.
+/// Finds out how `bound` will be carried out; `on_error` is the session's setting.
 ///
 /// # Errors
 /// What the outside says against it; `Invalid` where the target cannot take what the query gives.
-pub(crate) fn prepare(text: &str, bound: BoundInsert, outside: &dyn Outside) -> Result<Prepared> {
+pub(crate) fn prepare(
+    text: &str,
+    bound: BoundInsert,
+    on_error: Option<&str>,
+    outside: &dyn Outside,
+) -> Result<Prepared> {
+    let dead_letters = dead::is_wanted(&bound, on_error)?;
     let mut sources = Vec::new();
     for scan in scans(&bound.plan) {
         if scan.table.connector().is_some()
@@ -208,14 +217,27 @@ pub(crate) fn prepare(text: &str, bound: BoundInsert, outside: &dyn Outside) -> 
     let unique = unique_columns(&bound, retracts);
     let mut is_pure = true;
     for_each_expr(&bound.plan, &mut |expr| is_pure &= expr.is_deterministic());
-    let route = route(&bound, &sources, sink.is_some());
+    // Only operators can leave a single row out.
+    let route = if dead_letters { Route::Flow } else { route(&bound, &sources, sink.is_some()) };
     let identity = |table: &TableDef| match sources.iter().find(|source| source.definition.path == table.path) {
         Some(PreparedSource { description, .. }) => format!("{}/{}", description.stream_key, description.table_key),
         None => table_identity(table),
     };
     let fingerprint = format!("{:032x}", fingerprint_insert(&bound, &identity));
     let outside = OutsideRows::default();
-    Ok(Prepared { text: text.to_owned(), bound, fingerprint, route, sources, outside, sink, retracts, unique, is_pure })
+    Ok(Prepared {
+        text: text.to_owned(),
+        bound,
+        fingerprint,
+        route,
+        sources,
+        outside,
+        sink,
+        dead_letters,
+        retracts,
+        unique,
+        is_pure,
+    })
 }
 
 /// The columns by which rows must be made unique before they are written by the target's key: a query that changes and

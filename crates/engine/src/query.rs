@@ -15,7 +15,7 @@ use gridhouse_flow::{HashMode, TickContext};
 use gridhouse_sql::plan::{Plan, SortKey};
 use gridhouse_store::Snapshot;
 
-use crate::lower::{Lowered, lower};
+use crate::lower::{Ground, Lowered, lower};
 
 /// The zone of `TIMESTAMP_LTZ` in a session or job.
 ///
@@ -73,7 +73,8 @@ pub(crate) fn execute_unique(
     }
     // A limit or order at the root is applied to what comes out, so that it need not be kept up to date by an operator.
     let (inner, order, offset, fetch) = if unique.is_some() { (plan, [].as_slice(), 0, None) } else { peel(plan) };
-    let Lowered { mut dataflow, inputs, .. } = lower(inner, unique, table_of, context, None, HashMode::Seeded(0))?;
+    let ground = Ground { table_of, context, clock: None, hash: HashMode::Seeded(0), keeps_errors: false };
+    let Lowered { mut dataflow, inputs, .. } = lower(inner, unique, &ground)?;
     for (i, input) in inputs.iter().enumerate() {
         if let Some(rows) = given(input.table) {
             for batch in rows {

@@ -8,6 +8,7 @@ use gridhouse_base::{ChangeBatch, CommitId, Result};
 use gridhouse_flow::{TickContext, consolidate};
 use gridhouse_store::Snapshot;
 
+use crate::dead::Letter;
 use crate::job::Flow;
 use crate::outside::OutsideRows;
 use crate::tick::Deltas;
@@ -33,7 +34,7 @@ pub(crate) struct Build {
 }
 
 impl Build {
-    /// Feeds the inputs as they stand, and gives what is to be written. `deltas` holds what other `INSERT`s of the same job
+    /// Feeds the inputs as they stand, and gives what is to be written, and all rows of theirs that cannot be computed. `deltas` holds what other `INSERT`s of the same job
     /// have written in this tick, which the snapshot does not show yet; `outside` what was read of outside tables for this one
     /// run.
     pub(crate) fn first_output(
@@ -42,22 +43,22 @@ impl Build {
         snapshot: &Snapshot,
         deltas: &Deltas,
         outside: &OutsideRows,
-    ) -> Result<Vec<ChangeBatch>> {
+    ) -> Result<(Vec<ChangeBatch>, Vec<Letter>)> {
         let context = TickContext { now_micros: self.now_micros, zone: flow.zone };
         let growing = flow.target.key.is_empty();
         if growing && self.output != Output::Whole {
             // The target only grows: what came after the cursor is new, everything before is there.
             let cursor = if self.was_running { snapshot.commit() } else { self.cursor };
             self.feed_log(flow, snapshot, cursor, false)?;
-            flow.dataflow.finish_tick(&context)?;
+            let (_, mut letters) = flow.finish(&context)?;
             self.feed_log(flow, snapshot, cursor, true)?;
             feed_deltas(flow, deltas)?;
-            let out = flow.dataflow.finish_tick(&context)?.into_iter().next().unwrap_or_default();
+            let (out, new_letters) = flow.finish(&context)?;
+            letters.extend(new_letters);
             if flow.target.kinds_inside && self.was_running {
-                return Ok(Vec::new());
+                return Ok((Vec::new(), letters));
             }
-            flow.target.check(&out)?;
-            return Ok(out);
+            return Ok((out, letters));
         }
         for i in 0..flow.inputs.len() {
             let input = flow.inputs[i].clone();
@@ -70,12 +71,11 @@ impl Build {
             }
         }
         feed_deltas(flow, deltas)?;
-        let out = flow.dataflow.finish_tick(&context)?.into_iter().next().unwrap_or_default();
-        flow.target.check(&out)?;
+        let (out, letters) = flow.finish(&context)?;
         let comparable = self.sole && flow.target.columns.is_none();
-        match self.output {
-            Output::Whole => Ok(out),
-            Output::Nothing => Ok(Vec::new()),
+        let out = match self.output {
+            Output::Whole => out,
+            Output::Nothing => Vec::new(),
             Output::Difference if comparable => {
                 let mut all = out;
                 if let Ok(table) = snapshot.table(flow.target.table) {
@@ -91,11 +91,12 @@ impl Build {
                         "the rebuilt job corrects its target"
                     );
                 }
-                Ok(vec![difference])
+                vec![difference]
             }
-            Output::Difference if self.was_running => Ok(Vec::new()),
-            Output::Difference => Ok(out),
-        }
+            Output::Difference if self.was_running => Vec::new(),
+            Output::Difference => out,
+        };
+        Ok((out, letters))
     }
 
     /// Feeds the rows that log inputs took up to `cursor`, or after it. An input with a key is fed as it stands, before.

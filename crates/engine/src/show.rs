@@ -12,6 +12,7 @@ use gridhouse_sql::explain::redacted;
 use gridhouse_sql::{Binder, explain, explain_insert, show_create_table, show_create_view};
 
 use crate::catalog::Scope;
+use crate::dead::{ON_ERROR, ON_ERROR_VALUES};
 use crate::outcome::Outcome;
 use crate::query::zone_of;
 use crate::records::ObjectRecord;
@@ -29,6 +30,7 @@ impl Session {
             "table.local-time-zone" => zone_of(&self.settings).map(|_| ()),
             "execution.runtime-mode" => one_of(&pair, &["streaming", "batch", "automatic"]),
             "writer" => one_of(&pair, &["sole", "additional"]),
+            ON_ERROR => one_of(&pair, ON_ERROR_VALUES),
             _ => Ok(()),
         };
         if let Err(error) = valid {

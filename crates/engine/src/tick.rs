@@ -14,6 +14,7 @@ use gridhouse_flow::TickContext;
 use gridhouse_store::Tick;
 
 use crate::core::Core;
+use crate::dead;
 use crate::job::{Branch, Job, Target};
 use crate::records::{JOBS, JobState, encode};
 
@@ -129,9 +130,12 @@ impl Job {
                 continue;
             }
             let context = TickContext { now_micros, zone: flow.zone };
-            let out = flow.dataflow.finish_tick(&context)?.into_iter().next().unwrap_or_default();
+            let (out, letters) = flow.finish(&context)?;
             flow.note(now);
-            flow.target.check(&out)?;
+            if let Some(table) = flow.dead_letters.filter(|_| !letters.is_empty()) {
+                let effective = dead::add(tick, table, self.record.id, now_micros, letters)?;
+                deltas.entry(table).or_default().push(effective);
+            }
             outputs.push((flow.target.clone(), out));
         }
         self.rows_out += write_all(outputs, tick, deltas)?;

@@ -2,6 +2,7 @@
 
 mod analyze;
 mod chain;
+mod dead;
 mod edges;
 mod house;
 mod jobs;
