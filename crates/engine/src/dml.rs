@@ -71,7 +71,7 @@ impl Session {
         if batch {
             for table in bound.iter().flat_map(|(_, insert)| insert.plan.tables()) {
                 if table.connector().is_some() {
-                    connectors.scan(&table)?;
+                    connectors.scan(&table).map_err(|error| error.context(format!("table {}", table.path)))?;
                 }
             }
         }

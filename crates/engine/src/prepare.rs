@@ -113,7 +113,7 @@ impl Connectors {
                 unknown(definition, &format!("there is no connector '{name}'{other}"), name, self.scans.keys())
             });
         }
-        Err(Error::invalid(format!("{} is a '{name}' table: a query over it has no end", definition.path))
+        Err(Error::invalid(format!("it is outside, and a query over a '{name}' table has no end"))
             .hint("INSERT INTO a table from it, in streaming mode, then query that table; it is always up to date"))
     }
 }

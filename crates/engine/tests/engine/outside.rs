@@ -63,7 +63,7 @@ fn what_has_no_end_or_does_not_answer_is_said() {
     let mut session = house.session();
     ok(&mut session, SHELF);
     let message = fails(&mut session, "SELECT * FROM tap");
-    assert!(message.contains("a query over it has no end"), "{message}");
+    assert!(message.contains("a query over a 'tap' table has no end"), "{message}");
     ok(&mut session, "SET 'execution.runtime-mode' = 'batch'");
     let message = fails(&mut session, "INSERT INTO kept SELECT * FROM tap");
     assert!(message.contains("tap") && message.contains("streaming"), "{message}");
