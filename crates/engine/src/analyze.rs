@@ -142,8 +142,8 @@ impl Session {
 
     /// What both sides of a join hold in its key columns.
     fn keys_of(&self, look: &Look, insert: usize, join: &Join) -> Result<String> {
-        let left = self.values_of(look, insert, &join.left, &join.keys.iter().map(|key| key.0).collect())?;
-        let right = self.values_of(look, insert, &join.right, &join.keys.iter().map(|key| key.1).collect())?;
+        let left = self.values_of(look, insert, &join.left, &join.keys.iter().map(|key| key.left).collect())?;
+        let right = self.values_of(look, insert, &join.right, &join.keys.iter().map(|key| key.right).collect())?;
         Ok(format!("left {left}; right {right}"))
     }
 

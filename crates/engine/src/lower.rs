@@ -10,13 +10,15 @@ use std::sync::Arc;
 
 use gridhouse_base::clock::Clock;
 use gridhouse_base::table::{ObjectPath, TableDef};
-use gridhouse_base::{ChangeBatch, Error, Result, TableId, Value};
+use gridhouse_base::{ChangeBatch, Error, Result, Schema, TableId, Value};
 use gridhouse_expr::EvalContext;
 use gridhouse_flow::{
-    Dataflow, DataflowBuilder, HashMode, JoinKind as FlowJoin, JoinSpec, NodeId, SortKey, TickContext, TopN,
+    Dataflow, DataflowBuilder, HashMode, JoinKey, JoinKind as FlowJoin, JoinSpec, NodeId, ProbeSpec,
+    SetKind as FlowSet, SetOperation, SortKey, TickContext, TimeBound, TopN, Unnest,
 };
 use gridhouse_sql::explain::node_text;
-use gridhouse_sql::plan::{JoinKind, Limit, Plan, Scan, Values};
+use gridhouse_sql::plan::{self, JoinKind, Limit, Plan, Scan, SetKind, Values};
+use gridhouse_sql::properties::is_deterministic;
 
 use crate::job::Input;
 
@@ -47,7 +49,8 @@ pub(crate) fn lower(plan: &Plan, unique: Option<&[usize]>, ground: &Ground<'_>) 
     if let Some(clock) = &ground.clock {
         builder = builder.clock(clock.clone());
     }
-    let mut lowering = Lowering { builder, inputs: Vec::new(), lines: BTreeMap::new(), number: 0, ground };
+    let mut lowering =
+        Lowering { builder, inputs: Vec::new(), lines: BTreeMap::new(), number: 0, done: Vec::new(), ground };
     let mut root = lowering.node(plan)?;
     if let Some(key) = unique {
         let others = (0..plan.schema().len()).filter(|column| !key.contains(column));
@@ -83,14 +86,25 @@ struct Lowering<'a> {
     lines: BTreeMap<NodeId, PlanLine>,
     /// How many nodes of the plan have been begun.
     number: usize,
+    /// The parts of the plan that are built.
+    done: Vec<(&'a Plan, NodeId)>,
     ground: &'a Ground<'a>,
 }
 
-impl Lowering<'_> {
-    fn node(&mut self, plan: &Plan) -> Result<NodeId> {
+impl<'a> Lowering<'a> {
+    fn node(&mut self, plan: &'a Plan) -> Result<NodeId> {
         let number = self.number;
+        if let Some((_, node)) = self.done.iter().find(|(done, _)| *done == plan) {
+            // The same part of a plan twice (a common table expression, the query around a subquery) is computed once.
+            let node = *node;
+            plan.visit(&mut |_| self.number += 1);
+            return Ok(node);
+        }
         self.number += 1;
         let node = self.operator(plan)?;
+        if is_deterministic(plan) {
+            self.done.push((plan, node));
+        }
         // A node that adds nothing of its own leaves the line to its input.
         if let Entry::Vacant(line) = self.lines.entry(node) {
             let text = node_text(plan);
@@ -100,7 +114,7 @@ impl Lowering<'_> {
         Ok(node)
     }
 
-    fn operator(&mut self, plan: &Plan) -> Result<NodeId> {
+    fn operator(&mut self, plan: &'a Plan) -> Result<NodeId> {
         match plan {
             Plan::Scan(scan) => self.scan(scan),
             Plan::Values(values) => {
@@ -137,7 +151,46 @@ impl Lowering<'_> {
                     JoinKind::Semi => FlowJoin::Semi,
                     JoinKind::Anti => FlowJoin::Anti,
                 };
-                self.builder.join(left, right, JoinSpec::on(kind, &join.keys).with_residual(join.residual.clone()))
+                let time = join.time.map(|time| TimeBound {
+                    left: time.left,
+                    right: time.right,
+                    lower_millis: time.lower_millis,
+                    upper_millis: time.upper_millis,
+                });
+                let (keys, residual) = (join_keys(&join.keys), join.residual.clone());
+                self.builder.join(left, right, JoinSpec { kind, keys, residual, time })
+            }
+            Plan::SetOperation(operation) => {
+                let left = self.node(&operation.left)?;
+                let right = self.node(&operation.right)?;
+                let kind = match operation.kind {
+                    SetKind::Intersect => FlowSet::Intersect,
+                    SetKind::Except => FlowSet::Except,
+                };
+                self.builder.set_operation(left, right, SetOperation { kind, all: operation.all })
+            }
+            Plan::Rank(rank) => {
+                let input = self.node(&rank.input)?;
+                let order = rank.order.iter().map(sort_key).collect();
+                let (partition, offset, limit) = (rank.partition.clone(), rank.offset, rank.limit);
+                self.builder.top_n(input, TopN { partition, order, offset, limit, rank: rank.rank })
+            }
+            Plan::Unnest(unnest) => {
+                let input = self.node(&unnest.input)?;
+                let columns = unnest.schema.columns[unnest.input.schema().len()..].to_vec();
+                let (expr, kind) = (unnest.column, matching(unnest.outer));
+                let spec = Unnest { expr, kind, ordinality: unnest.ordinality, schema: Schema::new(columns) };
+                self.builder.unnest(input, spec)
+            }
+            Plan::Probe(probe) => {
+                let left = self.node(&probe.left)?;
+                let right = self.node(&probe.right)?;
+                let (kind, keys) = (matching(probe.outer), join_keys(&probe.keys));
+                self.builder.probe(left, right, ProbeSpec { kind, keys, residual: probe.residual.clone() })
+            }
+            Plan::Lookup(lookup) => {
+                Err(Error::invalid(format!("a look-up in {}, which lies outside, is not run yet", lookup.table.path))
+                    .hint("INSERT INTO a table of ours from it first, and look up in that"))
             }
             Plan::Sort(sort) => self.node(&sort.input),
             Plan::Limit(limit) => self.limit(limit),
@@ -156,7 +209,7 @@ impl Lowering<'_> {
         Ok(if append_only { self.builder.append_only_input(schema) } else { self.builder.input(schema) })
     }
 
-    fn limit(&mut self, limit: &Limit) -> Result<NodeId> {
+    fn limit(&mut self, limit: &'a Limit) -> Result<NodeId> {
         let (input, keys) = match limit.input.as_ref() {
             Plan::Sort(sort) => {
                 // The sort is a part of the limit's operator.
@@ -165,14 +218,23 @@ impl Lowering<'_> {
             }
             other => (self.node(other)?, [].as_slice()),
         };
-        let order = keys.iter().map(|key| SortKey {
-            column: key.column,
-            descending: key.descending,
-            nulls_first: key.nulls_first,
-        });
-        let top = TopN { order: order.collect(), offset: limit.offset, limit: limit.fetch, ..TopN::default() };
+        let order = keys.iter().map(sort_key).collect();
+        let top = TopN { order, offset: limit.offset, limit: limit.fetch, ..TopN::default() };
         self.builder.top_n(input, top)
     }
+}
+
+fn sort_key(key: &plan::SortKey) -> SortKey {
+    SortKey { column: key.column, descending: key.descending, nulls_first: key.nulls_first }
+}
+
+fn join_keys(keys: &[plan::JoinKey]) -> Vec<JoinKey> {
+    keys.iter().map(|key| JoinKey { left: key.left, right: key.right, null_safe: key.null_safe }).collect()
+}
+
+/// Whether rows without a match stay.
+fn matching(outer: bool) -> FlowJoin {
+    if outer { FlowJoin::Left } else { FlowJoin::Inner }
 }
 
 /// Whether a table only grows.

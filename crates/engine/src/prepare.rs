@@ -13,7 +13,8 @@ use gridhouse_expr::Expr;
 use gridhouse_flow::connector::{
     ChangelogMode, LookupConnector, ScanConnector, SinkConnector, SinkDescription, SourceConnector, SourceDescription,
 };
-use gridhouse_sql::plan::{BoundInsert, JoinKind, Plan, Scan, written_columns};
+use gridhouse_sql::plan::{BoundInsert, JoinKind, Plan, Scan, SetKind, written_columns};
+use gridhouse_sql::properties::is_deterministic;
 use gridhouse_sql::{fingerprint_insert, table_identity};
 
 use crate::dead;
@@ -215,8 +216,7 @@ pub(crate) fn prepare(
     let retracts = retracts(&bound.plan, &sources);
     check_target(&bound, sink.as_ref(), retracts)?;
     let unique = unique_columns(&bound, retracts);
-    let mut is_pure = true;
-    for_each_expr(&bound.plan, &mut |expr| is_pure &= expr.is_deterministic());
+    let is_pure = is_deterministic(&bound.plan);
     // Only operators can leave a single row out.
     let route = if dead_letters { Route::Flow } else { route(&bound, &sources, sink.is_some()) };
     let identity = |table: &TableDef| match sources.iter().find(|source| source.definition.path == table.path) {
@@ -387,17 +387,12 @@ fn retracts(plan: &Plan, sources: &[PreparedSource]) -> bool {
                 || retracts(&node.left, sources)
                 || retracts(&node.right, sources)
         }
-        Plan::Limit(_) => true,
+        Plan::SetOperation(node) => {
+            node.kind == SetKind::Except || retracts(&node.left, sources) || retracts(&node.right, sources)
+        }
+        // What the table does afterwards changes nothing.
+        Plan::Probe(node) => retracts(&node.left, sources),
+        Plan::Rank(_) | Plan::Limit(_) => true,
         other => other.inputs().iter().any(|input| retracts(input, sources)),
     }
-}
-
-fn for_each_expr(plan: &Plan, seen: &mut impl FnMut(&Expr)) {
-    plan.visit(&mut |node| match node {
-        Plan::Filter(node) => seen(&node.predicate),
-        Plan::Project(node) => node.exprs.iter().for_each(&mut *seen),
-        Plan::Join(node) => node.residual.iter().for_each(&mut *seen),
-        Plan::Values(node) => node.rows.iter().flatten().for_each(&mut *seen),
-        _ => {}
-    });
 }

@@ -9,7 +9,7 @@ use gridhouse_base::{ChangeBatch, Column, Error, Result, Schema, TypeKind};
 use gridhouse_sql::ast::{Explain, Note, ObjectName, Pattern, SetPair, Show, Statement};
 use gridhouse_sql::catalog::{Relation, check_database, resolve};
 use gridhouse_sql::explain::redacted;
-use gridhouse_sql::{Binder, explain, explain_insert, show_create_table, show_create_view};
+use gridhouse_sql::{Binder, explain, explain_insert, law_line, show_create_table, show_create_view};
 
 use crate::catalog::Scope;
 use crate::dead::{ON_ERROR, ON_ERROR_VALUES};
@@ -190,9 +190,7 @@ impl Session {
                 let line = |note: &Note| vec![Some(note.at.to_string()), Some(note.message.clone())];
                 let rows: Vec<_> = portability.iter().map(line).collect();
                 if rows.is_empty() {
-                    self.notice(
-                        "no form in this statement is known that Flink would reject; functions are not looked at yet",
-                    );
+                    self.notice("nothing in this statement is known that Flink would reject");
                 }
                 return Ok(table(&["position", "what Flink would reject"], rows));
             }
@@ -212,10 +210,19 @@ impl Session {
 
     fn plan_of(binder: &Binder<'_>, statement: &Statement) -> Result<String> {
         match statement {
-            Statement::Query(query) => Ok(explain(&binder.query(query)?)),
-            Statement::Insert(insert) => Ok(explain_insert(&binder.insert(insert)?)),
+            Statement::Query(query) => {
+                let plan = binder.query(query)?;
+                Ok(format!("{}\n{}", law_line(&plan), explain(&plan)))
+            }
+            Statement::Insert(insert) => {
+                let bound = binder.insert(insert)?;
+                Ok(format!("{}\n{}", law_line(&bound.plan), explain_insert(&bound)))
+            }
             Statement::StatementSet(inserts) => {
-                let texts = inserts.iter().map(|insert| Ok(explain_insert(&binder.insert(insert)?)));
+                let texts = inserts.iter().map(|insert| {
+                    let bound = binder.insert(insert)?;
+                    Ok(format!("{}\n{}", law_line(&bound.plan), explain_insert(&bound)))
+                });
                 Ok(texts.collect::<Result<Vec<_>>>()?.join("\n"))
             }
             _ => Err(Error::invalid("only queries, INSERTs and statement sets can be explained")),

@@ -1,12 +1,13 @@
 //! Plans as text, for `EXPLAIN` and for tests.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use gridhouse_base::table::quoted;
 use gridhouse_base::{Schema, SqlType};
-use gridhouse_expr::{AggregateCall, AggregateFunction};
+use gridhouse_expr::{AggregateCall, AggregateFunction, Expr};
 
-use crate::plan::{BoundInsert, JoinKind, Plan, SortKey};
+use crate::plan::{BoundInsert, JoinKey, JoinKind, Plan, Rank, SetKind, SortKey};
 use crate::properties::{changelog_mode, upsert_keys};
 
 /// An indented tree: per node what it does, its columns with their types, its changes and its upsert keys.
@@ -55,9 +56,7 @@ pub fn node_text(plan: &Plan) -> String {
 pub(crate) fn line(plan: &Plan) -> String {
     match plan {
         Plan::Scan(node) => {
-            let hints: Vec<String> =
-                node.hints.iter().map(|(key, value)| format!("'{key}'='{}'", redacted(key, value))).collect();
-            let hints = if hints.is_empty() { String::new() } else { format!(" options({})", hints.join(", ")) };
+            let hints = hints_text(&node.hints);
             format!("Scan {}({}){hints}", node.table.path, names(&node.table.schema, &node.columns))
         }
         Plan::Values(node) => {
@@ -97,14 +96,46 @@ pub(crate) fn line(plan: &Plan) -> String {
                 JoinKind::Semi => "semi",
                 JoinKind::Anti => "anti",
             };
-            let (left, right) = (node.left.schema(), node.right.schema());
-            let name = |schema: &Schema, i: usize| quoted(&schema.columns[i].name).into_owned();
-            let keys: Vec<String> =
-                node.keys.iter().map(|&(l, r)| format!("{}={}", name(left, l), name(right, r))).collect();
-            let both = Schema::new(left.columns.iter().chain(&right.columns).cloned().collect());
-            let residual = node.residual.as_ref().map(|expr| format!(" where {}", expr.display_with(&both)));
-            let keys = if keys.is_empty() { "every pair".to_owned() } else { format!("on {}", keys.join(", ")) };
-            format!("Join {kind} {keys}{}", residual.unwrap_or_default())
+            let pair = pair_text(&node.left, &node.right, &node.keys, node.residual.as_ref());
+            let time = node.time.map(|time| {
+                let (left, right) =
+                    (names(node.left.schema(), &[time.left]), names(node.right.schema(), &[time.right]));
+                let (lower, upper) = (time.lower_millis, time.upper_millis);
+                format!(" within {left} - {right} from {lower} ms to {upper} ms")
+            });
+            format!("Join {kind} {pair}{}", time.unwrap_or_default())
+        }
+        Plan::SetOperation(node) => {
+            let kind = match node.kind {
+                SetKind::Intersect => "Intersect",
+                SetKind::Except => "Except",
+            };
+            format!("{kind}{}", if node.all { " all" } else { "" })
+        }
+        Plan::Rank(node) => rank_text(node),
+        Plan::Unnest(node) => {
+            let kind = if node.outer { "left" } else { "inner" };
+            let place = if node.ordinality { " with place" } else { "" };
+            format!("Unnest {kind} {}{place}", names(node.input.schema(), &[node.column]))
+        }
+        Plan::Probe(node) => {
+            let kind = if node.outer { "left" } else { "inner" };
+            format!("Lookup {kind} {}", pair_text(&node.left, &node.right, &node.keys, node.residual.as_ref()))
+        }
+        Plan::Lookup(node) => {
+            let kind = if node.outer { "left" } else { "inner" };
+            let read = names(&node.table.schema, &node.columns);
+            let key = |&(input, of_table): &(usize, usize)| {
+                format!("{}={}", names(node.input.schema(), &[input]), names(&node.table.schema, &[of_table]))
+            };
+            let keys = node.keys.iter().map(key).collect::<Vec<_>>().join(", ");
+            let residual = node.residual.as_ref().map(|expr| format!(" where {}", expr.display_with(&node.schema)));
+            let hints = hints_text(&node.hints);
+            format!(
+                "Lookup {kind} outside {}({read}){hints} on {keys}{}",
+                node.table.path,
+                residual.unwrap_or_default()
+            )
         }
         Plan::Sort(node) => {
             let keys: Vec<String> = node.keys.iter().map(|key| sort_text(key, plan.schema())).collect();
@@ -120,6 +151,43 @@ pub(crate) fn line(plan: &Plan) -> String {
 
 /// How many rows of `VALUES` are shown.
 const SHOWN_ROWS: usize = 5;
+
+fn hints_text(hints: &BTreeMap<String, String>) -> String {
+    let hints: Vec<String> = hints.iter().map(|(key, value)| format!("'{key}'='{}'", redacted(key, value))).collect();
+    if hints.is_empty() { String::new() } else { format!(" options({})", hints.join(", ")) }
+}
+
+/// What must hold between two inputs.
+fn pair_text(left: &Plan, right: &Plan, keys: &[JoinKey], residual: Option<&Expr>) -> String {
+    let key = |key: &JoinKey| {
+        let equals = if key.null_safe { " is " } else { "=" };
+        format!("{}{equals}{}", names(left.schema(), &[key.left]), names(right.schema(), &[key.right]))
+    };
+    let both = Schema::new(left.schema().columns.iter().chain(&right.schema().columns).cloned().collect());
+    let residual = residual.map(|expr| format!(" where {}", expr.display_with(&both)));
+    let keys = match keys {
+        [] => "every pair".to_owned(),
+        keys => format!("on {}", keys.iter().map(key).collect::<Vec<_>>().join(", ")),
+    };
+    format!("{keys}{}", residual.unwrap_or_default())
+}
+
+fn rank_text(node: &Rank) -> String {
+    let schema = node.input.schema();
+    let partition = match node.partition.as_slice() {
+        [] => String::new(),
+        columns => format!(" by {}", names(schema, columns)),
+    };
+    let order = node.order.iter().map(|key| sort_text(key, schema)).collect::<Vec<_>>().join(", ");
+    let order = if order.is_empty() { String::new() } else { format!(" order {order}") };
+    let places = match (node.offset, node.limit) {
+        (0, None) => "all".to_owned(),
+        (offset, None) => format!("from {}", offset + 1),
+        (offset, Some(limit)) => format!("{} to {}", offset + 1, offset.saturating_add(limit)),
+    };
+    let shown = if node.rank { " with place" } else { "" };
+    format!("Rank {places}{partition}{order}{shown}")
+}
 
 fn call_text(call: &AggregateCall, schema: &Schema) -> String {
     let function = match call.function {

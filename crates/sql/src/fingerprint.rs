@@ -4,10 +4,13 @@
 //! nothing that does not (hosts, passwords, column aliases inside). It is stable across runs and machines, as long as the
 //! optimiser gives the same plan.
 
+use std::collections::BTreeMap;
+
 use gridhouse_base::table::TableDef;
+use gridhouse_expr::Expr;
 
 use crate::explain::line;
-use crate::plan::{BoundInsert, Plan, written_columns};
+use crate::plan::{BoundInsert, JoinKey, Plan, written_columns};
 
 /// Names a table in a plan's identity.
 pub type SourceIdentity<'a> = &'a dyn Fn(&TableDef) -> String;
@@ -78,13 +81,7 @@ fn write(out: &mut String, plan: &Plan, identity: SourceIdentity<'_>) {
     match plan {
         Plan::Scan(node) => {
             out.push_str(&format!("Scan {}", identity(&node.table)));
-            for &column in &node.columns {
-                let column = &node.table.schema.columns[column];
-                out.push_str(&format!(" {:?} {}", column.name, column.sql_type));
-            }
-            for (key, value) in &node.hints {
-                out.push_str(&format!(" {key:?}={value:?}"));
-            }
+            write_read(out, &node.table, &node.columns, &node.hints);
         }
         Plan::Values(node) => {
             out.push_str("Values");
@@ -110,17 +107,53 @@ fn write(out: &mut String, plan: &Plan, identity: SourceIdentity<'_>) {
             }
         }
         Plan::Join(node) => {
-            out.push_str(&format!("Join {:?} {:?}", node.kind, node.keys));
-            if let Some(residual) = &node.residual {
-                out.push_str(&format!(" {residual}"));
-            }
+            out.push_str(&format!("Join {:?} ", node.kind));
+            write_condition(out, &node.keys, node.residual.as_ref());
         }
         Plan::Sort(node) => out.push_str(&format!("Sort {:?}", node.keys)),
-        Plan::UnionAll(_) | Plan::Limit(_) => out.push_str(&line(plan)),
+        Plan::Rank(node) => {
+            let places = (node.offset, node.limit, node.rank);
+            out.push_str(&format!("Rank {:?} {:?} {places:?}", node.partition, node.order));
+        }
+        Plan::Unnest(node) => {
+            out.push_str(&format!("Unnest {} {} {}", node.column, node.outer, node.ordinality));
+        }
+        Plan::Probe(node) => {
+            out.push_str(&format!("Probe {} ", node.outer));
+            write_condition(out, &node.keys, node.residual.as_ref());
+        }
+        Plan::Lookup(node) => {
+            out.push_str(&format!("Lookup {} {} {:?}", identity(&node.table), node.outer, node.keys));
+            write_read(out, &node.table, &node.columns, &node.hints);
+            write_condition(out, &[], node.residual.as_ref());
+        }
+        Plan::UnionAll(_) | Plan::Limit(_) | Plan::SetOperation(_) => out.push_str(&line(plan)),
     }
     out.push_str(&format!(" ({})\n", plan.inputs().len()));
     for input in plan.inputs() {
         write(out, input, identity);
+    }
+}
+
+fn write_read(out: &mut String, table: &TableDef, columns: &[usize], hints: &BTreeMap<String, String>) {
+    for &column in columns {
+        let column = &table.schema.columns[column];
+        out.push_str(&format!(" {:?} {}", column.name, column.sql_type));
+    }
+    for (key, value) in hints {
+        out.push_str(&format!(" {key:?}={value:?}"));
+    }
+}
+
+fn write_condition(out: &mut String, keys: &[JoinKey], residual: Option<&Expr>) {
+    let pairs: Vec<_> = keys.iter().map(|key| (key.left, key.right)).collect();
+    out.push_str(&format!("{pairs:?}"));
+    let null_safe: Vec<_> = (0..keys.len()).filter(|&i| keys[i].null_safe).collect();
+    if !null_safe.is_empty() {
+        out.push_str(&format!(" null-safe {null_safe:?}"));
+    }
+    if let Some(residual) = residual {
+        out.push_str(&format!(" {residual}"));
     }
 }
 

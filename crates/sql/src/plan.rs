@@ -4,12 +4,18 @@
 //! join's residual: left columns, then right columns); all casts are explicit; scalar work stands in `Project` and `Filter`
 //! only, so that aggregates, joins and sorts address plain columns. Nothing here knows of operators, state or time.
 
-use std::collections::BTreeMap;
+mod build;
+mod node;
+mod write;
+
 use std::sync::Arc;
 
+use gridhouse_base::Schema;
 use gridhouse_base::table::TableDef;
-use gridhouse_base::{Column, Schema, SqlType};
-use gridhouse_expr::{AggregateCall, Expr};
+use gridhouse_expr::Expr;
+
+pub use node::*;
+pub use write::*;
 
 /// A relation.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,139 +38,16 @@ pub enum Plan {
     Sort(Sort),
     /// Some of the rows.
     Limit(Limit),
-}
-
-/// Rows of a table.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scan {
-    /// The table.
-    pub table: Arc<TableDef>,
-    /// The columns that are read, as indices into the table's schema: physical and metadata columns only.
-    pub columns: Vec<usize>,
-    /// `/*+ OPTIONS(…) */`; they win over the table's own.
-    pub hints: BTreeMap<String, String>,
-    /// The columns' schema.
-    pub schema: Arc<Schema>,
-}
-
-/// Rows given in the text.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Values {
-    /// Rows of expressions without columns; each has the type of its column, NOT NULL or not.
-    pub rows: Vec<Vec<Expr>>,
-    /// The schema.
-    pub schema: Arc<Schema>,
-}
-
-/// The rows where a predicate is true.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Filter {
-    /// The input.
-    pub input: Box<Plan>,
-    /// A BOOLEAN expression.
-    pub predicate: Expr,
-}
-
-/// Expressions per row.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Project {
-    /// The input.
-    pub input: Box<Plan>,
-    /// One expression per column.
-    pub exprs: Vec<Expr>,
-    /// The schema.
-    pub schema: Arc<Schema>,
-}
-
-/// All rows of all inputs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct UnionAll {
-    /// At least one input; their columns have the same kinds as the schema's.
-    pub inputs: Vec<Plan>,
-    /// The schema: names of the first input, nullable where any input is.
-    pub schema: Arc<Schema>,
-}
-
-/// Groups.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Aggregate {
-    /// The input, projected to keys, arguments and filters.
-    pub input: Box<Plan>,
-    /// Indices of the key columns in the input.
-    pub keys: Vec<usize>,
-    /// The aggregates; none for `DISTINCT`.
-    pub calls: Vec<AggregateCall>,
-    /// One row even over no input: there is no key, and no `GROUP BY` either.
-    pub grand_total: bool,
-    /// The schema: keys, then calls.
-    pub schema: Arc<Schema>,
-}
-
-/// Pairs of rows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Join {
-    /// Which rows stay.
-    pub kind: JoinKind,
-    /// The left input.
-    pub left: Box<Plan>,
-    /// The right input.
-    pub right: Box<Plan>,
-    /// Pairs of a left and a right column of the same kind that must be equal (NULL equals nothing). Without pairs every row
-    /// meets every row.
-    pub keys: Vec<(usize, usize)>,
-    /// What must also be true of a pair; over left columns, then right columns.
-    pub residual: Option<Expr>,
-    /// The schema: left columns, then right columns, made nullable on the side that is filled up; for `Semi` and `Anti` the
-    /// left columns.
-    pub schema: Arc<Schema>,
-}
-
-/// Which rows of a join stay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum JoinKind {
-    /// Pairs.
-    Inner,
-    /// Pairs, and left rows without partner filled up with NULL.
-    Left,
-    /// Pairs, and right rows without partner filled up with NULL.
-    Right,
-    /// Pairs, and rows of both sides without partner filled up with NULL.
-    Full,
-    /// Left rows with a partner, once each.
-    Semi,
-    /// Left rows without a partner.
-    Anti,
-}
-
-/// Rows in order.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sort {
-    /// The input.
-    pub input: Box<Plan>,
-    /// The keys, most significant first; never empty.
-    pub keys: Vec<SortKey>,
-}
-
-/// One key of a sort.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SortKey {
-    /// The column.
-    pub column: usize,
-    /// Largest first.
-    pub descending: bool,
-    /// NULL before everything else.
-    pub nulls_first: bool,
-}
-
-/// Some of the rows; over a `Sort`, the first ones.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Limit {
-    /// The input.
-    pub input: Box<Plan>,
-    /// How many rows at most.
-    pub fetch: Option<u64>,
-    /// How many rows are left out before.
-    pub offset: u64,
+    /// Rows that both inputs have, or only one.
+    SetOperation(SetOperation),
+    /// Rows with their places, or the first ones of every partition.
+    Rank(Rank),
+    /// A row per element of an ARRAY or MAP.
+    Unnest(Unnest),
+    /// Rows with what a table of ours holds for them as they come.
+    Probe(Probe),
+    /// Rows with what an outside table holds for them as they come.
+    Lookup(Lookup),
 }
 
 impl Plan {
@@ -180,6 +63,11 @@ impl Plan {
             Self::Join(node) => &node.schema,
             Self::Sort(node) => node.input.schema(),
             Self::Limit(node) => node.input.schema(),
+            Self::SetOperation(node) => &node.schema,
+            Self::Rank(node) => &node.schema,
+            Self::Unnest(node) => &node.schema,
+            Self::Probe(node) => &node.schema,
+            Self::Lookup(node) => &node.schema,
         }
     }
 
@@ -194,22 +82,25 @@ impl Plan {
             Self::Join(node) => vec![&node.left, &node.right],
             Self::Sort(node) => vec![&node.input],
             Self::Limit(node) => vec![&node.input],
+            Self::SetOperation(node) => vec![&node.left, &node.right],
+            Self::Rank(node) => vec![&node.input],
+            Self::Unnest(node) => vec![&node.input],
+            Self::Probe(node) => vec![&node.left, &node.right],
+            Self::Lookup(node) => vec![&node.input],
         }
     }
 
-    /// The same node over other inputs, which have the schemas of those that they replace.
-    pub fn map_inputs(self, f: &mut impl FnMut(Plan) -> Plan) -> Self {
-        crate::optimizer::map_inputs(self, f)
-    }
-
-    /// Every table that is read, each once, in order of first use.
+    /// Every table that is read or looked up in, each once, in order of first use.
     pub fn tables(&self) -> Vec<Arc<TableDef>> {
         let mut tables: Vec<Arc<TableDef>> = Vec::new();
         self.visit(&mut |plan| {
-            if let Self::Scan(scan) = plan
-                && !tables.iter().any(|table| table.path == scan.table.path)
-            {
-                tables.push(scan.table.clone());
+            let table = match plan {
+                Self::Scan(scan) => &scan.table,
+                Self::Lookup(lookup) => &lookup.table,
+                _ => return,
+            };
+            if !tables.iter().any(|known| known.path == table.path) {
+                tables.push(table.clone());
             }
         });
         tables
@@ -231,114 +122,67 @@ impl Plan {
         Expr::Column { index, sql_type: self.schema().columns[index].sql_type.clone() }
     }
 
-    /// A filter over `self`.
-    pub(crate) fn filter(self, predicate: Expr) -> Self {
-        Self::Filter(Filter { input: Box::new(self), predicate })
+    /// Calls `seen` for every expression of this node and of every node below it.
+    pub fn for_each_expr(&self, seen: &mut impl FnMut(&Expr)) {
+        self.visit(&mut |node| node.own_exprs(seen));
     }
 
-    /// A projection of `self` to named expressions.
-    pub(crate) fn project(self, named: Vec<(String, Expr)>) -> Self {
-        let columns = named.iter().map(|(name, expr)| Column::new(name.clone(), expr_type(expr))).collect();
-        let exprs = named.into_iter().map(|(_, expr)| expr).collect();
-        Self::Project(Project { input: Box::new(self), exprs, schema: Arc::new(Schema::new(columns)) })
-    }
-
-    /// The columns of `self` at `indices`, or `self` where that is all of them in order.
-    pub(crate) fn select(self, indices: &[usize]) -> Self {
-        if indices.len() == self.schema().len() && indices.iter().enumerate().all(|(i, &index)| i == index) {
-            return self;
+    fn own_exprs(&self, seen: &mut impl FnMut(&Expr)) {
+        match self {
+            Self::Filter(node) => seen(&node.predicate),
+            Self::Project(node) => node.exprs.iter().for_each(seen),
+            Self::Join(node) => node.residual.iter().for_each(seen),
+            Self::Probe(node) => node.residual.iter().for_each(seen),
+            Self::Lookup(node) => node.residual.iter().for_each(seen),
+            Self::Values(node) => node.rows.iter().flatten().for_each(seen),
+            Self::Scan(_)
+            | Self::UnionAll(_)
+            | Self::Aggregate(_)
+            | Self::Sort(_)
+            | Self::Limit(_)
+            | Self::SetOperation(_)
+            | Self::Rank(_)
+            | Self::Unnest(_) => {}
         }
-        let named = indices.iter().map(|&i| (self.schema().columns[i].name.clone(), self.column(i))).collect();
-        self.project(named)
     }
 
-    /// A scan of `columns` of `table`.
-    pub(crate) fn scan(table: Arc<TableDef>, columns: Vec<usize>, hints: BTreeMap<String, String>) -> Self {
-        let schema = Arc::new(table.schema.project(&columns));
-        Self::Scan(Scan { table, columns, hints, schema })
-    }
-
-    /// A join of `left` and `right`, with the schema that its kind gives.
-    pub(crate) fn join(
-        kind: JoinKind,
-        left: Plan,
-        right: Plan,
-        keys: Vec<(usize, usize)>,
-        residual: Option<Expr>,
-    ) -> Self {
-        let fill = |plan: &Plan, filled: bool| {
-            let nullable = move |t: &SqlType| t.with_nullable(t.nullable || filled);
-            plan.schema().columns.iter().map(|c| Column::new(c.name.clone(), nullable(&c.sql_type))).collect::<Vec<_>>()
-        };
-        let mut columns = fill(&left, matches!(kind, JoinKind::Right | JoinKind::Full));
-        if !matches!(kind, JoinKind::Semi | JoinKind::Anti) {
-            columns.extend(fill(&right, matches!(kind, JoinKind::Left | JoinKind::Full)));
+    /// The same node over other inputs, which have the schemas of those that they replace.
+    pub fn map_inputs(self, f: &mut impl FnMut(Self) -> Self) -> Self {
+        let mut map = |input: Box<Self>| Box::new(f(*input));
+        match self {
+            Self::Scan(_) | Self::Values(_) => self,
+            Self::Filter(node) => Self::Filter(Filter { input: map(node.input), ..node }),
+            Self::Project(node) => Self::Project(Project { input: map(node.input), ..node }),
+            Self::UnionAll(node) => {
+                Self::UnionAll(UnionAll { inputs: node.inputs.into_iter().map(f).collect(), ..node })
+            }
+            Self::Aggregate(node) => Self::Aggregate(Aggregate { input: map(node.input), ..node }),
+            Self::Join(node) => Self::Join(Join { left: map(node.left), right: map(node.right), ..node }),
+            Self::Sort(node) => Self::Sort(Sort { input: map(node.input), ..node }),
+            Self::Limit(node) => Self::Limit(Limit { input: map(node.input), ..node }),
+            Self::SetOperation(node) => {
+                Self::SetOperation(SetOperation { left: map(node.left), right: map(node.right), ..node })
+            }
+            Self::Rank(node) => Self::Rank(Rank { input: map(node.input), ..node }),
+            Self::Unnest(node) => Self::Unnest(Unnest { input: map(node.input), ..node }),
+            Self::Probe(node) => Self::Probe(Probe { left: map(node.left), right: map(node.right), ..node }),
+            Self::Lookup(node) => Self::Lookup(Lookup { input: map(node.input), ..node }),
         }
-        let schema = Arc::new(Schema::new(columns));
-        Self::Join(Join { kind, left: Box::new(left), right: Box::new(right), keys, residual, schema })
     }
 
-    /// An aggregation of `input`; `names` are those of the calls.
-    pub(crate) fn aggregate(
-        input: Plan,
-        keys: Vec<usize>,
-        calls: Vec<(String, AggregateCall)>,
-        grand_total: bool,
-    ) -> Self {
-        let mut columns = input.schema().project(&keys).columns;
-        columns.extend(calls.iter().map(|(name, call)| Column::new(name.clone(), call.sql_type.clone())));
-        let calls = calls.into_iter().map(|(_, call)| call).collect();
-        let schema = Arc::new(Schema::new(columns));
-        Self::Aggregate(Aggregate { input: Box::new(input), keys, calls, grand_total, schema })
+    /// The same plan with every expression mapped by `f`, which keeps types.
+    pub(crate) fn map_exprs(self, f: &impl Fn(&Expr) -> Expr) -> Self {
+        match self.map_inputs(&mut |input| input.map_exprs(f)) {
+            Self::Filter(node) => Self::Filter(Filter { predicate: f(&node.predicate), ..node }),
+            Self::Project(node) => Self::Project(Project { exprs: node.exprs.iter().map(f).collect(), ..node }),
+            Self::Join(node) => Self::Join(Join { residual: node.residual.as_ref().map(f), ..node }),
+            Self::Probe(node) => Self::Probe(Probe { residual: node.residual.as_ref().map(f), ..node }),
+            Self::Lookup(node) => Self::Lookup(Lookup { residual: node.residual.as_ref().map(f), ..node }),
+            Self::Values(node) => {
+                let rows = node.rows.iter().map(|row| row.iter().map(f).collect()).collect();
+                Self::Values(Values { rows, ..node })
+            }
+            plan => plan,
+        }
     }
-}
-
-/// The type of an expression.
-pub(crate) fn expr_type(expr: &Expr) -> SqlType {
-    expr.sql_type().clone()
-}
-
-/// A bound `INSERT`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BoundInsert {
-    /// The target.
-    pub target: Arc<TableDef>,
-    /// `/*+ OPTIONS(…) */` behind the target; they win over the table's own.
-    pub hints: BTreeMap<String, String>,
-    /// `Some` for a partial update: the target's column of each plan column; the other columns of the row keep their values.
-    /// `None`: the plan delivers every column that [`written_columns`] names, in that order.
-    pub columns: Option<Vec<usize>>,
-    /// Plan columns that may hold NULL where the target's column may not: to be checked per row.
-    pub not_null: Vec<usize>,
-    /// The rows, in the target's types.
-    pub plan: Plan,
-}
-
-/// A bound `UPDATE`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BoundUpdate {
-    /// The table.
-    pub table: Arc<TableDef>,
-    /// Column of the table and its new value over the table's columns, in the column's type.
-    pub assignments: Vec<(usize, Expr)>,
-    /// Which rows; over the table's columns. `None`: all.
-    pub predicate: Option<Expr>,
-}
-
-/// A bound `DELETE`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BoundDelete {
-    /// The table.
-    pub table: Arc<TableDef>,
-    /// Which rows; over the table's columns. `None`: all.
-    pub predicate: Option<Expr>,
-}
-
-/// The columns of `table` that an `INSERT` writes: physical ones and metadata columns that are not virtual.
-pub fn written_columns(table: &TableDef) -> Vec<usize> {
-    use gridhouse_base::table::ColumnKind;
-    let written = |kind: &ColumnKind| {
-        !matches!(kind, ColumnKind::Computed { .. } | ColumnKind::Metadata { is_virtual: true, .. })
-    };
-    (0..table.schema.len()).filter(|&i| written(&table.column_kinds[i])).collect()
 }

@@ -6,7 +6,7 @@
 use gridhouse_base::table::TableDef;
 use gridhouse_expr::Expr;
 
-use crate::plan::{JoinKind, Plan, Scan};
+use crate::plan::{JoinKind, Plan, Rank, Scan, SetKind, SetOperation};
 
 /// How many upsert keys of one relation are followed. More than a few are never asked for, and joins multiply them.
 const MAX_KEYS: usize = 8;
@@ -67,6 +67,14 @@ pub fn changelog_mode(plan: &Plan) -> ChangelogMode {
             matches!(node.kind, JoinKind::Inner | JoinKind::Semi) && input(&node.left) && input(&node.right)
         }
         Plan::Sort(node) => input(&node.input),
+        // A row is in both as soon as the other input has it too; it is withdrawn from one only when the other gets it.
+        Plan::SetOperation(node) => node.kind == SetKind::Intersect && input(&node.left) && input(&node.right),
+        // Without bounds and without places every row stays.
+        Plan::Rank(node) => node.limit.is_none() && node.offset == 0 && !node.rank && input(&node.input),
+        Plan::Unnest(node) => input(&node.input),
+        // What the table does afterwards changes nothing.
+        Plan::Probe(node) => input(&node.left),
+        Plan::Lookup(node) => input(&node.input),
         // The first rows by some order change; any rows do not.
         Plan::Limit(node) => !matches!(*node.input, Plan::Sort(_)) && node.offset == 0 && input(&node.input),
     })
@@ -108,6 +116,21 @@ pub fn upsert_keys(plan: &Plan) -> Vec<Vec<usize>> {
             keys
         }
         Plan::Join(node) => join_keys(node),
+        Plan::SetOperation(node) => set_keys(node),
+        Plan::Rank(node) => rank_keys(node),
+        Plan::Unnest(node) => {
+            let place = node.schema.len() - 1;
+            let with_place = |key: Vec<usize>| key.into_iter().chain([place]).collect();
+            if node.ordinality { upsert_keys(&node.input).into_iter().map(with_place).collect() } else { vec![] }
+        }
+        Plan::Probe(node) => looked_up_keys(&node.left, &upsert_keys(&node.right), &|column| {
+            node.keys.iter().any(|key| key.right == column)
+        }),
+        Plan::Lookup(node) => {
+            let key = &node.table.primary_key;
+            let own = if key.is_empty() { vec![] } else { vec![key.clone()] };
+            looked_up_keys(&node.input, &own, &|column| node.keys.iter().any(|(_, of_table)| *of_table == column))
+        }
         Plan::Sort(node) => upsert_keys(&node.input),
         Plan::Limit(node) => {
             if node.fetch == Some(1) {
@@ -135,6 +158,34 @@ fn scan_keys(node: &Scan) -> Vec<Vec<usize>> {
     node.table.primary_key.iter().map(place).collect::<Option<Vec<_>>>().into_iter().collect()
 }
 
+/// Rows that look up stay apart where each finds one row at most.
+fn looked_up_keys(left: &Plan, right: &[Vec<usize>], joined: &dyn Fn(usize) -> bool) -> Vec<Vec<usize>> {
+    let once = right.iter().any(|key| key.iter().all(|&column| joined(column)));
+    if once { upsert_keys(left) } else { vec![] }
+}
+
+fn set_keys(node: &SetOperation) -> Vec<Vec<usize>> {
+    let mut keys = upsert_keys(&node.left);
+    if node.kind == SetKind::Intersect {
+        keys.extend(upsert_keys(&node.right));
+    }
+    if !node.all {
+        keys.push((0..node.schema.len()).collect());
+    }
+    keys
+}
+
+fn rank_keys(node: &Rank) -> Vec<Vec<usize>> {
+    let mut keys = upsert_keys(&node.input);
+    if node.limit == Some(1) {
+        keys.push(node.partition.clone());
+    }
+    if node.rank {
+        keys.push(node.partition.iter().copied().chain([node.input.schema().len()]).collect());
+    }
+    keys
+}
+
 fn join_keys(node: &crate::plan::Join) -> Vec<Vec<usize>> {
     let left = upsert_keys(&node.left);
     if matches!(node.kind, JoinKind::Semi | JoinKind::Anti) {
@@ -144,8 +195,8 @@ fn join_keys(node: &crate::plan::Join) -> Vec<Vec<usize>> {
     let right = upsert_keys(&node.right);
     let has_partner_at_most_once =
         |keys: &[Vec<usize>], joined: &dyn Fn(usize) -> bool| keys.iter().any(|key| key.iter().all(|&c| joined(c)));
-    let right_once = has_partner_at_most_once(&right, &|c| node.keys.iter().any(|&(_, r)| r == c));
-    let left_once = has_partner_at_most_once(&left, &|c| node.keys.iter().any(|&(l, _)| l == c));
+    let right_once = has_partner_at_most_once(&right, &|c| node.keys.iter().any(|key| key.right == c));
+    let left_once = has_partner_at_most_once(&left, &|c| node.keys.iter().any(|key| key.left == c));
     let moved = |key: &Vec<usize>| key.iter().map(|c| c + offset).collect::<Vec<_>>();
     let mut keys = Vec::new();
     // A filled-up row has NULL on its other side, so a side's key alone tells rows apart only where that side is never filled.
@@ -169,18 +220,54 @@ fn join_keys(node: &crate::plan::Join) -> Vec<Vec<usize>> {
     keys
 }
 
-/// Whether `plan` computes with the clock or with random values.
+/// What a column says of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeAttribute {
+    /// When the row comes: `PROCTIME()`.
+    Processing,
+    /// When what the row tells happened: a column with `WATERMARK`.
+    Row,
+}
+
+/// The time attribute that column `index` of `plan` is, if it is one. As in Flink only plain columns keep it.
+pub fn time_attribute(plan: &Plan, index: usize) -> Option<TimeAttribute> {
+    match plan {
+        Plan::Scan(node) => {
+            let watermark = node.table.watermark.as_ref()?;
+            (node.columns.get(index) == Some(&watermark.column)).then_some(TimeAttribute::Row)
+        }
+        Plan::Project(node) => match node.exprs.get(index)? {
+            Expr::Column { index, .. } => time_attribute(&node.input, *index),
+            Expr::Call { function, .. } if function.name == "PROCTIME" => Some(TimeAttribute::Processing),
+            _ => None,
+        },
+        Plan::Filter(node) => time_attribute(&node.input, index),
+        Plan::UnionAll(node) => {
+            let first = time_attribute(node.inputs.first()?, index);
+            first.filter(|_| node.inputs.iter().all(|input| time_attribute(input, index) == first))
+        }
+        Plan::Unnest(node) => time_attribute(&node.input, index),
+        Plan::Probe(node) => time_attribute(&node.left, index),
+        Plan::Lookup(node) => time_attribute(&node.input, index),
+        Plan::Join(node) => {
+            let width = node.left.schema().len();
+            let left = matches!(node.kind, JoinKind::Inner | JoinKind::Left | JoinKind::Semi | JoinKind::Anti);
+            match index.checked_sub(width) {
+                None if left => time_attribute(&node.left, index),
+                Some(index) if matches!(node.kind, JoinKind::Inner | JoinKind::Right) => {
+                    time_attribute(&node.right, index)
+                }
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Whether `plan` gives the same rows over the same input at any time: no clock, no random values, no look-ups.
 pub fn is_deterministic(plan: &Plan) -> bool {
     let mut pure = true;
-    plan.visit(&mut |node| {
-        let mut see = |expr: &Expr| pure &= expr.is_deterministic();
-        match node {
-            Plan::Filter(node) => see(&node.predicate),
-            Plan::Project(node) => node.exprs.iter().for_each(see),
-            Plan::Join(node) => node.residual.iter().for_each(see),
-            Plan::Values(node) => node.rows.iter().flatten().for_each(see),
-            _ => {}
-        }
-    });
+    plan.for_each_expr(&mut |expr| pure &= expr.is_deterministic());
+    plan.visit(&mut |node| pure &= !matches!(node, Plan::Probe(_) | Plan::Lookup(_)));
     pure
 }

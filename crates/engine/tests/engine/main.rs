@@ -7,4 +7,5 @@ mod edges;
 mod house;
 mod jobs;
 mod outside;
+mod queries;
 mod scripts;

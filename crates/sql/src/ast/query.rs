@@ -93,6 +93,8 @@ pub struct Select {
     pub group_by: Option<Vec<Expr>>,
     /// `HAVING`
     pub having: Option<Expr>,
+    /// `WINDOW w AS (…), …`
+    pub windows: Vec<NamedWindow>,
     /// Where it starts.
     pub at: Position,
 }
@@ -151,6 +153,15 @@ pub enum TableKind {
     },
     /// `(query)` or `(VALUES …)`
     Query(Box<Query>),
+    /// `LATERAL (query)`: a query that may name columns of the tables before it.
+    Lateral(Box<Query>),
+    /// `UNNEST(expr) [WITH ORDINALITY]`
+    Unnest {
+        /// The ARRAY or MAP.
+        expr: Expr,
+        /// `WITH ORDINALITY`
+        ordinality: bool,
+    },
     /// `a JOIN b …`
     Join(Box<Join>),
 }
@@ -408,6 +419,58 @@ pub struct Call {
     pub star: bool,
     /// `FILTER (WHERE …)`
     pub filter: Option<Expr>,
-    /// Where an `OVER` clause stands; its content is not kept yet.
-    pub over: Option<Position>,
+    /// `OVER (…)`
+    pub over: Option<Box<Over>>,
+}
+
+/// `OVER (PARTITION BY … ORDER BY … ROWS …)` or `OVER w`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Over {
+    /// A window of the `WINDOW` clause that this one is, or begins with.
+    pub window: Option<Ident>,
+    /// `PARTITION BY`
+    pub partition_by: Vec<Expr>,
+    /// `ORDER BY`
+    pub order_by: Vec<OrderItem>,
+    /// `ROWS …` or `RANGE …`
+    pub frame: Option<Frame>,
+    /// Where it starts.
+    pub at: Position,
+}
+
+/// `ROWS BETWEEN a AND b`, `RANGE a`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// `RANGE`, not `ROWS`.
+    pub range: bool,
+    /// Where the frame begins.
+    pub start: FrameBound,
+    /// Where it ends; the current row where not given.
+    pub end: FrameBound,
+    /// Where it stands in the text.
+    pub at: Position,
+}
+
+/// An end of a frame.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FrameBound {
+    /// `UNBOUNDED PRECEDING`
+    UnboundedPreceding,
+    /// `n PRECEDING`
+    Preceding(Expr),
+    /// `CURRENT ROW`
+    CurrentRow,
+    /// `n FOLLOWING`
+    Following(Expr),
+    /// `UNBOUNDED FOLLOWING`
+    UnboundedFollowing,
+}
+
+/// `WINDOW name AS (…)`
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedWindow {
+    /// Its name.
+    pub name: Ident,
+    /// What it is.
+    pub over: Over,
 }

@@ -9,8 +9,10 @@ use gridhouse_base::{Error, Position, Result, TypeKind};
 use gridhouse_expr::{AggregateCall, AggregateFunction, Expr, aggregate, cast};
 
 use super::Binder;
+use super::correlate::named_columns;
 use super::expr::Env;
-use super::scope::Scope;
+use super::pending::{Asked, Nest, Pending, Question, SUBQUERY, Window};
+use super::scope::{OUTER, Scope};
 use crate::ast::{self, Call, ExprKind};
 use crate::plan::Plan;
 
@@ -46,7 +48,7 @@ pub(super) fn is_aggregate(name: &str) -> bool {
 
 /// One aggregate over expressions of the rows.
 #[derive(Clone, Debug, PartialEq)]
-struct Pending {
+struct OverRows {
     call: AggregateCall,
     args: Vec<Expr>,
     filter: Option<Expr>,
@@ -55,9 +57,16 @@ struct Pending {
 /// The aggregates of one query level, each once.
 #[derive(Debug, Default)]
 pub(super) struct Aggregates {
-    pending: Vec<Pending>,
+    pending: Vec<OverRows>,
     /// Whether there are keys: then every group has a row.
     pub grouped: bool,
+}
+
+impl Aggregates {
+    /// The arguments and filters of all.
+    pub fn exprs(&self) -> impl Iterator<Item = &Expr> {
+        self.pending.iter().flat_map(|pending| pending.args.iter().chain(&pending.filter))
+    }
 }
 
 impl Binder<'_> {
@@ -83,7 +92,8 @@ impl Binder<'_> {
             let hint = if call.name == "COUNT" { "write COUNT(*)" } else { "name the column" };
             return Err(Error::invalid(format!("{}() lacks its argument", call.name)).hint(hint).at(at));
         }
-        let inner = Env { scope: env.scope, aggregates: None, clause: "an aggregate" };
+        let nest = env.nest.map(|nest| Nest { windows: None, ..nest });
+        let inner = Env { scope: env.scope, aggregates: None, nest, clause: "an aggregate", truth: false };
         let args = call.args.iter().map(|arg| self.expr(arg, inner)).collect::<Result<Vec<_>>>()?;
         let filter_env = Env { clause: "FILTER (WHERE …)", ..inner };
         let filter = call.filter.as_ref().map(|filter| self.condition(filter, filter_env)).transpose()?;
@@ -104,7 +114,7 @@ impl Binder<'_> {
             filter: None,
             sql_type: resolved.sql_type,
         };
-        let pending = Pending { call, args, filter };
+        let pending = OverRows { call, args, filter };
         let index = match aggregates.pending.iter().position(|known| *known == pending) {
             Some(index) => index,
             None => {
@@ -128,18 +138,22 @@ pub(super) struct Groups {
 
 impl Groups {
     /// The aggregation of `input`: a projection to keys, arguments and filters, and the aggregates over it.
-    pub fn plan(&self, input: Plan, aggregates: &RefCell<Aggregates>) -> Plan {
+    ///
+    /// Subqueries that keys and arguments ask are answered by `input`, as `pending` says.
+    pub fn plan(&self, input: Plan, aggregates: &RefCell<Aggregates>, pending: &Pending) -> Plan {
         let aggregates = aggregates.borrow();
-        let mut columns: Vec<(String, Expr)> = self.names.iter().cloned().zip(self.keys.iter().cloned()).collect();
+        let keys = self.keys.iter().map(|key| pending.answered(key));
+        let mut columns: Vec<(String, Expr)> = self.names.iter().cloned().zip(keys).collect();
         let names: Vec<String> = input.schema().columns.iter().map(|column| column.name.clone()).collect();
-        let mut place = |expr: &Expr| match columns.iter().position(|(_, known)| known == expr) {
-            Some(index) => index,
-            None => {
-                let index = columns.len();
-                let name = expr.as_column().map_or_else(|| format!("$a{index}"), |i| names[i].clone());
-                columns.push((name, expr.clone()));
-                index
+        let mut place = |expr: &Expr| {
+            let expr = pending.answered(expr);
+            if let Some(index) = columns.iter().position(|(_, known)| *known == expr) {
+                return index;
             }
+            let index = columns.len();
+            let own = expr.as_column().and_then(|i| names.get(i).cloned());
+            columns.push((own.unwrap_or_else(|| format!("$a{index}")), expr));
+            index
         };
         let mut calls = Vec::with_capacity(aggregates.pending.len());
         for (i, pending) in aggregates.pending.iter().enumerate() {
@@ -175,11 +189,57 @@ impl Groups {
         }
     }
 
+    /// `plan`, a subquery that names columns of the rows, over the columns of the aggregation; so are the values that are
+    /// looked for in it.
+    ///
+    /// # Errors
+    /// `Invalid` where it names a column that is not a key.
+    pub fn subquery_over_groups(&self, asked: &Asked, scope: &Scope<'_>) -> Result<Asked> {
+        let mut over = asked.clone();
+        let place = |column: usize| self.keys.iter().position(|key| key.as_column() == Some(column));
+        let stray = named_columns(&asked.plan).into_iter().find(|&column| place(column).is_none());
+        if let Some(index) = stray {
+            let written = ast::Expr { kind: ExprKind::Literal(ast::Literal::Null), at: asked.at };
+            return Err(self.stray(index, &written, scope));
+        }
+        over.plan = over.plan.map_exprs(&|expr| {
+            expr.map_columns(|i| match i.checked_sub(OUTER) {
+                Some(column) if column < OUTER => OUTER + place(column).unwrap_or(column),
+                _ => i,
+            })
+        });
+        if let Question::In { operands, .. } = &mut over.question {
+            let written = ast::Expr { kind: ExprKind::Literal(ast::Literal::Null), at: asked.at };
+            for operand in operands {
+                *operand = self.over_groups(operand, &written, scope)?;
+            }
+        }
+        Ok(over)
+    }
+
+    /// What windows are made of, over the columns of the aggregation.
+    ///
+    /// # Errors
+    /// As [`Groups::over_groups`].
+    pub fn windows_over_groups(&self, windows: &mut [Window], select: &ast::Select, scope: &Scope<'_>) -> Result<()> {
+        let written = ast::Expr { kind: ExprKind::Literal(ast::Literal::Null), at: select.at };
+        for window in windows {
+            for expr in window.partition.iter_mut().chain(window.order.iter_mut().map(|(expr, ..)| expr)) {
+                *expr = self.over_groups(expr, &written, scope)?;
+            }
+        }
+        Ok(())
+    }
+
     fn rewrite(&self, expr: &Expr, stray: &mut Option<usize>) -> Expr {
         if let Some(key) = self.keys.iter().position(|key| key == expr) {
             return Expr::Column { index: key, sql_type: expr.sql_type().clone() };
         }
         match expr {
+            // Answered over the groups.
+            Expr::Column { index, .. } if *index >= SUBQUERY => expr.clone(),
+            // A column of a query around is the same for all rows.
+            Expr::Column { index, .. } if *index >= OUTER && *index < AGGREGATE => expr.clone(),
             Expr::Column { index, sql_type } if *index >= AGGREGATE => {
                 Expr::Column { index: index - AGGREGATE + self.keys.len(), sql_type: sql_type.clone() }
             }
@@ -212,7 +272,7 @@ fn place_of(written: &ast::Expr, index: usize, scope: &Scope<'_>) -> Option<Posi
             }
             true
         }
-        ExprKind::Call(call) => !is_aggregate(&call.name),
+        ExprKind::Call(call) => !is_aggregate(&call.name) || call.over.is_some(),
         _ => true,
     });
     place
@@ -263,6 +323,10 @@ pub(super) fn visit(expr: &ast::Expr, seen: &mut impl FnMut(&ast::Expr) -> bool)
         }
         ExprKind::Call(call) => {
             call.args.iter().chain(&call.filter).for_each(|expr| visit(expr, seen));
+            if let Some(over) = &call.over {
+                over.partition_by.iter().for_each(|expr| visit(expr, seen));
+                over.order_by.iter().for_each(|item| visit(&item.expr, seen));
+            }
         }
     }
 }
@@ -272,7 +336,7 @@ pub(super) fn has_aggregate(expr: &ast::Expr) -> bool {
     let mut found = false;
     visit(expr, &mut |expr| {
         if let ExprKind::Call(call) = &expr.kind {
-            found |= is_aggregate(&call.name);
+            found |= is_aggregate(&call.name) && call.over.is_none();
         }
         !found
     });

@@ -7,9 +7,9 @@ use gridhouse_base::table::{ColumnKind, ObjectPath, TableDef, WatermarkDef, quot
 use gridhouse_base::{Column, Error, Result, Schema, TypeKind};
 
 use super::Binder;
+use super::around::Around;
 use super::expr::Env;
 use super::from::{renamed, unique};
-use super::query::Ctes;
 use super::scope::Scope;
 use crate::ast::{
     ColumnDef, ColumnDefKind, CreateTable, CreateView, Distribution, Expr, Ident, LikeAction, LikeChoice, LikePart,
@@ -45,7 +45,7 @@ impl Binder<'_> {
     pub fn define_view(&self, create: &CreateView) -> Result<ViewDef> {
         let path = self.names.path(&create.name)?;
         check_database(self.catalog, &path.catalog, &path.database, &create.name.parts)?;
-        let plan = self.bind_query(&create.query, &Ctes::default())?;
+        let plan = self.bind_query(&create.query, &Around::default())?;
         let plan = renamed(plan, &create.columns, &create.query)?;
         let schema = Schema::clone(plan.schema());
         for (i, column) in schema.columns.iter().enumerate() {

@@ -9,6 +9,8 @@ use gridhouse_expr::functions::{self, beyond_flink, resolve};
 use gridhouse_expr::{Expr, cast};
 
 use super::aggregate::{Aggregates, is_aggregate};
+use super::over::{is_window_function, over_aggregate};
+use super::pending::Nest;
 use super::scope::Scope;
 use super::{Binder, literal};
 use crate::ast::{self, Call, ExprKind, Ident, IsWhat, Literal};
@@ -20,14 +22,18 @@ pub(super) struct Env<'s> {
     pub scope: &'s Scope<'s>,
     /// Where aggregates go; `None` where none may stand.
     pub aggregates: Option<&'s RefCell<Aggregates>>,
+    /// Where subqueries and window functions go; `None` where none may stand.
+    pub nest: Option<Nest<'s>>,
     /// The clause, for messages: `WHERE`.
     pub clause: &'static str,
+    /// Whether it is a filter, to which a value that is unknown is as good as one that is false.
+    pub truth: bool,
 }
 
 impl<'s> Env<'s> {
-    /// An expression without aggregates.
+    /// An expression without aggregates and subqueries.
     pub fn plain(scope: &'s Scope<'s>, clause: &'static str) -> Self {
-        Self { scope, aggregates: None, clause }
+        Self { scope, aggregates: None, nest: None, clause, truth: false }
     }
 }
 
@@ -57,6 +63,11 @@ impl Binder<'_> {
     }
 
     fn expr_kind(&self, kind: &ExprKind, at: Position, env: Env<'_>) -> Result<Expr> {
+        // Only through AND and OR a filter is as good as its parts.
+        let env = match kind {
+            ExprKind::And(_) | ExprKind::Or(_) | ExprKind::InQuery { .. } => env,
+            _ => Env { truth: false, ..env },
+        };
         match kind {
             ExprKind::Name(parts) => self.name(parts, env),
             ExprKind::Literal(value) => literal::literal(value, self.zone),
@@ -65,7 +76,9 @@ impl Binder<'_> {
             ExprKind::Not(operand) => resolve("NOT", vec![self.expr(operand, env)?]),
             ExprKind::Sign { negative, operand } => self.sign(*negative, operand, env),
             ExprKind::Binary { operator, left, right } => {
-                self.resolved(operator, vec![self.expr(left, env)?, self.expr(right, env)?], at)
+                let args = vec![self.expr(left, env)?, self.expr(right, env)?];
+                self.note_mixed_comparison(operator, &args, at);
+                self.resolved(operator, args, at)
             }
             ExprKind::Is { operand, what, negated } => {
                 let name = match (what, negated) {
@@ -86,6 +99,7 @@ impl Binder<'_> {
             }
             ExprKind::Between { operand, low, high, negated, symmetric } => {
                 let (x, low, high) = (self.expr(operand, env)?, self.expr(low, env)?, self.expr(high, env)?);
+                self.note_mixed_comparison("BETWEEN", &[x.clone(), low.clone(), high.clone()], at);
                 let name = if *negated { "NOT BETWEEN" } else { "BETWEEN" };
                 if !symmetric {
                     return resolve(name, vec![x, low, high]);
@@ -99,6 +113,7 @@ impl Binder<'_> {
             ExprKind::InList { operand, list, negated } => {
                 let mut args = vec![self.expr(operand, env)?];
                 args.extend(self.exprs(list, env)?);
+                self.note_mixed_comparison("IN", &args, at);
                 resolve(if *negated { "NOT IN" } else { "IN" }, args)
             }
             ExprKind::Like { operand, pattern, escape, negated, similar } => {
@@ -118,6 +133,9 @@ impl Binder<'_> {
                 let branch = |(when, then): &(ast::Expr, ast::Expr)| Ok((self.expr(when, env)?, self.expr(then, env)?));
                 let branches = branches.iter().map(branch).collect::<Result<Vec<_>>>()?;
                 let otherwise = otherwise.as_ref().map(|expr| self.expr(expr, env)).transpose()?;
+                let results: Vec<Expr> =
+                    branches.iter().map(|(_, then): &(Expr, Expr)| then).chain(&otherwise).cloned().collect();
+                self.note_mixed("mix in one CASE", &results, at);
                 match operand {
                     Some(operand) => case_of(&self.expr(operand, env)?, branches, otherwise),
                     None => case(branches, otherwise),
@@ -125,21 +143,16 @@ impl Binder<'_> {
             }
             ExprKind::Cast { input, to, safe } => cast::cast(self.expr(input, env)?, to, *safe),
             ExprKind::Call(call) => self.call(call, env),
-            ExprKind::InQuery { .. } | ExprKind::Exists(_) => {
-                Err(Error::invalid(format!("IN (SELECT …) and EXISTS cannot stand at this place of {}", env.clause))
-                    .hint("they stand in WHERE, alone or joined with AND; anywhere else they are not supported yet"))
-            }
-            ExprKind::Subquery(_) => Err(Error::invalid("a query as a value is not supported yet")
-                .hint("join with the query: … FROM t CROSS JOIN (SELECT …) AS x")),
+            ExprKind::InQuery { operand, query, negated } => self.in_value(operand, query, *negated, at, env),
+            ExprKind::Exists(query) => self.exists_value(query, at, env),
+            ExprKind::Subquery(query) => self.scalar_subquery(query, at, env),
             ExprKind::Row(items) => resolve("ROW", self.exprs(items, env)?),
             ExprKind::Array(items) => resolve("ARRAY", self.exprs(items, env)?),
             ExprKind::Map(items) => resolve("MAP", self.exprs(items, env)?),
             ExprKind::Index { operand, index } => {
                 resolve("ITEM", vec![self.expr(operand, env)?, self.expr(index, env)?])
             }
-            ExprKind::Field { operand, name } => {
-                resolve("FIELD", vec![self.expr(operand, env)?, Expr::text(&name.name)]).map_err(|e| e.at(name.at))
-            }
+            ExprKind::Field { operand, name } => field(self.expr(operand, env)?, name),
         }
     }
 
@@ -153,11 +166,10 @@ impl Binder<'_> {
         Ok(bound)
     }
 
+    /// A column, and the fields of it that are named behind it.
     fn name(&self, parts: &[Ident], env: Env<'_>) -> Result<Expr> {
         let found = env.scope.find(parts)?;
-        parts[found.parts..].iter().try_fold(env.scope.expr(found.index), |row, field| {
-            resolve("FIELD", vec![row, Expr::text(&field.name)]).map_err(|error| error.at(field.at))
-        })
+        parts[found.parts..].iter().try_fold(env.scope.expr(found.index), field)
     }
 
     fn sign(&self, negative: bool, operand: &ast::Expr, env: Env<'_>) -> Result<Expr> {
@@ -176,8 +188,16 @@ impl Binder<'_> {
     }
 
     fn call(&self, call: &Call, env: Env<'_>) -> Result<Expr> {
+        if is_window_function(&call.name) && (call.over.is_some() || !is_aggregate(&call.name)) {
+            return self.window_call(call, env);
+        }
         if is_aggregate(&call.name) {
-            return self.aggregate_call(call, env);
+            return if call.over.is_some() { Err(over_aggregate(call)) } else { self.aggregate_call(call, env) };
+        }
+        if let Some(over) = &call.over {
+            return Err(Error::invalid(format!("{} is no window function", call.name))
+                .hint("remove OVER (…)")
+                .at(over.at));
         }
         if call.distinct || call.star || call.filter.is_some() {
             let what = if call.star {
@@ -253,4 +273,9 @@ const WINDOW_WORDS: &[&str] = &[
 fn is_unit_word(call: &Call, parts: &[Ident]) -> bool {
     let takes_unit = ["DATE_TRUNC", "DATE_ADD", "DATEDIFF", "DATE_DIFF"].contains(&call.name.as_str());
     takes_unit && parts.len() == 1 && UNIT_WORDS.contains(&parts[0].name.to_uppercase().as_str())
+}
+
+/// `row.name`
+fn field(row: Expr, name: &Ident) -> Result<Expr> {
+    resolve("FIELD", vec![row, Expr::text(&name.name)]).map_err(|error| error.at(name.at))
 }

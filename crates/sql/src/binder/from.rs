@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gridhouse_base::table::{ColumnKind, TableDef};
-use gridhouse_base::{Error, Result, Schema};
+use gridhouse_base::{Error, Position, Result, Schema};
 use gridhouse_expr::functions::resolve as call;
 use gridhouse_expr::{Expr, cast};
 
+use super::around::Around;
 use super::expr::Env;
-use super::query::Ctes;
 use super::scope::Scope;
 use super::{Binder, MAX_VIEW_DEPTH, inside};
 use crate::ast::{Ident, Join, JoinCondition, JoinType, ObjectName, OptionPair, Query, TableKind, TableRef};
@@ -19,52 +19,73 @@ use crate::script::{parse_expression, parse_query};
 
 impl Binder<'_> {
     /// Everything in `FROM`, joined by its commas; one row without columns where there is no `FROM`.
-    pub(super) fn from<'p>(&self, from: &[TableRef], ctes: &Ctes<'_>) -> Result<(Plan, Scope<'p>)> {
+    pub(super) fn from<'p>(&self, from: &[TableRef], around: &Around<'p>) -> Result<(Plan, Scope<'p>)> {
         let mut items = from.iter();
-        let Some(first) = items.next() else {
-            let one = Plan::Values(Values { rows: vec![vec![]], schema: Arc::new(Schema::default()) });
-            return Ok((one, Scope::default()));
-        };
-        let (mut plan, mut scope) = self.table_ref(first, ctes)?;
+        let Some(first) = items.next() else { return Ok(nothing(around)) };
+        let mut joined = self.table_ref(first, around)?;
         for item in items {
-            let (right, right_scope) = self.table_ref(item, ctes)?;
-            self.check_relations(&scope, &right_scope, item)?;
-            scope = scope.joined(right_scope);
-            plan = Plan::join(JoinKind::Inner, plan, right, vec![], None);
+            joined = self.join_with(joined, item, JoinKind::Inner, &JoinCondition::None, item.at, around)?;
         }
-        Ok((plan, scope))
+        Ok(joined)
     }
 
-    fn table_ref<'p>(&self, table: &TableRef, ctes: &Ctes<'_>) -> Result<(Plan, Scope<'p>)> {
+    fn table_ref<'p>(&self, table: &TableRef, around: &Around<'p>) -> Result<(Plan, Scope<'p>)> {
         let (plan, mut scope) = match &table.kind {
-            TableKind::Join(join) => return self.join(join, ctes),
+            TableKind::Join(join) => return self.join(join, around),
+            // What may name columns of the tables before it stands behind one row here.
+            TableKind::Lateral(_) | TableKind::Unnest { .. } => {
+                let none = JoinCondition::None;
+                return self.join_with(nothing(around), table, JoinKind::Inner, &none, table.at, around);
+            }
             TableKind::Query(query) => {
-                let plan = self.bind_query(query, ctes)?;
+                let plan = self.bind_query(query, around)?;
                 let scope =
                     Scope::of_relation(plan.schema(), table.alias.as_ref().map(|alias| alias.name.as_str()), None);
                 (plan, scope)
             }
             TableKind::Named { name, hints, as_of } => {
                 if let Some(as_of) = as_of {
-                    return Err(Error::invalid("FOR SYSTEM_TIME AS OF is not supported yet")
-                        .hint("a regular join gives the newest rows of both sides")
+                    return Err(Error::invalid("FOR SYSTEM_TIME AS OF stands behind JOIN only")
+                        .hint("write FROM l JOIN t FOR SYSTEM_TIME AS OF PROCTIME() AS t ON …; reading a table as of a past moment comes later")
                         .at(as_of.at));
                 }
-                self.named(name, hints, table.alias.as_ref(), ctes)?
+                self.named(name, hints, table.alias.as_ref(), around)?
             }
         };
-        if !table.columns.is_empty() {
-            if table.columns.len() != scope.columns.len() {
-                let error =
-                    format!("the list names {}, the table has {} columns", table.columns.len(), scope.columns.len());
-                return Err(Error::invalid(error).hint("name every column once").at(table.columns[0].at));
+        scope.outer = around.scope;
+        rename_columns(&mut scope, table)?;
+        Ok((plan, scope))
+    }
+
+    /// `left` joined with `item`, which may name columns of `left` where it is made per row.
+    fn join_with<'p>(
+        &self,
+        (left, left_scope): (Plan, Scope<'p>),
+        item: &TableRef,
+        kind: JoinKind,
+        condition: &JoinCondition,
+        at: Position,
+        around: &Around<'p>,
+    ) -> Result<(Plan, Scope<'p>)> {
+        match &item.kind {
+            TableKind::Lateral(query) => {
+                let per_row = PerRow { item, kind, condition };
+                self.lateral((left, left_scope), query, per_row, around)
             }
-            unique(&table.columns)?;
-            for (column, ident) in scope.columns.iter_mut().zip(&table.columns) {
-                column.name.clone_from(&ident.name);
+            TableKind::Unnest { expr, ordinality } => {
+                let per_row = PerRow { item, kind, condition };
+                self.unnest((left, left_scope), (expr, *ordinality), per_row)
+            }
+            TableKind::Named { name, hints, as_of: Some(as_of) } => {
+                let per_row = PerRow { item, kind, condition };
+                self.lookup_join((left, left_scope), (name, hints, as_of), per_row)
+            }
+            _ => {
+                let (right, right_scope) = self.table_ref(item, around)?;
+                self.check_relations(&left_scope, &right_scope, item)?;
+                self.join_tables(kind, (left, left_scope), (right, right_scope), condition, at, around)
             }
         }
-        Ok((plan, scope))
     }
 
     fn named<'p>(
@@ -72,7 +93,7 @@ impl Binder<'_> {
         name: &ObjectName,
         hints: &[OptionPair],
         alias: Option<&Ident>,
-        ctes: &Ctes<'_>,
+        around: &Around<'p>,
     ) -> Result<(Plan, Scope<'p>)> {
         let shown = alias.unwrap_or(name.last()).name.as_str();
         let no_hints = |what: &str| match hints.first() {
@@ -82,12 +103,13 @@ impl Binder<'_> {
                 .at(hint.at)),
         };
         if let [single] = name.parts.as_slice()
-            && let Some(plan) = ctes.find(&single.name)
+            && let Some(plan) = around.find(&single.name)
         {
             no_hints("a common table expression")?;
-            return Ok((plan.clone(), Scope::of_relation(plan.schema(), Some(shown), None)));
+            let scope = Scope::of_relation(plan.schema(), Some(shown), None);
+            return Ok((plan, scope));
         }
-        let relation = resolve(self.catalog, &self.names, name).map_err(|error| match ctes.nearest(name) {
+        let relation = resolve(self.catalog, &self.names, name).map_err(|error| match around.nearest(name) {
             Some(cte) => error.hint(format!("did you mean {cte}?")),
             None => error,
         })?;
@@ -154,7 +176,7 @@ impl Binder<'_> {
         let inner = Binder::new(self.catalog, view.context.clone(), self.zone);
         inner.view_depth.set(depth + 1);
         let plan = parse_query(&view.text)
-            .and_then(|query| inner.bind_query(&query, &Ctes::default()))
+            .and_then(|query| inner.bind_query(&query, &Around::default()))
             .map_err(|error| inside(error, &format!("view {}", view.path), name.at()))?;
         if plan.schema().len() != view.schema.len() {
             return Err(Error::conflict(format!(
@@ -171,7 +193,7 @@ impl Binder<'_> {
         Ok(plan.project(renamed))
     }
 
-    fn check_relations(&self, left: &Scope<'_>, right: &Scope<'_>, item: &TableRef) -> Result<()> {
+    pub(super) fn check_relations(&self, left: &Scope<'_>, right: &Scope<'_>, item: &TableRef) -> Result<()> {
         let named =
             |scope: &Scope<'_>| scope.columns.iter().map(|c| (c.relation.clone(), c.path.clone())).collect::<Vec<_>>();
         let known = named(left);
@@ -186,18 +208,28 @@ impl Binder<'_> {
         }
     }
 
-    fn join<'p>(&self, join: &Join, ctes: &Ctes<'_>) -> Result<(Plan, Scope<'p>)> {
-        let (left, left_scope) = self.table_ref(&join.left, ctes)?;
-        let (right, right_scope) = self.table_ref(&join.right, ctes)?;
-        self.check_relations(&left_scope, &right_scope, &join.right)?;
+    fn join<'p>(&self, join: &Join, around: &Around<'p>) -> Result<(Plan, Scope<'p>)> {
+        let left = self.table_ref(&join.left, around)?;
         let kind = match join.kind {
             JoinType::Inner | JoinType::Cross => JoinKind::Inner,
             JoinType::Left => JoinKind::Left,
             JoinType::Right => JoinKind::Right,
             JoinType::Full => JoinKind::Full,
         };
+        self.join_with(left, &join.right, kind, &join.condition, join.at, around)
+    }
+
+    fn join_tables<'p>(
+        &self,
+        kind: JoinKind,
+        (left, left_scope): (Plan, Scope<'p>),
+        (right, right_scope): (Plan, Scope<'p>),
+        condition: &JoinCondition,
+        at: Position,
+        around: &Around<'p>,
+    ) -> Result<(Plan, Scope<'p>)> {
         let common: Vec<Ident>;
-        let using = match &join.condition {
+        let using = match condition {
             JoinCondition::Using(columns) => columns,
             JoinCondition::Natural => {
                 let names = |scope: &Scope<'_>| {
@@ -205,12 +237,19 @@ impl Binder<'_> {
                 };
                 let right_names = names(&right_scope);
                 let shared = names(&left_scope).into_iter().filter(|name| right_names.contains(name));
-                common = shared.map(|name| Ident { name, at: join.at }).collect();
+                common = shared.map(|name| Ident { name, at }).collect();
                 &common
             }
             JoinCondition::On(condition) => {
                 let scope = left_scope.joined(right_scope);
-                let condition = self.condition(condition, Env::plain(&scope, "ON"))?;
+                if kind == JoinKind::Inner {
+                    // As good as a filter, so that subqueries may stand in it.
+                    let (plan, scope) = finish(kind, left, right, None, scope);
+                    let restricted = self.restrict(plan, &scope, condition, around, "ON")?;
+                    let own: Vec<usize> = (0..scope.columns.len()).collect();
+                    return Ok((restricted.select(&own), scope));
+                }
+                let condition = self.condition(condition, Env::plain(&scope, "ON of an outer join"))?;
                 return Ok(finish(kind, left, right, Some(condition), scope));
             }
             JoinCondition::None => return Ok(finish(kind, left, right, None, left_scope.joined(right_scope))),
@@ -271,6 +310,54 @@ impl Binder<'_> {
         scope.star = star;
         Ok((plan, scope))
     }
+}
+
+/// What a join makes anew for every row of its left side.
+pub(super) struct PerRow<'q> {
+    /// The right side as it is written.
+    pub item: &'q TableRef,
+    /// Which rows stay.
+    pub kind: JoinKind,
+    /// `ON`
+    pub condition: &'q JoinCondition,
+}
+
+impl PerRow<'_> {
+    /// Whether rows of the left side that meet nothing stay.
+    ///
+    /// # Errors
+    /// `Invalid` for a kind of join that has no meaning here.
+    pub fn outer(&self, what: &str) -> Result<bool> {
+        match self.kind {
+            JoinKind::Inner => Ok(false),
+            JoinKind::Left => Ok(true),
+            _ => Err(Error::invalid(format!("{what} goes with CROSS JOIN, JOIN and LEFT JOIN only"))
+                .hint("it is made for every row of the left side, so no row of it can be alone")
+                .at(self.item.at)),
+        }
+    }
+}
+
+/// One row without columns, for a query without `FROM`.
+fn nothing<'p>(around: &Around<'p>) -> (Plan, Scope<'p>) {
+    let one = Plan::Values(Values { rows: vec![vec![]], schema: Arc::new(Schema::default()) });
+    (one, Scope { outer: around.scope, ..Scope::default() })
+}
+
+/// Gives the columns of `scope` the names of `AS t (a, b)`.
+pub(super) fn rename_columns(scope: &mut Scope<'_>, table: &TableRef) -> Result<()> {
+    if table.columns.is_empty() {
+        return Ok(());
+    }
+    if table.columns.len() != scope.columns.len() {
+        let error = format!("the list names {}, the table has {} columns", table.columns.len(), scope.columns.len());
+        return Err(Error::invalid(error).hint("name every column once").at(table.columns[0].at));
+    }
+    unique(&table.columns)?;
+    for (column, ident) in scope.columns.iter_mut().zip(&table.columns) {
+        column.name.clone_from(&ident.name);
+    }
+    Ok(())
 }
 
 fn finish<'p>(

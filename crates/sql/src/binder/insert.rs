@@ -8,9 +8,9 @@ use gridhouse_base::{Column, Error, Position, Result, Schema, TypeKind, Value};
 use gridhouse_expr::text::parse_value;
 use gridhouse_expr::{Expr, cast::implicit_cast};
 
+use super::around::Around;
 use super::expr::Env;
 use super::from::unique;
-use super::query::Ctes;
 use super::scope::Scope;
 use super::{Binder, inside};
 use crate::ast::{
@@ -39,7 +39,7 @@ impl Binder<'_> {
         let plan = match &insert.query.body {
             QueryBody::Values(rows) if is_bare(&insert.query) => self.insert_values(&target, &columns, rows)?,
             _ => {
-                let plan = self.bind_query(&insert.query, &Ctes::default())?;
+                let plan = self.bind_query(&insert.query, &Around::default())?;
                 self.insert_query(&target, &columns, plan, insert)?
             }
         };

@@ -4,12 +4,20 @@
 //! Errors carry the place in the statement's text; those inside a view's text name the view instead.
 
 mod aggregate;
+mod answer;
+mod around;
+mod correlate;
 mod define;
 mod expr;
 mod from;
 mod insert;
 mod interval;
 mod literal;
+mod lookup;
+mod over;
+mod pending;
+mod per_row;
+mod portability;
 mod query;
 mod scope;
 mod select;
@@ -39,12 +47,22 @@ pub struct Binder<'a> {
     notes: RefCell<Vec<Note>>,
     view_depth: Cell<usize>,
     optimizing: bool,
+    /// Where the first `ROW_NUMBER()` stands.
+    ranked_at: Cell<Option<Position>>,
 }
 
 impl<'a> Binder<'a> {
     /// A binder that looks names up in `catalog`; `zone` is the session's, for texts that stand for instants.
     pub fn new(catalog: &'a dyn Catalog, names: NameContext, zone: Tz) -> Self {
-        Self { catalog, names, zone, notes: RefCell::default(), view_depth: Cell::new(0), optimizing: true }
+        Self {
+            catalog,
+            names,
+            zone,
+            notes: RefCell::default(),
+            view_depth: Cell::new(0),
+            optimizing: true,
+            ranked_at: Cell::new(None),
+        }
     }
 
     /// The same binder, with or without the optimiser; tests compare what both plans give.
@@ -57,19 +75,28 @@ impl<'a> Binder<'a> {
     /// # Errors
     /// `NotFound` for unknown names with the nearest one; `Invalid` for everything else that is wrong with the query.
     pub fn query(&self, query: &Query) -> Result<Plan> {
-        let plan = self.bind_query(query, &query::Ctes::default())?;
+        let plan = self.bind_query(query, &around::Around::default())?;
         Ok(self.tidied(plan, true))
     }
 
-    /// `plan`, optimised unless this binder does not; `ordered` says whether somebody sees the order of the rows.
+    /// `plan`, optimised unless this binder does not, with what Flink would say against it noted; `ordered` says whether somebody
+    /// sees the order of the rows.
     fn tidied(&self, plan: Plan, ordered: bool) -> Plan {
-        if self.optimizing { optimize(plan, self.zone, ordered) } else { plan }
+        let plan = if self.optimizing { optimize(plan, self.zone, ordered) } else { plan };
+        if let Some(at) = self.ranked_at.get() {
+            let mut unlimited = false;
+            plan.visit(&mut |node| unlimited |= matches!(node, Plan::Rank(rank) if rank.rank && rank.limit.is_none()));
+            if unlimited {
+                self.note("Flink's streams want ROW_NUMBER() limited: filter rn <= n in a query around it", at);
+            }
+        }
+        plan
     }
 
     /// The plan as it was bound.
     #[cfg(test)]
     pub(crate) fn plain(&self, query: &Query) -> Result<Plan> {
-        self.bind_query(query, &query::Ctes::default())
+        self.bind_query(query, &around::Around::default())
     }
 
     /// The table that `name` means; a view is an error.

@@ -1,50 +1,33 @@
 //! Queries: `WITH`, set operations, `VALUES`, `ORDER BY`, `LIMIT`.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use gridhouse_base::error::nearest;
 use gridhouse_base::{Column, Error, Position, Result, Schema, SqlType, TypeKind, Value};
 use gridhouse_expr::Expr;
 use gridhouse_expr::cast::{common_type, implicit_cast};
 
 use super::Binder;
+use super::aggregate::check_groupable;
+use super::around::Around;
 use super::expr::Env;
 use super::from::renamed;
+use super::pending::{Nest, Pending};
 use super::scope::Scope;
 use super::select::Selected;
-use crate::ast::{self, ExprKind, Literal, ObjectName, OrderItem, Query, QueryBody, SetOperator, ValuesRow};
-use crate::plan::{Limit, Plan, Sort, SortKey, UnionAll, Values};
-
-/// The common table expressions that can be seen.
-#[derive(Default)]
-pub(super) struct Ctes<'c> {
-    outer: Option<&'c Ctes<'c>>,
-    own: Vec<(String, Plan)>,
-}
-
-impl Ctes<'_> {
-    pub fn find(&self, name: &str) -> Option<&Plan> {
-        let own = self.own.iter().rev().find(|(known, _)| known == name).map(|(_, plan)| plan);
-        own.or_else(|| self.outer.and_then(|outer| outer.find(name)))
-    }
-
-    /// The expression whose name is nearest to `name`.
-    pub fn nearest(&self, name: &ObjectName) -> Option<&str> {
-        let near = nearest(&name.last().name, self.own.iter().map(|(known, _)| known.as_str()));
-        near.or_else(|| self.outer.and_then(|outer| outer.nearest(name)))
-    }
-}
+use crate::ast::{self, ExprKind, Literal, OrderItem, Query, QueryBody, SetOperator, ValuesRow};
+use crate::plan::{Limit, Plan, SetKind, Sort, SortKey, UnionAll, Values};
 
 impl Binder<'_> {
-    pub(super) fn bind_query(&self, query: &Query, ctes: &Ctes<'_>) -> Result<Plan> {
-        let mut inner = Ctes { outer: Some(ctes), own: Vec::with_capacity(query.with.len()) };
+    pub(super) fn bind_query(&self, query: &Query, around: &Around<'_>) -> Result<Plan> {
+        let mut inner = Around::inside(around);
         for cte in &query.with {
-            if inner.own.iter().any(|(known, _)| *known == cte.name.name) {
+            if inner.has_own(&cte.name.name) {
                 let error = Error::invalid(format!("WITH names {} twice", cte.name));
                 return Err(error.hint("rename one of the two").at(cte.name.at));
             }
             let plan = renamed(self.bind_query(&cte.query, &inner)?, &cte.columns, &cte.query)?;
-            inner.own.push((cte.name.name.clone(), plan));
+            inner.add(&cte.name.name, plan);
         }
         let selected = match &query.body {
             QueryBody::Select(select) => self.select(select, &query.order_by, &inner)?,
@@ -67,13 +50,13 @@ impl Binder<'_> {
         Ok(plan.select(&shown))
     }
 
-    fn body(&self, body: &QueryBody, ctes: &Ctes<'_>) -> Result<Plan> {
+    fn body(&self, body: &QueryBody, around: &Around<'_>) -> Result<Plan> {
         match body {
             QueryBody::Select(select) => {
-                let Selected { plan, .. } = self.select(select, &[], ctes)?;
+                let Selected { plan, .. } = self.select(select, &[], around)?;
                 Ok(plan)
             }
-            QueryBody::Values(rows) => self.values(rows),
+            QueryBody::Values(rows) => self.values(rows, around),
             QueryBody::Table(name) => {
                 let table = ast::TableRef {
                     kind: ast::TableKind::Named { name: name.clone(), hints: Vec::new(), as_of: None },
@@ -81,58 +64,56 @@ impl Binder<'_> {
                     columns: Vec::new(),
                     at: name.at(),
                 };
-                Ok(self.from(&[table], ctes)?.0)
+                Ok(self.from(&[table], around)?.0)
             }
-            QueryBody::Query(query) => self.bind_query(query, ctes),
+            QueryBody::Query(query) => self.bind_query(query, around),
             QueryBody::SetOperation { operator: SetOperator::Union, all, left, right, at } => {
-                self.union(*all, left, right, *at, ctes)
+                self.union(*all, left, right, *at, around)
             }
-            QueryBody::SetOperation { operator, at, .. } => {
-                let (word, remedy) = match operator {
-                    SetOperator::Intersect => ("INTERSECT", "write WHERE x IN (SELECT …)"),
-                    _ => ("EXCEPT", "write WHERE NOT EXISTS (SELECT …)"),
+            QueryBody::SetOperation { operator, all, left, right, at } => {
+                let (kind, word) = match operator {
+                    SetOperator::Intersect => (SetKind::Intersect, "INTERSECT"),
+                    _ => (SetKind::Except, "EXCEPT"),
                 };
-                Err(Error::invalid(format!("{word} is not supported yet")).hint(remedy).at(*at))
+                let inputs = vec![self.body(left, around)?, self.body(right, around)?];
+                let (mut inputs, schema) = one_type(inputs, word, *at)?;
+                for (i, column) in schema.columns.iter().enumerate() {
+                    let column = Expr::Column { index: i, sql_type: column.sql_type.clone() };
+                    check_groupable(&column, &format!("column {} of {word}", i + 1), *at)?;
+                }
+                let right = inputs.remove(1);
+                Ok(Plan::set_operation(kind, *all, inputs.remove(0), right, schema))
             }
         }
     }
 
-    fn union(&self, all: bool, left: &QueryBody, right: &QueryBody, at: Position, ctes: &Ctes<'_>) -> Result<Plan> {
+    fn union(&self, all: bool, left: &QueryBody, right: &QueryBody, at: Position, around: &Around<'_>) -> Result<Plan> {
         let mut inputs = Vec::new();
         for side in [left, right] {
-            match self.body(side, ctes)? {
+            match self.body(side, around)? {
                 // UNION ALL of UNION ALL is one.
                 Plan::UnionAll(inner) => inputs.extend(inner.inputs),
                 plan => inputs.push(plan),
             }
         }
-        let width = inputs[0].schema().len();
-        if let Some(other) = inputs.iter().find(|input| input.schema().len() != width) {
-            return Err(Error::invalid(format!("UNION of {width} and {} columns", other.schema().len()))
-                .hint("give all sides the same number of columns")
-                .at(at));
-        }
-        let mut columns = Vec::with_capacity(width);
-        for i in 0..width {
-            let types: Vec<SqlType> = inputs.iter().map(|input| input.schema().columns[i].sql_type.clone()).collect();
-            let name = inputs[0].schema().columns[i].name.clone();
-            let sql_type = common_type(&types)
-                .ok_or_else(|| no_common(&format!("column {} ({name}) of UNION", i + 1), &types, at))?;
-            columns.push(Column::new(name, sql_type));
-        }
-        let schema = Arc::new(Schema::new(columns));
-        let inputs = inputs.into_iter().map(|input| cast_columns(input, &schema).map_err(|error| error.at(at)));
-        let union = Plan::UnionAll(UnionAll { inputs: inputs.collect::<Result<_>>()?, schema });
+        let (inputs, schema) = one_type(inputs, "UNION", at)?;
+        let width = schema.len();
+        let union = Plan::UnionAll(UnionAll { inputs, schema });
         if all {
             return Ok(union);
+        }
+        for i in 0..width {
+            check_groupable(&union.column(i), &format!("column {} of UNION", i + 1), at)?;
         }
         let keys = (0..width).collect();
         Ok(Plan::aggregate(union, keys, vec![], false))
     }
 
-    fn values(&self, rows: &[ValuesRow]) -> Result<Plan> {
+    fn values(&self, rows: &[ValuesRow], around: &Around<'_>) -> Result<Plan> {
         let width = rows[0].values.len();
-        let scope = Scope::default();
+        let scope = Scope { outer: around.scope, ..Scope::default() };
+        let pending = RefCell::new(Pending::default());
+        let nest = Nest { pending: &pending, around, windows: None };
         let mut bound = Vec::with_capacity(rows.len());
         for row in rows {
             if row.values.len() != width {
@@ -143,7 +124,7 @@ impl Binder<'_> {
                 .hint("give every row the same number of values")
                 .at(row.at));
             }
-            let env = Env::plain(&scope, "VALUES");
+            let env = Env { nest: Some(nest), ..Env::plain(&scope, "VALUES") };
             bound.push(row.values.iter().map(|value| self.expr(value, env)).collect::<Result<Vec<_>>>()?);
         }
         let mut columns = Vec::with_capacity(width);
@@ -159,7 +140,24 @@ impl Binder<'_> {
                 *value = implicit_cast(expr, &column.sql_type).map_err(|error| error.at(written.at))?;
             }
         }
-        Ok(Plan::Values(Values { rows: bound, schema: Arc::new(Schema::new(columns)) }))
+        let schema = Arc::new(Schema::new(columns));
+        let mut outside = false;
+        bound.iter().flatten().for_each(|expr| expr.for_each_column(|_| outside = true));
+        if !outside {
+            return Ok(Plan::Values(Values { rows: bound, schema }));
+        }
+        // Rows that ask subqueries or name columns around are computed, each from one row without columns.
+        let mut inputs = Vec::with_capacity(bound.len());
+        for row in &bound {
+            let one = Plan::Values(Values { rows: vec![vec![]], schema: Arc::new(Schema::default()) });
+            let own = RefCell::new(pending.borrow().unanswered());
+            let wanted = own.borrow().asked_by(row);
+            let plan = self.answer(one, &own, &wanted)?;
+            let values = row.iter().map(|value| own.borrow().answered(value));
+            let names = schema.columns.iter().map(|column| column.name.clone());
+            inputs.push(plan.project(names.zip(values).collect()));
+        }
+        Ok(Plan::UnionAll(UnionAll { inputs, schema }))
     }
 
     /// `ORDER BY` over something that is no `SELECT`: by output columns only.
@@ -219,6 +217,27 @@ fn no_common(what: &str, types: &[SqlType], at: Position) -> Error {
     Error::invalid(format!("{what} has types that do not go together: {}", kinds.join(", ")))
         .hint("cast them to one type: CAST(… AS STRING)")
         .at(at)
+}
+
+/// `inputs` of a set operation with columns of the same kinds, and the schema of the whole.
+fn one_type(inputs: Vec<Plan>, word: &str, at: Position) -> Result<(Vec<Plan>, Arc<Schema>)> {
+    let width = inputs[0].schema().len();
+    if let Some(other) = inputs.iter().find(|input| input.schema().len() != width) {
+        return Err(Error::invalid(format!("{word} of {width} and {} columns", other.schema().len()))
+            .hint("give all sides the same number of columns")
+            .at(at));
+    }
+    let mut columns = Vec::with_capacity(width);
+    for i in 0..width {
+        let types: Vec<SqlType> = inputs.iter().map(|input| input.schema().columns[i].sql_type.clone()).collect();
+        let name = inputs[0].schema().columns[i].name.clone();
+        let sql_type = common_type(&types)
+            .ok_or_else(|| no_common(&format!("column {} ({name}) of {word}", i + 1), &types, at))?;
+        columns.push(Column::new(name, sql_type));
+    }
+    let schema = Arc::new(Schema::new(columns));
+    let inputs = inputs.into_iter().map(|input| cast_columns(input, &schema).map_err(|error| error.at(at)));
+    Ok((inputs.collect::<Result<_>>()?, schema))
 }
 
 /// `plan` with its columns cast to the kinds of `schema`.

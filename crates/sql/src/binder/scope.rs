@@ -1,7 +1,7 @@
 //! Which columns a name may mean.
 //!
 //! A scope stands beside a plan: its column `i` is the plan's column `i`. A scope may have an outer one, of the query around a
-//! subquery; its columns are then told apart by an index of [`OUTER`] or more.
+//! subquery; the columns of the query `n` levels around are told apart by an index of `n` times [`OUTER`] and more.
 
 use gridhouse_base::table::{ObjectPath, quoted};
 use gridhouse_base::{Error, Result, Schema, SqlType};
@@ -10,8 +10,9 @@ use gridhouse_expr::Expr;
 use crate::ast::Ident;
 use crate::catalog::suggest;
 
-/// Column indices from here on mean columns of the outer query.
-pub(super) const OUTER: usize = 1 << 40;
+/// Column indices from here on mean columns of the query around, from twice this on those of the query around that, and so
+/// on. Queries nest less deep than 128 levels, so that all of these stay below the other marks.
+pub(super) const OUTER: usize = 1 << 32;
 
 /// A column that a name may mean.
 #[derive(Clone, Debug)]
@@ -76,26 +77,35 @@ impl<'p> Scope<'p> {
         }
     }
 
-    /// Column `index` as an expression; [`OUTER`] and more for the outer scope.
+    /// Column `index` as an expression; [`OUTER`] and more for a scope around.
     pub fn expr(&self, index: usize) -> Expr {
-        let column = match (index.checked_sub(OUTER), self.outer) {
-            (Some(index), Some(outer)) => &outer.columns[index],
-            _ => &self.columns[index],
-        };
-        Expr::Column { index, sql_type: column.sql_type.clone() }
+        let mut scope = self;
+        for _ in 0..index / OUTER {
+            scope = scope.outer.unwrap_or(scope);
+        }
+        Expr::Column { index, sql_type: scope.columns[index % OUTER].sql_type.clone() }
     }
 
-    /// What `parts` means here, or in the outer scope.
+    /// What `parts` means here, or in the nearest scope around that knows it.
     pub fn find(&self, parts: &[Ident]) -> Result<Found> {
-        if let Some(found) = self.find_here(parts)? {
-            return Ok(found);
+        let (mut scope, mut level) = (Some(self), 0);
+        while let Some(here) = scope {
+            if let Some(found) = here.find_here(parts)? {
+                return Ok(Found { index: found.index + level * OUTER, parts: found.parts });
+            }
+            (scope, level) = (here.outer, level + 1);
         }
-        if let Some(outer) = self.outer
-            && let Some(found) = outer.find_here(parts)?
-        {
-            return Ok(Found { index: found.index + OUTER, parts: found.parts });
+        // A query around may have the table, if not the column.
+        let (mut told, mut around) = (self, self.outer);
+        while let Some(scope) = around {
+            let qualifier = &parts[..parts.len() - 1];
+            if parts.len() > 1 && self.of_qualifier(qualifier).is_empty() && !scope.of_qualifier(qualifier).is_empty() {
+                told = scope;
+                break;
+            }
+            around = scope.outer;
         }
-        Err(self.unknown(parts))
+        Err(told.unknown(parts))
     }
 
     fn find_here(&self, parts: &[Ident]) -> Result<Option<Found>> {

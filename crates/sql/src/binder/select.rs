@@ -6,9 +6,12 @@ use gridhouse_base::{Error, Result};
 use gridhouse_expr::Expr;
 
 use super::Binder;
-use super::aggregate::{Aggregates, Groups, check_groupable, has_aggregate};
+use super::aggregate::{AGGREGATE, Aggregates, Groups, check_groupable, has_aggregate};
+use super::around::Around;
 use super::expr::Env;
-use super::query::{Ctes, ordinal, sort_key};
+use super::over::with_places;
+use super::pending::{Nest, Pending, SUBQUERY, WINDOW};
+use super::query::{ordinal, sort_key};
 use super::scope::Scope;
 use crate::ast::{self, ExprKind, Literal, ObjectName, OrderItem, Select, SelectItem};
 use crate::plan::{Plan, SortKey};
@@ -40,10 +43,10 @@ enum Written<'q> {
 }
 
 impl Binder<'_> {
-    pub(super) fn select(&self, select: &Select, order_by: &[OrderItem], ctes: &Ctes<'_>) -> Result<Selected> {
-        let (plan, scope) = self.from(&select.from, ctes)?;
+    pub(super) fn select(&self, select: &Select, order_by: &[OrderItem], around: &Around<'_>) -> Result<Selected> {
+        let (plan, scope) = self.from(&select.from, around)?;
         let plan = match &select.selection {
-            Some(selection) => self.where_clause(plan, &scope, selection, ctes)?,
+            Some(selection) => self.where_clause(plan, &scope, selection, around)?,
             None => plan,
         };
         let listed =
@@ -54,7 +57,10 @@ impl Binder<'_> {
             || order_by.iter().any(|item| has_aggregate(&item.expr));
         let aggregates = RefCell::new(Aggregates::default());
         aggregates.borrow_mut().grouped = select.group_by.as_ref().is_some_and(|keys| !keys.is_empty());
-        let env = |clause| Env { scope: &scope, aggregates: aggregated.then_some(&aggregates), clause };
+        let pending = RefCell::new(Pending::default());
+        let nest = Nest { pending: &pending, around, windows: Some(&select.windows) };
+        let aggregates_here = aggregated.then_some(&aggregates);
+        let env = |clause| Env { scope: &scope, aggregates: aggregates_here, nest: Some(nest), clause, truth: false };
         let items = self.items(select, &scope, env("the select list"))?;
         let visible = items.len();
 
@@ -87,10 +93,14 @@ impl Binder<'_> {
 
         let names: Vec<String> = items.iter().map(|item| item.name.clone()).collect();
         let (plan, exprs) = if aggregated {
-            self.grouped(plan, &scope, select, &items, &extra, &aggregates)?
+            self.grouped(plan, &scope, select, (&items, &extra), &aggregates, nest)?
         } else {
             (plan, items.into_iter().map(|item| item.expr).chain(extra.into_iter().map(|(expr, _)| expr)).collect())
         };
+        let all = vec![true; pending.borrow().asked.len()];
+        let plan = self.answer(plan, &pending, &all)?;
+        let exprs = exprs.iter().map(|expr| pending.borrow().answered(expr)).collect();
+        let (plan, exprs) = with_places(plan, exprs, &pending.borrow());
         let hidden = (0..).map(|i| format!("$o{i}"));
         let mut plan = plan.project(names.into_iter().chain(hidden).zip(exprs).collect());
         if select.distinct {
@@ -109,12 +119,14 @@ impl Binder<'_> {
         plan: Plan,
         scope: &Scope<'_>,
         select: &Select,
-        items: &[Item<'_>],
-        extra: &[(Expr, &ast::Expr)],
+        (items, extra): (&[Item<'_>], &[(Expr, &ast::Expr)]),
         aggregates: &RefCell<Aggregates>,
+        nest: Nest<'_>,
     ) -> Result<(Plan, Vec<Expr>)> {
-        let groups = self.groups(select, scope, items)?;
-        let having_env = Env { scope, aggregates: Some(aggregates), clause: "HAVING" };
+        let pending = nest.pending;
+        let inner = Nest { windows: None, ..nest };
+        let groups = self.groups(select, scope, items, inner)?;
+        let having_env = Env { scope, aggregates: Some(aggregates), nest: Some(inner), clause: "HAVING", truth: true };
         let having = select.having.as_ref().map(|having| Ok::<_, Error>((self.condition(having, having_env)?, having)));
         let having = having.transpose()?;
         let mut exprs = Vec::with_capacity(items.len() + extra.len());
@@ -131,8 +143,21 @@ impl Binder<'_> {
             exprs.push(groups.over_groups(expr, written, scope)?);
         }
         let having = having.map(|(expr, written)| groups.over_groups(&expr, written, scope)).transpose()?;
-        let mut plan = groups.plan(plan, aggregates);
+        // What keys and arguments ask is answered per row, all else per group.
+        let before = pending.borrow().asked_by(groups.keys.iter().chain(aggregates.borrow().exprs()));
+        let plan = self.answer(plan, pending, &before)?;
+        let mut plan = groups.plan(plan, aggregates, &pending.borrow());
+        for (index, before) in before.iter().enumerate() {
+            if !before {
+                let over = groups.subquery_over_groups(&pending.borrow().asked[index], scope)?;
+                pending.borrow_mut().asked[index] = over;
+            }
+        }
+        groups.windows_over_groups(&mut pending.borrow_mut().windows, select, scope)?;
         if let Some(having) = having {
+            let wanted = pending.borrow().asked_by([&having]);
+            plan = self.answer(plan, pending, &wanted)?;
+            let having = pending.borrow().answered(&having);
             plan = plan.filter(having);
         }
         Ok((plan, exprs))
@@ -191,7 +216,8 @@ impl Binder<'_> {
     }
 
     /// The keys of `GROUP BY`. Beyond Flink a key may be a position in the select list or an alias.
-    fn groups(&self, select: &Select, scope: &Scope<'_>, items: &[Item<'_>]) -> Result<Groups> {
+    fn groups(&self, select: &Select, scope: &Scope<'_>, items: &[Item<'_>], nest: Nest<'_>) -> Result<Groups> {
+        let env = Env { nest: Some(nest), ..Env::plain(scope, "GROUP BY") };
         let written = select.group_by.as_deref().unwrap_or_default();
         let mut groups = Groups { keys: Vec::new(), names: Vec::new(), grand_total: written.is_empty() };
         for key in written {
@@ -210,20 +236,24 @@ impl Binder<'_> {
                             self.note("Flink does not group by aliases: repeat the expression", key.at);
                             (item.expr.clone(), item.name.clone())
                         }
-                        None => (self.expr(key, Env::plain(scope, "GROUP BY"))?, String::new()),
+                        None => (self.expr(key, env)?, String::new()),
                     }
                 }
                 _ => {
-                    let expr = self.expr(key, Env::plain(scope, "GROUP BY"))?;
+                    let expr = self.expr(key, env)?;
                     let name = expr.as_column().and_then(|i| scope.columns.get(i)).map(|column| column.name.clone());
                     (expr, name.unwrap_or_else(|| format!("$k{}", groups.keys.len())))
                 }
             };
-            let mut over_aggregate = false;
-            expr.for_each_column(|i| over_aggregate |= i >= super::aggregate::AGGREGATE);
-            if over_aggregate {
-                return Err(Error::invalid("GROUP BY cannot group by an aggregate")
-                    .hint("group by columns of FROM")
+            let (mut over_aggregate, mut over_window) = (false, false);
+            expr.for_each_column(|i| {
+                over_aggregate |= (AGGREGATE..SUBQUERY).contains(&i);
+                over_window |= i >= WINDOW;
+            });
+            if over_aggregate || over_window {
+                let what = if over_window { "a window function" } else { "an aggregate" };
+                return Err(Error::invalid(format!("GROUP BY cannot group by {what}"))
+                    .hint("group by columns of FROM; compute the rest in a query inside")
                     .at(key.at));
             }
             check_groupable(&expr, "a GROUP BY key", key.at)?;

@@ -2,11 +2,11 @@
 
 use gridhouse_expr::Expr;
 
-use super::{conjuncts, filtered, map_inputs};
+use super::{conjuncts, filtered};
 use crate::plan::{Plan, Project};
 
 pub(super) fn merge(plan: Plan) -> Plan {
-    match map_inputs(plan, &mut merge) {
+    match plan.map_inputs(&mut merge) {
         Plan::Project(node) => match *node.input {
             Plan::Project(inner) if can_merge(&node.exprs, &inner.exprs) => {
                 let exprs = node.exprs.iter().map(|expr| expr.substitute(&inner.exprs)).collect();

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use gridhouse_expr::Expr;
 
-use crate::plan::{Aggregate, Filter, Join, JoinKind, Limit, Plan, Project, Sort, SortKey, UnionAll, Values};
+use crate::plan::{
+    Aggregate, Filter, Join, JoinKey, JoinKind, Limit, Lookup, Plan, Probe, Project, Rank, SetOperation, Sort, SortKey,
+    UnionAll, Unnest, Values,
+};
 
 /// `plan` with the same columns, whose nodes deliver no more than is read above them.
 pub(super) fn prune(plan: Plan) -> Plan {
@@ -74,6 +77,16 @@ fn prune_to(plan: Plan, needed: &Needed) -> (Plan, Vec<usize>) {
             let (input, kept) = prune_to(*node.input, needed);
             (Plan::Limit(Limit { input: Box::new(input), ..node }), kept)
         }
+        // Rows are compared as wholes.
+        Plan::SetOperation(node) => {
+            let all: Vec<usize> = (0..node.schema.len()).collect();
+            let (left, right) = (Box::new(exactly(*node.left, &all)), Box::new(exactly(*node.right, &all)));
+            (Plan::SetOperation(SetOperation { left, right, ..node }), all)
+        }
+        Plan::Rank(node) => prune_rank(node, needed),
+        Plan::Unnest(node) => prune_unnest(node, needed),
+        Plan::Probe(node) => prune_probe(node, needed),
+        Plan::Lookup(node) => prune_lookup(node, needed),
     }
 }
 
@@ -112,33 +125,118 @@ fn prune_aggregate(node: Aggregate, needed: &Needed) -> (Plan, Vec<usize>) {
     (Plan::aggregate(input, keys, named.collect(), node.grand_total), kept)
 }
 
-fn prune_join(node: Join, needed: &Needed) -> (Plan, Vec<usize>) {
-    let left_width = node.left.schema().len();
-    let (mut left, mut right) = (Needed::new(), Needed::new());
+/// Two inputs, the conditions between them, and which of their columns are left: left ones, and all.
+struct Pair {
+    left: Plan,
+    right: Plan,
+    keys: Vec<JoinKey>,
+    residual: Option<Expr>,
+    left_kept: Vec<usize>,
+    kept: Vec<usize>,
+}
+
+fn prune_pair(left: Plan, right: Plan, keys: &[JoinKey], residual: Option<Expr>, needed: &Needed) -> Pair {
+    let left_width = left.schema().len();
+    let (mut of_left, mut of_right) = (Needed::new(), Needed::new());
     let mut need = |i: usize| {
         if i < left_width {
-            left.insert(i)
+            of_left.insert(i)
         } else {
-            right.insert(i - left_width)
+            of_right.insert(i - left_width)
         };
     };
     needed.iter().for_each(|&i| need(i));
-    if let Some(residual) = &node.residual {
+    if let Some(residual) = &residual {
         residual.for_each_column(&mut need);
     }
-    for &(of_left, of_right) in &node.keys {
-        left.insert(of_left);
-        right.insert(of_right);
+    for key in keys {
+        of_left.insert(key.left);
+        of_right.insert(key.right);
     }
-    let (left, left_kept) = prune_to(*node.left, &left);
-    let (right, right_kept) = prune_to(*node.right, &right);
-    let keys = node.keys.iter().map(|&(l, r)| (place(l, &left_kept), place(r, &right_kept))).collect();
-    let mut both = left_kept.clone();
-    both.extend(right_kept.iter().map(|i| i + left_width));
-    let residual = node.residual.map(|residual| moved(&residual, &both));
-    let plan = Plan::join(node.kind, left, right, keys, residual);
-    let kept = if matches!(node.kind, JoinKind::Semi | JoinKind::Anti) { left_kept } else { both };
+    let (left, left_kept) = prune_to(left, &of_left);
+    let (right, right_kept) = prune_to(right, &of_right);
+    let moved_key =
+        |key: &JoinKey| JoinKey { left: place(key.left, &left_kept), right: place(key.right, &right_kept), ..*key };
+    let keys = keys.iter().map(moved_key).collect();
+    let mut kept = left_kept.clone();
+    kept.extend(right_kept.iter().map(|i| i + left_width));
+    let residual = residual.map(|residual| moved(&residual, &kept));
+    Pair { left, right, keys, residual, left_kept, kept }
+}
+
+fn prune_join(node: Join, needed: &Needed) -> (Plan, Vec<usize>) {
+    let pair = prune_pair(*node.left, *node.right, &node.keys, node.residual, needed);
+    let plan = Plan::join(node.kind, pair.left, pair.right, pair.keys, pair.residual);
+    let kept = if matches!(node.kind, JoinKind::Semi | JoinKind::Anti) { pair.left_kept } else { pair.kept };
     (plan, kept)
+}
+
+fn prune_probe(node: Probe, needed: &Needed) -> (Plan, Vec<usize>) {
+    let pair = prune_pair(*node.left, *node.right, &node.keys, node.residual, needed);
+    (Plan::probe(pair.left, pair.right, node.outer, pair.keys, pair.residual), pair.kept)
+}
+
+fn prune_lookup(mut node: Lookup, needed: &Needed) -> (Plan, Vec<usize>) {
+    let width = node.input.schema().len();
+    let mut all = needed.clone();
+    node.residual.iter().for_each(|residual| {
+        residual.for_each_column(|i| {
+            all.insert(i);
+        });
+    });
+    let (mut of_input, mut read): (Needed, Vec<usize>) = (Needed::new(), Vec::new());
+    for i in all {
+        if i < width {
+            of_input.insert(i);
+        } else {
+            read.push(i);
+        }
+    }
+    if read.is_empty() && !node.columns.is_empty() {
+        // A row that was found is seen by one of its columns.
+        read.push(width);
+    }
+    of_input.extend(node.keys.iter().map(|(input, _)| input));
+    let (input, mut kept) = prune_to(*node.input, &of_input);
+    node.keys.iter_mut().for_each(|(column, _)| *column = place(*column, &kept));
+    node.columns = read.iter().map(|i| node.columns[i - width]).collect();
+    kept.extend(read);
+    node.residual = node.residual.map(|residual| moved(&residual, &kept));
+    (Plan::lookup(Lookup { input: Box::new(input), ..node }), kept)
+}
+
+fn prune_rank(node: Rank, needed: &Needed) -> (Plan, Vec<usize>) {
+    let width = node.input.schema().len();
+    let rank = node.rank && needed.contains(&width);
+    if !rank && node.offset == 0 && node.limit.is_none() {
+        // Nobody asks for the places, and no row is left out.
+        return prune_to(*node.input, &needed.iter().copied().filter(|&i| i < width).collect());
+    }
+    let mut inner: Needed = needed.iter().copied().filter(|&i| i < width).collect();
+    inner.extend(node.partition.iter().copied().chain(node.order.iter().map(|key| key.column)));
+    if rank && inner.is_empty() && width > 0 {
+        inner.insert(0);
+    }
+    let (input, mut kept) = prune_to(*node.input, &inner);
+    let partition = node.partition.iter().map(|&column| place(column, &kept)).collect();
+    let order = node.order.iter().map(|key| SortKey { column: place(key.column, &kept), ..*key }).collect();
+    let name = rank.then(|| node.schema.columns[width].name.as_str());
+    let plan = Plan::rank(input, partition, order, (node.offset, node.limit), name);
+    if rank {
+        kept.push(width);
+    }
+    (plan, kept)
+}
+
+fn prune_unnest(node: Unnest, needed: &Needed) -> (Plan, Vec<usize>) {
+    let width = node.input.schema().len();
+    let mut inner: Needed = needed.iter().copied().filter(|&i| i < width).collect();
+    inner.insert(node.column);
+    let (input, mut kept) = prune_to(*node.input, &inner);
+    let column = place(node.column, &kept);
+    kept.extend(width..node.schema.len());
+    let schema = Arc::new(node.schema.project(&kept));
+    (Plan::Unnest(Unnest { input: Box::new(input), column, schema, ..node }), kept)
 }
 
 /// Where column `index` is now.

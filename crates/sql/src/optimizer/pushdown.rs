@@ -4,8 +4,11 @@ use gridhouse_base::TypeKind;
 use gridhouse_expr::cast::{cast, common_type};
 use gridhouse_expr::{Expr, Volatility};
 
+use super::rank::push_rank;
 use super::{conjunction, conjuncts, filtered};
-use crate::plan::{Aggregate, Join, JoinKind, Limit, Plan, Project, Sort, UnionAll};
+use crate::plan::{
+    Aggregate, Join, JoinKey, JoinKind, Limit, Lookup, Plan, Probe, Project, SetOperation, Sort, UnionAll, Unnest,
+};
 
 /// `plan` under `predicates`, which are over its columns, with every filter as deep as it goes.
 pub(super) fn push(plan: Plan, mut predicates: Vec<Expr>) -> Plan {
@@ -31,12 +34,7 @@ pub(super) fn push(plan: Plan, mut predicates: Vec<Expr>) -> Plan {
             filtered(Plan::Project(Project { input, ..node }), stay)
         }
         Plan::UnionAll(node) => {
-            let inputs = node.inputs.into_iter().map(|input| {
-                // A column of one input may be NOT NULL where the union's is not.
-                let retyped: Vec<Expr> = (0..input.schema().len()).map(|i| input.column(i)).collect();
-                let own = predicates.iter().map(|predicate| predicate.substitute(&retyped)).collect();
-                push(input, own)
-            });
+            let inputs = node.inputs.into_iter().map(|input| push_retyped(input, &predicates));
             Plan::UnionAll(UnionAll { inputs: inputs.collect(), ..node })
         }
         Plan::Aggregate(node) => {
@@ -56,12 +54,65 @@ pub(super) fn push(plan: Plan, mut predicates: Vec<Expr>) -> Plan {
             let input = Box::new(push(*node.input, vec![]));
             filtered(Plan::Limit(Limit { input, ..node }), predicates)
         }
+        Plan::SetOperation(node) => {
+            let (go, stay): (Vec<_>, Vec<_>) = predicates.into_iter().partition(is_pure);
+            let (left, right) = (Box::new(push_retyped(*node.left, &go)), Box::new(push_retyped(*node.right, &go)));
+            filtered(Plan::SetOperation(SetOperation { left, right, ..node }), stay)
+        }
+        Plan::Rank(node) => push_rank(node, predicates),
+        Plan::Unnest(node) => {
+            let width = node.input.schema().len();
+            let (go, stay) = predicates.into_iter().partition(|predicate| reads_only(predicate, width));
+            let input = Box::new(push(*node.input, go));
+            filtered(Plan::Unnest(Unnest { input, ..node }), stay)
+        }
+        Plan::Probe(node) => push_probe(node, predicates),
+        Plan::Lookup(node) => {
+            let width = node.input.schema().len();
+            let (go, stay) = predicates.into_iter().partition(|predicate| reads_only(predicate, width));
+            let input = Box::new(push(*node.input, go));
+            filtered(Plan::Lookup(Lookup { input, ..node }), stay)
+        }
         leaf @ (Plan::Scan(_) | Plan::Values(_)) => filtered(leaf, predicates),
     }
 }
 
+/// `input`, one of several that are put together, under `predicates` over what they become.
+fn push_retyped(input: Plan, predicates: &[Expr]) -> Plan {
+    // A column of one input may be NOT NULL where that of the result is not.
+    let retyped: Vec<Expr> = (0..input.schema().len()).map(|i| input.column(i)).collect();
+    let own = predicates.iter().map(|predicate| predicate.substitute(&retyped)).collect();
+    push(input, own)
+}
+
+pub(super) fn is_pure(predicate: &Expr) -> bool {
+    predicate.volatility() == Volatility::Pure
+}
+
+/// Whether a pure predicate reads none but the first `width` columns.
+fn reads_only(predicate: &Expr, width: usize) -> bool {
+    let mut only = is_pure(predicate);
+    predicate.for_each_column(|i| only &= i < width);
+    only
+}
+
+fn push_probe(node: Probe, predicates: Vec<Expr>) -> Plan {
+    let width = node.left.schema().len();
+    let (to_left, stay) = predicates.into_iter().partition(|predicate| reads_only(predicate, width));
+    let mut residual = Vec::new();
+    let mut to_right = Vec::new();
+    for condition in node.residual.into_iter().flat_map(conjuncts) {
+        match sides(&condition, width) {
+            (false, true) if is_pure(&condition) => to_right.push(condition.map_columns(|i| i - width)),
+            _ => residual.push(condition),
+        }
+    }
+    let (left, right) = (push(*node.left, to_left), push(*node.right, to_right));
+    filtered(Plan::probe(left, right, node.outer, node.keys, conjunction(residual)), stay)
+}
+
 /// Which sides of a join an expression reads.
-fn sides(expr: &Expr, left_width: usize) -> (bool, bool) {
+pub(super) fn sides(expr: &Expr, left_width: usize) -> (bool, bool) {
     let (mut left, mut right) = (false, false);
     expr.for_each_column(|i| if i < left_width { left = true } else { right = true });
     (left, right)
@@ -102,7 +153,10 @@ fn push_join(node: Join, predicates: Vec<Expr>) -> Plan {
                 to_right.push(shift(&condition))
             }
             ((true, true), _) => match equality(&condition, left_width) {
-                Some((of_left, of_right)) => keys.push((left.column(of_left), right.column(shift(&of_right)))),
+                Some((of_left, of_right, null_safe)) => {
+                    let (left, right) = (left.column(of_left), right.column(shift(&of_right)));
+                    keys.push(JoinKey { left, right, null_safe });
+                }
                 None => residual.push(condition),
             },
             ((false, false), JoinKind::Inner | JoinKind::Semi) => to_left.push(condition),
@@ -163,20 +217,23 @@ impl Side {
     }
 }
 
-/// The two sides of an equality between left and right columns, cast to one kind.
-fn equality(condition: &Expr, left_width: usize) -> Option<(Expr, Expr)> {
+/// The two sides of an equality between left and right columns, cast to one kind, and whether NULL equals NULL.
+pub(crate) fn equality(condition: &Expr, left_width: usize) -> Option<(Expr, Expr, bool)> {
     let Expr::Call { function, args, .. } = condition else { return None };
     let [a, b] = args.as_slice() else { return None };
-    if function.name != "=" {
-        return None;
-    }
+    let null_safe = match function.name {
+        "=" => false,
+        // Where neither can be NULL the two are the same.
+        "IS NOT DISTINCT FROM" => a.sql_type().nullable && b.sql_type().nullable,
+        _ => return None,
+    };
     let (left, right) = match (sides(a, left_width), sides(b, left_width)) {
         ((true, false), (false, true)) => (a, b),
         ((false, true), (true, false)) => (b, a),
         _ => return None,
     };
     if left.kind() == right.kind() {
-        return Some((left.clone(), right.clone()));
+        return Some((left.clone(), right.clone(), null_safe));
     }
     let common = common_type(&[left.sql_type().clone(), right.sql_type().clone()])?;
     let kept = |kind: &TypeKind| match (kind, &common.kind) {
@@ -188,5 +245,5 @@ fn equality(condition: &Expr, left_width: usize) -> Option<(Expr, Expr)> {
     if !kept(left.kind()) || !kept(right.kind()) {
         return None;
     }
-    Some((cast(left.clone(), &common, false).ok()?, cast(right.clone(), &common, false).ok()?))
+    Some((cast(left.clone(), &common, false).ok()?, cast(right.clone(), &common, false).ok()?, null_safe))
 }

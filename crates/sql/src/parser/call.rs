@@ -31,8 +31,7 @@ impl Parser<'_> {
             self.expect_symbol(")")?;
         }
         if self.peek_is("OVER") {
-            let error = Error::invalid(format!("{}(…) OVER is not supported yet", call.name)).at(self.at());
-            return Err(error.hint("window functions come later; aggregate with GROUP BY, or use ORDER BY … LIMIT"));
+            call.over = Some(Box::new(self.over()?));
         }
         Ok(Expr { kind: ExprKind::Call(Box::new(call)), at })
     }

@@ -95,7 +95,7 @@ impl Parser<'_> {
         Ok(Cte { name, columns, query })
     }
 
-    fn order_item(&mut self) -> Result<OrderItem> {
+    pub(super) fn order_item(&mut self) -> Result<OrderItem> {
         let expr = self.expr()?;
         let descending = self.choose("DESC", "ASC");
         let mut nulls_first = None;
@@ -212,8 +212,16 @@ impl Parser<'_> {
                 break;
             }
         }
-        let mut select =
-            Select { distinct, items, from: Vec::new(), selection: None, group_by: None, having: None, at };
+        let mut select = Select {
+            distinct,
+            items,
+            from: Vec::new(),
+            selection: None,
+            group_by: None,
+            having: None,
+            windows: Vec::new(),
+            at,
+        };
         if self.accept("FROM") {
             loop {
                 select.from.push(self.table_ref()?);
@@ -232,11 +240,10 @@ impl Parser<'_> {
         if self.accept("HAVING") {
             select.having = Some(self.expr()?);
         }
-        for other in ["WINDOW", "QUALIFY"] {
-            if self.peek_is(other) {
-                let error = Error::invalid(format!("{other} is not supported yet")).at(self.at());
-                return Err(error.hint("window functions come later"));
-            }
+        select.windows = self.named_windows()?;
+        if self.peek_is("QUALIFY") {
+            let hint = "filter in a query around it: SELECT … FROM (SELECT …, ROW_NUMBER() OVER (…) AS rn FROM t) WHERE rn = 1";
+            return Err(Error::invalid("QUALIFY is not supported, as in Flink 1.20").hint(hint).at(self.at()));
         }
         Ok(select)
     }
@@ -365,12 +372,11 @@ impl Parser<'_> {
 
     fn table_primary(&mut self) -> Result<TableRef> {
         let at = self.at();
-        for (word, hint) in
-            [("LATERAL", "join with the table itself instead"), ("UNNEST", "arrays cannot be unfolded yet")]
-        {
-            if self.peek_is(word) {
-                return Err(Error::invalid(format!("{word} is not supported yet")).hint(hint).at(at));
-            }
+        if self.peek_is("LATERAL") {
+            return self.lateral();
+        }
+        if self.peek_is("UNNEST") && self.is_symbol_after(1, "(") {
+            return self.unnest();
         }
         if self.peek_is("TABLE") && self.is_symbol_after(1, "(") {
             return Err(Error::invalid("table functions are not supported yet")
@@ -407,6 +413,47 @@ impl Parser<'_> {
             hints = self.hints()?;
         }
         Ok(TableRef { kind: TableKind::Named { name, hints, as_of }, alias, columns, at })
+    }
+
+    /// `LATERAL (query)`
+    fn lateral(&mut self) -> Result<TableRef> {
+        let at = self.at();
+        self.expect("LATERAL")?;
+        if self.peek_is("TABLE") {
+            return Err(Error::invalid("table functions are not supported yet")
+                .hint("UNNEST(…) unfolds an array or a map")
+                .at(self.at()));
+        }
+        if self.peek_is("UNNEST") {
+            return self.unnest();
+        }
+        if !self.query_in_parentheses() {
+            return Err(self.unexpected("`(SELECT`"));
+        }
+        self.expect_symbol("(")?;
+        let query = self.query()?;
+        self.expect_symbol(")")?;
+        let alias = self.alias()?;
+        let columns = self.alias_columns(&alias)?;
+        Ok(TableRef { kind: TableKind::Lateral(Box::new(query)), alias, columns, at })
+    }
+
+    /// `UNNEST(expr) [WITH ORDINALITY]`
+    fn unnest(&mut self) -> Result<TableRef> {
+        let at = self.at();
+        self.expect("UNNEST")?;
+        self.expect_symbol("(")?;
+        let expr = self.expr()?;
+        if self.peek_symbol(",") {
+            return Err(Error::invalid("UNNEST of several arrays at once is not supported, as in Flink")
+                .hint("unfold one after the other: CROSS JOIN UNNEST(a) … CROSS JOIN UNNEST(b) …")
+                .at(self.at()));
+        }
+        self.expect_symbol(")")?;
+        let ordinality = self.accept_all(&["WITH", "ORDINALITY"]);
+        let alias = self.alias()?;
+        let columns = self.alias_columns(&alias)?;
+        Ok(TableRef { kind: TableKind::Unnest { expr, ordinality }, alias, columns, at })
     }
 
     fn alias_columns(&mut self, alias: &Option<Ident>) -> Result<Vec<Ident>> {

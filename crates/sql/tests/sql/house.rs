@@ -173,5 +173,12 @@ CREATE TABLE readings (id BIGINT, load_mw DOUBLE, at_time TIMESTAMP(3));
 CREATE TABLE small (a INT, b INT NOT NULL, c STRING);
 CREATE TABLE other (a INT, d BIGINT, c STRING);
 CREATE TABLE doubled (id BIGINT, twice AS id * 2, note STRING, PRIMARY KEY (id) NOT ENFORCED);
+CREATE TABLE clicks (id BIGINT, item BIGINT, at_time TIMESTAMP(3), proctime AS PROCTIME(),
+  WATERMARK FOR at_time AS at_time - INTERVAL '5' SECOND);
+CREATE TABLE sights (id BIGINT, item BIGINT, at_time TIMESTAMP(3), WATERMARK FOR at_time AS at_time - INTERVAL '5' SECOND);
+CREATE TABLE items (item BIGINT, price DECIMAL(10, 2), name STRING, label AS UPPER(name), PRIMARY KEY (item) NOT ENFORCED)
+  WITH ('connector' = 'jdbc', 'url' = 'jdbc:postgresql://host/db', 'table-name' = 'items');
+CREATE TABLE nested (id BIGINT, tags ARRAY<STRING>, parts ARRAY<ROW<part STRING, qty INT>>, attrs MAP<STRING, INT>,
+  place ROW<city STRING, pos ROW<x INT, y INT>>);
 CREATE VIEW paid AS SELECT order_id, amount FROM orders WHERE status = 'paid';
 ";

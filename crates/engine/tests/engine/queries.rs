@@ -1,0 +1,135 @@
+//! Queries of every form: what a job keeps up to date while its inputs change is what the query gives at once.
+//!
+//! That the plans mean what SQL says is tested beside the optimiser, against PostgreSQL's answers.
+
+use crate::house::{House, await_rows, fails, ok, rows};
+
+const TABLES: &str = "
+    CREATE TABLE t (id BIGINT, a INT, b INT, s STRING, PRIMARY KEY (id) NOT ENFORCED);
+    CREATE TABLE u (id BIGINT, a INT, d BIGINT, s STRING, PRIMARY KEY (id) NOT ENFORCED);
+    CREATE TABLE k (id INT, a INT, PRIMARY KEY (id) NOT ENFORCED);";
+
+/// The columns of a target, its key first, and a query for it.
+const QUERIES: &[(&str, &str)] = &[
+    ("id BIGINT, v BIGINT", "SELECT id, (SELECT MAX(d) FROM u WHERE u.a = t.a) FROM t"),
+    ("id BIGINT, v BIGINT", "SELECT id, (SELECT COUNT(*) FROM u WHERE u.a = t.a) FROM t"),
+    ("id BIGINT, v BIGINT", "SELECT id, (SELECT COUNT(*) FROM u WHERE u.a < t.a AND u.d > 1) FROM t"),
+    ("id BIGINT, v INT", "SELECT id, (SELECT k.a FROM k WHERE k.id = t.a) FROM t"),
+    ("id BIGINT, v BOOLEAN", "SELECT id, a NOT IN (SELECT a FROM u WHERE u.s = t.s) FROM t"),
+    ("id BIGINT, v BOOLEAN", "SELECT id, EXISTS (SELECT 1 FROM u WHERE u.a > t.a) OR b IN (SELECT d FROM u) FROM t"),
+    ("id BIGINT, v INT", "SELECT id, a FROM t WHERE (a, s) NOT IN (SELECT a, s FROM u WHERE d > 5) OR b > 30"),
+    (
+        "id BIGINT, v INT",
+        "SELECT id, b FROM t WHERE b > (SELECT AVG(d) FROM u) AND NOT EXISTS (SELECT 1 FROM k WHERE k.a = t.a)",
+    ),
+    (
+        "s STRING, v BIGINT",
+        "SELECT s, COUNT(*) FROM t WHERE s IS NOT NULL GROUP BY s HAVING COUNT(*) >= (SELECT MIN(id) FROM k)",
+    ),
+    ("id BIGINT, v BIGINT", "SELECT id, (SELECT d FROM u WHERE u.a <= t.a ORDER BY d DESC, u.id LIMIT 1) FROM t"),
+    (
+        "id BIGINT, v BIGINT",
+        "SELECT t.id, x.d FROM t LEFT JOIN LATERAL (SELECT MAX(d) AS d FROM u WHERE u.s = t.s) AS x ON TRUE",
+    ),
+    ("a INT, v INT", "SELECT a, 1 FROM (SELECT a FROM t WHERE a IS NOT NULL INTERSECT SELECT a FROM u) q"),
+    ("a INT, v INT", "SELECT a, 1 FROM (SELECT a FROM t WHERE a IS NOT NULL EXCEPT SELECT a FROM u) q"),
+    (
+        "s STRING, v BIGINT",
+        "SELECT s, id FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY s ORDER BY b DESC, id) AS rn FROM t WHERE s IS NOT NULL) q WHERE rn = 1",
+    ),
+    (
+        "id BIGINT, v BIGINT",
+        "SELECT id, rn FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY s ORDER BY b, id) AS rn FROM t) q WHERE rn <= 2",
+    ),
+    (
+        "id BIGINT, v INT",
+        "SELECT id, b FROM (SELECT id, b, ROW_NUMBER() OVER (ORDER BY b DESC, id) AS rn FROM t) q WHERE rn BETWEEN 2 AND 3",
+    ),
+    (
+        "id BIGINT, v BIGINT",
+        "WITH x AS (SELECT a, SUM(d) AS n FROM u GROUP BY a) SELECT id, (SELECT n FROM x WHERE x.a = t.a) + (SELECT COUNT(*) FROM x) FROM t",
+    ),
+];
+
+/// Inserts, updates, deletes; every table becomes empty once.
+const CHANGES: &[&str] = &[
+    "INSERT INTO t VALUES (1, 1, 10, 'x'), (2, 1, 10, 'x'), (3, 2, 20, NULL), (4, NULL, 30, 'y'), (5, 3, NULL, 'z'), (6, 4, 40, 'y')",
+    "INSERT INTO u VALUES (1, 1, 1, 'x'), (2, 2, 5, 'y'), (3, 2, 6, NULL), (4, NULL, 7, 'x'), (5, 5, NULL, 'z'), (6, 4, 40, 'y')",
+    "INSERT INTO k VALUES (1, 1), (2, 1), (3, NULL), (10, 4)",
+    "UPDATE u SET d = 100, s = 'z' WHERE a = 2",
+    "UPDATE t SET b = 15, a = 2 WHERE id < 3",
+    "DELETE FROM u WHERE a IS NULL",
+    "INSERT INTO t VALUES (1, 5, 50, 'y'), (7, 1, 1, 'w')",
+    "DELETE FROM k WHERE id = 1",
+    "TRUNCATE TABLE u",
+    "INSERT INTO u VALUES (7, 1, 3, 'w'), (8, NULL, NULL, NULL)",
+    "DELETE FROM t WHERE s = 'y'",
+    "TRUNCATE TABLE k",
+    "DELETE FROM t",
+];
+
+#[test]
+fn jobs_keep_every_query_up_to_date() {
+    let mut house = House::new();
+    let mut session = house.session();
+    ok(&mut session, TABLES);
+    for (i, (columns, query)) in QUERIES.iter().enumerate() {
+        let key = columns.split(' ').next().expect("a column");
+        ok(
+            &mut session,
+            &format!("CREATE TABLE o{i} ({columns}, PRIMARY KEY ({key}) NOT ENFORCED); INSERT INTO o{i} {query}"),
+        );
+    }
+    for (n, change) in CHANGES.iter().enumerate() {
+        ok(&mut session, change);
+        if n == CHANGES.len() / 2 {
+            house.restart();
+            session = house.session();
+        }
+        for (i, (_, query)) in QUERIES.iter().enumerate() {
+            let expected = rows(&mut session, query);
+            let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+            await_rows(&mut session, &format!("SELECT * FROM o{i}"), &expected);
+        }
+    }
+}
+
+#[test]
+fn a_value_is_one_row() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(&mut session, TABLES);
+    ok(
+        &mut session,
+        "INSERT INTO t VALUES (1, 1, 10, 'x'), (2, 2, 20, 'y'); INSERT INTO u VALUES (1, 1, 5, 'x'), (2, 1, 6, 'x')",
+    );
+    let message = fails(&mut session, "SELECT id, (SELECT d FROM u WHERE u.a = t.a) FROM t");
+    assert!(message.contains("more than one row"), "{message}");
+    ok(&mut session, "DELETE FROM u WHERE id = 2");
+    assert_eq!(rows(&mut session, "SELECT id, (SELECT d FROM u WHERE u.a = t.a) FROM t"), ["1|5", "2|NULL"]);
+    assert_eq!(ok(&mut session, "SELECT COUNT(*) FROM t HAVING COUNT(*) > (SELECT COUNT(*) FROM u)"), "2");
+}
+
+#[test]
+fn looked_up_rows_stay_what_they_were() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TABLE orders (id BIGINT, item BIGINT, proctime AS PROCTIME());
+         CREATE TABLE items (item BIGINT, price INT, doubled AS price * 2, PRIMARY KEY (item) NOT ENFORCED);
+         CREATE TABLE priced (id BIGINT, price INT, doubled INT, PRIMARY KEY (id) NOT ENFORCED);
+         INSERT INTO items VALUES (1, 10);
+         INSERT INTO priced SELECT o.id, i.price, i.doubled FROM orders AS o
+           LEFT JOIN items FOR SYSTEM_TIME AS OF o.proctime AS i ON i.item = o.item;
+         INSERT INTO orders VALUES (100, 1), (101, 2);",
+    );
+    await_rows(&mut session, "SELECT * FROM priced", &["100|10|20", "101|NULL|NULL"]);
+    ok(
+        &mut session,
+        "UPDATE items SET price = 11 WHERE item = 1; INSERT INTO items VALUES (2, 5); INSERT INTO orders VALUES (102, 1), (103, 2)",
+    );
+    await_rows(&mut session, "SELECT * FROM priced", &["100|10|20", "101|NULL|NULL", "102|11|22", "103|5|10"]);
+    let now = "SELECT o.id, i.price FROM orders AS o JOIN items FOR SYSTEM_TIME AS OF PROCTIME() AS i ON i.item = o.item AND i.price > 5";
+    assert_eq!(rows(&mut session, now), ["100|11", "102|11"]);
+}
