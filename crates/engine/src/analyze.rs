@@ -20,7 +20,7 @@ use crate::core::Core;
 use crate::history::{Counts, History};
 use crate::job::{Branch, Flow, Job};
 use crate::outcome::Outcome;
-use crate::query::{execute, zone_of};
+use crate::query::{Reading, execute, zone_of};
 use crate::records::{InsertRecord, JobState, SourceUse};
 use crate::session::Session;
 use crate::shared::lock;
@@ -102,15 +102,9 @@ impl Session {
             let zone = zone_of(&job.record.environment.settings).ok()?;
             let plans: Vec<Plan> = inserts.into_iter().map(|insert| insert.bound.plan).collect();
             let mut tables = BTreeMap::new();
-            for (i, (branch, plan)) in job.branches.iter().zip(&plans).enumerate() {
+            for (i, branch) in job.branches.iter().enumerate() {
                 let Branch::Flow(flow) = branch else { continue };
-                let mut scans = Vec::new();
-                plan.visit(&mut |node| {
-                    if let Plan::Scan(scan) = node {
-                        scans.push(scan.table.path.clone());
-                    }
-                });
-                tables.extend(scans.into_iter().zip(&flow.inputs).map(|(path, input)| ((i, path), input.table)));
+                tables.extend(flow.inputs.iter().map(|input| ((i, input.path.clone()), input.table)));
             }
             Some(Look { plans, tables, zone })
         })?;
@@ -188,7 +182,10 @@ impl Session {
         let snapshot = self.engine.inner.reader.snapshot();
         let table_of = |path: &ObjectPath| look.tables.get(&(insert, path.clone())).copied();
         let context = TickContext { now_micros: self.engine.inner.clock.now_micros(), zone: look.zone };
-        execute(&some, &snapshot, &table_of, &|_| None, &context)
+        let connectors = &self.engine.inner.connectors;
+        let reading =
+            Reading { snapshot: &snapshot, table_of: &table_of, given: &|_| None, connectors, context: &context };
+        execute(&some, None, reading)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::launch::Submission;
 use crate::outcome::Outcome;
 use crate::outside::OutsideRows;
 use crate::prepare::{Prepared, prepare, unique_at_once};
-use crate::query::{execute, execute_unique, zone_of};
+use crate::query::{Reading, execute, zone_of};
 use crate::records::{Environment, JobState, ObjectRecord};
 use crate::session::{Session, done};
 use crate::shared::lock;
@@ -52,7 +52,10 @@ impl Session {
             Some(rows) => Some(vec![rows.clone()]),
             None => outside.rows(table).map(<[ChangeBatch]>::to_vec),
         };
-        execute(&plan, &snapshot, &table_of, &given, &context)
+        let connectors = &self.engine.inner.connectors;
+        let reading =
+            Reading { snapshot: &snapshot, table_of: &table_of, given: &given, connectors, context: &context };
+        execute(&plan, None, reading)
     }
 
     fn tick_context(&self) -> Result<TickContext> {
@@ -172,7 +175,14 @@ impl Session {
                 let unique = unique_at_once(insert);
                 let table_of = |path: &ObjectPath| outside.table_id(path).or_else(|| catalog.table_id(path));
                 let given = |table: TableId| outside.rows(table).map(<[ChangeBatch]>::to_vec);
-                let out = execute_unique(plan, unique.as_deref(), &snapshot, &table_of, &given, &context)?;
+                let reading = Reading {
+                    snapshot: &snapshot,
+                    table_of: &table_of,
+                    given: &given,
+                    connectors: &core.connectors,
+                    context: &context,
+                };
+                let out = execute(plan, unique.as_deref(), reading)?;
                 let target = crate::job::Target::of(insert, *table);
                 target.check(&out)?;
                 rows += out.iter().map(|batch| batch.len() as u64).sum::<u64>();

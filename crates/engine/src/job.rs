@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, Int8Array, new_null_array};
 use gridhouse_base::batch::{KindBatch, RowKind};
+use gridhouse_base::table::ObjectPath;
 use gridhouse_base::{ChangeBatch, Error, Result, Schema, TableId};
 use gridhouse_flow::{Dataflow, NodeId, TickContext};
 use gridhouse_sql::plan::BoundInsert;
@@ -81,6 +82,8 @@ impl Flow {
 /// What a dataflow reads.
 #[derive(Clone, Debug)]
 pub(crate) struct Input {
+    /// The name under which the plan reads it.
+    pub(crate) path: ObjectPath,
     pub(crate) table: TableId,
     /// The columns of the stored table, in the order in which the dataflow wants them.
     pub(crate) columns: Vec<usize>,

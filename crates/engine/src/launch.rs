@@ -221,6 +221,7 @@ impl Core {
         self.tick()?;
         let snapshot = self.store.ordered_snapshot();
         let catalog = self.catalog.clone();
+        let connectors = self.connectors.clone();
         let mut streams: BTreeMap<SourceId, StreamRecord> =
             self.streams.iter().map(|(id, stream)| (*id, stream.record.clone())).collect();
         let sole = inserts.iter().map(|insert| self.is_sole_writer(record.id, &inserts, insert)).collect::<Vec<_>>();
@@ -318,6 +319,8 @@ impl Core {
                             clock: Some(clock.clone()),
                             hash,
                             keeps_errors: insert.dead_letters,
+                            leaves_late_rows_out: true,
+                            connectors: &connectors,
                         };
                         let Lowered { dataflow, inputs, lines } = lower(&insert.bound.plan, unique, &ground)?;
                         if insert.sink.is_some() {

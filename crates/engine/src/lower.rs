@@ -8,19 +8,23 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
+use arrow_array::ArrayRef;
 use gridhouse_base::clock::Clock;
 use gridhouse_base::table::{ObjectPath, TableDef};
-use gridhouse_base::{ChangeBatch, Error, Result, Schema, TableId, Value};
+use gridhouse_base::{ChangeBatch, Error, ErrorKind, Result, Schema, TableId, Value};
 use gridhouse_expr::EvalContext;
+use gridhouse_flow::connector::{Found, Lookup, LookupRequest};
 use gridhouse_flow::{
-    Dataflow, DataflowBuilder, HashMode, JoinKey, JoinKind as FlowJoin, JoinSpec, NodeId, ProbeSpec,
+    Dataflow, DataflowBuilder, HashMode, JoinKey, JoinKind as FlowJoin, JoinSpec, LookupSpec, NodeId, ProbeSpec,
     SetKind as FlowSet, SetOperation, SortKey, TickContext, TimeBound, TopN, Unnest,
 };
 use gridhouse_sql::explain::node_text;
 use gridhouse_sql::plan::{self, JoinKind, Limit, Plan, Scan, SetKind, Values};
 use gridhouse_sql::properties::is_deterministic;
+use gridhouse_sql::watermark_delay_millis;
 
 use crate::job::Input;
+use crate::prepare::{Connectors, with_hints};
 
 /// What a plan is lowered upon.
 pub(crate) struct Ground<'a> {
@@ -34,6 +38,11 @@ pub(crate) struct Ground<'a> {
     pub(crate) hash: HashMode,
     /// Whether rows that cannot be computed are gathered instead of failing the tick.
     pub(crate) keeps_errors: bool,
+    /// Whether rows that come after the watermark are left out, so that joins bounded in time need not keep all rows. A query
+    /// over rows that are all there has no use for it.
+    pub(crate) leaves_late_rows_out: bool,
+    /// Where rows of outside tables are looked up.
+    pub(crate) connectors: &'a Connectors,
 }
 
 /// The dataflow of `plan` with one output, and what its inputs read. Where `unique` names columns, at most one row for each of
@@ -49,8 +58,15 @@ pub(crate) fn lower(plan: &Plan, unique: Option<&[usize]>, ground: &Ground<'_>) 
     if let Some(clock) = &ground.clock {
         builder = builder.clock(clock.clone());
     }
-    let mut lowering =
-        Lowering { builder, inputs: Vec::new(), lines: BTreeMap::new(), number: 0, done: Vec::new(), ground };
+    let mut lowering = Lowering {
+        builder,
+        inputs: Vec::new(),
+        lines: BTreeMap::new(),
+        number: 0,
+        done: Vec::new(),
+        timed: false,
+        ground,
+    };
     let mut root = lowering.node(plan)?;
     if let Some(key) = unique {
         let others = (0..plan.schema().len()).filter(|column| !key.contains(column));
@@ -87,14 +103,16 @@ struct Lowering<'a> {
     /// How many nodes of the plan have been begun.
     number: usize,
     /// The parts of the plan that are built.
-    done: Vec<(&'a Plan, NodeId)>,
+    done: Vec<(&'a Plan, bool, NodeId)>,
+    /// Whether what is being built feeds a join that is bounded in time.
+    timed: bool,
     ground: &'a Ground<'a>,
 }
 
 impl<'a> Lowering<'a> {
     fn node(&mut self, plan: &'a Plan) -> Result<NodeId> {
         let number = self.number;
-        if let Some((_, node)) = self.done.iter().find(|(done, _)| *done == plan) {
+        if let Some((.., node)) = self.done.iter().find(|(done, timed, _)| *done == plan && *timed == self.timed) {
             // The same part of a plan twice (a common table expression, the query around a subquery) is computed once.
             let node = *node;
             plan.visit(&mut |_| self.number += 1);
@@ -103,7 +121,7 @@ impl<'a> Lowering<'a> {
         self.number += 1;
         let node = self.operator(plan)?;
         if is_deterministic(plan) {
-            self.done.push((plan, node));
+            self.done.push((plan, self.timed, node));
         }
         // A node that adds nothing of its own leaves the line to its input.
         if let Entry::Vacant(line) = self.lines.entry(node) {
@@ -141,8 +159,11 @@ impl<'a> Lowering<'a> {
                 self.builder.aggregate(input, aggregate.keys.clone(), aggregate.calls.clone())
             }
             Plan::Join(join) => {
+                let outer = self.timed;
+                self.timed |= join.time.is_some();
                 let left = self.node(&join.left)?;
                 let right = self.node(&join.right)?;
+                self.timed = outer;
                 let kind = match join.kind {
                     JoinKind::Inner => FlowJoin::Inner,
                     JoinKind::Left => FlowJoin::Left,
@@ -189,8 +210,17 @@ impl<'a> Lowering<'a> {
                 self.builder.probe(left, right, ProbeSpec { kind, keys, residual: probe.residual.clone() })
             }
             Plan::Lookup(lookup) => {
-                Err(Error::invalid(format!("a look-up in {}, which lies outside, is not run yet", lookup.table.path))
-                    .hint("INSERT INTO a table of ours from it first, and look up in that"))
+                let input = self.node(&lookup.input)?;
+                let definition = with_hints(&lookup.table, &lookup.hints);
+                let (own, other): (Vec<usize>, Vec<usize>) = lookup.keys.iter().copied().unzip();
+                let request = LookupRequest { keys: other, columns: lookup.columns.clone() };
+                let open = self.ground.connectors.lookup(&definition)?.open(definition.clone(), request);
+                let outside = open.map_err(|error| error.context(format!("table {}", definition.path)))?;
+                let asked = Asked { outside, name: definition.path.to_string() };
+                let columns = lookup.schema.columns[lookup.input.schema().len()..].to_vec();
+                let (kind, schema) = (matching(lookup.outer), Schema::new(columns));
+                let spec = LookupSpec { kind, keys: own, residual: lookup.residual.clone(), schema };
+                self.builder.lookup(input, Box::new(asked), spec)
             }
             Plan::Sort(sort) => self.node(&sort.input),
             Plan::Limit(limit) => self.limit(limit),
@@ -203,10 +233,18 @@ impl<'a> Lowering<'a> {
             (self.ground.table_of)(path).ok_or_else(|| Error::not_found(format!("table {path} has no rows here")))?;
         let stored: Vec<usize> = scan.table.physical().collect();
         let position = |column: &usize| stored.iter().position(|s| s == column).expect("scans read stored columns");
-        self.inputs.push(Input { table, columns: scan.columns.iter().map(position).collect() });
+        let columns = scan.columns.iter().map(position).collect();
+        self.inputs.push(Input { path: path.clone(), table, columns });
         let schema = (*scan.schema).clone();
         let append_only = is_append_only(&scan.table);
-        Ok(if append_only { self.builder.append_only_input(schema) } else { self.builder.input(schema) })
+        let input = if append_only { self.builder.append_only_input(schema) } else { self.builder.input(schema) };
+        let time = scan.table.watermark.as_ref().and_then(|w| scan.columns.iter().position(|&c| c == w.column));
+        match (time, watermark_delay_millis(&scan.table)) {
+            (Some(column), Some(delay)) if self.timed && self.ground.leaves_late_rows_out => {
+                self.builder.event_time(input, column, delay)
+            }
+            _ => Ok(input),
+        }
     }
 
     fn limit(&mut self, limit: &'a Limit) -> Result<NodeId> {
@@ -221,6 +259,27 @@ impl<'a> Lowering<'a> {
         let order = keys.iter().map(sort_key).collect();
         let top = TopN { order, offset: limit.offset, limit: limit.fetch, ..TopN::default() };
         self.builder.top_n(input, top)
+    }
+}
+
+/// A look-up whose outside may be away. That fails the job, which can be started again, and not the tick of all jobs.
+struct Asked {
+    outside: Box<dyn Lookup>,
+    name: String,
+}
+
+impl Lookup for Asked {
+    fn lookup(&mut self, keys: &[ArrayRef], len: usize) -> Result<Found> {
+        self.outside.lookup(keys, len).map_err(|error| {
+            let told = Error::new(
+                if error.kind() == ErrorKind::Unavailable { ErrorKind::Conflict } else { error.kind() },
+                format!("look-up in {}: {error}", self.name),
+            );
+            match error.remedy() {
+                Some(hint) => told.hint(hint),
+                None => told.hint("START JOB when it answers again"),
+            }
+        })
     }
 }
 

@@ -73,7 +73,6 @@ pub(crate) struct Connectors {
     pub(crate) sources: BTreeMap<&'static str, Arc<dyn SourceConnector>>,
     pub(crate) sinks: BTreeMap<&'static str, Arc<dyn SinkConnector>>,
     pub(crate) scans: BTreeMap<&'static str, Arc<dyn ScanConnector>>,
-    #[expect(dead_code, reason = "look-up joins are lowered next")]
     pub(crate) lookups: BTreeMap<&'static str, Arc<dyn LookupConnector>>,
 }
 
@@ -99,6 +98,20 @@ impl Connectors {
         self.sinks.get(name).ok_or_else(|| {
             let other = if self.sources.contains_key(name) { " that can be written" } else { "" };
             unknown(definition, &format!("there is no connector '{name}'{other}"), name, self.sinks.keys())
+        })
+    }
+
+    /// What looks rows up in the outside table.
+    ///
+    /// # Errors
+    /// `Invalid` where rows of the connector's tables cannot be looked up.
+    pub(crate) fn lookup(&self, definition: &TableDef) -> Result<&Arc<dyn LookupConnector>> {
+        let name = definition.connector().unwrap_or_default();
+        self.lookups.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.lookups.keys().copied().collect();
+            Error::invalid(format!("table {}: rows of a '{name}' table cannot be looked up", definition.path)).hint(
+                format!("INSERT INTO a table from it and look up in that; directly it goes with: {}", known.join(", ")),
+            )
         })
     }
 

@@ -16,6 +16,7 @@ use gridhouse_sql::plan::{Plan, SortKey};
 use gridhouse_store::Snapshot;
 
 use crate::lower::{Ground, Lowered, lower};
+use crate::prepare::Connectors;
 
 /// The zone of `TIMESTAMP_LTZ` in a session or job.
 ///
@@ -30,40 +31,35 @@ pub(crate) fn zone_of(settings: &BTreeMap<String, String>) -> Result<chrono_tz::
     })
 }
 
-/// The rows of `plan` over `snapshot`, in the plan's order, every row as often as it weighs. `given` holds the rows of tables
-/// that are not in the store.
+/// What a query reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    /// The tables of ours, all at the same tick.
+    pub(crate) snapshot: &'a Snapshot,
+    /// The stored table of a name.
+    pub(crate) table_of: &'a dyn Fn(&ObjectPath) -> Option<TableId>,
+    /// The rows of tables that are not in the store.
+    pub(crate) given: &'a dyn Fn(TableId) -> Option<Vec<ChangeBatch>>,
+    /// Where rows of outside tables are looked up.
+    pub(crate) connectors: &'a Connectors,
+    /// The query's time and zone.
+    pub(crate) context: &'a TickContext,
+}
+
+/// The rows of `plan`, in the plan's order, every row as often as it weighs. Where `unique` names columns, at most one row for
+/// each of their values, chosen as a job would.
 ///
 /// # Errors
 /// What an expression gives for a row that it cannot compute.
-pub(crate) fn execute(
-    plan: &Plan,
-    snapshot: &Snapshot,
-    table_of: &dyn Fn(&ObjectPath) -> Option<TableId>,
-    given: &dyn Fn(TableId) -> Option<Vec<ChangeBatch>>,
-    context: &TickContext,
-) -> Result<Vec<ChangeBatch>> {
-    execute_unique(plan, None, snapshot, table_of, given, context)
-}
-
-/// As [`execute`]; where `unique` names columns, at most one row for each of their values, chosen as a job would.
-///
-/// # Errors
-/// As [`execute`].
-pub(crate) fn execute_unique(
-    plan: &Plan,
-    unique: Option<&[usize]>,
-    snapshot: &Snapshot,
-    table_of: &dyn Fn(&ObjectPath) -> Option<TableId>,
-    given: &dyn Fn(TableId) -> Option<Vec<ChangeBatch>>,
-    context: &TickContext,
-) -> Result<Vec<ChangeBatch>> {
+pub(crate) fn execute(plan: &Plan, unique: Option<&[usize]>, reading: Reading<'_>) -> Result<Vec<ChangeBatch>> {
+    let context = reading.context;
     // A projection over ordered rows (ordered by what is not selected) is applied to them in their order.
     if let Plan::Project(project) = plan
         && unique.is_none()
         && matches!(project.input.as_ref(), Plan::Sort(_) | Plan::Limit(_))
     {
         let eval = EvalContext { now_micros: context.now_micros, zone: context.zone, seed: 0, first_row: 0 };
-        let rows = execute(&project.input, snapshot, table_of, given, context)?;
+        let rows = execute(&project.input, None, reading)?;
         let projected = rows.iter().map(|batch| {
             let column = |expr: &Expr| expr.eval(batch.columns(), batch.len(), &eval);
             let columns = project.exprs.iter().map(column).collect::<Result<Vec<_>>>()?;
@@ -73,16 +69,24 @@ pub(crate) fn execute_unique(
     }
     // A limit or order at the root is applied to what comes out, so that it need not be kept up to date by an operator.
     let (inner, order, offset, fetch) = if unique.is_some() { (plan, [].as_slice(), 0, None) } else { peel(plan) };
-    let ground = Ground { table_of, context, clock: None, hash: HashMode::Seeded(0), keeps_errors: false };
+    let ground = Ground {
+        table_of: reading.table_of,
+        context,
+        clock: None,
+        hash: HashMode::Seeded(0),
+        keeps_errors: false,
+        leaves_late_rows_out: false,
+        connectors: reading.connectors,
+    };
     let Lowered { mut dataflow, inputs, .. } = lower(inner, unique, &ground)?;
     for (i, input) in inputs.iter().enumerate() {
-        if let Some(rows) = given(input.table) {
+        if let Some(rows) = (reading.given)(input.table) {
             for batch in rows {
                 dataflow.push(i, batch.project(&input.columns))?;
             }
             continue;
         }
-        for batch in snapshot.table(input.table)?.scan(Some(&input.columns)) {
+        for batch in reading.snapshot.table(input.table)?.scan(Some(&input.columns)) {
             dataflow.push(i, batch?)?;
         }
     }

@@ -18,6 +18,7 @@ pub mod plan;
 pub mod properties;
 pub mod script;
 mod show_create;
+mod watermark;
 
 pub use binder::Binder;
 pub use catalog::{Catalog, NameContext, Relation, ViewDef};
@@ -29,3 +30,4 @@ pub use plan::{BoundDelete, BoundInsert, BoundUpdate, Plan};
 pub use properties::{ChangelogMode, changelog_mode, upsert_keys};
 pub use script::{Parsed, Script, is_complete, parse_script, redact};
 pub use show_create::{show_create_table, show_create_view};
+pub use watermark::watermark_delay_millis;

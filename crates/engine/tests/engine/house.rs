@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arrow_array::ArrayRef;
 use gridhouse_base::batch::KindBatch;
 use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::fs::DiskFileSystem;
@@ -16,8 +17,9 @@ use gridhouse_base::table::TableDef;
 use gridhouse_base::{ChangeBatch, CommitId, Error, Result, RowKind, SourceId, TypeKind, Value};
 use gridhouse_engine::{Engine, EngineOptions, Outcome, Session, StatementReport};
 use gridhouse_flow::connector::{
-    ChangelogMode, ScanConnector, ScanRequest, ScanRows, Sink, SinkConnector, SinkDescription, SinkWriter,
-    SourceConnector, SourceDescription, SourceEvent, SourceEvents, SourcePosition, SourceStream, SourceTable,
+    ChangelogMode, Found, Lookup, LookupConnector, LookupRequest, ScanConnector, ScanRequest, ScanRows, Sink,
+    SinkConnector, SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvent, SourceEvents,
+    SourcePosition, SourceStream, SourceTable,
 };
 use gridhouse_store::StoreOptions;
 
@@ -94,7 +96,7 @@ pub fn open(dir: &Path, outside: &Outside) -> Result<Engine> {
         sources: BTreeMap::from([("tap", source)]),
         sinks: BTreeMap::from([("drain", sink)]),
         scans: BTreeMap::from([("shelf", Arc::new(outside.clone()) as Arc<dyn ScanConnector>)]),
-        lookups: BTreeMap::new(),
+        lookups: BTreeMap::from([("shelf", Arc::new(outside.clone()) as Arc<dyn LookupConnector>)]),
         on_fatal: Arc::new(|error| panic!("the engine failed: {error}")),
     })
 }
@@ -399,6 +401,40 @@ impl ScanConnector for Outside {
         let batch = batch_of(&changes);
         let columns = request.columns.iter().map(|&c| batch.columns[c].clone()).collect();
         Ok(Box::new(std::iter::once(Ok(ChangeBatch::insertions(columns, batch.len())))))
+    }
+}
+
+/// The source's rows as they stand, to be looked up by their `id`.
+impl LookupConnector for Outside {
+    fn open(&self, _: Arc<TableDef>, request: LookupRequest) -> Result<Box<dyn Lookup>> {
+        assert_eq!(request.keys, [0], "only by id");
+        Ok(Box::new(Shelf { outside: self.clone(), columns: request.columns }))
+    }
+}
+
+struct Shelf {
+    outside: Outside,
+    columns: Vec<usize>,
+}
+
+impl Lookup for Shelf {
+    fn lookup(&mut self, keys: &[ArrayRef], len: usize) -> Result<Found> {
+        let inner = self.outside.lock();
+        if inner.absent {
+            return Err(Error::unavailable("the shelf does not answer"));
+        }
+        let state: BTreeMap<i64, Option<String>> = inner.log.iter().flatten().cloned().collect();
+        let (mut numbers, mut rows) = (Vec::new(), Vec::new());
+        for number in 0..len {
+            let Value::Integer(key) = Value::from_array(&keys[0], number, &TypeKind::BigInt) else { continue };
+            if let Some(Some(value)) = state.get(&key) {
+                numbers.push(number as u32);
+                rows.push((key, Some(value.clone())));
+            }
+        }
+        let batch = batch_of(&rows);
+        let columns = self.columns.iter().map(|&c| batch.columns[c].clone()).collect();
+        Ok(Found { keys: numbers.into(), columns })
     }
 }
 

@@ -10,7 +10,7 @@ const DAY_TIME: [(&str, i64); 4] = [("DAY", 86_400_000), ("HOUR", 3_600_000), ("
 ///
 /// # Errors
 /// `Invalid` where the text does not fit the units.
-pub(super) fn interval(negative: bool, value: &str, from: &str, to: Option<&str>) -> Result<Expr> {
+pub(crate) fn interval(negative: bool, value: &str, from: &str, to: Option<&str>) -> Result<Expr> {
     let wrong = || {
         let units = to.map_or(from.to_owned(), |to| format!("{from} TO {to}"));
         let hint =

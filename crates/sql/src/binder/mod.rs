@@ -23,6 +23,8 @@ mod scope;
 mod select;
 mod subquery;
 
+pub(crate) use interval::interval;
+
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 

@@ -1,0 +1,99 @@
+//! Look-up joins: a row meets what a table holds at the moment when it comes, and keeps it. Joins bounded in time let go of what
+//! no row can meet any more.
+
+use crate::house::{House, await_rows, await_that, ok, rows};
+
+const TABLES: &str = "
+CREATE TEMPORARY TABLE shelf (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'shelf');
+CREATE TABLE names (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);
+CREATE TABLE t (k BIGINT, id BIGINT, at_time AS PROCTIME(), PRIMARY KEY (k) NOT ENFORCED);
+CREATE TABLE outside_board (k BIGINT, v STRING, PRIMARY KEY (k) NOT ENFORCED);
+CREATE TABLE own_board (k BIGINT, v STRING, PRIMARY KEY (k) NOT ENFORCED);
+";
+const OUTSIDE: &str = "INSERT INTO outside_board
+  SELECT t.k, s.v FROM t LEFT JOIN shelf FOR SYSTEM_TIME AS OF t.at_time AS s ON t.id = s.id";
+const OWN: &str = "INSERT INTO own_board
+  SELECT t.k, n.v FROM t JOIN names FOR SYSTEM_TIME AS OF t.at_time AS n ON t.id = n.id";
+
+#[test]
+fn a_row_keeps_what_it_found() {
+    let house = House::new();
+    let mut session = house.session();
+    house.outside.commit(&[(1, Some("one")), (2, Some("two"))]);
+    ok(&mut session, TABLES);
+    ok(&mut session, "INSERT INTO names VALUES (1, 'eins')");
+    ok(&mut session, OUTSIDE);
+    ok(&mut session, OWN);
+    ok(&mut session, "INSERT INTO t VALUES (10, 1), (20, 2), (30, 3), (40, CAST(NULL AS BIGINT))");
+    await_rows(&mut session, "SELECT * FROM outside_board", &["10|one", "20|two", "30|NULL", "40|NULL"]);
+    assert_eq!(rows(&mut session, "SELECT * FROM own_board"), ["10|eins"]);
+    // What the tables do afterwards is for the rows that come afterwards.
+    house.outside.commit(&[(1, Some("ONE")), (3, Some("three"))]);
+    ok(&mut session, "INSERT INTO names VALUES (1, 'EINS'), (2, 'zwei')");
+    ok(&mut session, "INSERT INTO t VALUES (11, 1), (20, 3)");
+    await_rows(&mut session, "SELECT * FROM outside_board", &["10|one", "11|ONE", "20|three", "30|NULL", "40|NULL"]);
+    await_rows(&mut session, "SELECT * FROM own_board", &["10|eins", "11|EINS"]);
+    // A row that goes takes with it what it had found.
+    ok(&mut session, "DELETE FROM t WHERE k = 10");
+    await_rows(&mut session, "SELECT * FROM own_board", &["11|EINS"]);
+    // At once it is the same query over what stands now.
+    let query = "SELECT t.k, s.v FROM t JOIN shelf FOR SYSTEM_TIME AS OF t.at_time AS s ON t.id = s.id";
+    assert_eq!(rows(&mut session, query), ["11|ONE", "20|three", "30|three"]);
+    assert!(ok(&mut session, &format!("EXPLAIN {OUTSIDE}")).contains("recorded"));
+}
+
+#[test]
+fn an_outside_that_is_away_fails_the_job_alone() {
+    let house = House::new();
+    let mut session = house.session();
+    house.outside.commit(&[(1, Some("one"))]);
+    ok(&mut session, TABLES);
+    ok(&mut session, OUTSIDE);
+    ok(&mut session, "INSERT INTO names SELECT id, 'x' FROM t");
+    house.outside.set_absent(true);
+    ok(&mut session, "INSERT INTO t VALUES (10, 1)");
+    assert_eq!(rows(&mut session, "SELECT * FROM names"), ["1|x"]);
+    let state = rows(&mut session, "SELECT state, error FROM system.status.jobs WHERE job_id = 1");
+    assert!(state[0].starts_with("FAILED|") && state[0].contains("the shelf does not answer"), "{state:?}");
+    assert!(state[0].contains("START JOB"), "{state:?}");
+    house.outside.set_absent(false);
+    ok(&mut session, "START JOB 1");
+    await_rows(&mut session, "SELECT * FROM outside_board", &["10|one"]);
+}
+
+#[test]
+fn joins_bounded_in_time_are_exact_and_let_go() {
+    let mut house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TABLE alarms (id BIGINT, device BIGINT, at_time TIMESTAMP(3), WATERMARK FOR at_time AS at_time - INTERVAL '10' SECOND);
+         CREATE TABLE readings (device BIGINT, load_kw INT, at_time TIMESTAMP(3), WATERMARK FOR at_time AS at_time);
+         CREATE TABLE pairs (id BIGINT, load_kw INT);
+         INSERT INTO pairs SELECT a.id, r.load_kw FROM alarms a JOIN readings r ON a.device = r.device
+           AND a.at_time BETWEEN r.at_time - INTERVAL '5' SECOND AND r.at_time + INTERVAL '5' SECOND",
+    );
+    let minute = |n: i64| format!("TIMESTAMP '2026-01-01 00:{:02}:00'", n);
+    for n in 0..30 {
+        ok(&mut session, &format!("INSERT INTO alarms VALUES ({n}, 1, {})", minute(n)));
+        ok(&mut session, &format!("INSERT INTO readings VALUES (1, {n}, {})", minute(n)));
+    }
+    let expected: Vec<String> = (0..30).map(|n| format!("{n}|{n}")).collect();
+    let mut seen = rows(&mut session, "SELECT * FROM pairs");
+    seen.sort_by_key(|row| row.split('|').next().and_then(|n| n.parse::<i64>().ok()));
+    assert_eq!(seen, expected);
+    let held = |session: &mut _| -> u64 {
+        let answer = ok(session, "EXPLAIN ANALYZE JOB 1");
+        let join = answer.lines().find(|line| line.trim_start().starts_with("Join")).expect("a join").to_owned();
+        join.split('|').nth(5).and_then(|cell| cell.trim().parse().ok()).expect("rows held")
+    };
+    assert!(held(&mut session) <= 6, "what no row can meet any more is let go: {}", held(&mut session));
+    // A row behind the watermark is left out and counted; one within the delay is not.
+    ok(&mut session, &format!("INSERT INTO alarms VALUES (100, 1, {})", minute(3)));
+    ok(&mut session, "INSERT INTO alarms VALUES (101, 1, TIMESTAMP '2026-01-01 00:28:56')");
+    await_that(|| ok(&mut session, "EXPLAIN ANALYZE JOB 1").contains("left out 1 rows")).expect("it is counted");
+    assert_eq!(rows(&mut session, "SELECT * FROM pairs WHERE id >= 100"), ["101|29"]);
+    // A restart gives nothing twice.
+    house.restart();
+    assert_eq!(rows(&mut house.session(), "SELECT COUNT(*) FROM pairs"), ["31"]);
+}
