@@ -65,12 +65,12 @@ CREATE TABLE IF NOT EXISTS fluss.grid.ods_alarms (
   alarm_id BIGINT, device_id BIGINT, alarm_level INT, alarm_type STRING, cleared BOOLEAN, raised_at TIMESTAMP(3),
   PRIMARY KEY (alarm_id) NOT ENFORCED) WITH ('bucket.num' = '1');
 
-SET 'pipeline.name' = 'ods-devices';
+SET 'pipeline.name' = 'first-chain-ods';
+EXECUTE STATEMENT SET BEGIN
 INSERT INTO fluss.grid.ods_devices SELECT * FROM devices_source;
-SET 'pipeline.name' = 'ods-readings';
 INSERT INTO fluss.grid.ods_readings SELECT * FROM readings_source;
-SET 'pipeline.name' = 'ods-alarms';
 INSERT INTO fluss.grid.ods_alarms SELECT * FROM alarms_source;
+END;
 
 -- ── DWD：关联设备台账，补充派生列 joined with the register, derived columns ───────────────────────────────────
 CREATE TABLE IF NOT EXISTS fluss.grid.dwd_readings (
@@ -81,8 +81,9 @@ CREATE TABLE IF NOT EXISTS fluss.grid.dwd_alarms (
   alarm_id BIGINT, device_id BIGINT, region STRING, alarm_level INT, alarm_type STRING, is_open BOOLEAN,
   PRIMARY KEY (alarm_id) NOT ENFORCED) WITH ('bucket.num' = '1');
 
+SET 'pipeline.name' = 'first-chain-dwd';
+EXECUTE STATEMENT SET BEGIN
 -- 退役设备不计入。Retired devices do not count.
-SET 'pipeline.name' = 'dwd-readings';
 INSERT INTO fluss.grid.dwd_readings
   SELECT r.device_id, r.slot, d.region, d.device_type, d.rated_kw, r.active_kw, r.temperature_c,
          DATE_FORMAT(r.read_at, 'yyyy-MM-dd'), r.active_kw > d.rated_kw * 0.9
@@ -91,11 +92,11 @@ INSERT INTO fluss.grid.dwd_readings
   WHERE d.status <> 'retired';
 
 -- 设备可能已注销，告警仍保留。An alarm stays although its device may be gone.
-SET 'pipeline.name' = 'dwd-alarms';
 INSERT INTO fluss.grid.dwd_alarms
   SELECT a.alarm_id, a.device_id, COALESCE(d.region, '未知'), a.alarm_level, a.alarm_type, NOT a.cleared
   FROM fluss.grid.ods_alarms AS a
   LEFT JOIN fluss.grid.ods_devices AS d ON a.device_id = d.device_id;
+END;
 
 -- ── DWS：按区域、类型汇总 per region and type ────────────────────────────────────────────────────────────────
 CREATE TABLE IF NOT EXISTS fluss.grid.dws_region_type (
@@ -109,23 +110,23 @@ CREATE TABLE IF NOT EXISTS fluss.grid.dws_region_alarms (
   region STRING, open_alarms BIGINT, severe_alarms BIGINT,
   PRIMARY KEY (region) NOT ENFORCED) WITH ('bucket.num' = '1');
 
-SET 'pipeline.name' = 'dws-region-type';
+SET 'pipeline.name' = 'first-chain-dws';
+EXECUTE STATEMENT SET BEGIN
 INSERT INTO fluss.grid.dws_region_type
   SELECT region, device_type, COUNT(DISTINCT device_id), COUNT(*), CAST(SUM(active_kw) AS DECIMAL(20, 2)),
          CAST(SUM(rated_kw) AS DECIMAL(20, 2)), SUM(CASE WHEN is_overload THEN 1 ELSE 0 END), MAX(temperature_c)
   FROM fluss.grid.dwd_readings GROUP BY region, device_type;
 
-SET 'pipeline.name' = 'dws-region';
 INSERT INTO fluss.grid.dws_region
   SELECT region, SUM(devices), SUM(readings), CAST(SUM(active_kw) AS DECIMAL(20, 2)),
          CAST(SUM(rated_kw) AS DECIMAL(20, 2)), SUM(overloads), MAX(max_temperature_c)
   FROM fluss.grid.dws_region_type GROUP BY region;
 
-SET 'pipeline.name' = 'dws-region-alarms';
 INSERT INTO fluss.grid.dws_region_alarms
   SELECT region, SUM(CASE WHEN is_open THEN 1 ELSE 0 END),
          SUM(CASE WHEN is_open AND alarm_level = 1 THEN 1 ELSE 0 END)
   FROM fluss.grid.dwd_alarms GROUP BY region;
+END;
 
 -- ── ADS：大屏指标 the figures of the boards ──────────────────────────────────────────────────────────────────
 CREATE TABLE IF NOT EXISTS fluss.grid.ads_region_board (
@@ -136,7 +137,8 @@ CREATE TABLE IF NOT EXISTS fluss.grid.ads_type_board (
   device_type STRING, devices BIGINT, active_kw DECIMAL(20, 2), load_rate DOUBLE,
   PRIMARY KEY (device_type) NOT ENFORCED) WITH ('bucket.num' = '1');
 
-SET 'pipeline.name' = 'ads-region-board';
+SET 'pipeline.name' = 'first-chain-ads';
+EXECUTE STATEMENT SET BEGIN
 INSERT INTO fluss.grid.ads_region_board
   SELECT l.region, l.devices, l.readings, l.active_kw,
          CAST(l.active_kw AS DOUBLE) / CAST(l.rated_kw AS DOUBLE), l.overloads, l.max_temperature_c,
@@ -147,14 +149,15 @@ INSERT INTO fluss.grid.ads_region_board
   FROM fluss.grid.dws_region AS l
   LEFT JOIN fluss.grid.dws_region_alarms AS a ON l.region = a.region;
 
-SET 'pipeline.name' = 'ads-type-board';
 INSERT INTO fluss.grid.ads_type_board
   SELECT device_type, SUM(devices), CAST(SUM(active_kw) AS DECIMAL(20, 2)),
          CAST(SUM(active_kw) AS DOUBLE) / CAST(SUM(rated_kw) AS DOUBLE)
   FROM fluss.grid.dws_region_type GROUP BY device_type;
+END;
 
 -- ── 写出 into PostgreSQL ─────────────────────────────────────────────────────────────────────────────────────
-SET 'pipeline.name' = 'sink-region-board';
+SET 'pipeline.name' = 'first-chain-sink';
+EXECUTE STATEMENT SET BEGIN
 INSERT INTO region_board_sink SELECT * FROM fluss.grid.ads_region_board;
-SET 'pipeline.name' = 'sink-type-board';
 INSERT INTO type_board_sink SELECT * FROM fluss.grid.ads_type_board;
+END;
