@@ -250,3 +250,17 @@ SELECT (SELECT COUNT(*) FROM products WHERE on_sale AND product_id NOT IN (SELEC
           SELECT user_id FROM full_orders JOIN users USING (user_id) WHERE user_status = 'active' AND order_status = 'refunded'
           GROUP BY user_id HAVING COUNT(*) >= 2) t)
      + (SELECT COUNT(*) FROM full_orders JOIN users USING (user_id) WHERE user_status = 'frozen' AND order_status = 'created');
+
+-- 原样落地的行。The rows of the layer that is as it comes.
+
+-- rows: fluss.commerce.ods_users
+SELECT * FROM users;
+
+-- rows: fluss.commerce.ods_products
+SELECT * FROM products;
+
+-- rows: fluss.commerce.ods_orders
+SELECT * FROM orders;
+
+-- rows: fluss.commerce.ods_order_items
+SELECT * FROM order_items;

@@ -255,3 +255,14 @@ SELECT (SELECT COUNT(*) FROM tickets WHERE priority = '紧急' AND ticket_status
      + (SELECT COUNT(*) FROM (SELECT customer_id FROM tickets GROUP BY customer_id HAVING COUNT(*) >= 4) t)
      + (SELECT COUNT(*) FROM agents a WHERE agent_status IN ('online', 'busy') AND NOT EXISTS (
           SELECT FROM tickets t WHERE t.agent_id = a.agent_id AND t.ticket_status NOT IN ('resolved', 'closed')));
+
+-- 原样落地的行。The rows of the layer that is as it comes.
+
+-- rows: fluss.customer_service.ods_agents
+SELECT * FROM agents;
+
+-- rows: fluss.customer_service.ods_tickets
+SELECT * FROM tickets;
+
+-- rows: fluss.customer_service.ods_ticket_log
+SELECT * FROM ticket_log;
