@@ -6,6 +6,7 @@
 //! source itself could not read has no successor that could be told, so it stays until somebody deletes it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gridhouse_base::table::{ColumnKind, ObjectPath, TableDef};
 use gridhouse_base::{ChangeBatch, Column, Error, JobId, Result, Schema, TableId, TypeKind, Value};
@@ -77,6 +78,16 @@ pub(crate) fn is_wanted(bound: &BoundInsert, setting: Option<&str>) -> Result<bo
         wanted |= value == DEAD_LETTER;
     }
     Ok(wanted)
+}
+
+/// The definition without what is said here: connectors know nothing of it.
+pub(crate) fn plain(definition: Arc<TableDef>) -> Arc<TableDef> {
+    if !definition.options.contains_key(ON_ERROR) || definition.connector().is_none() {
+        return definition;
+    }
+    let mut plain = (*definition).clone();
+    plain.options.remove(ON_ERROR);
+    Arc::new(plain)
 }
 
 /// The table for what cannot be written into `target`.

@@ -221,7 +221,7 @@ pub(crate) fn prepare(
         }
     }
     let mut bound = bound;
-    bound.target = with_hints(&bound.target, &bound.hints);
+    bound.target = dead::plain(with_hints(&bound.target, &bound.hints));
     let sink = match bound.target.connector() {
         Some(_) => Some(outside.sink(&bound.target)?),
         None => None,

@@ -92,6 +92,25 @@ fn null_where_none_may_be_is_a_dead_letter_too() {
 }
 
 #[test]
+fn an_outside_target_has_its_letters_too() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(&mut session, TABLES);
+    ok(
+        &mut session,
+        "CREATE TEMPORARY TABLE drain (id BIGINT, share INT, PRIMARY KEY (id) NOT ENFORCED)
+           WITH ('connector' = 'drain', 'on-error' = 'dead-letter');
+         INSERT INTO drain SELECT id, total / n FROM t;
+         INSERT INTO t VALUES (1, 10, 2, 'a'), (2, 7, 0, 'b')",
+    );
+    await_that(|| house.outside.sink("drain") == ["1=1|5"]).expect("the sound row arrives");
+    assert_eq!(rows(&mut session, "SELECT times FROM drain_dead_letter"), ["1"]);
+    ok(&mut session, "UPDATE t SET n = 7 WHERE id = 2");
+    await_that(|| house.outside.sink("drain") == ["1=1|5", "2=2|1"]).expect("the corrected row arrives");
+    assert!(rows(&mut session, "SELECT * FROM drain_dead_letter").is_empty());
+}
+
+#[test]
 fn what_is_asked_for_is_checked() {
     let house = House::new();
     let mut session = house.session();
