@@ -3,6 +3,7 @@
 
 mod chain;
 mod program;
+mod recorded;
 mod scripts;
 mod solutions;
 mod wrong;
