@@ -118,7 +118,16 @@ fn all_solutions_run_in_one_process_and_agree_with_their_sources_also_after_kill
     });
     // A program that is just starting is waited for.
     desk.program.query("SELECT COUNT(*) FROM system.status.jobs");
-    let verified = desk.run(&["verify", "--lang", "en", "--timeout", "60"]);
+    // The check makes each source stand still in turn, under the feet of its generator.
+    let verified = std::thread::scope(|scope| {
+        let fixed = ["--source", &desk.source, "--seed", "7", "--rate", "200", "--duration", "3"];
+        let mut command = desk.program.command(&[&["solution", "generate"], names.as_slice(), &fixed].concat());
+        let generator = scope.spawn(move || command.output().expect("the program runs"));
+        let verified = desk.run(&["verify", "--lang", "en", "--timeout", "60"]);
+        let output = generator.join().expect("the generator ends");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        verified
+    });
     let shown = text(&verified.stdout);
     assert_eq!(verified.status.code(), Some(0), "{shown}\n{}\n{}", text(&verified.stderr), desk.program.log());
     assert_eq!(shown.matches("everything agrees").count(), names.len(), "{shown}");

@@ -41,7 +41,7 @@ struct Findings {
     layers: Vec<LayerFinding>,
     /// Each board of the sink.
     boards: Vec<(String, Outcome)>,
-    /// How long it took until everything agreed, after the source stood still.
+    /// How long it took until the boards agreed, after the source stood still.
     settled: Duration,
     /// How long the marked change took; `None` where none was made.
     timing: Option<Timing>,
@@ -86,60 +86,81 @@ pub async fn verify(
     signals: &Signals,
 ) -> Result<bool> {
     let check = Check::begin(solution, databases, options.patience).await?;
-    let mut findings = settle(&check, house.as_deref_mut(), options.patience, signals).await?;
+    let (mut boards, settled) = boards(&check, options.patience, signals).await?;
+    let mut timing = None;
     if let (true, true, Some(mark), Some(house)) =
-        (options.mark, findings.agrees(), &solution.definition.mark, house.as_deref_mut())
+        (options.mark, agree(&boards), &solution.definition.mark, house.as_deref_mut())
     {
-        let settled = findings.settled;
-        let timing = mark::time(&check, mark, house, options.patience, signals).await?;
+        timing = Some(mark::time(&check, mark, house, options.patience, signals).await?);
         // The change was taken back: everything has to agree again.
-        findings = settle(&check, Some(house), options.patience, signals).await?;
-        findings.settled = settled;
-        findings.timing = Some(timing);
+        (boards, _) = self::boards(&check, options.patience, signals).await?;
     }
-    report::print(solution, &findings, house.is_some(), options.language);
+    let compared_layers = house.is_some();
+    let layers = match house {
+        Some(house) => layers(&check, house, options.patience, signals).await?,
+        None => Vec::new(),
+    };
+    let mut source = Vec::new();
+    for table in &solution.definition.source {
+        source.push(check.source_count(&table.table).await?);
+    }
+    let findings = Findings { source, layers, boards, settled, timing };
+    report::print(solution, &findings, compared_layers, options.language);
     Ok(findings.is_well())
 }
 
-/// Compares again and again until everything agrees or time is over.
-async fn settle(
+fn agree(boards: &[(String, Outcome)]) -> bool {
+    boards.iter().all(|(_, outcome)| outcome.agrees())
+}
+
+/// Compares the boards again and again until they agree or time is over; and how long that took.
+async fn boards(
     check: &Check<'_>,
-    mut house: Option<&mut House>,
     patience: Duration,
     signals: &Signals,
-) -> Result<Findings> {
+) -> Result<(Vec<(String, Outcome)>, Duration)> {
     let started = Instant::now();
     loop {
-        let findings = look(check, house.as_deref_mut(), started).await?;
-        if findings.agrees() || started.elapsed() > patience || signals.stop() {
-            return Ok(findings);
+        let mut boards = Vec::new();
+        for board in &check.solution.definition.board {
+            boards.push((board.table.clone(), check.board(board).await?));
+        }
+        let passed = started.elapsed();
+        if agree(&boards) || passed > patience || signals.stop() {
+            return Ok((boards, passed));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-async fn look(check: &Check<'_>, house: Option<&mut House>, started: Instant) -> Result<Findings> {
-    let definition = &check.solution.definition;
-    let mut boards = Vec::new();
-    for board in &definition.board {
-        boards.push((board.table.clone(), check.board(board).await?));
-    }
-    let mut layers = Vec::new();
-    if let Some(house) = house {
-        for layer in &definition.layer {
-            for table in &layer.tables {
-                let wanted = check.wanted_count(table).await?;
-                let rows = house.rows(&format!("SELECT COUNT(*) FROM {}", quoted_path(table)))?;
-                let found = rows.first().and_then(|row| row.first()?.as_deref()?.parse().ok()).unwrap_or(0);
-                let rows = check.layer_rows(house, table).await?;
-                layers.push(LayerFinding { layer: layer.name.clone(), table: table.clone(), wanted, found, rows });
-            }
+/// Compares every table of every layer, each until it agrees or time is over.
+async fn layers(
+    check: &Check<'_>,
+    house: &mut House,
+    patience: Duration,
+    signals: &Signals,
+) -> Result<Vec<LayerFinding>> {
+    let started = Instant::now();
+    let mut found = Vec::new();
+    for layer in &check.solution.definition.layer {
+        for table in &layer.tables {
+            let finding = loop {
+                let finding = self::layer(check, house, &layer.name, table).await?;
+                if finding.agrees() || started.elapsed() > patience || signals.stop() {
+                    break finding;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            };
+            found.push(finding);
         }
     }
-    let settled = started.elapsed();
-    let mut source = Vec::new();
-    for table in &definition.source {
-        source.push(check.source_count(&table.table).await?);
-    }
-    Ok(Findings { source, layers, boards, settled, timing: None })
+    Ok(found)
+}
+
+async fn layer(check: &Check<'_>, house: &mut House, layer: &str, table: &str) -> Result<LayerFinding> {
+    let wanted = check.wanted_count(table).await?;
+    let counted = house.rows(&format!("SELECT COUNT(*) FROM {}", quoted_path(table)))?;
+    let found = counted.first().and_then(|row| row.first()?.as_deref()?.parse().ok()).unwrap_or(0);
+    let rows = check.layer_rows(house, table).await?;
+    Ok(LayerFinding { layer: layer.into(), table: table.into(), wanted, found, rows })
 }

@@ -163,10 +163,12 @@ fn one(difference: &Difference, outcome: &Outcome, key: &[String], language: Lan
 fn conclusion(findings: &Findings, language: Language) -> String {
     let settled = duration(findings.settled);
     match (findings.agrees(), language) {
-        (true, Language::English) => format!("everything agrees, {settled} after the source stood still\n"),
-        (true, Language::Chinese) => format!("全部一致，源库静止后 {settled}\n"),
-        (false, Language::English) => format!("not everything agrees, {settled} after the source stood still\n"),
-        (false, Language::Chinese) => format!("存在不一致，源库静止后 {settled}\n"),
+        (true, Language::English) => {
+            format!("everything agrees; the boards did {settled} after the source stood still\n")
+        }
+        (true, Language::Chinese) => format!("全部一致；源库静止后 {settled} 大屏即一致\n"),
+        (false, Language::English) => format!("not everything agrees; the boards were waited for {settled}\n"),
+        (false, Language::Chinese) => format!("存在不一致；已等待大屏 {settled}\n"),
     }
 }
 
