@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(error.remedy(), Some("did you mean `region_board`?"));
         let error = parse(|text| text.replace("-- layer: fluss.grid.ods_alarms", "-- ")).unwrap_err();
         assert!(error.message().contains("no query for the layer `fluss.grid.ods_alarms`"), "{error}");
-        let error = parse(|text| text + "\n-- rows: fluss.grid.ods_alarms\n-- nothing\n;\n").unwrap_err();
+        let error = parse(|text| text + "\n-- rows: fluss.grid.dwd_alarms\n-- nothing\n;\n").unwrap_err();
         assert!(error.message().contains("has no query"), "{error}");
         let error = parse(|text| text + "\n-- layer: fluss.grid.ods_alarms\nSELECT 1;\n").unwrap_err();
         assert!(error.message().contains("stands in line"), "{error}");

@@ -153,7 +153,11 @@ impl Solution {
     }
 }
 
-fn folder_name(path: &Path) -> Result<String> {
+/// The name that a solution in the folder `path` has.
+///
+/// # Errors
+/// `Invalid` where the folder has no name.
+pub fn folder_name(path: &Path) -> Result<String> {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let name = whole.file_name().and_then(|name| name.to_str()).map(str::to_owned);
     name.ok_or_else(|| Error::invalid(format!("the folder {} has no name in UTF-8", path.display())))

@@ -366,7 +366,10 @@ fn export(folder: &Folder, name: &str, output: &Path) -> Result<()> {
         let error = Error::conflict(format!("{} is there already", output.join(file).display()));
         return Err(error.hint("name another directory"));
     }
+    let own = folder::folder_name(output)?;
     for (file, text) in files {
+        // A solution is called as its folder.
+        let text = text.replacen(&format!("name = \"{name}\""), &format!("name = \"{own}\""), 1);
         std::fs::write(output.join(file), text).map_err(unwritable)?;
     }
     println!("{}", output.display());

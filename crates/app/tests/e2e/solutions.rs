@@ -319,6 +319,10 @@ fn what_a_solution_lacks_is_said_before_anything_runs() {
         }
     }
     assert!(!Path::new(&output).exists(), "no script was written");
+    let own = desk.program.path("my-grid").display().to_string();
+    assert_eq!(desk.program.run(&["solution", "export", "first-chain", "--output", &own]).status.code(), Some(0));
+    let listed = desk.program.run(&["solution", "list", "--plain", "--dir", &own]);
+    assert_eq!(text(&listed.stdout), "my-grid\tgrid\n", "a copy is called as its folder");
     let unknown = desk.program.run(&["solution", "prepare", "frist-chain", "--output", &output]);
     assert!(text(&unknown.stderr).contains("did you mean `first-chain`?"), "{}", text(&unknown.stderr));
     let nowhere = desk.program.run(&["solution", "prepare", "first-chain", "--output", &output]);
