@@ -111,7 +111,8 @@ impl DataflowBuilder {
 
     /// The rows of `input` with their time in `column` (a timestamp), whose watermark follows the largest time by a delay. Over
     /// an input that only grows, rows that come after the watermark are left out and counted, and operators above drop what
-    /// no on-time row can meet; over others nothing changes. See [`crate::event_time`].
+    /// no on-time row can meet; over others nothing changes. Rows that are filtered out below do not move the watermark, so
+    /// this belongs right above what is read. See [`crate::event_time`].
     ///
     /// # Errors
     /// `Internal` where the column holds no time.

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex};
 use arrow_array::{ArrayRef, UInt32Array};
 use gridhouse_base::random::Random;
 use gridhouse_base::{Column, Result, Schema, TypeKind, Value};
-use gridhouse_expr::{Expr, functions};
+use gridhouse_expr::{AggregateCall, AggregateFunction, Expr, functions};
 use gridhouse_flow::connector::{Found, Lookup};
 use gridhouse_flow::{DataflowBuilder, JoinKey, JoinKind, LookupSpec, NodeId, ProbeSpec};
 
+use crate::aggregate;
 use crate::check::{Plan, hold, tick};
 use crate::draw::{Row, batch, rows, schema};
 
@@ -98,6 +99,40 @@ fn a_table_is_probed_by_rows_that_come_and_go() {
 #[test]
 fn a_table_is_probed_by_rows_that_only_come() {
     hold("append-only probe", 0..150, |random| probe_plan(random, true));
+}
+
+/// Groups that change withdraw their old rows, in a tick in which the table changes too, and the answers are summed up above.
+#[test]
+fn a_table_is_probed_by_groups_that_change() {
+    hold("probe by groups", 0..150, |random| {
+        let count = || AggregateCall {
+            function: AggregateFunction::CountStar,
+            args: vec![],
+            distinct: false,
+            filter: None,
+            sql_type: TypeKind::BigInt.not_null(),
+        };
+        let kind = *random.pick(&[JoinKind::Inner, JoinKind::Left]);
+        let history = History::default();
+        Plan {
+            inputs: vec![(left_kinds(), false), (left_kinds(), false)],
+            build: Box::new(move |b, inputs| {
+                let groups = b.aggregate(inputs[0], vec![0], vec![count()]).unwrap();
+                let spec = ProbeSpec { kind, keys: vec![JoinKey::equal(0, 0)], residual: None };
+                let probed = b.probe(groups, inputs[1], spec).unwrap();
+                b.aggregate(probed, vec![0, 1], vec![count()]).unwrap()
+            }),
+            naive: Box::new(move |tables| {
+                let groups = aggregate::naive(&tables[0], &[0], &[count()], &left_kinds());
+                let probed = history.after(&groups, |left| {
+                    let partners = tables[1].iter().filter(|r| !r[0].is_null() && r[0] == left[0]).cloned();
+                    answer(left, &partners.collect::<Vec<_>>(), kind, 3, |_| true)
+                });
+                aggregate::naive(&probed, &[0, 1], &[count()], &left_kinds())
+            }),
+            rest: 0,
+        }
+    });
 }
 
 /// An outside whose rows depend on a version: the key `k` has `(k + version) mod 3` rows.
