@@ -4,7 +4,7 @@
 //! Source of the conversions: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
 
 use chrono::{DateTime, NaiveDateTime, Offset, TimeZone};
-use chrono_tz::Tz;
+use chrono_tz::{OffsetName, Tz};
 
 /// Milliseconds of a day.
 pub const MILLIS_PER_DAY: i64 = 86_400_000;
@@ -101,11 +101,39 @@ fn naive(seconds: i64) -> NaiveDateTime {
     DateTime::from_timestamp(seconds, 0).unwrap_or_default().naive_utc()
 }
 
+/// Java's short names of zones, which the zone database does not have.
+const SHORT_NAMES: [(&str, Tz); 23] = [
+    ("ACT", Tz::Australia__Darwin),
+    ("AET", Tz::Australia__Sydney),
+    ("AGT", Tz::America__Argentina__Buenos_Aires),
+    ("ART", Tz::Africa__Cairo),
+    ("AST", Tz::America__Anchorage),
+    ("BET", Tz::America__Sao_Paulo),
+    ("BST", Tz::Asia__Dhaka),
+    ("CAT", Tz::Africa__Harare),
+    ("CNT", Tz::America__St_Johns),
+    ("CST", Tz::America__Chicago),
+    ("CTT", Tz::Asia__Shanghai),
+    ("EAT", Tz::Africa__Addis_Ababa),
+    ("ECT", Tz::Europe__Paris),
+    ("IST", Tz::Asia__Kolkata),
+    ("JST", Tz::Asia__Tokyo),
+    ("MIT", Tz::Pacific__Apia),
+    ("NET", Tz::Asia__Yerevan),
+    ("NST", Tz::Pacific__Auckland),
+    ("PLT", Tz::Asia__Karachi),
+    ("PRT", Tz::America__Puerto_Rico),
+    ("PST", Tz::America__Los_Angeles),
+    ("SST", Tz::Pacific__Guadalcanal),
+    ("VST", Tz::Asia__Ho_Chi_Minh),
+];
+
 /// A zone's offsets, with the last one remembered: rows near each other share it.
 #[derive(Debug)]
 pub struct Zone {
     zone: Tz,
-    utc: bool,
+    /// Seconds ahead of UTC at any time, where that never changes.
+    fixed: Option<i64>,
     /// A quarter of an hour within which the offset does not change, and the offset.
     last: (i64, i64),
     last_local: (i64, i64),
@@ -114,13 +142,52 @@ pub struct Zone {
 impl Zone {
     /// The offsets of `zone`.
     pub fn new(zone: Tz) -> Self {
-        Self { zone, utc: zone == Tz::UTC, last: (i64::MIN, 0), last_local: (i64::MIN, 0) }
+        let fixed = (zone == Tz::UTC).then_some(0);
+        Self { zone, fixed, last: (i64::MIN, 0), last_local: (i64::MIN, 0) }
+    }
+
+    /// The zone that Java's `TimeZone` calls `name`: `Asia/Shanghai`, `UTC`, `GMT+8`, `GMT-05:30`, `PST`.
+    pub fn named(name: &str) -> Option<Self> {
+        if let Some((_, zone)) = SHORT_NAMES.iter().find(|(short, _)| *short == name) {
+            return Some(Self::new(*zone));
+        }
+        let Some(custom) = name.strip_prefix("GMT").filter(|custom| custom.starts_with(['+', '-'])) else {
+            return name.parse().ok().map(Self::new);
+        };
+        let digits = &custom[1..];
+        let (hours, minutes) = match digits.split_once(':') {
+            Some(parts) => parts,
+            None if digits.len() > 2 => digits.split_at_checked(digits.len() - 2)?,
+            None => (digits, "00"),
+        };
+        let number = |text: &str, limit: i64| {
+            let plain = (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+            plain.then(|| text.parse().ok()).flatten().filter(|number: &i64| *number < limit)
+        };
+        let seconds = number(hours, 24)? * 3_600 + number(minutes, 60).filter(|_| minutes.len() == 2)? * 60;
+        let fixed = Some(if custom.starts_with('-') { -seconds } else { seconds });
+        Some(Self { fixed, ..Self::new(Tz::UTC) })
+    }
+
+    /// The short name at a moment of UTC: `CST`, `CEST`, `GMT+08:00`.
+    pub fn short_name(&self, utc_seconds: i64) -> String {
+        match self.fixed {
+            Some(0) if self.zone == Tz::UTC => "UTC".to_owned(),
+            Some(seconds) => {
+                let sign = if seconds < 0 { '-' } else { '+' };
+                format!("GMT{sign}{:02}:{:02}", seconds.abs() / 3_600, seconds.abs() / 60 % 60)
+            }
+            None => {
+                let offset = self.zone.offset_from_utc_datetime(&naive(utc_seconds));
+                offset.abbreviation().unwrap_or("UTC").to_owned()
+            }
+        }
     }
 
     /// Seconds to add to UTC at a moment of UTC.
     pub fn offset(&mut self, utc_seconds: i64) -> i64 {
-        if self.utc {
-            return 0;
+        if let Some(fixed) = self.fixed {
+            return fixed;
         }
         let quarter = utc_seconds.div_euclid(900);
         if self.last.0 == quarter {
@@ -142,8 +209,8 @@ impl Zone {
     /// Seconds to subtract from a local time. A time that occurs twice is the earlier one; one that is skipped moves on by
     /// the gap (as `java.time` has it).
     pub fn offset_of_local(&mut self, local_seconds: i64) -> i64 {
-        if self.utc {
-            return 0;
+        if let Some(fixed) = self.fixed {
+            return fixed;
         }
         let quarter = local_seconds.div_euclid(900);
         if self.last_local.0 == quarter {
@@ -162,6 +229,14 @@ impl Zone {
             Some(offset) => offset.fix().local_minus_utc().into(),
             // In a gap the offset before it holds; no zone changes twice within a day.
             None => self.find_offset(local_seconds.saturating_sub(86_400)),
+        }
+    }
+
+    /// Seconds to subtract from a local time as `java.util.Calendar` has it: a time that occurs twice is the later one.
+    pub fn late_offset_of_local(&mut self, local_seconds: i64) -> i64 {
+        match self.zone.offset_from_local_datetime(&naive(local_seconds)).latest() {
+            Some(offset) if self.fixed.is_none() => offset.fix().local_minus_utc().into(),
+            _ => self.offset_of_local(local_seconds),
         }
     }
 
@@ -213,6 +288,24 @@ mod tests {
         assert_eq!(zone.to_utc(local(28, 2) + 1_800, 1), local(28, 1) + 1_800);
         let doubled = days(2021, 10, 31) * 86_400 + 9_000;
         assert_eq!(zone.to_utc(doubled, 1), doubled - 7_200);
+        assert_eq!(zone.late_offset_of_local(doubled), 3_600);
+        assert_eq!(zone.late_offset_of_local(local(28, 2) + 1_800), 3_600);
         assert_eq!(zone.to_local(i64::MAX, 1_000_000_000), i64::MAX);
+    }
+
+    #[test]
+    fn zones_have_the_names_that_java_knows() {
+        let offset = |name: &str| Zone::named(name).map(|mut zone| zone.offset(1_720_000_000));
+        assert_eq!(offset("GMT+8"), Some(28_800));
+        assert_eq!(offset("GMT-08:30"), Some(-30_600));
+        assert_eq!(offset("GMT+0530"), Some(19_800));
+        assert_eq!(offset("Asia/Shanghai"), Some(28_800));
+        assert_eq!(offset("PST"), Some(-25_200));
+        assert_eq!(offset("UTC"), Some(0));
+        for unknown in ["foo", "+08:00", "GMT+24", "GMT+8:5", "GMT+", "GMT+中"] {
+            assert_eq!(offset(unknown), None, "{unknown}");
+        }
+        assert_eq!(Zone::new(Tz::Europe__Berlin).short_name(1_720_000_000), "CEST");
+        assert_eq!(Zone::named("GMT-08:30").map(|zone| zone.short_name(0)).as_deref(), Some("GMT-08:30"));
     }
 }

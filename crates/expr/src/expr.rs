@@ -99,12 +99,9 @@ impl Expr {
         Self::Literal { value: Value::Integer(value.into()), sql_type: TypeKind::Int.not_null() }
     }
 
-    /// A text constant; as in Flink its type is `CHAR(n)`, or `VARCHAR` where it is empty (`CHAR(0)` is no type).
+    /// A text constant; as in Flink its type is `CHAR(n)`, and `CHAR(0)`, which no column has, where it is empty.
     pub fn text(value: &str) -> Self {
-        let kind = match value.chars().count() {
-            0 => TypeKind::STRING,
-            n => TypeKind::Char(n as u32),
-        };
+        let kind = TypeKind::Char(value.chars().count() as u32);
         Self::Literal { value: Value::Text(value.into()), sql_type: kind.not_null() }
     }
 
@@ -276,20 +273,28 @@ impl Expr {
             Self::Case { branches, otherwise, sql_type } => {
                 let unreachable = |when: &Self| matches!(when.as_literal(), Some(Value::Null | Value::Boolean(false)));
                 if let Some((Self::Literal { value: Value::Boolean(true), .. }, then)) = branches.first() {
-                    return Some(then.clone());
+                    return Some(then.clone().typed(sql_type));
                 }
                 if !branches.iter().any(|(when, _)| unreachable(when)) {
                     return None;
                 }
                 let branches: Vec<_> = branches.iter().filter(|(when, _)| !unreachable(when)).cloned().collect();
                 if branches.is_empty() {
-                    return Some(otherwise.as_ref().clone());
+                    return Some(otherwise.as_ref().clone().typed(sql_type));
                 }
                 let rest = Self::Case { branches, otherwise: otherwise.clone(), sql_type: sql_type.clone() };
                 Some(rest.simplified().unwrap_or(rest))
             }
             _ => None,
         }
+    }
+
+    /// The same value as nullable as `declared` is, so that what is chosen in advance keeps the type of the choice.
+    fn typed(mut self, declared: &SqlType) -> Self {
+        if let Self::Literal { sql_type, .. } | Self::Call { sql_type, .. } | Self::Cast { sql_type, .. } = &mut self {
+            sql_type.nullable = declared.nullable;
+        }
+        self
     }
 
     fn without_neutral(operands: &[Self], neutral: bool, build: fn(Vec<Self>) -> Self) -> Option<Self> {

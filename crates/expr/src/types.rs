@@ -1,22 +1,40 @@
 //! Which type several types have in common, and the precision and scale of decimal results.
 //!
-//! Follows Flink 1.20 (`LogicalTypeMerging`); where Flink would refuse (a number and a text in one CASE) a plain answer is
-//! given (text), as portability is reported elsewhere.
+//! Follows Flink 1.20, which has two rules: Calcite's "least restrictive" type for CASE, IF, operators, constructors and set
+//! operations, and its own merging (`LogicalTypeMerging`) for COALESCE, GREATEST and the like. They differ where FLOAT meets
+//! DOUBLE: Calcite holds both to be equally wide and takes the first. Where Flink would refuse (a number and a text in one CASE)
+//! a plain answer is given (text), as portability is reported elsewhere.
 
 use gridhouse_base::types::MAX_DECIMAL_PRECISION;
 use gridhouse_base::{Field, SqlType, TypeKind};
 
 /// The type that all of `types` can be cast to without loss where there is one; nullable if any is. `None` where the
-/// types have nothing in common (a DATE and a number).
+/// types have nothing in common (a DATE and a number). Of FLOAT and DOUBLE the first one counts, as in Calcite.
 pub fn common_type(types: &[SqlType]) -> Option<SqlType> {
+    common(types, Floats::First)
+}
+
+/// Like [`common_type`], but FLOAT and DOUBLE are DOUBLE, as where Flink merges types itself and where values are compared.
+pub fn merged_type(types: &[SqlType]) -> Option<SqlType> {
+    common(types, Floats::Wider)
+}
+
+/// Which of FLOAT and DOUBLE counts.
+#[derive(Clone, Copy, PartialEq)]
+enum Floats {
+    First,
+    Wider,
+}
+
+fn common(types: &[SqlType], floats: Floats) -> Option<SqlType> {
     let nullable = types.iter().any(|t| t.nullable || t.kind == TypeKind::Null);
     let mut kinds = types.iter().map(|t| &t.kind);
     let first = kinds.next()?.clone();
-    let kind = kinds.try_fold(first, |common, kind| common_kind(&common, kind))?;
+    let kind = kinds.try_fold(first, |common, kind| common_kind(&common, kind, floats))?;
     Some(SqlType { kind, nullable })
 }
 
-fn common_kind(a: &TypeKind, b: &TypeKind) -> Option<TypeKind> {
+fn common_kind(a: &TypeKind, b: &TypeKind, floats: Floats) -> Option<TypeKind> {
     use TypeKind::{
         Array, Binary, Char, Date, Decimal, Double, Float, Map, Null, Row, Time, Timestamp, TimestampLtz, Varbinary,
         Varchar,
@@ -29,6 +47,7 @@ fn common_kind(a: &TypeKind, b: &TypeKind) -> Option<TypeKind> {
         (Char(m) | Varchar(m), Char(n) | Varchar(n)) => Varchar(*m.max(n)),
         (Binary(m) | Varbinary(m), Binary(n) | Varbinary(n)) => Varbinary(*m.max(n)),
         (x, y) if x.is_numeric() && y.is_numeric() => match (x, y) {
+            (Float, Double) | (Double, Float) if floats == Floats::First => x.clone(),
             (Double, _) | (_, Double) | (Float, Decimal { .. }) | (Decimal { .. }, Float) => Double,
             (Float, _) | (_, Float) => Float,
             (Decimal { .. }, _) | (_, Decimal { .. }) => {
@@ -53,14 +72,14 @@ fn common_kind(a: &TypeKind, b: &TypeKind) -> Option<TypeKind> {
         (Date, other @ (Timestamp(_) | TimestampLtz(_))) | (other @ (Timestamp(_) | TimestampLtz(_)), Date) => {
             other.clone()
         }
-        (Array(x), Array(y)) => Array(Box::new(common_type(&[(**x).clone(), (**y).clone()])?)),
+        (Array(x), Array(y)) => Array(Box::new(common(&[(**x).clone(), (**y).clone()], floats)?)),
         (Map(k, v), Map(l, w)) => {
-            let key = common_type(&[(**k).clone(), (**l).clone()])?;
-            Map(Box::new(key), Box::new(common_type(&[(**v).clone(), (**w).clone()])?))
+            let key = common(&[(**k).clone(), (**l).clone()], floats)?;
+            Map(Box::new(key), Box::new(common(&[(**v).clone(), (**w).clone()], floats)?))
         }
         (Row(xs), Row(ys)) if xs.len() == ys.len() => {
             let field = |(x, y): (&Field, &Field)| {
-                let sql_type = common_type(&[x.sql_type.clone(), y.sql_type.clone()])?;
+                let sql_type = common(&[x.sql_type.clone(), y.sql_type.clone()], floats)?;
                 Some(Field { name: x.name.clone(), sql_type })
             };
             Row(xs.iter().zip(ys).map(field).collect::<Option<_>>()?)

@@ -1,8 +1,8 @@
 //! Casts: which exist, explicit and implicit, and where their kernels are.
 //!
 //! Source of the rules: Flink 1.20, "Data Types: Casting". Whole numbers wrap when they are narrowed explicitly, as in
-//! Flink; a narrowing that the program inserts itself is checked, so that no row changes its value silently. A decimal that
-//! does not fit becomes NULL. What cannot be read fails under CAST and is NULL under TRY_CAST.
+//! Flink; a narrowing that the program inserts itself is checked, so that no row changes its value silently. A number that
+//! does not fit a DECIMAL becomes NULL. A text that cannot be read, or is too large, fails under CAST and is NULL under TRY_CAST.
 
 pub(crate) mod datetime;
 mod nested;
@@ -85,8 +85,10 @@ fn no_cast(expr: &Expr, to: &TypeKind) -> Error {
             error.hint("use TO_TIMESTAMP_LTZ(number, 0) for seconds, TO_TIMESTAMP_LTZ(number, 3) for milliseconds")
         }
         (TypeKind::Timestamp(_) | TypeKind::TimestampLtz(_), to) if to.is_numeric() => {
-            error.hint("use UNIX_TIMESTAMP(x) for seconds")
+            error.hint("use UNIX_TIMESTAMP(CAST(x AS STRING)) for seconds")
         }
+        (from, _) if from.is_interval() => error.hint("use TIMESTAMPDIFF(unit, from, to) for the number of units"),
+        (_, to) if to.is_interval() => error.hint("multiply a unit: x * INTERVAL '1' SECOND"),
         _ => error.hint("go through STRING, or leave the cast away"),
     }
 }
@@ -104,10 +106,7 @@ fn exists(from: &TypeKind, to: &TypeKind) -> bool {
     match (from, to) {
         (_, to) if to.is_text() => true,
         (from, to) if from.is_text() => is_atomic(to) || to.is_bytes(),
-        (from, to) if from.is_numeric() || *from == Boolean => {
-            to.is_numeric() || *to == Boolean || (to.is_interval() && from.is_integer())
-        }
-        (from, to) if from.is_interval() => to.is_integer() || from == to,
+        (from, to) if from.is_numeric() || *from == Boolean => to.is_numeric() || *to == Boolean,
         (from, to) if from.is_bytes() => to.is_bytes(),
         (Date, Timestamp(_) | TimestampLtz(_)) => true,
         (Time(_), Time(_) | Timestamp(_) | TimestampLtz(_)) => true,
@@ -185,7 +184,6 @@ pub fn cast_array(array: &ArrayRef, from: &TypeKind, to: &TypeKind, safe: bool, 
             Ok(numeric::rescale(array, *scale, *precision, *wanted))
         }
         (from, to) if from.is_numeric() || *from == Boolean => numeric::cast(array, from, to, safe),
-        (from, to) if from.is_interval() && to.is_integer() => numeric::from_interval(array, to),
         (from, to) if from.is_datetime() && to.is_datetime() => datetime::cast(array, from, to, safe, ctx.zone),
         (from, to) => nested::cast(array, from, to, safe, ctx),
     }

@@ -60,8 +60,6 @@ where
         TypeKind::Float => unary::<S, at::Float32Type>(array, |v| wide(v) as f32),
         TypeKind::Double => unary::<S, at::Float64Type>(array, |v| wide(v) as f64),
         TypeKind::Boolean => truth(array, |v| wide(v) != 0),
-        TypeKind::IntervalYearMonth => unary::<S, at::IntervalYearMonthType>(array, |v| wide(v) as i32),
-        TypeKind::IntervalDayTime => unary::<S, at::DurationMillisecondType>(array, wide),
         TypeKind::Decimal { precision, scale } => {
             let limit = decimal::limit(*precision);
             let factor = decimal::power(*scale);
@@ -123,11 +121,4 @@ pub(super) fn rescale(array: &ArrayRef, from: u8, precision: u8, scale: u8) -> A
     let to = TypeKind::Decimal { precision, scale };
     let rescaled = array.unary_opt::<_, at::Decimal128Type>(|v| decimal::rescale(v, from, precision, scale));
     with_kind(rescaled, &to)
-}
-
-pub(super) fn from_interval(array: &ArrayRef, to: &TypeKind) -> Result<ArrayRef> {
-    match array.as_primitive_opt::<at::IntervalYearMonthType>() {
-        Some(months) => from_integer(&months.unary::<_, at::Int32Type>(|v| v), to),
-        None => from_integer(&array.as_primitive::<at::DurationMillisecondType>().unary::<_, at::Int64Type>(|v| v), to),
-    }
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use arrow_array::builder::{BinaryBuilder, StringBuilder};
 use arrow_array::{
-    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray, StringArray, cast::AsArray, types as at,
+    Array, ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, PrimitiveArray, StringArray, cast::AsArray,
+    types as at,
 };
 use chrono_tz::Tz;
 use gridhouse_base::types::{MAX_LENGTH, timestamp_units_per_second};
-use gridhouse_base::{Error, Result, TypeKind, Value};
+use gridhouse_base::{Error, Result, TypeKind};
 
 use super::unknown;
 use crate::calendar::Zone;
@@ -61,6 +62,12 @@ fn read<T: ArrowPrimitiveType>(
 }
 
 fn refused(text: &str, to: &TypeKind) -> Error {
+    // Nanoseconds since 1970 end in 2262.
+    let readable = datetime::parse_timestamp(text, 1_000, 3).is_some();
+    if readable && matches!(to, TypeKind::Timestamp(7..) | TypeKind::TimestampLtz(7..)) {
+        return Error::invalid(format!("'{text}' does not fit {to}, which ends in 2262"))
+            .hint("use a precision of at most 6, whose range is wider");
+    }
     text::malformed(text, to).hint("TRY_CAST gives NULL instead")
 }
 
@@ -94,7 +101,8 @@ pub(super) fn from_text(array: &ArrayRef, to: &TypeKind, safe: bool, zone: Tz) -
             let parse = |t: &str| datetime::parse_instant(t, per_second, *p, &mut zone);
             retyped(read::<at::Int64Type>(texts, to, safe, parse)?, to)
         }
-        to if to.is_bytes() => bytes(texts, to, safe, zone)?,
+        // The bytes of a text are its UTF-8 form.
+        to if to.is_bytes() => bytes_to_bytes(&(Arc::new(BinaryArray::from(texts.clone())) as ArrayRef), to),
         _ => return Err(unknown(&TypeKind::STRING, to)),
     })
 }
@@ -114,13 +122,16 @@ pub(crate) fn retyped(values: PrimitiveArray<at::Int64Type>, to: &TypeKind) -> A
     }
 }
 
-/// Too many digits before the point are NULL, as in all of decimal arithmetic; only what is no number fails.
 fn decimals(texts: &StringArray, to: &TypeKind, precision: u8, scale: u8, safe: bool) -> Result<ArrayRef> {
     let mut values = Vec::with_capacity(texts.len());
     for text in texts {
         values.push(match text.map(|text| (text, number::parse_decimal(text, precision, scale))) {
-            Some((text, Err(number::NoDecimal::Malformed))) if !safe => return Err(refused(text, to)),
             Some((_, Ok(value))) => Some(value),
+            Some((text, Err(number::NoDecimal::Malformed))) if !safe => return Err(refused(text, to)),
+            Some((text, Err(number::NoDecimal::TooLarge))) if !safe => {
+                return Err(Error::invalid(format!("'{text}' is too large for {to}"))
+                    .hint(format!("{} digits fit before the point; TRY_CAST gives NULL instead", precision - scale)));
+            }
             _ => None,
         });
     }
@@ -137,18 +148,6 @@ fn booleans(texts: &StringArray, safe: bool) -> Result<ArrayRef> {
         });
     }
     Ok(Arc::new(BooleanArray::from(values)))
-}
-
-fn bytes(texts: &StringArray, to: &TypeKind, safe: bool, zone: Tz) -> Result<ArrayRef> {
-    let mut builder = BinaryBuilder::new();
-    for text in texts {
-        match text.map(|text| (text, text::parse_value(text, to, zone))) {
-            Some((_, Ok(Value::Bytes(bytes)))) => builder.append_value(bytes),
-            Some((text, Err(_))) if !safe => return Err(refused(text, to)),
-            _ => builder.append_null(),
-        }
-    }
-    Ok(Arc::new(builder.finish()))
 }
 
 /// Byte strings cut to the length of `to` and filled up with zeros where it is BINARY.

@@ -104,12 +104,13 @@ fn bind_numbers(function: &'static Function, args: Vec<Expr>, rule: DecimalRule)
     Ok(function.call(args, SqlType { kind: rule(a, b), nullable: common.nullable }))
 }
 
-/// The remainder of whole numbers has the divisor's type.
+/// The remainder of numbers without fraction has the divisor's type.
 fn bind_remainder(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
     let divisor = args.get(1).map(|arg| arg.kind().clone());
     let call = bind_numbers(function, args, decimal_remainder)?;
+    let whole = call.kind().is_integer() || matches!(call.kind(), TypeKind::Decimal { scale: 0, .. });
     match divisor {
-        Some(kind) if kind.is_integer() && call.kind().is_integer() => cast(call, &kind.nullable(), false),
+        Some(kind) if kind.is_integer() && whole => cast(call, &kind.nullable(), false),
         _ => Ok(call),
     }
 }

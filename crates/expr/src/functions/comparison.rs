@@ -20,7 +20,7 @@ use crate::cast::{cast, implicit_cast, literal_cast};
 use crate::decimal;
 use crate::eval::{Operand, combine};
 use crate::expr::Expr;
-use crate::types::{as_decimal, common_type};
+use crate::types::{as_decimal, merged_type};
 
 const fn operator(
     name: &'static str,
@@ -118,7 +118,7 @@ fn comparable(function: &'static Function, args: Vec<Expr>) -> Result<Vec<Expr>>
     if texts == args.len() {
         return Ok(args);
     }
-    let Some(common) = common_type(&others).filter(|t| texts == 0 || t.kind == TypeKind::Null || !t.kind.is_bytes())
+    let Some(common) = merged_type(&others).filter(|t| texts == 0 || t.kind == TypeKind::Null || !t.kind.is_bytes())
     else {
         return Err(function.wrong_types(&args));
     };

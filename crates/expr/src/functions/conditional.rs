@@ -13,7 +13,7 @@ use super::kernel::valid_rows;
 use super::{Binding, Call, Family, Function, Notation, Volatility, lowered, resolve};
 use crate::cast::{cast, implicit_cast};
 use crate::expr::Expr;
-use crate::types::common_type;
+use crate::types::{common_type, merged_type};
 
 const fn function(
     name: &'static str,
@@ -89,7 +89,7 @@ fn bind_coalesce(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
     // What follows an operand that is never NULL is never reached.
     let reached = args.iter().position(|arg| !arg.sql_type().nullable).map_or(args.len(), |i| i + 1);
     let types: Vec<SqlType> = args.iter().map(|arg| arg.sql_type().clone()).collect();
-    let common = common_type(&types).ok_or_else(|| function.wrong_types(&args))?;
+    let common = merged_type(&types).ok_or_else(|| function.wrong_types(&args))?;
     let nullable = args[..reached].iter().all(|arg| arg.sql_type().nullable);
     let mut args = args.into_iter().take(reached).map(|arg| fitted(arg, &common)).collect::<Result<Vec<_>>>()?;
     let Some(last) = args.pop() else { return Err(function.wrong_count(0)) };
@@ -125,7 +125,7 @@ fn bind_extreme(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
         return Err(function.wrong_count(0));
     }
     let types: Vec<SqlType> = args.iter().map(|arg| arg.sql_type().clone()).collect();
-    let common = common_type(&types)
+    let common = merged_type(&types)
         .filter(|t| !matches!(t.kind, TypeKind::Map(..)))
         .ok_or_else(|| function.wrong_types(&args))?;
     let args = args.into_iter().map(|arg| fitted(arg, &common)).collect::<Result<Vec<_>>>()?;

@@ -2,7 +2,10 @@
 //! TIMESTAMPADD, DATEDIFF.
 //!
 //! TIMESTAMP_LTZ is taken apart in the session's zone. Weeks are those of ISO 8601, except that FLOOR and CEIL cut at
-//! Sundays, as in Flink; DATE_TRUNC cuts at Mondays, as in PostgreSQL, whose function it is.
+//! Sundays, as in Flink; DATE_TRUNC cuts at Mondays, as in PostgreSQL, whose function it is. CEIL to a month or longer looks at
+//! the day alone, and to seconds or longer at whole milliseconds; to a decade or longer, or from a DATE to days, it always goes
+//! on to the next. All of this is Flink's. Not so the EPOCH of a TIMESTAMP_LTZ: here it is that of the moment, where Flink 1.20
+//! counts the seconds of the local time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +14,7 @@ use arrow_array::{ArrayRef, types as at};
 use gridhouse_base::types::timestamp_units_per_second;
 use gridhouse_base::{Error, Result, SqlType, TypeKind, Value, error::nearest};
 
-use super::interval::{from_integers, timestamp_add};
+use super::interval::{self, from_integers, timestamp_add};
 use super::kernel::{rows, valid_rows};
 use super::{Binding, Call, Family, Function, Notation, Volatility, lowered};
 use crate::calendar::{Civil, MILLIS_PER_DAY, Zone, civil, day_of_year, days, iso_week, iso_weekday, months_between};
@@ -159,12 +162,14 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     custom("HOUR", &[], &["HOUR(x)"], bind_part, lowered),
     custom("MINUTE", &[], &["MINUTE(x)"], bind_part, lowered),
     custom("SECOND", &[], &["SECOND(x)"], bind_part, lowered),
-    custom("DATE_TRUNC", &[], &["DATE_TRUNC('unit', x)"], bind_cut, cut),
+    custom("DATE_TRUNC", &[], &["DATE_TRUNC('unit', x)", "DATE_TRUNC(x, 'unit')"], bind_trunc, cut),
     custom("TIMESTAMPDIFF", &[], &["TIMESTAMPDIFF(unit, from, to)"], bind_diff, diff),
     custom("TIMESTAMPADD", &[], &["TIMESTAMPADD(unit, count, x)"], bind_add, lowered),
-    custom("DATEDIFF", &[], &["DATEDIFF(to, from)"], bind_datediff, lowered),
-    custom("DATE_ADD", &[], &["DATE_ADD(date, days)"], bind_date_add, lowered),
-    custom("DATE_SUB", &[], &["DATE_SUB(date, days)"], bind_date_add, lowered),
+    custom("DATEDIFF", &["DATE_DIFF"], &["DATEDIFF(to, from)", "DATEDIFF(unit, from, to)"], bind_datediff, lowered),
+    custom("DATE_ADD", &[], &["DATE_ADD(date, days)", "DATE_ADD(x, INTERVAL '1' DAY)"], bind_date_add, lowered),
+    custom("DATE_SUB", &[], &["DATE_SUB(date, days)", "DATE_SUB(x, INTERVAL '1' DAY)"], bind_date_add, lowered),
+    custom("OVERLAPS", &[], &["(from, to) OVERLAPS (from, to)"], bind_overlaps, lowered),
+    custom("INTERVAL BETWEEN", &[], &["(a - b) DAY"], interval::bind_between, lowered),
     custom("DATE", &[], &["DATE(x)"], |f, a| bind_convert(f, a, TypeKind::Date), lowered),
 ];
 
@@ -217,7 +222,7 @@ fn bind_part(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
 }
 
 /// What the kernels need of the unit and of the moments of argument `i`: a day and nanoseconds within it.
-struct Moments {
+pub(super) struct Moments {
     values: arrow_array::Int64Array,
     per_second: i64,
     days_only: bool,
@@ -225,7 +230,7 @@ struct Moments {
 }
 
 impl Moments {
-    fn new(call: &Call<'_>, i: usize) -> Self {
+    pub(super) fn new(call: &Call<'_>, i: usize) -> Self {
         let kind = call.kind(i);
         let per_second = match kind {
             TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) => timestamp_units_per_second(*p),
@@ -237,7 +242,7 @@ impl Moments {
     }
 
     /// Day, and time within the day in units of `per_second`, local.
-    fn at(&mut self, row: usize) -> (i64, i64) {
+    pub(super) fn at(&mut self, row: usize) -> (i64, i64) {
         let value = self.values.value(row);
         if self.days_only {
             return (value, 0);
@@ -272,7 +277,7 @@ fn extract(call: &Call<'_>) -> Result<ArrayRef> {
 fn interval_part(unit: Unit, value: i64) -> i64 {
     match unit {
         Unit::Year => value / 12,
-        Unit::Quarter => value % 12 / 3 + 1,
+        Unit::Quarter => (value % 12 + 2) / 3,
         Unit::Month => value % 12,
         Unit::Day => value / MILLIS_PER_DAY,
         Unit::Hour => value % MILLIS_PER_DAY / 3_600_000,
@@ -306,7 +311,8 @@ fn part(unit: Unit, day: i64, time: i64, per_second: i64, value: i64, days_only:
         Unit::Microsecond => fraction * 1_000 * 1_000 / per_second,
         Unit::Nanosecond => fraction * (1_000_000_000 / per_second),
         Unit::Epoch if days_only => value.saturating_mul(86_400),
-        Unit::Epoch => value.div_euclid(per_second),
+        // Towards 1970, as in Flink.
+        Unit::Epoch => value / per_second,
     }
 }
 
@@ -318,16 +324,27 @@ pub(super) fn bind_cut(function: &'static Function, args: Vec<Expr>) -> Result<E
     let cuttable = unit.months().is_some() || unit.millis().is_some();
     let within_day = unit.millis().is_some_and(|millis| millis < MILLIS_PER_DAY);
     match x.kind() {
-        _ if !cuttable => return Err(Error::invalid(format!("{} does not cut to {unit}", function.name))),
-        TypeKind::Time(_) if !within_day => {
-            return Err(Error::invalid(format!("{} has no {unit}", x.kind())));
+        _ if !cuttable => {
+            return Err(Error::invalid(format!("{} does not cut to {unit}", function.name))
+                .hint("cut to YEAR, QUARTER, MONTH, WEEK, DAY, HOUR, MINUTE or SECOND"));
         }
-        // A date has no hours to cut.
+        // A time has no days to cut, and a date no hours.
+        TypeKind::Time(_) if !within_day => return Ok(x),
         TypeKind::Date if within_day => return Ok(x),
         _ => {}
     }
     let sql_type = x.sql_type().clone();
     Ok(function.call(vec![Expr::text(&unit.to_string()), x], sql_type))
+}
+
+/// DATE_TRUNC takes its arguments in both orders: PostgreSQL's and BigQuery's.
+fn bind_trunc(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
+    let names_unit = |arg: &Expr| matches!(arg.as_literal(), Some(Value::Text(name)) if Unit::named(name).is_some());
+    match <[Expr; 2]>::try_from(args) {
+        Ok([x, name]) if !names_unit(&x) && names_unit(&name) => bind_cut(function, vec![name, x]),
+        Ok(args) => bind_cut(function, args.into()),
+        Err(args) => Err(function.wrong_count(args.len())),
+    }
 }
 
 /// The first day of the unit that holds `day`, and the first one of the next.
@@ -355,6 +372,18 @@ fn day_range(unit: Unit, day: i64, monday: bool) -> (i64, i64) {
     }
 }
 
+/// Whether CEIL leaves `day` where it is.
+fn is_ceiling(unit: Unit, day: i64, days_only: bool) -> bool {
+    let Civil { month, day: day_of_month, .. } = civil(day);
+    match unit {
+        Unit::Year | Unit::Quarter => month == 1 && day_of_month == 1,
+        Unit::Month => day_of_month == 1,
+        Unit::Week => iso_weekday(day) == 7,
+        Unit::Day => !days_only,
+        _ => false,
+    }
+}
+
 pub(super) fn cut(call: &Call<'_>) -> Result<ArrayRef> {
     let unit = unit_of(call)?;
     let up = call.function.name == "CEIL";
@@ -365,20 +394,23 @@ pub(super) fn cut(call: &Call<'_>) -> Result<ArrayRef> {
     let per_second = moments.per_second;
     let within_day = unit.millis().filter(|millis| *millis < MILLIS_PER_DAY);
     let days_only = moments.days_only;
+    let day_length = per_second * 86_400;
+    // Units of the column to a millisecond, below which CEIL does not look.
+    let fine = if up && unit != Unit::Millisecond { (per_second / 1_000).max(1) } else { 1 };
     let result = rows::<at::Int64Type>(call.len, valid.as_ref(), |i| {
         let row = operand.at(i);
         let value = moments.values.value(row);
         let (day, time) = moments.at(row);
-        let day_length = per_second * 86_400;
         let local = if let Some(millis) = within_day {
             // A unit finer than the column's own leaves it alone.
             let step = (millis.saturating_mul(per_second) / 1_000).max(1);
             let floor = time - time % step;
-            let time = if up && floor != time { floor + step } else { floor };
+            let time = if up && floor != time - time % fine { floor + step } else { floor };
             day.saturating_mul(day_length).saturating_add(time)
         } else {
             let (start, end) = day_range(unit, day, monday);
-            let day = if up && (start != day || time != 0) { end } else { start };
+            let stays = is_ceiling(unit, day, days_only) && (unit != Unit::Day || time - time % fine == 0);
+            let day = if up && !stays { end } else { start };
             if days_only { day } else { day.saturating_mul(day_length) }
         };
         if matches!(call.kind(1), TypeKind::Time(_)) {
@@ -445,16 +477,43 @@ fn bind_add(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
     timestamp_add(function, unit, count, x)
 }
 
+/// MySQL's `DATEDIFF(to, from)` in days, and the form with a unit, which is TIMESTAMPDIFF.
 fn bind_datediff(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
+    if args.len() == 3 {
+        return super::resolve("TIMESTAMPDIFF", args);
+    }
     let [to, from] = <[Expr; 2]>::try_from(args).map_err(|args| function.wrong_count(args.len()))?;
     let date = |x: Expr| cast(moment(function, x)?, &TypeKind::Date.nullable(), false);
     super::resolve("TIMESTAMPDIFF", vec![Expr::text("DAY"), date(from)?, date(to)?])
 }
 
+/// Two periods, each from a moment to a moment or over an interval: whether they touch.
+fn bind_overlaps(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
+    let [a, b, c, d] = <[Expr; 4]>::try_from(args).map_err(|args| function.wrong_count(args.len()))?;
+    // The ends may stand in either order.
+    let period = |from: Expr, to: Expr| {
+        let to = if to.kind().is_interval() { super::resolve("+", vec![from.clone(), to])? } else { to };
+        if !from.kind().is_datetime() || !to.kind().is_datetime() {
+            return Err(function.wrong_types(&[from, to]));
+        }
+        let ordered = super::resolve("<=", vec![from.clone(), to.clone()])?;
+        let start = super::case(vec![(ordered.clone(), from.clone())], Some(to.clone()))?;
+        let end = super::case(vec![(ordered, to)], Some(from))?;
+        Ok((start, end))
+    };
+    let ((first, first_end), (second, second_end)) = (period(a, b)?, period(c, d)?);
+    let halves = vec![super::resolve(">=", vec![first_end, second])?, super::resolve(">=", vec![second_end, first])?];
+    super::resolve("AND", halves)
+}
+
 fn bind_date_add(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
+    if args.len() == 3 && function.name == "DATE_ADD" {
+        return super::resolve("TIMESTAMPADD", args);
+    }
     let [x, count] = <[Expr; 2]>::try_from(args).map_err(|args| function.wrong_count(args.len()))?;
     let back = function.name == "DATE_SUB";
     if count.kind().is_interval() {
+        let x = moment(function, x)?;
         return super::resolve(if back { "-" } else { "+" }, vec![x, count]);
     }
     let x = cast(moment(function, x)?, &TypeKind::Date.nullable(), false)?;

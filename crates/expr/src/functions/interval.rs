@@ -1,7 +1,8 @@
 //! Dates and times with intervals: `+`, `-` and `*`, and TIMESTAMPADD, which is a sum.
 //!
 //! Months are added on the calendar, the day cut to the month's length; days and shorter units are fixed lengths. On
-//! TIMESTAMP_LTZ months move in UTC, as in Flink.
+//! TIMESTAMP_LTZ months move in UTC, as in Flink. A DATE plus hours stays a DATE and moves by the whole days in them (TIMESTAMPADD
+//! makes it a TIMESTAMP instead), as in Flink.
 
 use std::sync::Arc;
 
@@ -9,9 +10,10 @@ use arrow_array::{ArrayRef, PrimitiveArray, types as at};
 use gridhouse_base::types::timestamp_units_per_second;
 use gridhouse_base::{Error, Result, SqlType, TypeKind, Value};
 
+use super::datetime::Moments;
 use super::kernel::{rows, valid_rows};
 use super::{Binding, Call, Family, Function, Notation, Volatility};
-use crate::calendar::{MILLIS_PER_DAY, add_months};
+use crate::calendar::{MILLIS_PER_DAY, add_months, months_between};
 use crate::cast::{cast, datetime::integers, text::retyped};
 use crate::expr::Expr;
 
@@ -34,6 +36,27 @@ static MINUS: Function = operator("-", |call| add(call, -1));
 static TIMES: Function = operator("*", times);
 /// `(a - b) DAY TO SECOND`: the interval between two moments.
 static BETWEEN: Function = operator("-", difference);
+/// `(a - b) YEAR TO MONTH`: the whole months between two moments.
+static MONTHS_BETWEEN: Function = Function { notation: Notation::Call, ..operator("MONTHS_BETWEEN", months_apart) };
+
+/// `(a - b) DAY`, `(a - b) MONTH`: the unit says which kind of interval; a day-time interval keeps all of the difference.
+pub(super) fn bind_between(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
+    let [unit, left, right] = <[Expr; 3]>::try_from(args).map_err(|args| function.wrong_count(args.len()))?;
+    let months = match unit.as_literal() {
+        Some(Value::Text(unit)) => super::datetime::Unit::named(unit).is_some_and(|unit| unit.months().is_some()),
+        _ => false,
+    };
+    if !left.kind().is_datetime() || !right.kind().is_datetime() {
+        return Err(function.wrong_types(&[left, right]));
+    }
+    let difference = bind_minus(function, vec![left, right])?;
+    match difference {
+        Expr::Call { args, sql_type, .. } if months => {
+            Ok(MONTHS_BETWEEN.call(args, SqlType { kind: TypeKind::IntervalYearMonth, nullable: sql_type.nullable }))
+        }
+        other => Ok(other),
+    }
+}
 
 /// Whether `+`, `-` or `*` over `args` is about dates or intervals.
 pub(super) fn concerns(args: &[Expr]) -> bool {
@@ -65,8 +88,6 @@ pub(super) fn bind_minus(function: &'static Function, args: Vec<Expr>) -> Result
 fn shifted(function: &'static Function, with: &'static Function, left: Expr, right: Expr) -> Result<Expr> {
     let kind = match (left.kind(), right.kind()) {
         (a, b) if a.is_interval() && a == b => a.clone(),
-        // Hours have no place in a DATE: the result is a moment.
-        (TypeKind::Date, TypeKind::IntervalDayTime) if !whole_days(&right) => TypeKind::Timestamp(6),
         (TypeKind::Date | TypeKind::Timestamp(_) | TypeKind::TimestampLtz(_), b) if b.is_interval() => {
             left.kind().clone()
         }
@@ -76,15 +97,6 @@ fn shifted(function: &'static Function, with: &'static Function, left: Expr, rig
     let nullable = left.sql_type().nullable || right.sql_type().nullable;
     let left = cast(left, &kind.clone().nullable(), false)?;
     Ok(with.call(vec![left, right], SqlType { kind, nullable }))
-}
-
-/// Whether the interval is a constant number of days.
-fn whole_days(expr: &Expr) -> bool {
-    match expr {
-        Expr::Literal { value: Value::Integer(millis), .. } => millis % MILLIS_PER_DAY == 0,
-        Expr::Call { function, args, .. } if **function == TIMES => args.first().is_some_and(whole_days),
-        _ => false,
-    }
 }
 
 pub(super) fn bind_times(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
@@ -114,7 +126,7 @@ pub(super) fn timestamp_add(
             None => return Err(Error::invalid(format!("{} does not know the unit {unit}", function.name))),
         },
     };
-    // Whole days leave a DATE a DATE.
+    // Hours have no place in a DATE: the result is a moment.
     let days = factor % MILLIS_PER_DAY == 0;
     let nullable = count.sql_type().nullable;
     let one = Expr::literal(Value::Integer(factor), kind.clone().not_null());
@@ -123,8 +135,10 @@ pub(super) fn timestamp_add(
         _ => bind_times(function, vec![one, count])?,
     };
     let result_nullable = nullable || x.sql_type().nullable;
-    if *x.kind() == TypeKind::Date && days {
-        return Ok(PLUS.call(vec![x, interval], SqlType { kind: TypeKind::Date, nullable: result_nullable }));
+    if *x.kind() == TypeKind::Date && !days && interval.kind() == &TypeKind::IntervalDayTime {
+        let moment = cast(x, &TypeKind::Timestamp(6).nullable(), false)?;
+        let sql_type = SqlType { kind: TypeKind::Timestamp(6), nullable: result_nullable };
+        return Ok(PLUS.call(vec![moment, interval], sql_type));
     }
     shifted(function, &PLUS, x, interval)
 }
@@ -205,4 +219,13 @@ fn difference(call: &Call<'_>) -> Result<ArrayRef> {
         Ok(Some(millis(a, call.kind(0)).wrapping_sub(millis(b, call.kind(1)))))
     })?;
     Ok(from_integers(between, &call.sql_type.kind))
+}
+
+fn months_apart(call: &Call<'_>) -> Result<ArrayRef> {
+    let (mut left, mut right) = (Moments::new(call, 0), Moments::new(call, 1));
+    let valid = valid_rows(call.args, call.len);
+    let months = rows::<at::Int64Type>(call.len, valid.as_ref(), |i| {
+        Ok(Some(months_between(left.at(call.args[0].at(i)), right.at(call.args[1].at(i)))))
+    })?;
+    Ok(from_integers(months, &call.sql_type.kind))
 }

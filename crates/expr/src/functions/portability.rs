@@ -40,7 +40,115 @@ static NOTES: &[(&str, When, &str)] = &[
     ("IF", If(nested_results), "Flink's IF takes no arrays, maps or rows: write CASE WHEN … THEN … ELSE … END"),
     ("NULLIF", If(nested_results), "Flink's NULLIF takes no arrays, maps or rows: write CASE WHEN … THEN … END"),
     ("INSTR", If(|args| args.len() > 2), "INSTR with a start is new in Flink 2.0: write LOCATE(part, text, start)"),
+    (
+        "%",
+        If(|args| args.iter().any(|arg| is_float(arg.kind()))),
+        "Flink's % takes no FLOAT or DOUBLE: cast to DECIMAL",
+    ),
+    (
+        "MOD",
+        If(|args| args.iter().any(|arg| is_float(arg.kind()))),
+        "Flink's MOD takes no FLOAT or DOUBLE: cast to DECIMAL",
+    ),
+    ("-", If(|args| args.iter().all(|arg| arg.kind().is_datetime())), "Flink wants the unit: write (a - b) DAY"),
+    ("=", If(text_and_number), TEXT_AND_NUMBER),
+    ("<>", If(text_and_number), TEXT_AND_NUMBER),
+    ("IS DISTINCT FROM", If(text_and_number), TEXT_AND_NUMBER),
+    ("IS NOT DISTINCT FROM", If(text_and_number), TEXT_AND_NUMBER),
+    ("NULLIF", If(text_and_number), TEXT_AND_NUMBER),
+    ("CASE", If(mixed_results), MIXED_RESULTS),
+    ("COALESCE", If(mixed_results), MIXED_RESULTS),
+    ("IFNULL", If(mixed_results), MIXED_RESULTS),
+    ("IF", If(|args| mixed_results(args.get(1..).unwrap_or_default())), MIXED_RESULTS),
+    ("GREATEST", If(mixed_results), MIXED_RESULTS),
+    ("LEAST", If(mixed_results), MIXED_RESULTS),
+    ("DATE", Always, "Flink has no DATE(x): write CAST(x AS DATE)"),
+    ("DATEDIFF", Always, "Flink has no DATEDIFF: write TIMESTAMPDIFF(DAY, from, to)"),
+    ("DATE_DIFF", Always, "Flink has no DATE_DIFF: write TIMESTAMPDIFF(DAY, from, to)"),
+    ("DATE_TRUNC", Always, "Flink has no DATE_TRUNC: write FLOOR(x TO DAY); its weeks start on Sunday"),
+    ("DATE_ADD", Always, "Flink has no DATE_ADD: write x + INTERVAL '1' DAY"),
+    ("DATE_SUB", Always, "Flink has no DATE_SUB: write x - INTERVAL '1' DAY"),
+    ("DAY", Always, "DAY is a reserved word of Flink: write DAYOFMONTH(x)"),
+    ("WEEKOFYEAR", Always, "Flink has no WEEKOFYEAR: write WEEK(x)"),
+    (
+        "UNIX_TIMESTAMP",
+        If(any_datetime),
+        "Flink's UNIX_TIMESTAMP takes a text: write UNIX_TIMESTAMP(CAST(x AS STRING))",
+    ),
+    ("TO_DATE", If(any_datetime), "Flink's TO_DATE takes a text: write CAST(x AS DATE)"),
+    ("TO_TIMESTAMP", If(any_datetime), "Flink's TO_TIMESTAMP takes a text: write CAST(x AS TIMESTAMP(3))"),
+    ("TO_TIMESTAMP_LTZ", If(|args| args.len() == 1), "Flink 1.20 wants the precision: write TO_TIMESTAMP_LTZ(x, 3)"),
+    (
+        "TO_TIMESTAMP_LTZ",
+        If(|args| args[0].kind().is_text()),
+        "Flink 1.20 takes no text here: write CAST(TO_TIMESTAMP(x, pattern) AS TIMESTAMP_LTZ(3))",
+    ),
+    (
+        "DATE_FORMAT",
+        If(|args| matches!(args[0].kind(), TypeKind::Date | TypeKind::Time(_))),
+        "Flink formats no DATE or TIME: write DATE_FORMAT(CAST(x AS TIMESTAMP(3)), pattern)",
+    ),
+    (
+        "FROM_UNIXTIME",
+        If(|args| !args[0].kind().is_integer() && *args[0].kind() != TypeKind::Null),
+        "Flink takes whole seconds: write FROM_UNIXTIME(CAST(x AS BIGINT))",
+    ),
+    ("TIMESTAMPADD", If(fine_unit), FINE_UNIT),
+    ("TIMESTAMPDIFF", If(fine_unit), FINE_UNIT),
+    (
+        "TIMESTAMPDIFF",
+        If(|args| {
+            let instants = args.iter().filter(|arg| matches!(arg.kind(), TypeKind::TimestampLtz(_))).count();
+            instants == 1 || args.iter().any(|arg| matches!(arg.kind(), TypeKind::Time(_)))
+        }),
+        "Flink wants two DATEs or TIMESTAMPs, or two TIMESTAMP_LTZs: cast one",
+    ),
 ];
+
+/// Functions that take dates and times; where they stand among the arguments.
+static MOMENTS: &[(&str, std::ops::RangeFrom<usize>)] = &[
+    ("EXTRACT", 1..),
+    ("YEAR", 0..),
+    ("QUARTER", 0..),
+    ("MONTH", 0..),
+    ("WEEK", 0..),
+    ("DAYOFYEAR", 0..),
+    ("DAYOFMONTH", 0..),
+    ("DAYOFWEEK", 0..),
+    ("HOUR", 0..),
+    ("MINUTE", 0..),
+    ("SECOND", 0..),
+    ("TIMESTAMPADD", 2..),
+    ("TIMESTAMPDIFF", 1..),
+    ("FLOOR", 1..),
+    ("CEIL", 1..),
+    ("CEILING", 1..),
+];
+
+/// Comparisons in which Flink does not cast a DATE to a TIMESTAMP.
+const COMPARISONS: &[&str] = &[
+    "=",
+    "<>",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "IS DISTINCT FROM",
+    "IS NOT DISTINCT FROM",
+    "BETWEEN",
+    "NOT BETWEEN",
+    "IN",
+    "NOT IN",
+    "NULLIF",
+    "CASE",
+    "IF",
+];
+
+const TEXT_AND_NUMBER: &str = "Flink compares no text with a number here: write CAST";
+const MIXED_RESULTS: &str = "Flink mixes no texts with other types here: write CAST(… AS STRING)";
+const DATE_AND_TIMESTAMP: &str = "Flink mixes no DATE with a TIMESTAMP here: write CAST(… AS TIMESTAMP(3))";
+const TEXT_AS_MOMENT: &str = "Flink takes no text for a date or time here: write CAST(… AS TIMESTAMP(3))";
+const FINE_UNIT: &str = "Flink counts in SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER and YEAR only";
 
 const TEXT_ONLY: &str = "Flink wants a text here: write CAST(… AS STRING)";
 const TYPED_NULL: &str = "Flink wants a type for NULL: write CAST(NULL AS …)";
@@ -55,9 +163,10 @@ const UNTYPED_NULLS: &[&str] = &[
     ">=",
     "IS NULL",
     "IS NOT NULL",
-    "AND",
-    "OR",
-    "NOT",
+    "IS DISTINCT FROM",
+    "IS NOT DISTINCT FROM",
+    "BETWEEN",
+    "NOT BETWEEN",
     "ARRAY",
     "MAP",
     "COALESCE",
@@ -73,6 +182,39 @@ fn not_all_text(args: &[Expr]) -> bool {
     args.iter().any(|arg| !arg.kind().is_text() && *arg.kind() != TypeKind::Null)
 }
 
+fn is_float(kind: &TypeKind) -> bool {
+    matches!(kind, TypeKind::Float | TypeKind::Double)
+}
+
+fn any_datetime(args: &[Expr]) -> bool {
+    args.iter().any(|arg| arg.kind().is_datetime())
+}
+
+fn text_and_number(args: &[Expr]) -> bool {
+    args.iter().any(|arg| arg.kind().is_text()) && args.iter().any(|arg| arg.kind().is_numeric())
+}
+
+fn mixed_results(args: &[Expr]) -> bool {
+    let text = |arg: &Expr| arg.kind().is_text();
+    let other = |arg: &Expr| !text(arg) && *arg.kind() != TypeKind::Null;
+    args.iter().any(text) && args.iter().any(other)
+}
+
+fn date_and_timestamp(args: &[Expr]) -> bool {
+    let timestamp = |arg: &Expr| matches!(arg.kind(), TypeKind::Timestamp(_) | TypeKind::TimestampLtz(_));
+    args.iter().any(|arg| *arg.kind() == TypeKind::Date) && args.iter().any(timestamp)
+}
+
+/// Whether the unit that stands first is shorter than a second, or longer than a year.
+fn fine_unit(args: &[Expr]) -> bool {
+    let unit = match args.first().and_then(Expr::as_literal) {
+        Some(gridhouse_base::Value::Text(name)) => super::datetime::Unit::named(name),
+        _ => None,
+    };
+    use super::datetime::Unit::{Day, Hour, Minute, Month, Quarter, Second, Week, Year};
+    unit.is_some_and(|unit| ![Year, Quarter, Month, Week, Day, Hour, Minute, Second].contains(&unit))
+}
+
 fn nested_results(args: &[Expr]) -> bool {
     args.iter().any(|arg| matches!(arg.kind(), TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_)))
 }
@@ -86,6 +228,14 @@ pub fn beyond_flink(name: &str, args: &[Expr]) -> Option<&'static str> {
     };
     if let Some((.., note)) = NOTES.iter().find(|(known, when, _)| *known == upper && applies(when)) {
         return Some(note);
+    }
+    if COMPARISONS.contains(&upper.as_str()) && date_and_timestamp(args) {
+        return Some(DATE_AND_TIMESTAMP);
+    }
+    if let Some((_, places)) = MOMENTS.iter().find(|(known, _)| *known == upper)
+        && args.iter().skip(places.start).any(|arg| arg.kind().is_text())
+    {
+        return Some(TEXT_AS_MOMENT);
     }
     let function = find(&upper)?;
     if let Binding::Fixed { params, .. } = &function.binding {

@@ -1,22 +1,24 @@
 //! Dates and times from text and to text: DATE_FORMAT, TO_DATE, TO_TIMESTAMP, TO_TIMESTAMP_LTZ, UNIX_TIMESTAMP,
 //! FROM_UNIXTIME, CONVERT_TZ. What cannot be read is NULL, as in Flink (UNIX_TIMESTAMP: the smallest BIGINT).
+//!
+//! TIMESTAMPs are written and read with the strict patterns of `java.time`, texts and seconds with the lenient ones of
+//! `SimpleDateFormat`; see [`crate::text::pattern`].
 
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, types as at};
-use chrono_tz::Tz;
 use gridhouse_base::types::timestamp_units_per_second;
-use gridhouse_base::{Error, Result, SqlType, TypeKind, Value};
+use gridhouse_base::{Error, Result, TypeKind, Value};
 
 use super::datetime::moment;
 use super::interval::from_integers;
 use super::kernel::{Texts, make_texts, numbers, rows, texts, valid_rows};
 use super::{Binding, Call, Family, Function, Notation, Volatility};
-use crate::calendar::Zone;
+use crate::calendar::{Zone, days};
 use crate::cast::{cast, datetime::integers, implicit_cast};
 use crate::expr::Expr;
 use crate::text::datetime::{parse_date, parse_timestamp};
-use crate::text::pattern::{LocalTime, Pattern};
+use crate::text::pattern::{Formatter, LocalTime, ShownZone, SimpleFormat};
 
 const SECONDS: &str = "yyyy-MM-dd HH:mm:ss";
 
@@ -83,23 +85,32 @@ fn text(function: &'static Function, arg: Expr) -> Result<Expr> {
     }
 }
 
-/// Patterns of an argument; the last one is kept compiled, as it is nearly always the same for all rows.
-struct Patterns<'a> {
-    texts: Option<Texts<'a>>,
-    compiled: Option<(&'a str, Pattern)>,
+/// A wrong pattern is reported with the statement where it is a constant.
+fn check<P>(pattern: Option<&Expr>, compile: impl Fn(&str) -> Result<P>) -> Result<()> {
+    if let Some(Value::Text(pattern)) = pattern.and_then(Expr::as_literal) {
+        compile(pattern)?;
+    }
+    Ok(())
 }
 
-impl<'a> Patterns<'a> {
+/// Patterns of an argument; the last one is kept compiled, as it is nearly always the same for all rows.
+struct Patterns<'a, P, F: Fn(&str) -> Result<P>> {
+    texts: Option<Texts<'a>>,
+    compile: F,
+    compiled: Option<(&'a str, P)>,
+}
+
+impl<'a, P, F: Fn(&str) -> Result<P>> Patterns<'a, P, F> {
     /// The patterns of argument `i`, or the usual one where it is left out.
-    fn new(call: &'a Call<'_>, i: usize) -> Self {
-        Self { texts: (call.args.len() > i).then(|| texts(call, i)), compiled: None }
+    fn new(call: &'a Call<'_>, i: usize, compile: F) -> Self {
+        Self { texts: (call.args.len() > i).then(|| texts(call, i)), compile, compiled: None }
     }
 
-    fn at(&mut self, row: usize) -> Result<&Pattern> {
+    fn at(&mut self, row: usize) -> Result<&P> {
         let source = self.texts.as_ref().map_or(SECONDS, |texts| texts.at(row));
         let compiled = match self.compiled.take() {
             Some((known, pattern)) if known == source => pattern,
-            _ => Pattern::new(source)?,
+            _ => (self.compile)(source)?,
         };
         Ok(&self.compiled.insert((source, compiled)).1)
     }
@@ -116,22 +127,37 @@ fn local_time(value: i64, per_second: i64) -> LocalTime {
     LocalTime { day: value.div_euclid(day), nanos: value.rem_euclid(day) * (1_000_000_000 / per_second) }
 }
 
+/// The milliseconds since 1970 of what a lenient pattern has read; in `zone`, unless the text named an offset.
+fn instant((time, offset): (LocalTime, Option<i64>), zone: &mut Zone) -> Option<i64> {
+    let millis = in_units(time, 1_000)?;
+    let offset = offset.unwrap_or_else(|| zone.late_offset_of_local(millis.div_euclid(1_000)));
+    millis.checked_sub(offset * 1_000)
+}
+
+/// Appends the moment `utc_seconds` in `zone`.
+fn write_instant(out: &mut String, pattern: &SimpleFormat, utc_seconds: i64, zone: &mut Zone) {
+    let offset_seconds = zone.offset(utc_seconds);
+    let name = if pattern.shows_zone() { zone.short_name(utc_seconds) } else { String::new() };
+    let time = local_time(utc_seconds.saturating_add(offset_seconds), 1);
+    pattern.write(out, time, &ShownZone { offset_seconds, name });
+}
+
 fn bind_format(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
     let [x, pattern] = <[Expr; 2]>::try_from(args).map_err(|args| function.wrong_count(args.len()))?;
     let pattern = text(function, pattern)?;
-    if let Some(Value::Text(pattern)) = pattern.as_literal() {
-        Pattern::new(pattern)?;
+    if x.kind().is_text() {
+        check(Some(&pattern), SimpleFormat::new)?;
+        return Ok(function.call(vec![x, pattern], TypeKind::STRING.nullable()));
     }
-    let x = match x.kind() {
-        // A text that is no timestamp gives NULL.
-        kind if kind.is_text() => cast(x, &TypeKind::Timestamp(3).nullable(), true)?,
-        _ => moment(function, x)?,
-    };
-    let nullable = x.sql_type().nullable || pattern.sql_type().nullable;
-    Ok(function.call(vec![x, pattern], SqlType { kind: TypeKind::STRING, nullable }))
+    check(Some(&pattern), Formatter::new)?;
+    let x = moment(function, x)?;
+    Ok(function.call(vec![x, pattern], TypeKind::STRING.nullable()))
 }
 
 fn format(call: &Call<'_>) -> Result<ArrayRef> {
+    if call.kind(0).is_text() {
+        return reformat(call);
+    }
     let kind = call.kind(0);
     let operand = &call.args[0];
     let values = integers(&operand.array);
@@ -140,7 +166,7 @@ fn format(call: &Call<'_>) -> Result<ArrayRef> {
         TypeKind::Timestamp(p) | TypeKind::TimestampLtz(p) => timestamp_units_per_second(*p),
         _ => 1_000,
     };
-    let mut patterns = Patterns::new(call, 1);
+    let mut patterns = Patterns::new(call, 1, Formatter::new);
     let result = make_texts(call, |i, out| {
         let value = values.value(operand.at(i));
         let time = match (kind, zone.as_mut()) {
@@ -154,36 +180,55 @@ fn format(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(Arc::new(result))
 }
 
+/// DATE_FORMAT of a text: read as `yyyy-MM-dd HH:mm:ss`, which leaves out fractions, then written.
+fn reformat(call: &Call<'_>) -> Result<ArrayRef> {
+    let text = texts(call, 0);
+    let reader = SimpleFormat::new(SECONDS)?;
+    let mut patterns = Patterns::new(call, 1, SimpleFormat::new);
+    let utc = ShownZone { offset_seconds: 0, name: "UTC".into() };
+    let result = make_texts(call, |i, out| {
+        let Some((time, _)) = reader.read(text.at(i)) else { return Ok(false) };
+        patterns.at(i)?.write(out, time, &utc);
+        Ok(true)
+    })?;
+    Ok(Arc::new(result))
+}
+
 /// One or two texts.
-fn bind_texts(function: &'static Function, args: Vec<Expr>, kind: TypeKind) -> Result<Expr> {
+fn bind_texts<P>(
+    function: &'static Function,
+    args: Vec<Expr>,
+    kind: TypeKind,
+    compile: impl Fn(&str) -> Result<P>,
+) -> Result<Expr> {
     if args.is_empty() || args.len() > 2 {
         return Err(function.wrong_count(args.len()));
     }
     let args = args.into_iter().map(|arg| text(function, arg)).collect::<Result<Vec<_>>>()?;
-    if let Some(Value::Text(pattern)) = args.get(1).and_then(Expr::as_literal) {
-        Pattern::new(pattern)?;
-    }
+    check(args.get(1), compile)?;
     Ok(function.call(args, kind.nullable()))
 }
 
 fn bind_to_date(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
     match args.as_slice() {
         [x] if x.kind().is_datetime() => cast(x.clone(), &TypeKind::Date.nullable(), false),
-        _ => bind_texts(function, args, TypeKind::Date),
+        _ => bind_texts(function, args, TypeKind::Date, SimpleFormat::new),
     }
 }
 
 fn to_date(call: &Call<'_>) -> Result<ArrayRef> {
     let text = texts(call, 0);
-    let mut patterns = Patterns::new(call, 1);
+    let mut patterns = Patterns::new(call, 1, SimpleFormat::new);
+    let mut utc = Zone::new(chrono_tz::Tz::UTC);
     let valid = valid_rows(call.args, call.len);
     let result = rows::<at::Date32Type>(call.len, valid.as_ref(), |i| {
         let day = if call.args.len() == 1 {
             parse_date(text.at(i))
         } else {
-            patterns.at(i)?.read(text.at(i)).map(|time| time.day)
+            let read = patterns.at(i)?.read(text.at(i));
+            read.and_then(|read| instant(read, &mut utc)).map(|millis| millis.div_euclid(86_400_000))
         };
-        Ok(day.map(|day| day as i32))
+        Ok(day.and_then(|day| i32::try_from(day).ok()))
     })?;
     Ok(Arc::new(result))
 }
@@ -191,19 +236,53 @@ fn to_date(call: &Call<'_>) -> Result<ArrayRef> {
 fn bind_to_timestamp(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
     match args.as_slice() {
         [x] if x.kind().is_datetime() => cast(x.clone(), &TypeKind::Timestamp(3).nullable(), false),
-        _ => bind_texts(function, args, TypeKind::Timestamp(3)),
+        _ => bind_texts(function, args, TypeKind::Timestamp(3), Formatter::for_reading),
     }
+}
+
+/// A text by the strict pattern; where it does not fit, as `java.sql.Timestamp` reads it: `1999-9-10 5:20:10`.
+fn read_timestamp(pattern: &Formatter, text: &str) -> Option<i64> {
+    pattern.read(text).and_then(|time| in_units(time, 1_000)).or_else(|| sql_timestamp(text.trim()))
+}
+
+/// `yyyy-M-d`, alone or with ` H:m:s[.fraction]`; what is beyond its range rolls over.
+fn sql_timestamp(text: &str) -> Option<i64> {
+    let number = |text: &str, most: usize| {
+        let plain = (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        plain.then(|| text.parse::<i64>().ok()).flatten()
+    };
+    let (date, time) = match text.split_once(' ') {
+        Some((date, time)) => (date, Some(time)),
+        None => (text, None),
+    };
+    let mut parts = date.splitn(3, '-');
+    let year = parts.next().filter(|year| year.len() == 4).and_then(|year| number(year, 4))?;
+    let month = number(parts.next()?, 2).filter(|month| (1..=12).contains(month))?;
+    let day = number(parts.next()?, 2).filter(|day| (1..=31).contains(day))?;
+    let day = days(year, month as u8, day);
+    let Some(time) = time else { return day.checked_mul(86_400_000) };
+    let mut parts = time.splitn(3, ':');
+    let (hour, minute) = (number(parts.next()?, 4)?, number(parts.next()?, 4)?);
+    let seconds = parts.next()?;
+    let (second, millis) = match seconds.split_once('.') {
+        None => (number(seconds, 4)?, 0),
+        Some((second, fraction)) => {
+            let digits = number(fraction, 9)?;
+            (number(second, 4)?, digits * 10i64.pow(9 - fraction.len() as u32) / 1_000_000)
+        }
+    };
+    day.checked_mul(86_400_000)?.checked_add(((hour * 60 + minute) * 60 + second) * 1_000 + millis)
 }
 
 fn to_timestamp(call: &Call<'_>) -> Result<ArrayRef> {
     let text = texts(call, 0);
-    let mut patterns = Patterns::new(call, 1);
+    let mut patterns = Patterns::new(call, 1, Formatter::for_reading);
     let valid = valid_rows(call.args, call.len);
     let result = rows::<at::Int64Type>(call.len, valid.as_ref(), |i| {
         Ok(if call.args.len() == 1 {
             parse_timestamp(text.at(i), 1_000, 3)
         } else {
-            patterns.at(i)?.read(text.at(i)).and_then(|time| in_units(time, 1_000))
+            read_timestamp(patterns.at(i)?, text.at(i))
         })
     })?;
     Ok(from_integers(result, &call.sql_type.kind))
@@ -212,7 +291,7 @@ fn to_timestamp(call: &Call<'_>) -> Result<ArrayRef> {
 fn bind_ltz(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
     let kind = TypeKind::TimestampLtz(3);
     if args.first().is_some_and(|arg| arg.kind().is_text()) {
-        return bind_texts(function, args, kind);
+        return bind_texts(function, args, kind, Formatter::for_reading);
     }
     let (number, precision) = match args.len() {
         1 => (args[0].clone(), Expr::int(3)),
@@ -226,12 +305,20 @@ fn bind_ltz(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
         && *other != 0
         && *other != 3
     {
-        return Err(Error::invalid(format!("TO_TIMESTAMP_LTZ does not take the precision {other}"))
-            .hint("0 stands for seconds, 3 for milliseconds"));
+        return Err(no_precision(*other));
     }
-    let wide = if number.kind().is_integer() { TypeKind::BigInt } else { TypeKind::Double };
-    let args = vec![implicit_cast(number, &wide.nullable())?, implicit_cast(precision, &TypeKind::Int.nullable())?];
+    // A decimal loses its fraction, as in Flink; a floating-point number keeps milliseconds.
+    let number = match number.kind() {
+        TypeKind::Float | TypeKind::Double => implicit_cast(number, &TypeKind::Double.nullable())?,
+        _ => cast(number, &TypeKind::BigInt.nullable(), false)?,
+    };
+    let args = vec![number, implicit_cast(precision, &TypeKind::Int.nullable())?];
     Ok(function.call(args, kind.nullable()))
+}
+
+fn no_precision(precision: i64) -> Error {
+    Error::invalid(format!("TO_TIMESTAMP_LTZ does not take the precision {precision}"))
+        .hint("0 stands for seconds, 3 for milliseconds")
 }
 
 /// The years 0 to 9999, in milliseconds.
@@ -241,13 +328,13 @@ fn ltz(call: &Call<'_>) -> Result<ArrayRef> {
     let valid = valid_rows(call.args, call.len);
     if call.kind(0).is_text() {
         let text = texts(call, 0);
-        let mut patterns = Patterns::new(call, 1);
+        let mut patterns = Patterns::new(call, 1, Formatter::for_reading);
         let mut zone = Zone::new(call.ctx.zone);
         let result = rows::<at::Int64Type>(call.len, valid.as_ref(), |i| {
             let local = if call.args.len() == 1 {
                 parse_timestamp(text.at(i), 1_000, 3)
             } else {
-                patterns.at(i)?.read(text.at(i)).and_then(|time| in_units(time, 1_000))
+                read_timestamp(patterns.at(i)?, text.at(i))
             };
             Ok(local.map(|local| zone.to_utc(local, 1_000)))
         })?;
@@ -259,10 +346,7 @@ fn ltz(call: &Call<'_>) -> Result<ArrayRef> {
         let factor = match precision.at(i) {
             0 => 1_000,
             3 => 1,
-            other => {
-                return Err(Error::invalid(format!("TO_TIMESTAMP_LTZ does not take the precision {other}"))
-                    .hint("0 stands for seconds, 3 for milliseconds"));
-            }
+            other => return Err(no_precision(other.into())),
         };
         let millis = if whole {
             numbers::<at::Int64Type>(call, 0).at(i).checked_mul(factor)
@@ -284,7 +368,7 @@ fn bind_unix(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
         return super::resolve("EXTRACT", vec![Expr::text("EPOCH"), instant]);
     }
     let nullable = args.iter().any(|arg| arg.sql_type().nullable);
-    let call = bind_texts(function, args, TypeKind::BigInt)?;
+    let call = bind_texts(function, args, TypeKind::BigInt, SimpleFormat::new)?;
     match call {
         Expr::Call { function, args, sql_type } => {
             Ok(Expr::Call { function, args, sql_type: sql_type.with_nullable(nullable) })
@@ -295,12 +379,12 @@ fn bind_unix(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
 
 fn unix(call: &Call<'_>) -> Result<ArrayRef> {
     let text = texts(call, 0);
-    let mut patterns = Patterns::new(call, 1);
+    let mut patterns = Patterns::new(call, 1, SimpleFormat::new);
     let mut zone = Zone::new(call.ctx.zone);
     let valid = valid_rows(call.args, call.len);
     let result = rows::<at::Int64Type>(call.len, valid.as_ref(), |i| {
-        let seconds = patterns.at(i)?.read(text.at(i)).and_then(|time| in_units(time, 1));
-        Ok(Some(seconds.map_or(i64::MIN, |seconds| zone.to_utc(seconds, 1))))
+        let read = patterns.at(i)?.read(text.at(i));
+        Ok(Some(read.and_then(|read| instant(read, &mut zone)).map_or(i64::MIN, |millis| millis / 1_000)))
     })?;
     Ok(Arc::new(result))
 }
@@ -312,25 +396,22 @@ fn bind_from_unix(function: &'static Function, mut args: Vec<Expr>) -> Result<Ex
     if !args[0].kind().is_numeric() && *args[0].kind() != TypeKind::Null {
         return Err(function.wrong_types(&args));
     }
-    let nullable = args.iter().any(|arg| arg.sql_type().nullable);
     let seconds = cast(args.remove(0), &TypeKind::BigInt.nullable(), false)?;
     let mut cast_args = vec![seconds];
     if let Some(pattern) = args.pop() {
         let pattern = text(function, pattern)?;
-        if let Some(Value::Text(pattern)) = pattern.as_literal() {
-            Pattern::new(pattern)?;
-        }
+        check(Some(&pattern), SimpleFormat::new)?;
         cast_args.push(pattern);
     }
-    Ok(function.call(cast_args, SqlType { kind: TypeKind::STRING, nullable }))
+    Ok(function.call(cast_args, TypeKind::STRING.nullable()))
 }
 
 fn from_unix(call: &Call<'_>) -> Result<ArrayRef> {
     let seconds = numbers::<at::Int64Type>(call, 0);
-    let mut patterns = Patterns::new(call, 1);
+    let mut patterns = Patterns::new(call, 1, SimpleFormat::new);
     let mut zone = Zone::new(call.ctx.zone);
     let result = make_texts(call, |i, out| {
-        patterns.at(i)?.write(out, local_time(zone.to_local(seconds.at(i), 1), 1));
+        write_instant(out, patterns.at(i)?, seconds.at(i), &mut zone);
         Ok(true)
     })?;
     Ok(Arc::new(result))
@@ -349,25 +430,27 @@ fn bind_convert_tz(function: &'static Function, args: Vec<Expr>) -> Result<Expr>
     Ok(function.call(args, TypeKind::STRING.nullable()))
 }
 
-fn named_zone(name: &str) -> Result<Tz> {
-    name.parse().map_err(|_| {
-        Error::invalid(format!("there is no time zone '{name}'")).hint("use a name such as 'Asia/Shanghai' or 'UTC'")
+/// Java takes a name that it does not know for UTC; here it is an error.
+fn named_zone(name: &str) -> Result<Zone> {
+    Zone::named(name).ok_or_else(|| {
+        Error::invalid(format!("there is no time zone '{name}'"))
+            .hint("use a name such as 'Asia/Shanghai' or 'UTC', or an offset such as 'GMT+08:00'")
     })
 }
 
 fn convert_tz(call: &Call<'_>) -> Result<ArrayRef> {
     let (text, from, to) = (texts(call, 0), texts(call, 1), texts(call, 2));
-    let pattern = Pattern::new(SECONDS)?;
+    let pattern = SimpleFormat::new(SECONDS)?;
     // Zones are nearly always the same for all rows; their offsets are remembered.
     let mut zones: Option<(&str, &str, Zone, Zone)> = None;
     let result = make_texts(call, |i, out| {
         let (source, target) = (from.at(i), to.at(i));
         if !zones.as_ref().is_some_and(|(a, b, ..)| *a == source && *b == target) {
-            zones = Some((source, target, Zone::new(named_zone(source)?), Zone::new(named_zone(target)?)));
+            zones = Some((source, target, named_zone(source)?, named_zone(target)?));
         }
         let Some((_, _, from, to)) = zones.as_mut() else { return Ok(false) };
-        let Some(seconds) = pattern.read(text.at(i)).and_then(|time| in_units(time, 1)) else { return Ok(false) };
-        pattern.write(out, local_time(to.to_local(from.to_utc(seconds, 1), 1), 1));
+        let Some(millis) = pattern.read(text.at(i)).and_then(|read| instant(read, from)) else { return Ok(false) };
+        write_instant(out, &pattern, millis.div_euclid(1_000), to);
         Ok(true)
     })?;
     Ok(Arc::new(result))

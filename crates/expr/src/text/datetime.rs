@@ -94,10 +94,12 @@ pub fn checked_day(year: i64, month: i64, day: i64) -> Option<i64> {
     valid.then(|| calendar::days(year, month, day))
 }
 
-/// Reads `yyyy[-M[-d]]`; a time after a blank is ignored.
+/// Reads `yyyy[-M[-d]]`; what stands behind a blank is ignored.
 pub fn parse_date(text: &str) -> Option<i64> {
-    let text = text.trim();
-    let date = text.split([' ', 'T']).next()?;
+    let date = match text.find(' ') {
+        Some(at) if at > 0 => &text[..at],
+        _ => text,
+    };
     let mut parts = date.splitn(3, '-');
     let year = number(parts.next()?)?;
     let month = parts.next().map_or(Some(1), number)?;
@@ -105,79 +107,89 @@ pub fn parse_date(text: &str) -> Option<i64> {
     checked_day(year, month, day)
 }
 
-/// Reads `H[:m[:s[.fraction]]]` into milliseconds of the day.
+/// Reads `H[:m[:s[.fraction]]]`, and an offset `+h[:m]` that is added, into milliseconds of the day. Minutes and seconds beyond
+/// 59 carry over; a fraction is rounded. `None` where the sum is not a time of one day.
 pub fn parse_time(text: &str) -> Option<i64> {
-    Some(clock(text.trim())? / 1_000_000)
-}
-
-/// Nanoseconds of the day.
-fn clock(text: &str) -> Option<i64> {
-    let mut parts = text.splitn(3, ':');
+    let (clock, zone) = match text.find('-').or_else(|| text.find('+')) {
+        Some(at) => (&text[..at], Some(&text[at..])),
+        None => (text, None),
+    };
+    let mut parts = clock.splitn(3, ':');
     let hour = number(parts.next()?)?;
     let minute = parts.next().map_or(Some(0), number)?;
-    let (second, nanos) = match parts.next() {
+    let (second, fraction) = match parts.next() {
         None => (0, 0),
         Some(seconds) => match seconds.split_once('.') {
             None => (number(seconds)?, 0),
-            Some((second, fraction)) => (number(second)?, nanos(fraction)?),
+            Some((second, fraction)) => (number(second)?, rounded_millis(fraction.trim())?),
         },
     };
-    let valid = hour < 24 && minute < 60 && second < 60;
-    valid.then_some(((hour * 60 + minute) * 60 + second) * 1_000_000_000 + nanos)
+    let mut millis = ((hour * 60 + minute) * 60 + second) * 1_000 + fraction;
+    if let Some(zone) = zone {
+        let (hours, minutes) = zone[1..].split_once(':').unwrap_or((&zone[1..], "0"));
+        let offset = (number(hours)? * 60 + number(minutes)?) * 60_000;
+        millis += if zone.starts_with('-') { -offset } else { offset };
+    }
+    (0..MILLIS_PER_DAY).contains(&millis).then_some(millis)
 }
 
-fn nanos(fraction: &str) -> Option<i64> {
+fn rounded_millis(fraction: &str) -> Option<i64> {
     if !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let kept = &fraction[..fraction.len().min(9)];
-    let value: i64 = if kept.is_empty() { 0 } else { kept.parse().ok()? };
-    Some(value * 10i64.pow(9 - kept.len() as u32))
+    let digit = |i: usize| i64::from(fraction.as_bytes().get(i).map_or(0, |b| b - b'0'));
+    Some(digit(0) * 100 + digit(1) * 10 + digit(2) + i64::from(digit(3) >= 5))
 }
 
-/// A day, nanoseconds within it, and the offset from UTC in seconds if the text names one.
-struct Moment {
-    day: i64,
-    nanos: i64,
-    offset: Option<i64>,
+/// One or two digits, and what follows.
+fn short(text: &str) -> Option<(i64, &str)> {
+    let width = text.bytes().take(2).take_while(u8::is_ascii_digit).count();
+    Some((text[..width].parse().ok()?, &text[width..]))
 }
 
-fn moment(text: &str) -> Option<Moment> {
-    let text = text.trim();
-    let (date, time) = match text.find([' ', 'T']) {
-        Some(at) => (&text[..at], Some(text[at + 1..].trim())),
-        None => (text, None),
+/// `H:m:s[.fraction]` as hour and nanoseconds after it, and what follows.
+fn clock(text: &str) -> Option<(i64, i64, &str)> {
+    let (hour, rest) = short(text)?;
+    let (minute, rest) = short(rest.strip_prefix(':')?)?;
+    let (second, rest) = short(rest.strip_prefix(':')?)?;
+    let (nanos, rest) = match rest.strip_prefix('.') {
+        None => (0, rest),
+        Some(rest) => {
+            let width = rest.bytes().take(9).take_while(u8::is_ascii_digit).count();
+            let digits: i64 = if width == 0 { 0 } else { rest[..width].parse().ok()? };
+            (digits * 10i64.pow(9 - width as u32), &rest[width..])
+        }
     };
-    // A bare year is no timestamp.
-    let (year, rest) = date.split_once('-')?;
-    let (month, day) = rest.split_once('-')?;
-    let day = checked_day(number(year)?, number(month)?, number(day)?)?;
-    let Some(time) = time else {
-        return Some(Moment { day, nanos: 0, offset: None });
-    };
-    let (time, offset) = match time.find(['Z', 'z', '+', '-']) {
-        Some(at) => (time[..at].trim_end(), Some(zone_offset(&time[at..])?)),
-        None => (time, None),
-    };
-    if !time.contains(':') {
+    let valid = hour <= 24 && minute < 60 && second < 60;
+    valid.then_some((hour, (minute * 60 + second) * 1_000_000_000 + nanos, rest))
+}
+
+/// A day and nanoseconds within it, as CAST reads them: `yyyy-M-d[ H:m:s[.fraction]]`. A day up to 31 is cut to the month's length
+/// and 24:00:00 is the next day; blanks around the text and the `T` of ISO 8601 are refused.
+fn moment(text: &str) -> Option<(i64, i64)> {
+    let signed = text.strip_prefix('+');
+    let digits = signed.unwrap_or(text);
+    let width = digits.bytes().take(10).take_while(u8::is_ascii_digit).count();
+    // More than four digits want a sign.
+    if width < 4 || (width > 4) != signed.is_some() || width > 6 {
         return None;
     }
-    Some(Moment { day, nanos: clock(time)?, offset })
-}
-
-/// Reads `Z`, `+08`, `+0800` or `+08:00`.
-fn zone_offset(text: &str) -> Option<i64> {
-    if text.eq_ignore_ascii_case("z") {
-        return Some(0);
+    let year: i64 = digits[..width].parse().ok()?;
+    let (month, rest) = short(digits[width..].strip_prefix('-')?)?;
+    let (day, rest) = short(rest.strip_prefix('-')?)?;
+    if year == 0 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
     }
-    let sign = if text.starts_with('-') { -1 } else { 1 };
-    let digits = text[1..].replace(':', "");
-    let (hours, minutes) = match digits.len() {
-        1 | 2 => (number(&digits)?, 0),
-        4 => (number(digits.get(..2)?)?, number(digits.get(2..)?)?),
-        _ => return None,
-    };
-    (hours <= 18 && minutes < 60).then_some(sign * (hours * 3_600 + minutes * 60))
+    let month = month as u8;
+    let day = calendar::days(year, month, day.min(calendar::days_in_month(year, month).into()));
+    if rest.is_empty() {
+        return Some((day, 0));
+    }
+    match clock(rest.strip_prefix(' ')?)? {
+        (24, 0, "") => Some((day + 1, 0)),
+        (hour, nanos, "") if hour < 24 => Some((day, hour * 3_600_000_000_000 + nanos)),
+        _ => None,
+    }
 }
 
 /// Cuts `value` to `precision` fraction digits, towards the past.
@@ -195,24 +207,50 @@ fn in_units(day: i64, nanos: i64, per_second: i64, precision: u8) -> Option<i64>
     Some(cut(units, per_second, precision))
 }
 
-/// Reads `yyyy-M-d[ H:m[:s[.fraction]]]` as a local time; further fraction digits are cut. `None` also where the time does
-/// not fit 64 bits of the unit (nanoseconds end in 2262).
+/// Reads `yyyy-M-d[ H:m:s[.fraction]]` as a local time, as CAST does; further fraction digits are cut. `None` also where the time
+/// does not fit 64 bits of the unit (nanoseconds end in 2262).
 pub fn parse_timestamp(text: &str, per_second: i64, precision: u8) -> Option<i64> {
-    let moment = moment(text)?;
-    if moment.offset.is_some() {
-        return None;
-    }
-    in_units(moment.day, moment.nanos, per_second, precision)
+    let (day, nanos) = moment(text)?;
+    in_units(day, nanos, per_second, precision)
 }
 
-/// Reads the same as an instant: in `zone`, unless the text names an offset.
+/// Reads the same as an instant in `zone`.
 pub fn parse_instant(text: &str, per_second: i64, precision: u8, zone: &mut Zone) -> Option<i64> {
-    let moment = moment(text)?;
-    let local = in_units(moment.day, moment.nanos, per_second, precision)?;
-    match moment.offset {
-        Some(offset) => local.checked_sub(offset * per_second),
-        None => Some(zone.to_utc(local, per_second)),
+    Some(zone.to_utc(parse_timestamp(text, per_second, precision)?, per_second))
+}
+
+/// Reads what stands behind DATE in a literal: `yyyy-M-d`, a day of the calendar.
+pub fn literal_date(text: &str) -> Option<i64> {
+    let (day, rest) = calendar_day(text)?;
+    rest.is_empty().then_some(day)
+}
+
+/// Reads what stands behind TIME in a literal, `H:m:s[.fraction]`, into milliseconds of the day.
+pub fn literal_time(text: &str) -> Option<i64> {
+    let (hour, nanos, rest) = clock(text)?;
+    let fraction = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    (hour < 24 && fraction.is_empty()).then_some(hour * 3_600_000 + nanos / 1_000_000)
+}
+
+/// Reads what stands behind TIMESTAMP in a literal: `yyyy-M-d[ H:m:s[.fraction]]`, a day of the calendar. Fraction digits beyond
+/// the ninth are cut.
+pub fn literal_timestamp(text: &str, per_second: i64, precision: u8) -> Option<i64> {
+    let (day, rest) = calendar_day(text)?;
+    if rest.is_empty() {
+        return in_units(day, 0, per_second, precision);
     }
+    let (hour, nanos, rest) = clock(rest.strip_prefix(' ')?)?;
+    let fraction = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    let valid = hour < 24 && fraction.is_empty();
+    valid.then(|| in_units(day, hour * 3_600_000_000_000 + nanos, per_second, precision)).flatten()
+}
+
+fn calendar_day(text: &str) -> Option<(i64, &str)> {
+    let width = text.bytes().take(4).take_while(u8::is_ascii_digit).count();
+    let year = number(&text[..width])?;
+    let (month, rest) = short(text[width..].strip_prefix('-')?)?;
+    let (day, rest) = short(rest.strip_prefix('-')?)?;
+    Some((checked_day(year, month, day).filter(|_| year > 0)?, rest))
 }
 
 #[cfg(test)]
@@ -231,6 +269,8 @@ mod tests {
         assert_eq!(text(|o| write_timestamp(o, micros, 1_000_000, 6)), "2021-09-24 12:34:56.123456");
         let nanos = parse_timestamp("2021-09-24 12:34:56.123456", 1_000_000_000, 7).unwrap();
         assert_eq!(text(|o| write_timestamp(o, nanos, 1_000_000_000, 7)), "2021-09-24 12:34:56.1234560");
+        assert_eq!(parse_timestamp("2024-02-30", 1_000, 3), parse_timestamp("2024-02-29", 1_000, 3));
+        assert_eq!(parse_timestamp("2024-02-28 24:00:00", 1_000, 3), parse_timestamp("2024-02-29", 1_000, 3));
         let millis = parse_timestamp("2021-9-4 1:2:3.1", 1_000, 3).unwrap();
         assert_eq!(text(|o| write_timestamp(o, millis, 1_000, 3)), "2021-09-04 01:02:03.100");
         let seconds = parse_timestamp("1969-12-31 23:59:59.9", 1_000, 0).unwrap();
@@ -240,15 +280,38 @@ mod tests {
 
     #[test]
     fn what_is_no_timestamp_is_refused() {
-        for bad in
-            ["", "123", "2021/09/27", "2021-02-29", "2021-01-01 25:00:00", "2021-01-01 12", "中文-01-01", "10000-01-01"]
-        {
+        for bad in [
+            "",
+            "123",
+            "2021/09/27",
+            "2021-02-32",
+            "2021-13-01",
+            "0000-01-01",
+            "2021-01-01 25:00:00",
+            "2021-01-01 24:00:01",
+            "2021-01-01 12:00",
+            " 2021-01-01",
+            "2021-01-01T12:00:00",
+            "中文-01-01",
+            "10000-01-01",
+            "-2021-01-01",
+        ] {
             assert_eq!(parse_timestamp(bad, 1_000, 3), None, "{bad}");
         }
+        for bad in ["2021-02-29", "2021-01-01 24:00:00", "2021-01-01 12:00", "2021-01-01T12:00:00", "x", "2021-01-01 "]
+        {
+            assert_eq!(literal_timestamp(bad, 1_000, 3), None, "{bad}");
+        }
+        assert_eq!(literal_date("2024-2-9"), Some(calendar::days(2024, 2, 9)));
+        assert_eq!(literal_time("1:2:3.4567891234"), Some(3_723_456));
+        assert_eq!(literal_time("12:34"), None);
         assert_eq!(parse_timestamp("9999-01-01", 1_000_000_000, 9), None);
         assert_eq!(parse_date("2021/09/27"), None);
         assert_eq!(parse_date("123"), Some(calendar::days(123, 1, 1)));
         assert_eq!(parse_time("12:34:56.123456789"), Some(45_296_123));
+        assert_eq!(parse_time("12:34:56.1236"), Some(45_296_124));
+        assert_eq!(parse_time("12:60:00+01:30"), Some(52_200_000));
+        assert_eq!(parse_time("24:00:00"), None);
         assert_eq!(parse_time("2021-09-27"), None);
     }
 
@@ -263,10 +326,9 @@ mod tests {
     }
 
     #[test]
-    fn instants_take_an_offset_or_the_zone() {
+    fn instants_are_read_in_the_zone() {
         let mut zone = Zone::new(chrono_tz::Tz::Asia__Shanghai);
         assert_eq!(parse_instant("1970-01-01 08:00:00", 1_000, 3, &mut zone), Some(0));
-        assert_eq!(parse_instant("1970-01-01T00:00:00Z", 1_000, 3, &mut zone), Some(0));
-        assert_eq!(parse_instant("1970-01-01 01:00:00+01:00", 1_000, 3, &mut zone), Some(0));
+        assert_eq!(parse_instant("1970-01-01T00:00:00Z", 1_000, 3, &mut zone), None);
     }
 }

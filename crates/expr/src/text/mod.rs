@@ -30,13 +30,18 @@ pub fn format_value(array: &dyn Array, row: usize, kind: &TypeKind, zone: Tz) ->
     Some(out)
 }
 
-/// The texts of all values of `array`; NULL stays NULL.
+/// The texts of all values of `array` as CAST gives them; NULL stays NULL. Byte strings are read as UTF-8 (results show them
+/// in hexadecimal).
 ///
 /// # Panics
 /// If `array` is not of `kind`'s Arrow type.
 pub fn array_to_text(array: &ArrayRef, kind: &TypeKind, zone: Tz) -> StringArray {
     if kind.is_text() {
         return array.as_string::<i32>().clone();
+    }
+    if kind.is_bytes() {
+        let texts = array.as_binary::<i32>().iter();
+        return texts.map(|bytes| bytes.map(String::from_utf8_lossy)).collect();
     }
     let mut zone = Zone::new(zone);
     let mut builder = StringBuilder::with_capacity(array.len(), array.len() * 8);
@@ -46,11 +51,20 @@ pub fn array_to_text(array: &ArrayRef, kind: &TypeKind, zone: Tz) -> StringArray
             builder.append_null();
         } else {
             scratch.clear();
-            write_value(&mut scratch, array, row, kind, &mut zone);
+            write_form(&mut scratch, array, row, kind, Bytes::Utf8, &mut zone);
             builder.append_value(&scratch);
         }
     }
     builder.finish()
+}
+
+/// How byte strings are written.
+#[derive(Clone, Copy)]
+enum Bytes {
+    /// As results show them.
+    Hexadecimal,
+    /// As CAST reads them.
+    Utf8,
 }
 
 /// Appends the text of the value at `row`, which is not NULL.
@@ -58,6 +72,10 @@ pub fn array_to_text(array: &ArrayRef, kind: &TypeKind, zone: Tz) -> StringArray
 /// # Panics
 /// If `array` is not of `kind`'s Arrow type.
 pub fn write_value(out: &mut String, array: &dyn Array, row: usize, kind: &TypeKind, zone: &mut Zone) {
+    write_form(out, array, row, kind, Bytes::Hexadecimal, zone);
+}
+
+fn write_form(out: &mut String, array: &dyn Array, row: usize, kind: &TypeKind, bytes: Bytes, zone: &mut Zone) {
     match kind {
         TypeKind::Null => out.push_str("NULL"),
         TypeKind::Boolean => out.push_str(if array.as_boolean().value(row) { "TRUE" } else { "FALSE" }),
@@ -71,13 +89,16 @@ pub fn write_value(out: &mut String, array: &dyn Array, row: usize, kind: &TypeK
             number::write_decimal(out, array.as_primitive::<at::Decimal128Type>().value(row), *scale);
         }
         TypeKind::Char(_) | TypeKind::Varchar(_) => out.push_str(array.as_string::<i32>().value(row)),
-        TypeKind::Binary(_) | TypeKind::Varbinary(_) => write_hex(out, array.as_binary::<i32>().value(row)),
+        TypeKind::Binary(_) | TypeKind::Varbinary(_) => match (bytes, array.as_binary::<i32>().value(row)) {
+            (Bytes::Hexadecimal, value) => write_hex(out, value),
+            (Bytes::Utf8, value) => out.push_str(&String::from_utf8_lossy(value)),
+        },
         TypeKind::Array(element) => {
             let items = array.as_list::<i32>().value(row);
             out.push('[');
             for i in 0..items.len() {
                 out.push_str(if i == 0 { "" } else { ", " });
-                write_nested(out, &items, i, &element.kind, zone);
+                write_nested(out, &items, i, &element.kind, bytes, zone);
             }
             out.push(']');
         }
@@ -86,9 +107,9 @@ pub fn write_value(out: &mut String, array: &dyn Array, row: usize, kind: &TypeK
             out.push('{');
             for i in 0..entries.len() {
                 out.push_str(if i == 0 { "" } else { ", " });
-                write_nested(out, entries.column(0), i, &key.kind, zone);
+                write_nested(out, entries.column(0), i, &key.kind, bytes, zone);
                 out.push('=');
-                write_nested(out, entries.column(1), i, &value.kind, zone);
+                write_nested(out, entries.column(1), i, &value.kind, bytes, zone);
             }
             out.push('}');
         }
@@ -97,7 +118,7 @@ pub fn write_value(out: &mut String, array: &dyn Array, row: usize, kind: &TypeK
             out.push('(');
             for (i, (column, field)) in columns.iter().zip(fields).enumerate() {
                 out.push_str(if i == 0 { "" } else { ", " });
-                write_nested(out, column, row, &field.sql_type.kind, zone);
+                write_nested(out, column, row, &field.sql_type.kind, bytes, zone);
             }
             out.push(')');
         }
@@ -112,11 +133,11 @@ fn write_display(out: &mut String, value: impl std::fmt::Display) {
     let _ = write!(out, "{value}");
 }
 
-fn write_nested(out: &mut String, array: &ArrayRef, row: usize, kind: &TypeKind, zone: &mut Zone) {
+fn write_nested(out: &mut String, array: &ArrayRef, row: usize, kind: &TypeKind, bytes: Bytes, zone: &mut Zone) {
     if array.is_null(row) {
         out.push_str("NULL");
     } else {
-        write_value(out, array, row, kind, zone);
+        write_form(out, array, row, kind, bytes, zone);
     }
 }
 
@@ -228,7 +249,6 @@ pub(crate) fn malformed(text: &str, kind: &TypeKind) -> Error {
 
 /// Reads the spellings of a truth value that Flink's CAST knows.
 pub fn parse_boolean(text: &str) -> Option<bool> {
-    let text = text.trim();
     let is = |words: [&str; 5]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
     if is(["true", "t", "yes", "y", "1"]) {
         Some(true)

@@ -8,7 +8,12 @@ use gridhouse_base::TypeKind;
 /// 0.001 and 10,000,000, else with an exponent.
 pub fn write_double(out: &mut String, value: f64) {
     if value.is_finite() {
-        write_java(out, value.is_sign_negative(), &format!("{:e}", value.abs()));
+        let shortest = format!("{:e}", value.abs());
+        // Java has two digits at least, and chooses the nearest of those that read back: 4.9E-324, not 5.0E-324. The smallest
+        // numbers are the only ones with a choice.
+        let shortest =
+            if value.is_subnormal() && !shortest.contains('.') { format!("{:.1e}", value.abs()) } else { shortest };
+        write_java(out, value.is_sign_negative(), &shortest);
     } else {
         out.push_str(if value.is_nan() {
             "NaN"
