@@ -85,6 +85,10 @@ impl Dialect for FlinkDialect {
         ch == '`'
     }
 
+    fn supports_unicode_string_literal(&self) -> bool {
+        true
+    }
+
     fn is_identifier_start(&self, ch: char) -> bool {
         ch.is_alphabetic() || ch == '_'
     }
@@ -170,7 +174,9 @@ fn lex_from(text: &str, base: usize, origin: Position, lexed: &mut Lexed) {
                 push(TokenKind::Word { value, quoted }, start, end);
             }
             Raw::Number(..) => push(TokenKind::Number, start, end),
-            Raw::SingleQuotedString(value) => push(TokenKind::Text(value), start, end),
+            Raw::SingleQuotedString(value) | Raw::UnicodeStringLiteral(value) => {
+                push(TokenKind::Text(value), start, end)
+            }
             Raw::HexStringLiteral(value) => push(TokenKind::Hex(value), start, end),
             _ => push(TokenKind::Symbol, start, end),
         }

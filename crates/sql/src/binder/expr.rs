@@ -70,15 +70,17 @@ impl Binder<'_> {
         };
         match kind {
             ExprKind::Name(parts) => self.name(parts, env),
-            ExprKind::Literal(value) => literal::literal(value, self.zone),
-            ExprKind::And(operands) => resolve("AND", self.exprs(operands, env)?),
-            ExprKind::Or(operands) => resolve("OR", self.exprs(operands, env)?),
-            ExprKind::Not(operand) => resolve("NOT", vec![self.expr(operand, env)?]),
-            ExprKind::Sign { negative, operand } => self.sign(*negative, operand, env),
+            ExprKind::Literal(value) => {
+                let bound = literal::literal(value, self.zone)?;
+                self.note_long(&bound, at);
+                Ok(bound)
+            }
+            ExprKind::And(operands) => self.resolved("AND", self.exprs(operands, env)?, at),
+            ExprKind::Or(operands) => self.resolved("OR", self.exprs(operands, env)?, at),
+            ExprKind::Not(operand) => self.resolved("NOT", vec![self.expr(operand, env)?], at),
+            ExprKind::Sign { negative, operand } => self.sign(*negative, operand, at, env),
             ExprKind::Binary { operator, left, right } => {
-                let args = vec![self.expr(left, env)?, self.expr(right, env)?];
-                self.note_mixed_comparison(operator, &args, at);
-                self.resolved(operator, args, at)
+                self.resolved(operator, vec![self.expr(left, env)?, self.expr(right, env)?], at)
             }
             ExprKind::Is { operand, what, negated } => {
                 let name = match (what, negated) {
@@ -95,14 +97,13 @@ impl Binder<'_> {
             }
             ExprKind::IsDistinct { left, right, negated } => {
                 let name = if *negated { "IS NOT DISTINCT FROM" } else { "IS DISTINCT FROM" };
-                resolve(name, vec![self.expr(left, env)?, self.expr(right, env)?])
+                self.resolved(name, vec![self.expr(left, env)?, self.expr(right, env)?], at)
             }
             ExprKind::Between { operand, low, high, negated, symmetric } => {
                 let (x, low, high) = (self.expr(operand, env)?, self.expr(low, env)?, self.expr(high, env)?);
-                self.note_mixed_comparison("BETWEEN", &[x.clone(), low.clone(), high.clone()], at);
                 let name = if *negated { "NOT BETWEEN" } else { "BETWEEN" };
                 if !symmetric {
-                    return resolve(name, vec![x, low, high]);
+                    return self.resolved(name, vec![x, low, high], at);
                 }
                 let both = vec![
                     resolve(name, vec![x.clone(), low.clone(), high.clone()])?,
@@ -113,8 +114,7 @@ impl Binder<'_> {
             ExprKind::InList { operand, list, negated } => {
                 let mut args = vec![self.expr(operand, env)?];
                 args.extend(self.exprs(list, env)?);
-                self.note_mixed_comparison("IN", &args, at);
-                resolve(if *negated { "NOT IN" } else { "IN" }, args)
+                self.resolved(if *negated { "NOT IN" } else { "IN" }, args, at)
             }
             ExprKind::Like { operand, pattern, escape, negated, similar } => {
                 let mut args = vec![self.expr(operand, env)?, self.expr(pattern, env)?];
@@ -135,9 +135,15 @@ impl Binder<'_> {
                 let otherwise = otherwise.as_ref().map(|expr| self.expr(expr, env)).transpose()?;
                 let results: Vec<Expr> =
                     branches.iter().map(|(_, then): &(Expr, Expr)| then).chain(&otherwise).cloned().collect();
-                self.note_mixed("mix in one CASE", &results, at);
+                self.note_beyond("CASE", &results, at);
                 match operand {
-                    Some(operand) => case_of(&self.expr(operand, env)?, branches, otherwise),
+                    Some(operand) => {
+                        let operand = self.expr(operand, env)?;
+                        for (value, _) in &branches {
+                            self.note_beyond("=", &[operand.clone(), value.clone()], at);
+                        }
+                        case_of(&operand, branches, otherwise)
+                    }
                     None => case(branches, otherwise),
                 }
             }
@@ -158,12 +164,15 @@ impl Binder<'_> {
 
     /// A call of the function or operator `name`, written at `at`; what Flink would refuse is noted.
     fn resolved(&self, name: &str, args: Vec<Expr>, at: Position) -> Result<Expr> {
-        let note = beyond_flink(name, &args);
-        let bound = resolve(name, args)?;
-        if let Some(note) = note {
+        let bound = resolve(name, args.clone())?;
+        self.note_beyond(name, &args, at);
+        Ok(bound)
+    }
+
+    fn note_beyond(&self, name: &str, args: &[Expr], at: Position) {
+        if let Some(note) = beyond_flink(name, args) {
             self.note(note, at);
         }
-        Ok(bound)
     }
 
     /// A column, and the fields of it that are named behind it.
@@ -172,10 +181,22 @@ impl Binder<'_> {
         parts[found.parts..].iter().try_fold(env.scope.expr(found.index), field)
     }
 
-    fn sign(&self, negative: bool, operand: &ast::Expr, env: Env<'_>) -> Result<Expr> {
-        // The sign belongs to the number: -2147483648 is an INT though 2147483648 is none.
-        if let ExprKind::Literal(Literal::Number(text)) = &operand.kind {
-            return literal::number(text, negative);
+    fn note_long(&self, number: &Expr, at: Position) {
+        if literal::is_long(number) {
+            self.note("Flink takes no number of more digits than BIGINT has: write CAST('…' AS DECIMAL(38, 0))", at);
+        }
+    }
+
+    fn sign(&self, negative: bool, operand: &ast::Expr, at: Position, env: Env<'_>) -> Result<Expr> {
+        // The signs belong to the number: -2147483648 is an INT though 2147483648 is none, and - -2147483648 is none.
+        let (mut all, mut inner) = (negative, operand);
+        while let ExprKind::Sign { negative, operand } = &inner.kind {
+            (all, inner) = (all != *negative, operand);
+        }
+        if let ExprKind::Literal(Literal::Number(text)) = &inner.kind {
+            let number = literal::number(text, all)?;
+            self.note_long(&number, at);
+            return Ok(number);
         }
         let bound = self.expr(operand, env)?;
         if negative {

@@ -1,10 +1,12 @@
 //! Constants with the types that Flink gives them: `1` INT, `1.5` DECIMAL(2, 1), `1e3` DOUBLE, `'x'` CHAR(1), all NOT NULL.
 
 use chrono_tz::Tz;
-use gridhouse_base::types::MAX_DECIMAL_PRECISION;
+use gridhouse_base::types::{MAX_DECIMAL_PRECISION, timestamp_units_per_second};
 use gridhouse_base::{Error, Result, TypeKind, Value};
 use gridhouse_expr::Expr;
-use gridhouse_expr::text::{parse_hex, parse_value};
+use gridhouse_expr::calendar::Zone;
+use gridhouse_expr::text::datetime::{literal_date, literal_time, literal_timestamp};
+use gridhouse_expr::text::parse_hex;
 
 use super::interval::interval;
 use crate::ast::Literal;
@@ -23,16 +25,22 @@ pub(super) fn literal(literal: &Literal, zone: Tz) -> Result<Expr> {
             let bytes = parse_hex(digits).ok_or_else(|| {
                 Error::invalid(format!("X'{digits}' is no byte string")).hint("two hexadecimal digits make a byte")
             })?;
-            let kind = if bytes.is_empty() { TypeKind::BYTES } else { TypeKind::Binary(bytes.len() as u32) };
+            let kind = TypeKind::Binary(bytes.len() as u32);
             Expr::literal(Value::Bytes(bytes.into()), kind.not_null())
         }
-        Literal::Date(text) => parsed(text, TypeKind::Date, zone, "DATE '2026-01-31'")?,
-        Literal::Time(text) => parsed(text, TypeKind::Time(digits(text)), zone, "TIME '23:59:59'")?,
+        Literal::Date(text) => moment(text, literal_date(text), TypeKind::Date, "DATE '2026-01-31'")?,
+        Literal::Time(text) => moment(text, literal_time(text), TypeKind::Time(digits(text)), "TIME '23:59:59'")?,
         Literal::Timestamp(text) => {
-            parsed(text, TypeKind::Timestamp(digits(text)), zone, "TIMESTAMP '2026-01-31 23:59:59.123'")?
+            let precision = digits(text);
+            let value = literal_timestamp(text, timestamp_units_per_second(precision), precision);
+            moment(text, value, TypeKind::Timestamp(precision), "TIMESTAMP '2026-01-31 23:59:59.123'")?
         }
         Literal::TimestampLtz(text) => {
-            parsed(text, TypeKind::TimestampLtz(digits(text)), zone, "TIMESTAMP_LTZ '2026-01-31 23:59:59.123'")?
+            let precision = digits(text);
+            let per_second = timestamp_units_per_second(precision);
+            let local = literal_timestamp(text, per_second, precision);
+            let value = local.map(|local| Zone::new(zone).to_utc(local, per_second));
+            moment(text, value, TypeKind::TimestampLtz(precision), "TIMESTAMP_LTZ '2026-01-31 23:59:59.123'")?
         }
         Literal::Interval { negative, value, from, to } => interval(*negative, value, from, *to)?,
     })
@@ -51,7 +59,8 @@ pub(super) fn number(text: &str, negative: bool) -> Result<Expr> {
                 Error::invalid(format!("`{text}` is too large for DOUBLE")).hint("the largest is about 1.8e308")
             );
         }
-        let value = if negative { -value } else { value };
+        // As in Flink there is no negative zero among constants.
+        let value = if negative && value != 0.0 { -value } else { value };
         return Ok(Expr::literal(Value::Double(value), TypeKind::Double.not_null()));
     }
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -89,9 +98,18 @@ fn digits(text: &str) -> u8 {
     fraction.bytes().take_while(u8::is_ascii_digit).count().min(9) as u8
 }
 
-fn parsed(text: &str, kind: TypeKind, zone: Tz, example: &str) -> Result<Expr> {
-    match parse_value(text, &kind, zone) {
-        Ok(value) => Ok(Expr::literal(value, kind.not_null())),
-        Err(error) => Err(error.hint(format!("write it like {example}"))),
+/// Whether Flink takes a number of these digits: they fit BIGINT without the point.
+pub(super) fn is_long(number: &Expr) -> bool {
+    matches!(number.as_literal(), Some(Value::Decimal(unscaled)) if i64::try_from(*unscaled).is_err())
+}
+
+fn moment(text: &str, value: Option<i64>, kind: TypeKind, example: &str) -> Result<Expr> {
+    match value {
+        Some(value) => Ok(Expr::literal(Value::Integer(value), kind.not_null())),
+        None => {
+            let kind = kind.to_string();
+            let name = kind.split('(').next().unwrap_or(&kind);
+            Err(Error::invalid(format!("'{text}' is not a valid {name}")).hint(format!("write it like {example}")))
+        }
     }
 }

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use gridhouse_base::table::ColumnKind;
 use gridhouse_base::{Error, Position, Result};
 use gridhouse_expr::Expr;
-use gridhouse_expr::cast::{common_type, implicit_cast};
+use gridhouse_expr::cast::implicit_cast;
 use gridhouse_expr::functions::{case, resolve as call};
+use gridhouse_expr::types::merged_type;
 
 use super::correlate::{conjunction, conjuncts};
 use super::expr::Env;
@@ -197,7 +198,7 @@ fn key(conjunct: &Expr, width: usize) -> Option<(Expr, usize)> {
     if left.kind() == &kind.kind {
         return Some((left.clone(), column));
     }
-    let common = common_type(&[left.sql_type().clone(), kind.clone()])?;
+    let common = merged_type(&[left.sql_type().clone(), kind.clone()])?;
     (common.kind == kind.kind).then(|| implicit_cast(left.clone(), kind).ok().map(|left| (left, column)))?
 }
 

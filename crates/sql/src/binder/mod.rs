@@ -17,7 +17,6 @@ mod lookup;
 mod over;
 mod pending;
 mod per_row;
-mod portability;
 mod query;
 mod scope;
 mod select;

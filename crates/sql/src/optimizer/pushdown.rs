@@ -1,7 +1,8 @@
 //! Filters move towards the tables; equalities between the two sides of a join become its keys.
 
 use gridhouse_base::TypeKind;
-use gridhouse_expr::cast::{cast, common_type};
+use gridhouse_expr::cast::cast;
+use gridhouse_expr::types::merged_type;
 use gridhouse_expr::{Expr, Volatility};
 
 use super::rank::push_rank;
@@ -235,7 +236,7 @@ pub(crate) fn equality(condition: &Expr, left_width: usize) -> Option<(Expr, Exp
     if left.kind() == right.kind() {
         return Some((left.clone(), right.clone(), null_safe));
     }
-    let common = common_type(&[left.sql_type().clone(), right.sql_type().clone()])?;
+    let common = merged_type(&[left.sql_type().clone(), right.sql_type().clone()])?;
     let kept = |kind: &TypeKind| match (kind, &common.kind) {
         (TypeKind::Decimal { precision: p, scale: s }, TypeKind::Decimal { precision, scale }) => {
             s <= scale && p - s <= precision - scale

@@ -128,6 +128,7 @@ impl Parser<'_> {
             "AND" => Some(AND),
             "IS" => Some(IS),
             "BETWEEN" | "IN" | "LIKE" | "SIMILAR" => Some(RANGE),
+            "OVERLAPS" if self.is_symbol_after(1, "(") => Some(COMPARISON),
             "NOT" if ["BETWEEN", "IN", "LIKE", "SIMILAR"].iter().any(|word| self.is_word_after(1, word)) => Some(RANGE),
             _ => None,
         }
@@ -138,6 +139,7 @@ impl Parser<'_> {
             OR | AND => self.junction(left, precedence, at),
             IS => self.is_what(left, at),
             RANGE => self.range(left, at),
+            COMPARISON if self.peek_is("OVERLAPS") => self.overlaps(left, at),
             _ => {
                 let operator = self.operator()?;
                 let right = self.boxed_above(precedence)?;
@@ -170,6 +172,22 @@ impl Parser<'_> {
             return Err(error.hint("write x IN (SELECT …), or compare with (SELECT MIN(…)) or (SELECT MAX(…))"));
         }
         Ok(operator)
+    }
+
+    /// `(from, to) OVERLAPS (from, to)`.
+    fn overlaps(&mut self, left: Expr, at: Position) -> Result<Expr> {
+        let written = Ident { name: "OVERLAPS".into(), at: self.at() };
+        self.expect("OVERLAPS")?;
+        let right = self.boxed_above(COMPARISON)?;
+        match (left.kind, right.kind) {
+            (ExprKind::Row(mut args), ExprKind::Row(other)) if args.len() == 2 && other.len() == 2 => {
+                args.extend(other);
+                Ok(plain_call("OVERLAPS", written, args))
+            }
+            _ => Err(Error::invalid("OVERLAPS stands between two periods")
+                .hint("write (from, to) OVERLAPS (from, to), or an interval for the second")
+                .at(at)),
+        }
     }
 
     fn junction(&mut self, left: Expr, precedence: u8, at: Position) -> Result<Expr> {
@@ -260,7 +278,8 @@ impl Parser<'_> {
             }
             TokenKind::Text(value) => {
                 self.advance();
-                literal(Literal::Text(value.clone()))
+                let value = if self.peek_is("UESCAPE") { self.escaped_with(value)? } else { value.clone() };
+                literal(Literal::Text(value))
             }
             TokenKind::Hex(digits) => {
                 self.advance();
@@ -273,6 +292,35 @@ impl Parser<'_> {
         }
     }
 
+    /// `U&'text' UESCAPE '!'`: the text with `!4E2D` in place of `\4E2D`.
+    fn escaped_with(&mut self, text: &str) -> Result<String> {
+        let at = self.at();
+        self.expect("UESCAPE")?;
+        let escape = self.text_literal("a character")?;
+        let malformed = || {
+            Error::invalid(format!("'{text}' does not go with UESCAPE '{escape}'"))
+                .hint("four hexadecimal digits follow the escape character: U&'!4E2D' UESCAPE '!'")
+                .at(at)
+        };
+        let mut parts = text.split(escape.as_str());
+        if escape.chars().count() != 1 {
+            return Err(malformed());
+        }
+        let mut out = parts.next().unwrap_or_default().to_owned();
+        while let Some(part) = parts.next() {
+            if part.is_empty() {
+                // The character twice stands for itself.
+                out.push_str(&escape);
+                out.push_str(parts.next().unwrap_or_default());
+                continue;
+            }
+            let code = part.get(..4).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            out.push(code.and_then(char::from_u32).ok_or_else(malformed)?);
+            out.push_str(&part[4..]);
+        }
+        Ok(out)
+    }
+
     fn parenthesized(&mut self, at: Position) -> Result<Expr> {
         if self.query_in_parentheses() {
             self.expect_symbol("(")?;
@@ -283,9 +331,30 @@ impl Parser<'_> {
         self.expect_symbol("(")?;
         let mut exprs = self.expr_list()?;
         if exprs.len() == 1 {
-            return Ok(exprs.remove(0));
+            let expr = exprs.remove(0);
+            return if self.interval_unit_follows() { self.difference(expr) } else { Ok(expr) };
         }
         Ok(Expr { kind: ExprKind::Row(exprs), at })
+    }
+
+    /// Whether a unit stands here that makes an interval of the difference before it.
+    fn interval_unit_follows(&self) -> bool {
+        let unit = self.peek_word().as_deref().and_then(unit);
+        matches!(unit, Some("YEAR" | "QUARTER" | "MONTH" | "WEEK" | "DAY" | "HOUR" | "MINUTE" | "SECOND"))
+            && !self.is_symbol_after(1, "(")
+    }
+
+    /// `(a - b) DAY`, `(a - b) YEAR TO MONTH`: an interval of that kind. Behind anything but a difference the word is an alias.
+    fn difference(&mut self, expr: Expr) -> Result<Expr> {
+        let ExprKind::Binary { operator: "-", left, right } = expr.kind else { return Ok(expr) };
+        let written = Ident { name: "-".into(), at: expr.at };
+        let at = self.at();
+        let unit = self.time_unit()?;
+        if self.accept("TO") {
+            self.time_unit()?;
+        }
+        let unit = Expr { kind: ExprKind::Literal(Literal::Text(unit.into())), at };
+        Ok(plain_call("INTERVAL BETWEEN", written, vec![unit, *left, *right]))
     }
 
     /// An expression that begins with an unquoted word.
@@ -298,8 +367,17 @@ impl Parser<'_> {
                 self.advance();
                 literal(if word == "NULL" { Literal::Null } else { Literal::Boolean(word == "TRUE") })
             }
+            "UNKNOWN" => {
+                self.advance();
+                let input = Box::new(Expr { kind: ExprKind::Literal(Literal::Null), at });
+                let to = gridhouse_base::TypeKind::Boolean.nullable();
+                Ok(Expr { kind: ExprKind::Cast { input, to, safe: false }, at })
+            }
             "DATE" | "TIME" | "TIMESTAMP" | "TIMESTAMP_LTZ" if text_follows => {
                 self.advance();
+                if word == "TIMESTAMP_LTZ" {
+                    self.note("Flink has no TIMESTAMP_LTZ constants: write CAST('…' AS TIMESTAMP_LTZ(3))".into(), at);
+                }
                 let text = self.text_literal("a text")?;
                 literal(match word {
                     "DATE" => Literal::Date(text),
@@ -384,33 +462,42 @@ impl Parser<'_> {
         let token = self.token();
         let value = match &token.kind {
             TokenKind::Text(value) => value.clone(),
-            TokenKind::Number => {
-                self.note("Flink wants quotes around the number of an INTERVAL".into(), token.at);
-                self.text_of(token).to_owned()
-            }
+            TokenKind::Number => self.text_of(token).to_owned(),
             _ => return Err(self.unexpected("a text").hint("write INTERVAL '1' DAY")),
         };
+        let value_at = token.at;
         self.advance();
         let from = self.time_unit()?;
-        self.skip_precision()?;
+        let digits = self.precision()?.unwrap_or(2);
         let mut to = None;
         if self.accept("TO") {
             to = Some(self.time_unit()?);
-            self.skip_precision()?;
+            self.precision()?;
+        }
+        let first: String =
+            value.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        let needed = first.trim_start_matches('0').len();
+        if !["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"].contains(&from) {
+            self.note(format!("Flink has no INTERVAL of {from}"), value_at);
+        } else if needed > digits as usize {
+            let note =
+                format!("Flink wants to know of more than {digits} digits: write INTERVAL '{value}' {from}({needed})");
+            self.note(note, value_at);
         }
         Ok(Expr { kind: ExprKind::Literal(Literal::Interval { negative, value, from, to }), at })
     }
 
     /// `(3)` or `(2, 3)` behind a unit: how many digits may be written; it does not change the value.
-    fn skip_precision(&mut self) -> Result<()> {
+    fn precision(&mut self) -> Result<Option<u32>> {
         if !self.accept_symbol("(") {
-            return Ok(());
+            return Ok(None);
         }
-        self.whole_number("a number of digits")?;
+        let digits = self.whole_number("a number of digits")?;
         if self.accept_symbol(",") {
             self.whole_number("a number of digits")?;
         }
-        self.expect_symbol(")")
+        self.expect_symbol(")")?;
+        Ok(Some(digits))
     }
 
     pub(super) fn time_unit(&mut self) -> Result<&'static str> {
