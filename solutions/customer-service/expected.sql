@@ -113,11 +113,13 @@ WITH ticket AS (
   SELECT a.agent_id, a.agent_name, a.team, a.skill_level, COUNT(t.ticket_id) AS handled, COUNT(t.resolve_minutes) AS resolved,
          COUNT(t.ticket_id) FILTER (WHERE t.is_open) AS open_tickets,
          COUNT(t.ticket_id) FILTER (WHERE t.resolve_minutes > t.limit_minutes) AS overdue,
-         (SELECT COUNT(DISTINCT l.ticket_id) FROM ticket_log l WHERE l.ticket_action = '转派'
-           AND l.agent_id = a.agent_id) AS transferred,
+         COALESCE(MAX(m.transferred), 0) AS transferred,
          COALESCE(SUM(t.resolve_minutes), 0) AS resolve_minutes, COUNT(t.satisfaction) AS marks,
            COALESCE(SUM(t.satisfaction), 0) AS mark_sum
-  FROM agents a LEFT JOIN ticket t USING (agent_id) GROUP BY a.agent_id
+  FROM agents a LEFT JOIN ticket t USING (agent_id)
+  LEFT JOIN (
+    SELECT agent_id, COUNT(DISTINCT ticket_id) AS transferred FROM ticket_log WHERE ticket_action = '转派' GROUP BY 1) m USING (agent_id)
+  GROUP BY a.agent_id
 ), agent AS (SELECT *, 10 * resolved + 2 * mark_sum - 5 * overdue - 3 * transferred AS score FROM scored)
 SELECT agent_id, agent_name, team, skill_level, handled, resolved, open_tickets, overdue, transferred,
        resolve_minutes::float8 / NULLIF(resolved::float8, 0) AS resolve_minutes,
@@ -138,11 +140,13 @@ WITH ticket AS (
   SELECT a.agent_id, a.agent_name, a.team, a.skill_level, COUNT(t.ticket_id) AS handled, COUNT(t.resolve_minutes) AS resolved,
          COUNT(t.ticket_id) FILTER (WHERE t.is_open) AS open_tickets,
          COUNT(t.ticket_id) FILTER (WHERE t.resolve_minutes > t.limit_minutes) AS overdue,
-         (SELECT COUNT(DISTINCT l.ticket_id) FROM ticket_log l WHERE l.ticket_action = '转派'
-           AND l.agent_id = a.agent_id) AS transferred,
+         COALESCE(MAX(m.transferred), 0) AS transferred,
          COALESCE(SUM(t.resolve_minutes), 0) AS resolve_minutes, COUNT(t.satisfaction) AS marks,
            COALESCE(SUM(t.satisfaction), 0) AS mark_sum
-  FROM agents a LEFT JOIN ticket t USING (agent_id) GROUP BY a.agent_id
+  FROM agents a LEFT JOIN ticket t USING (agent_id)
+  LEFT JOIN (
+    SELECT agent_id, COUNT(DISTINCT ticket_id) AS transferred FROM ticket_log WHERE ticket_action = '转派' GROUP BY 1) m USING (agent_id)
+  GROUP BY a.agent_id
 ), agent AS (SELECT *, 10 * resolved + 2 * mark_sum - 5 * overdue - 3 * transferred AS score FROM scored), placed AS (
   SELECT team, ROW_NUMBER() OVER (PARTITION BY team ORDER BY score DESC, resolved DESC, agent_id) AS place, agent_id, agent_name,
     score, resolved

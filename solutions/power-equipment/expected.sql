@@ -55,7 +55,7 @@ WITH unit AS (
 ), counted AS (
   SELECT u.*, n.load_kw, l.hottest_c, COALESCE(l.overloads, 0) AS overloads, COALESCE(a.open_alarms, 0) AS open_alarms,
          COALESCE(a.critical_alarms, 0) AS critical_alarms,
-         (SELECT COUNT(*) FROM customers c WHERE c.equipment_id = u.equipment_id) AS customers
+         COALESCE(c.customers, 0) AS customers
   FROM unit u LEFT JOIN newest n USING (equipment_id)
   LEFT JOIN (
     SELECT m.equipment_id, MAX(m.temperature_c) AS hottest_c, COUNT(*) FILTER (WHERE m.load_kw > e.capacity_kva * 0.9) AS overloads
@@ -64,6 +64,7 @@ WITH unit AS (
     SELECT equipment_id, COUNT(*) FILTER (WHERE cleared_at IS NULL) AS open_alarms,
            COUNT(*) FILTER (WHERE cleared_at IS NULL AND alarm_level = 1) AS critical_alarms
     FROM equipment_alarms GROUP BY 1) a USING (equipment_id)
+  LEFT JOIN (SELECT equipment_id, COUNT(*) AS customers FROM customers GROUP BY 1) c USING (equipment_id)
 ), scored AS (
   SELECT *, GREATEST(0, 100 - 8 * overloads - 5 * open_alarms - 20 * critical_alarms
               - CASE WHEN hottest_c > 90 THEN 25 WHEN hottest_c > 75 THEN 8 ELSE 0 END
@@ -87,7 +88,7 @@ WITH unit AS (
 ), counted AS (
   SELECT u.*, n.load_kw, l.hottest_c, COALESCE(l.overloads, 0) AS overloads, COALESCE(a.open_alarms, 0) AS open_alarms,
          COALESCE(a.critical_alarms, 0) AS critical_alarms,
-         (SELECT COUNT(*) FROM customers c WHERE c.equipment_id = u.equipment_id) AS customers
+         COALESCE(c.customers, 0) AS customers
   FROM unit u LEFT JOIN newest n USING (equipment_id)
   LEFT JOIN (
     SELECT m.equipment_id, MAX(m.temperature_c) AS hottest_c, COUNT(*) FILTER (WHERE m.load_kw > e.capacity_kva * 0.9) AS overloads
@@ -96,6 +97,7 @@ WITH unit AS (
     SELECT equipment_id, COUNT(*) FILTER (WHERE cleared_at IS NULL) AS open_alarms,
            COUNT(*) FILTER (WHERE cleared_at IS NULL AND alarm_level = 1) AS critical_alarms
     FROM equipment_alarms GROUP BY 1) a USING (equipment_id)
+  LEFT JOIN (SELECT equipment_id, COUNT(*) AS customers FROM customers GROUP BY 1) c USING (equipment_id)
 ), scored AS (
   SELECT *, GREATEST(0, 100 - 8 * overloads - 5 * open_alarms - 20 * critical_alarms
               - CASE WHEN hottest_c > 90 THEN 25 WHEN hottest_c > 75 THEN 8 ELSE 0 END
@@ -118,7 +120,7 @@ WITH unit AS (
 ), counted AS (
   SELECT u.*, n.load_kw, l.hottest_c, COALESCE(l.overloads, 0) AS overloads, COALESCE(a.open_alarms, 0) AS open_alarms,
          COALESCE(a.critical_alarms, 0) AS critical_alarms,
-         (SELECT COUNT(*) FROM customers c WHERE c.equipment_id = u.equipment_id) AS customers
+         COALESCE(c.customers, 0) AS customers
   FROM unit u LEFT JOIN newest n USING (equipment_id)
   LEFT JOIN (
     SELECT m.equipment_id, MAX(m.temperature_c) AS hottest_c, COUNT(*) FILTER (WHERE m.load_kw > e.capacity_kva * 0.9) AS overloads
@@ -127,6 +129,7 @@ WITH unit AS (
     SELECT equipment_id, COUNT(*) FILTER (WHERE cleared_at IS NULL) AS open_alarms,
            COUNT(*) FILTER (WHERE cleared_at IS NULL AND alarm_level = 1) AS critical_alarms
     FROM equipment_alarms GROUP BY 1) a USING (equipment_id)
+  LEFT JOIN (SELECT equipment_id, COUNT(*) AS customers FROM customers GROUP BY 1) c USING (equipment_id)
 ), scored AS (
   SELECT *, GREATEST(0, 100 - 8 * overloads - 5 * open_alarms - 20 * critical_alarms
               - CASE WHEN hottest_c > 90 THEN 25 WHEN hottest_c > 75 THEN 8 ELSE 0 END
@@ -297,7 +300,7 @@ WITH unit AS (
 ), counted AS (
   SELECT u.*, n.load_kw, l.hottest_c, COALESCE(l.overloads, 0) AS overloads, COALESCE(a.open_alarms, 0) AS open_alarms,
          COALESCE(a.critical_alarms, 0) AS critical_alarms,
-         (SELECT COUNT(*) FROM customers c WHERE c.equipment_id = u.equipment_id) AS customers
+         COALESCE(c.customers, 0) AS customers
   FROM unit u LEFT JOIN newest n USING (equipment_id)
   LEFT JOIN (
     SELECT m.equipment_id, MAX(m.temperature_c) AS hottest_c, COUNT(*) FILTER (WHERE m.load_kw > e.capacity_kva * 0.9) AS overloads
@@ -306,6 +309,7 @@ WITH unit AS (
     SELECT equipment_id, COUNT(*) FILTER (WHERE cleared_at IS NULL) AS open_alarms,
            COUNT(*) FILTER (WHERE cleared_at IS NULL AND alarm_level = 1) AS critical_alarms
     FROM equipment_alarms GROUP BY 1) a USING (equipment_id)
+  LEFT JOIN (SELECT equipment_id, COUNT(*) AS customers FROM customers GROUP BY 1) c USING (equipment_id)
 ), scored AS (
   SELECT *, GREATEST(0, 100 - 8 * overloads - 5 * open_alarms - 20 * critical_alarms
               - CASE WHEN hottest_c > 90 THEN 25 WHEN hottest_c > 75 THEN 8 ELSE 0 END
