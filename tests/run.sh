@@ -29,6 +29,9 @@ expect() { grep -q -- "$1" "$log" || fail "\`$1' is not in what it said"; }
 status=0 && ./run --solution frist-chain >"$log" 2>&1 || status=$?
 if [ "$status" != 2 ]; then fail "an unknown solution ended with $status"; fi
 expect "first-chain"
+status=0 && ./run --source postgres://u@h/one --sink 'postgres://u@h/{database}' >"$log" 2>&1 || status=$?
+if [ "$status" != 2 ]; then fail "one source for all solutions ended with $status"; fi
+expect "cannot share one source database"
 
 # Killed while everything runs, it leaves servers and program behind; the next run takes them over.
 ./run --headless --size 100 --lang en >"$log" 2>&1 &
