@@ -201,6 +201,10 @@ impl Core {
                 None => Ok(()),
             },
             SourceEvent::Rows { table, columns, batch } => self.rows(source, table, columns, batch),
+            SourceEvent::Rejected { row, error, .. } => {
+                tracing::warn!(stream = stream.record.stream_key, row, "left out: {}", with_remedy(&error));
+                Ok(())
+            }
             SourceEvent::Truncate { table } => self.truncated(source, table),
             SourceEvent::Commit { position, event_time_micros } => {
                 self.source_commit(source, position, event_time_micros)

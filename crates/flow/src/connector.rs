@@ -96,6 +96,16 @@ pub enum SourceEvent {
         /// The changes. In upsert mode `-U` is left out.
         batch: KindBatch,
     },
+    /// A row that cannot be read as declared, at this place in the order; only from tables with `'on-error' =
+    /// 'dead-letter'`. It belongs to the next `Commit` or `SnapshotDone`, as the rows around it do.
+    Rejected {
+        /// The table.
+        table: u32,
+        /// The row as the outside has it.
+        row: String,
+        /// Why.
+        error: Error,
+    },
     /// All rows of a table are gone (`TRUNCATE`), at this place in the order.
     Truncate {
         /// The table.

@@ -4,6 +4,7 @@
 //! here knows of the store, of jobs or of SQL text.
 
 mod datagen;
+mod files;
 mod hosts;
 mod options;
 mod postgres;
@@ -22,6 +23,7 @@ use gridhouse_base::clock::Clock;
 use gridhouse_flow::connector::{LookupConnector, ScanConnector, SinkConnector, SourceConnector};
 
 pub use datagen::Datagen;
+pub use files::{FilesReader, FilesWriter};
 pub use hosts::HostMap;
 pub use postgres::{JdbcReader, JdbcWriter, PostgresCdc};
 pub use print::{Blackhole, Print};
@@ -50,6 +52,7 @@ pub fn sources(context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn SourceCo
     BTreeMap::from([
         ("postgres-cdc", Arc::new(PostgresCdc::new(context)) as Arc<dyn SourceConnector>),
         ("datagen", Arc::new(Datagen::new(context))),
+        ("filesystem", Arc::new(FilesReader::new(context))),
         ("jdbc", Arc::new(JdbcReader::new(context))),
     ])
 }
@@ -58,6 +61,7 @@ pub fn sources(context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn SourceCo
 pub fn sinks(context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn SinkConnector>> {
     BTreeMap::from([
         ("jdbc", Arc::new(JdbcWriter::new(context)) as Arc<dyn SinkConnector>),
+        ("filesystem", Arc::new(FilesWriter)),
         ("print", Arc::new(Print::new(context.print.clone()))),
         ("blackhole", Arc::new(Blackhole)),
     ])
@@ -65,7 +69,11 @@ pub fn sinks(context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn SinkConnec
 
 /// Every kind of table that can be read to its end.
 pub fn scans(context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn ScanConnector>> {
-    BTreeMap::from([("jdbc", Arc::new(JdbcReader::new(context)) as Arc<dyn ScanConnector>)])
+    BTreeMap::from([
+        ("jdbc", Arc::new(JdbcReader::new(context)) as Arc<dyn ScanConnector>),
+        ("filesystem", Arc::new(FilesReader::new(context))),
+        ("datagen", Arc::new(Datagen::new(context))),
+    ])
 }
 
 /// Every kind of table in which rows can be looked up.

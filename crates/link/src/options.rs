@@ -104,6 +104,12 @@ impl<'a> Options<'a> {
         duration(text).ok_or_else(|| self.misfit(key, text, "a duration, as in '500 ms', '30 s', '5 min'"))
     }
 
+    /// The number of bytes at `key` in Flink's form: a number and a unit, bytes where the unit is left out.
+    pub(crate) fn bytes(&self, key: &str, default: u64) -> Result<u64> {
+        let Some(text) = self.get(key) else { return Ok(default) };
+        bytes(text).ok_or_else(|| self.misfit(key, text, "a number of bytes, as in '128MB'"))
+    }
+
     /// One of the `allowed` words at `key`.
     pub(crate) fn word(&self, key: &str, default: &'static str, allowed: &[&'static str]) -> Result<&'static str> {
         let Some(text) = self.get(key) else { return Ok(default) };
@@ -118,7 +124,7 @@ impl<'a> Options<'a> {
 }
 
 /// Flink's duration text.
-fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let number: u64 = text[..digits].parse().ok()?;
@@ -133,6 +139,22 @@ fn duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     Some(Duration::from_nanos(number.checked_mul(nanos)?))
+}
+
+/// Flink's text of a memory size.
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let number: u64 = text[..digits].parse().ok()?;
+    let power = match text[digits..].trim().to_lowercase().as_str() {
+        "" | "b" | "bytes" => 0,
+        "k" | "kb" | "kibibytes" => 1,
+        "m" | "mb" | "mebibytes" => 2,
+        "g" | "gb" | "gibibytes" => 3,
+        "t" | "tb" | "tebibytes" => 4,
+        _ => return None,
+    };
+    number.checked_mul(1024_u64.pow(power))
 }
 
 #[cfg(test)]
@@ -168,5 +190,6 @@ mod tests {
         assert_eq!(duration("250"), Some(Duration::from_millis(250)));
         assert_eq!(duration("5 lightyears"), None);
         assert_eq!(duration("99999999999999999999 d"), None);
+        assert_eq!((bytes("128MB"), bytes("1 kb"), bytes("x")), (Some(128 << 20), Some(1024), None));
     }
 }

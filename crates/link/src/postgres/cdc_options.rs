@@ -31,6 +31,7 @@ static KEYS: Keys = Keys {
         ("scan.incremental.snapshot.enabled", Use::Effect),
         ("heartbeat.interval.ms", Use::Effect),
         ("changelog-mode", Use::Effect),
+        ("on-error", Use::Effect),
         ("debezium.publication.name", Use::Effect),
         ("scan.incremental.snapshot.chunk.size", Use::Noted(CHUNKS)),
         ("scan.incremental.snapshot.chunk.key-column", Use::Noted(CHUNKS)),
@@ -92,6 +93,8 @@ pub(crate) struct CdcOptions {
     pub startup: Startup,
     /// How often an idle stream reports its position.
     pub heartbeat: Duration,
+    /// Whether rows that do not fit their declared types are kept apart, instead of ending the stream.
+    pub dead_letters: bool,
 }
 
 impl CdcOptions {
@@ -163,6 +166,7 @@ impl CdcOptions {
             publication: options.get("debezium.publication.name").map(str::to_owned),
             sharing: options.flag("slot.sharing", true)?,
             startup,
+            dead_letters: options.word("on-error", "fail", &["fail", "dead-letter"])? == "dead-letter",
             heartbeat: options.duration("heartbeat.interval.ms", HEARTBEAT)?.max(Duration::from_secs(1)),
         })
     }

@@ -106,9 +106,17 @@ impl ColumnBuilder {
         }
     }
 
-    /// Adds the value whose text form is `bytes`. After a misfit the column is as before, except that an array's elements
-    /// may be half written: the caller gives the batch up.
+    /// Adds the value whose text form is `bytes`, or NULL after a misfit: the column has one row more in any case.
     pub(crate) fn append_text(&mut self, bytes: &[u8]) -> Result<(), Misfit> {
+        let added = self.try_append(bytes);
+        // An array has added its row already, over the elements that fitted.
+        if added.is_err() && !matches!(self.values, Values::List { .. }) {
+            self.append_null();
+        }
+        added
+    }
+
+    fn try_append(&mut self, bytes: &[u8]) -> Result<(), Misfit> {
         match &mut self.values {
             Values::Boolean(b) => b.append_value(text::boolean(bytes)?),
             Values::Int8(b) => b.append_value(text::integer(bytes, i8::MIN.into(), i8::MAX.into())? as i8),
@@ -147,8 +155,11 @@ impl ColumnBuilder {
                 b.append_value(micros.div_euclid(1000));
             }
             Values::List { element, lengths, nulls } => {
-                lengths.push(list(bytes, element)?);
-                nulls.append_non_null();
+                let mut count = 0;
+                let read = list(bytes, element, &mut count);
+                lengths.push(count);
+                nulls.append(read.is_ok());
+                read?;
             }
         }
         Ok(())
@@ -166,7 +177,10 @@ impl ColumnBuilder {
                 Ok(())
             }
             (_, Meta::Text(text)) => self.append_text(text.as_bytes()),
-            (_, Meta::Micros(micros)) => Err(Misfit(format!("the time {micros} µs does not fit {}", self.kind))),
+            (_, Meta::Micros(micros)) => {
+                self.append_null();
+                Err(Misfit(format!("the time {micros} µs does not fit {}", self.kind)))
+            }
         }
     }
 
@@ -242,8 +256,9 @@ fn in_unit(micros: i64, p: u8) -> Option<i64> {
 /// The deepest nesting of an array that is read: PostgreSQL's own limit (`MAXDIM`).
 const MAX_DEPTH: usize = 6;
 
-/// Reads an array in text form (PostgreSQL documentation, "Array Input and Output Syntax") into `element`; how many elements.
-fn list(bytes: &[u8], element: &mut ColumnBuilder) -> Result<usize, Misfit> {
+/// Reads an array in text form (PostgreSQL documentation, "Array Input and Output Syntax") into `element`; `count` is how many
+/// elements were added, also after a misfit.
+fn list(bytes: &[u8], element: &mut ColumnBuilder, count: &mut usize) -> Result<(), Misfit> {
     // `[0:2]={…}`: the bounds have no meaning in Flink.
     let start =
         if bytes.first() == Some(&b'[') { bytes.iter().position(|&c| c == b'=').map_or(0, |at| at + 1) } else { 0 };
@@ -251,14 +266,15 @@ fn list(bytes: &[u8], element: &mut ColumnBuilder) -> Result<usize, Misfit> {
     let wrong = |what: &str| misfit(bytes, &format!("is not an array{what}"));
     let inner = body.strip_prefix(b"{").and_then(|body| body.strip_suffix(b"}")).ok_or_else(|| wrong(""))?;
     let nested = matches!(element.values, Values::List { .. });
-    let (mut at, mut count, mut scratch) = (0, 0, Vec::new());
+    let (mut at, mut scratch) = (0, Vec::new());
     if inner.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     loop {
         match inner.get(at) {
             Some(b'{') if nested => {
                 let end = at + closing(&inner[at..]).ok_or_else(|| wrong(""))?;
+                *count += 1;
                 element.append_text(&inner[at..=end])?;
                 at = end + 1;
             }
@@ -281,20 +297,26 @@ fn list(bytes: &[u8], element: &mut ColumnBuilder) -> Result<usize, Misfit> {
                     }
                 }
                 at += 1;
+                *count += 1;
                 element.append_text(&scratch)?;
             }
             _ => {
                 let end = inner[at..].iter().position(|&c| c == b',').map_or(inner.len(), |len| at + len);
                 match &inner[at..end] {
-                    b"NULL" => element.append_null(),
-                    value => element.append_text(value)?,
+                    b"NULL" => {
+                        element.append_null();
+                        *count += 1;
+                    }
+                    value => {
+                        *count += 1;
+                        element.append_text(value)?;
+                    }
                 }
                 at = end;
             }
         }
-        count += 1;
         match inner.get(at) {
-            None => return Ok(count),
+            None => return Ok(()),
             Some(b',') => at += 1,
             Some(_) => return Err(wrong("")),
         }
@@ -364,5 +386,9 @@ mod tests {
         for wrong in ["", "{", "{a", "a}", "{{a}}", "{\"a}", "{\"a\"b}"] {
             assert!(builder.append_text(wrong.as_bytes()).is_err(), "{wrong}");
         }
+        builder.append_text(b"{z}").unwrap();
+        let array = builder.finish();
+        assert_eq!((array.len(), array.null_count()), (8, 7), "a misfit leaves NULL, and the next value is right");
+        assert_eq!(Value::from_array(&array, 7, &texts), Value::Array(vec![text("z")]));
     }
 }

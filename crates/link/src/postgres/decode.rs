@@ -15,7 +15,9 @@ use gridhouse_flow::connector::SourceEvent;
 
 use super::catalog::OutsideTable;
 use super::cdc_options::CdcOptions;
-use super::gather::{BATCH_BYTES, BATCH_ROWS, Gather, Gathered, Origin, RowMeta, RowText, misfit_error, origins};
+use super::gather::{
+    BATCH_BYTES, BATCH_ROWS, Gather, Gathered, Origin, RowMeta, RowText, misfit_error, origins, shown_row,
+};
 use super::pgoutput::{self, Cell, Lsn, Message, OldRow, Relation, Tuple};
 use super::types::{Fit, PgClass, readable};
 
@@ -296,9 +298,42 @@ fn push_change(
 ) -> Result<usize, Refusal> {
     let id = table.id;
     let gather = &mut table.gather;
-    let mut push = |kind, row, known| {
-        let finished = gather.push(kind, origins, row, meta, known).map_err(Refusal::Misfit)?;
-        events.extend(finished.map(|batch| rows(id, batch)));
+    let (definition, key, dead_letters) = (&table.definition, &table.key, table.options.dead_letters);
+    let mut push = |kind: RowKind, row: RowText<'_>, known| {
+        let refused = match gather.push(kind, origins, row, meta, known) {
+            Ok(finished) => {
+                events.extend(finished.map(|batch| rows(id, batch)));
+                return Ok(1);
+            }
+            Err(refused) => refused,
+        };
+        if !dead_letters {
+            return Err(Refusal::Misfit((refused.column, refused.misfit)));
+        }
+        events.extend(refused.finished.map(|batch| rows(id, batch)));
+        if matches!(kind, RowKind::Insert | RowKind::UpdateAfter) {
+            let name = format!("{}.{}", meta.schema, meta.table);
+            let error = misfit_error(definition, &name, (refused.column, refused.misfit));
+            events.push(SourceEvent::Rejected { table: id, row: shown_row(definition, origins, row), error });
+        }
+        // The version before has gone at the source, whatever became of the new one. A row that never fitted was never
+        // here, and without a key its going is none.
+        if !key.is_empty() && matches!(kind, RowKind::UpdateAfter | RowKind::Delete) {
+            let mut cells: Vec<Cell> = row.cells.iter().map(|_| Cell::Null).collect();
+            for &k in key {
+                if let Origin::Attribute(a) = origins[k]
+                    && let Some(cell) = row.cells.get(a)
+                {
+                    cells[a] = cell.clone();
+                }
+            }
+            let old = RowText { cells: &cells, ..row };
+            let finished = match gather.push(RowKind::Delete, origins, old, meta, None) {
+                Ok(finished) => finished,
+                Err(refused) => refused.finished,
+            };
+            events.extend(finished.map(|batch| rows(id, batch)));
+        }
         Ok(1)
     };
     let old_row = old.map(|(tuple, _)| RowText { bytes, cells: &tuple.cells, fallback: None });

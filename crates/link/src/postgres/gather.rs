@@ -3,8 +3,8 @@
 //! A gather belongs to a table of the engine; several outside tables may fill it (patterns). Rows keep the order in which
 //! they came. A batch ends where the set of known columns changes, where a limit is reached, and where the caller says.
 
-use std::sync::Arc;
-
+use arrow_array::{ArrayRef, UInt32Array};
+use arrow_select::take::take;
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::table::{ColumnKind, TableDef};
 use gridhouse_base::{Error, Result, TypeKind};
@@ -100,6 +100,20 @@ pub(crate) struct Gather {
     kinds: Vec<RowKind>,
     known: Option<Vec<usize>>,
     bytes: usize,
+    /// Rows that were refused: they stand in the builders and are left out of the batch.
+    refused: usize,
+    /// Whether each row is kept.
+    kept: Vec<bool>,
+}
+
+/// A row that does not fit its declared types.
+pub(crate) struct Refused {
+    /// The column, counted among those of the batch.
+    pub column: usize,
+    /// Why.
+    pub misfit: Misfit,
+    /// The batch that was finished before the row.
+    pub finished: Option<Gathered>,
 }
 
 /// A finished batch, and its known columns where they are not all.
@@ -118,11 +132,13 @@ impl Gather {
             kinds: Vec::new(),
             known: None,
             bytes: 0,
+            refused: 0,
+            kept: Vec::new(),
         })
     }
 
     /// Adds a row. `known` names the columns with a value, `None` means all; a batch of another `known` is finished first
-    /// and returned. After a misfit the batch is void.
+    /// and returned. A row that does not fit is left out.
     pub(crate) fn push(
         &mut self,
         kind: RowKind,
@@ -130,10 +146,15 @@ impl Gather {
         row: RowText<'_>,
         meta: RowMeta<'_>,
         known: Option<Vec<usize>>,
-    ) -> Result<Option<Gathered>, (usize, Misfit)> {
+    ) -> Result<Option<Gathered>, Refused> {
         let finished = if self.known == known { None } else { self.finish() };
         self.known = known;
+        let mut refused: Option<(usize, Misfit)> = None;
         for (i, (builder, origin)) in self.builders.iter_mut().zip(origins).enumerate() {
+            if refused.is_some() {
+                builder.append_null();
+                continue;
+            }
             let added = match origin {
                 Origin::Attribute(attribute) => match row.value(*attribute).flatten() {
                     Some(text) => builder.append_text(text),
@@ -148,23 +169,28 @@ impl Gather {
                 Origin::CommitTime => builder.append_meta(Meta::Micros(meta.commit_micros)),
                 Origin::Kind => builder.append_meta(Meta::Text(kind.short())),
             };
-            if let Err(misfit) = added {
-                self.clear();
-                return Err((i, misfit));
-            }
+            refused = added.err().map(|misfit| (i, misfit));
         }
         self.kinds.push(kind);
+        self.kept.push(refused.is_none());
         self.bytes += row.bytes.len();
-        Ok(finished)
+        match refused {
+            None => Ok(finished),
+            Some((column, misfit)) => {
+                self.refused += 1;
+                Err(Refused { column, misfit, finished })
+            }
+        }
     }
 
-    /// Forgets what was gathered; the columns may be of different length, after a misfit.
+    /// Forgets what was gathered.
     pub(crate) fn clear(&mut self) {
         for builder in &mut self.builders {
             builder.finish();
         }
         self.kinds.clear();
-        (self.known, self.bytes) = (None, 0);
+        self.kept.clear();
+        (self.known, self.bytes, self.refused) = (None, 0, 0);
     }
 
     /// Whether a limit is reached.
@@ -177,11 +203,36 @@ impl Gather {
         if self.kinds.is_empty() {
             return None;
         }
+        let columns: Vec<ArrayRef> = self.builders.iter_mut().map(ColumnBuilder::finish).collect();
+        let (kinds, kept, known) = (std::mem::take(&mut self.kinds), std::mem::take(&mut self.kept), self.known.take());
+        let refused = std::mem::take(&mut self.refused);
         self.bytes = 0;
-        let columns = self.builders.iter_mut().map(ColumnBuilder::finish).collect();
-        let kinds: Arc<[RowKind]> = std::mem::take(&mut self.kinds).into();
-        Some((self.known.take(), KindBatch::new(columns, kinds)))
+        if refused == 0 {
+            return Some((known, KindBatch::new(columns, kinds)));
+        }
+        let places: UInt32Array = (0_u32..).zip(&kept).filter(|(_, kept)| **kept).map(|(at, _)| at).collect();
+        let kinds: Vec<RowKind> =
+            kinds.into_iter().zip(&kept).filter(|(_, kept)| **kept).map(|(kind, _)| kind).collect();
+        if kinds.is_empty() {
+            return None;
+        }
+        let columns = columns.iter().map(|column| take(column, &places, None));
+        let columns = columns.collect::<Result<_, _>>().expect("the places of kept rows are within the columns");
+        Some((known, KindBatch::new(columns, kinds)))
     }
+}
+
+/// A row as the outside has it: `id = 1, name = 'x', note = NULL`; values that are not told are left out.
+pub(crate) fn shown_row(definition: &TableDef, origins: &[Origin], row: RowText<'_>) -> String {
+    let value = |(i, origin): (usize, &Origin)| {
+        let Origin::Attribute(attribute) = origin else { return None };
+        let name = &definition.schema.columns[i].name;
+        Some(match row.value(*attribute)? {
+            None => format!("{name} = NULL"),
+            Some(text) => format!("{name} = '{}'", String::from_utf8_lossy(text)),
+        })
+    };
+    definition.physical().zip(origins).filter_map(value).collect::<Vec<_>>().join(", ")
 }
 
 /// The error for a value that does not fit.

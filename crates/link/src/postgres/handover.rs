@@ -23,7 +23,7 @@ use super::client::{Target, always_quoted, literal, outside};
 use super::connection::Connection;
 use super::copy::{CopyRow, lines};
 use super::describe;
-use super::gather::{Gather, Origin, RowMeta, RowText, misfit_error, origins};
+use super::gather::{Gather, Origin, RowMeta, RowText, misfit_error, origins, shown_row};
 use super::pgoutput::Lsn;
 use super::stream::{End, Worker, by_kind, lost};
 
@@ -306,6 +306,7 @@ impl Worker {
             (table.definition.clone(), table.outside.clone(), table.id)
         };
         let database = self.decoder.tables[index].options.target.database.clone();
+        let dead_letters = self.decoder.tables[index].options.dead_letters;
         let mut gather = Gather::new(&definition).map_err(End::Failed)?;
         let mut row = CopyRow::default();
         for table in &outside_tables {
@@ -322,9 +323,13 @@ impl Worker {
                 for line in lines(&data) {
                     row.read(line);
                     let text = RowText { bytes: &row.bytes, cells: &row.cells, fallback: None };
-                    gather
-                        .push(RowKind::Insert, &origins, text, meta, None)
-                        .map_err(|at| End::Failed(misfit_error(&definition, &table.key(), at)))?;
+                    let Err(refused) = gather.push(RowKind::Insert, &origins, text, meta, None) else { continue };
+                    let error = misfit_error(&definition, &table.key(), (refused.column, refused.misfit));
+                    if !dead_letters {
+                        return Err(End::Failed(error));
+                    }
+                    let event = SourceEvent::Rejected { table: id, row: shown_row(&definition, &origins, text), error };
+                    self.emit(event, running.as_deref_mut()).await?;
                 }
                 if gather.is_full() {
                     self.send_contents(id, &mut gather, running).await?;

@@ -170,7 +170,9 @@ impl RowDecoder {
                 rest(more)?;
             }
             let pushed = self.gather.push(RowKind::Insert, &self.origins, text, meta, None);
-            pushed.map_err(|(i, misfit)| misfit_in(&self.definition, &self.table, &self.columns[i].name, &misfit))?;
+            pushed.map_err(|refused| {
+                misfit_in(&self.definition, &self.table, &self.columns[refused.column].name, &refused.misfit)
+            })?;
         }
         Ok(())
     }

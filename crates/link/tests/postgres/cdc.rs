@@ -162,3 +162,31 @@ fn from_the_latest_offset_there_are_no_contents() {
     engine.until_rows(1, &["2"]);
     engine.stop();
 }
+
+#[test]
+fn rows_that_do_not_fit_are_kept_apart() {
+    let db = Db::new("cdc_dead_letters");
+    db.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, v bigint, a int[]); \
+         INSERT INTO t VALUES (1, 10, '{1}'), (2, 5000000000, '{2}'), (3, 30, '{{1},{2}}'), (4, 40, '{4}')",
+    );
+    let ints = TypeKind::Array(Box::new(TypeKind::Int.nullable()));
+    let columns = [("id", TypeKind::Int), ("v", TypeKind::Int), ("a", ints)];
+    let table = with(db.cdc("t", &columns, &["id"]), "on-error", "dead-letter");
+    let mut engine = Engine::start(&[table], Durable::default());
+    engine.until("the contents", |e| e.connected == 1 && e.rows(1).len() == 2);
+    assert_eq!(engine.rejected.len(), 2, "{:?}", engine.rejected);
+    assert_eq!(
+        engine.rejected[0],
+        "1: id = '2', v = '5000000000', a = '{2}': table public.t, column v: the value '5000000000' is outside the range of the declared type"
+    );
+    // Good to bad, bad to good, bad to bad, a new bad one, and one that was bad goes.
+    db.sql("UPDATE t SET v = 5000000001 WHERE id = 1; UPDATE t SET v = 20 WHERE id = 2");
+    db.sql("UPDATE t SET v = 31 WHERE id = 3; INSERT INTO t VALUES (5, 6000000000, NULL); DELETE FROM t WHERE id = 3");
+    db.sql("INSERT INTO t VALUES (6, 60, '{6}')");
+    engine.until("the changes", |e| e.rejected.len() == 5 && e.rows(1).iter().any(|row| row.starts_with("6|")));
+    let ids: Vec<String> =
+        engine.rows(1).iter().map(|row| row.split('|').take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(ids, ["2 20", "4 40", "6 60"], "what the source has now, without the rows that do not fit");
+    engine.stop();
+}

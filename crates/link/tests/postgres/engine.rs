@@ -44,6 +44,8 @@ pub struct Engine {
     pub largest_batch: usize,
     pub partial: usize,
     pub idles: usize,
+    /// Rows that do not fit, with the reason.
+    pub rejected: Vec<String>,
     pending: Vec<SourceEvent>,
     staged: BTreeMap<u32, Vec<Vec<Value>>>,
     events: Receiver<(SourceId, SourceEvent)>,
@@ -86,6 +88,7 @@ impl Engine {
             largest_batch: 0,
             partial: 0,
             idles: 0,
+            rejected: Vec::new(),
             pending: Vec::new(),
             staged: BTreeMap::new(),
             events,
@@ -208,6 +211,7 @@ impl Engine {
                 let hint = error.remedy().map(|hint| format!(" [{hint}]")).unwrap_or_default();
                 self.failed = Some(format!("{error}{hint}"));
             }
+            SourceEvent::Rejected { table, row, error } => self.rejected.push(format!("{table}: {row}: {error}")),
             SourceEvent::Connected => self.connected += 1,
             SourceEvent::Finished => panic!("a stream of changes never ends"),
             event @ (SourceEvent::Rows { .. } | SourceEvent::Truncate { .. }) => self.pending.push(event),
