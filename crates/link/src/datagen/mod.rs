@@ -357,7 +357,7 @@ mod tests {
         assert_eq!(hint("row-per-second"), "did you mean 'rows-per-second'?");
         assert_eq!(hint("fields.nam.length"), "did you mean 'fields.name.length'?");
         assert_eq!(
-            hint("fields.name.smallest"),
+            hint("fields.name.distribution"),
             "known options: fields.name.null-rate, fields.name.kind, fields.name.length, fields.name.var-len"
         );
         let wrong = |options: &[(&str, &str)]| connector.describe(&table(options)).unwrap_err().message().to_owned();
