@@ -90,9 +90,11 @@ fn verdict(agrees: bool, language: Language) -> String {
 
 /// `7 rows × 10 columns`
 fn compared_text(outcome: &Outcome, language: Language) -> String {
-    let (rows, columns) = (thousands(&outcome.wanted.max(outcome.found).to_string()), outcome.columns.len());
+    let (number, columns) = (outcome.wanted.max(outcome.found), outcome.columns.len());
+    let rows = thousands(&number.to_string());
+    let s = |number: usize| if number == 1 { "" } else { "s" };
     match language {
-        Language::English => format!("{rows} rows × {columns} columns"),
+        Language::English => format!("{rows} row{} × {columns} column{}", s(number), s(columns)),
         Language::Chinese => format!("{rows} 行 × {columns} 列"),
     }
 }
@@ -115,7 +117,8 @@ fn differences(name: &str, outcome: &Outcome, key: &[String], language: Language
     }
     let number = outcome.differences.len();
     let mut text = match language {
-        Language::English => format!("{name}: {number} row{} differ\n", if number == 1 { "" } else { "s" }),
+        Language::English if number == 1 => format!("{name}: 1 row differs\n"),
+        Language::English => format!("{name}: {number} rows differ\n"),
         Language::Chinese => format!("{name}：{number} 行不一致\n"),
     };
     for difference in outcome.differences.iter().take(SHOWN_DIFFERENCES) {
