@@ -261,6 +261,11 @@ pub fn resolve(name: &str, args: Vec<Expr>) -> Result<Expr> {
     let Some(function) = find(name) else {
         let error = Error::not_found(format!("no function is called {name}"));
         let names = BY_NAME.keys().copied().filter(|known| known.chars().all(|c| c.is_alphanumeric() || c == '_'));
+        if name.eq_ignore_ascii_case("CURRENT_WATERMARK") {
+            return Err(
+                error.hint("Flink's CURRENT_WATERMARK is not here: compare the row's time with CURRENT_TIMESTAMP")
+            );
+        }
         return Err(match nearest(name, names) {
             Some(near) => error.hint(format!("did you mean {near}?")),
             None => error.hint("SHOW FUNCTIONS lists what there is"),

@@ -37,7 +37,7 @@ enum Piece {
     /// A name: of a month, a day, a half of the day, a quarter or an era.
     Name(char, usize),
     /// An offset from UTC.
-    Offset(usize),
+    Offset,
     /// A part that may be missing.
     Optional(Vec<Piece>),
 }
@@ -137,7 +137,7 @@ fn push(open: &mut [Vec<Piece>], piece: Piece) {
 
 fn has_offset(pieces: &[Piece]) -> bool {
     pieces.iter().any(|piece| match piece {
-        Piece::Offset(_) => true,
+        Piece::Offset => true,
         Piece::Optional(part) => has_offset(part),
         _ => false,
     })
@@ -159,7 +159,7 @@ fn piece(letter: char, count: usize) -> Option<Piece> {
         ('D', 2 | 3) => number(count, 3, Sign::Never),
         ('S', 1..=9) => Some(Piece::Fraction(count)),
         ('n' | 'N' | 'A', 1..=19) => number(count, 19, Sign::Never),
-        ('X' | 'x', 1..=5) | ('Z', 1..=5) => Some(Piece::Offset(count)),
+        ('X' | 'x', 1..=5) | ('Z', 1..=5) => Some(Piece::Offset),
         _ => None,
     }
 }
@@ -180,7 +180,7 @@ fn write_pieces(pieces: &[Piece], out: &mut String, parts: &Parts) {
                 padded(out, parts.nanos % 1_000_000_000 / 10i64.pow(9 - *count as u32), *count);
             }
             Piece::Name(letter, count) => write_name(out, parts, *letter, *count),
-            Piece::Offset(_) => {}
+            Piece::Offset => {}
             Piece::Optional(part) => write_pieces(part, out, parts),
         }
     }
@@ -199,7 +199,7 @@ fn number(parts: &Parts, letter: char) -> i64 {
 }
 
 /// `name` in full, short or as one letter, by the number of letters of the pattern.
-fn styled(name: &str, count: usize) -> &str {
+fn styled(name: &'static str, count: usize) -> &'static str {
     match count {
         4 => name,
         5 => &name[..1],
@@ -211,18 +211,19 @@ fn write_name(out: &mut String, parts: &Parts, letter: char, count: usize) {
     match letter {
         'M' | 'L' => out.push_str(styled(MONTHS[parts.month_index()], count)),
         'E' | 'e' | 'c' => out.push_str(styled(WEEKDAYS[parts.weekday_index()], count)),
-        'Q' | 'q' => out.push_str(&quarter_name(parts.quarter(), count)),
+        'Q' | 'q' => out.push_str(quarter_name(parts.quarter(), count)),
         'G' => out.push_str(era_name(parts.date.year > 0, count)),
         _ => out.push_str(if parts.hour() < 12 { "AM" } else { "PM" }),
     }
 }
 
-fn quarter_name(quarter: i64, count: usize) -> String {
-    match count {
-        3 => format!("Q{quarter}"),
-        4 => ["1st quarter", "2nd quarter", "3rd quarter", "4th quarter"][(quarter - 1) as usize & 3].to_owned(),
-        _ => quarter.to_string(),
-    }
+fn quarter_name(quarter: i64, count: usize) -> &'static str {
+    let names = match count {
+        3 => ["Q1", "Q2", "Q3", "Q4"],
+        4 => ["1st quarter", "2nd quarter", "3rd quarter", "4th quarter"],
+        _ => ["1", "2", "3", "4"],
+    };
+    names[(quarter - 1) as usize & 3]
 }
 
 fn era_name(common: bool, count: usize) -> &'static str {
@@ -257,7 +258,7 @@ fn read_pieces<'a>(pieces: &[Piece], text: &'a str, fields: &mut Fields) -> Opti
                 after
             }
             Piece::Name(letter, count) => read_name(rest, *letter, *count, fields)?,
-            Piece::Offset(count) => read_offset(rest, *count)?,
+            Piece::Offset => read_offset(rest)?,
             Piece::Optional(part) => {
                 let mut tried = fields.clone();
                 match read_pieces(part, rest, &mut tried) {
@@ -293,41 +294,30 @@ fn read_number(text: &str, min: usize, max: usize, sign: Sign, reserved: usize) 
 }
 
 fn read_name<'a>(text: &'a str, letter: char, count: usize, fields: &mut Fields) -> Option<&'a str> {
-    let among = |names: &mut dyn Iterator<Item = String>| {
-        let (index, name) = names.enumerate().find(|(_, name)| text.starts_with(name.as_str()))?;
-        Some((index as i64, &text[name.len()..]))
-    };
+    let (index, rest) = match letter {
+        'M' | 'L' => among(text, MONTHS.iter().map(|name| styled(name, count))),
+        'E' | 'e' | 'c' => among(text, WEEKDAYS.iter().map(|name| styled(name, count))),
+        'Q' | 'q' => among(text, (1..=4).map(|quarter| quarter_name(quarter, count))),
+        'G' => among(text, [true, false].into_iter().map(|common| era_name(common, count))),
+        _ => among(text, ["AM", "PM"].into_iter()),
+    }?;
     match letter {
-        'M' | 'L' => {
-            let (month, rest) = among(&mut MONTHS.iter().map(|name| styled(name, count).to_owned()))?;
-            fields.set('M', month + 1)?;
-            Some(rest)
-        }
-        'E' | 'e' | 'c' => {
-            let (weekday, rest) = among(&mut WEEKDAYS.iter().map(|name| styled(name, count).to_owned()))?;
-            fields.set('E', weekday + 1)?;
-            Some(rest)
-        }
-        'Q' | 'q' => {
-            let (quarter, rest) = among(&mut (1..=4).map(|quarter| quarter_name(quarter, count)))?;
-            fields.set('Q', quarter + 1)?;
-            Some(rest)
-        }
-        'G' => {
-            let (era, rest) = among(&mut [true, false].iter().map(|common| era_name(*common, count).to_owned()))?;
-            fields.set('G', era)?;
-            Some(rest)
-        }
-        _ => {
-            let (half, rest) = among(&mut ["AM".to_owned(), "PM".to_owned()].into_iter())?;
-            fields.set('a', half)?;
-            Some(rest)
-        }
+        'M' | 'L' => fields.set('M', index + 1)?,
+        'E' | 'e' | 'c' => fields.set('E', index + 1)?,
+        'Q' | 'q' => fields.set('Q', index + 1)?,
+        other => fields.set(other, index)?,
     }
+    Some(rest)
+}
+
+/// Which of `names` the text begins with.
+fn among(text: &str, names: impl Iterator<Item = &'static str>) -> Option<(i64, &str)> {
+    let (index, name) = names.enumerate().find(|(_, name)| text.starts_with(name))?;
+    Some((index as i64, &text[name.len()..]))
 }
 
 /// `Z`, `+08`, `+0800`, `+08:00`; it is read over.
-fn read_offset(text: &str, _count: usize) -> Option<&str> {
+fn read_offset(text: &str) -> Option<&str> {
     if let Some(rest) = text.strip_prefix('Z') {
         return Some(rest);
     }
