@@ -2,7 +2,7 @@
 //!
 //! Of every chunk of left rows each different key is asked for once, all in one call; a key that holds NULL is not asked for
 //! and finds nothing. Nothing of the outside is kept here: a connector may remember answers for as long as its options
-//! allow.
+//! allow. An answer is given out in pieces, so that a key with very many rows does not make very many pairs at once.
 
 use arrow_array::UInt32Array;
 use arrow_buffer::NullBuffer;
@@ -16,7 +16,7 @@ use crate::connector::{Found, Lookup};
 use crate::hash::HashMode;
 use crate::join::JoinKind;
 use crate::keys::{Keys, NO_SLOT, Slot};
-use crate::operator::StateSize;
+use crate::operator::{CHUNK_ROWS, StateSize};
 use crate::rows::arrow;
 
 /// A look-up join with what lies outside.
@@ -40,6 +40,15 @@ pub(crate) struct Outside {
     /// The types of what is found.
     types: Vec<DataType>,
     mode: HashMode,
+    /// What was found for the batch that is being answered.
+    answer: Option<ChunkAnswer>,
+}
+
+/// What was found for a batch of left rows.
+struct ChunkAnswer {
+    /// The number of every row's key among the keys that were asked for.
+    slots: Vec<Slot>,
+    found: Found,
 }
 
 impl Outside {
@@ -53,7 +62,7 @@ impl Outside {
         }
         let types = |schema: &Schema| schema.columns.iter().map(|c| c.sql_type.kind.arrow()).collect::<Vec<_>>();
         let key_types = types(&left.project(keys));
-        Ok(Self { lookup, keys: keys.to_vec(), key_types, types: types(found), mode })
+        Ok(Self { lookup, keys: keys.to_vec(), key_types, types: types(found), mode, answer: None })
     }
 
     /// Asks for keys and checks the form of the answer.
@@ -68,19 +77,16 @@ impl Outside {
         }
         Ok(found)
     }
-}
 
-impl Finder for Outside {
-    fn find(&mut self, batch: &ChangeBatch, from: usize) -> Result<Partners> {
-        let upto = batch.len();
-        let rows = batch.slice(from, upto - from);
-        let columns: Vec<_> = self.keys.iter().map(|&key| rows.column(key).clone()).collect();
+    /// Asks for the keys of all rows of a batch.
+    fn ask_for(&mut self, batch: &ChangeBatch) -> Result<ChunkAnswer> {
+        let columns: Vec<_> = self.keys.iter().map(|&key| batch.column(key).clone()).collect();
         let nulls = |column: &arrow_array::ArrayRef| column.logical_nulls();
         let present = columns.iter().fold(None, |all, column| NullBuffer::union(all.as_ref(), nulls(column).as_ref()));
         // An index of this chunk alone: the slots number its different keys in the order of their first rows.
         let mut index = Keys::new(&self.key_types, self.mode)?;
         let mut slots: Vec<Slot> = Vec::new();
-        index.resolve(&columns, rows.len(), present.as_ref(), &mut slots)?;
+        index.resolve(&columns, batch.len(), present.as_ref(), &mut slots)?;
         let asked = index.end();
         let found = if asked == 0 {
             let none = self.types.iter().map(arrow_array::new_empty_array).collect();
@@ -89,19 +95,37 @@ impl Finder for Outside {
             let keys = index.columns(&(0..asked as Slot).collect::<Vec<_>>())?;
             self.ask(&keys, asked)?
         };
+        Ok(ChunkAnswer { slots, found })
+    }
+}
+
+impl Finder for Outside {
+    fn find(&mut self, batch: &ChangeBatch, from: usize) -> Result<Partners> {
+        let ChunkAnswer { slots, found } = match self.answer.take() {
+            Some(answer) if from > 0 => answer,
+            _ => self.ask_for(batch)?,
+        };
         let numbers = found.keys.values();
         let (mut own, mut answers) = (Vec::<u32>::new(), Vec::<u32>::new());
-        for (row, &slot) in slots.iter().enumerate().filter(|&(_, &slot)| slot != NO_SLOT) {
-            let start = numbers.partition_point(|&number| number < slot);
-            for answer in (start..numbers.len()).take_while(|&answer| numbers[answer] == slot) {
-                own.push((from + row) as u32);
-                answers.push(answer as u32);
+        let mut upto = from;
+        while upto < batch.len() && own.len() < CHUNK_ROWS {
+            let slot = slots[upto];
+            if slot != NO_SLOT {
+                let start = numbers.partition_point(|&number| number < slot);
+                let answer = (start..numbers.len()).take_while(|&answer| numbers[answer] == slot);
+                answers.extend(answer.map(|answer| answer as u32));
+                own.resize(answers.len(), upto as u32);
             }
+            upto += 1;
         }
         let answers = UInt32Array::from(answers);
         let columns = found.columns.iter().map(|column| take(column, &answers, None).map_err(arrow));
+        let columns = columns.collect::<Result<_>>()?;
+        if upto < batch.len() {
+            self.answer = Some(ChunkAnswer { slots, found });
+        }
         let weights = vec![1; own.len()];
-        Ok(Partners { upto, columns: columns.collect::<Result<_>>()?, own, weights })
+        Ok(Partners { upto, columns, own, weights })
     }
 
     fn change(&mut self, _batch: &ChangeBatch) -> Result<()> {

@@ -10,7 +10,7 @@ use gridhouse_base::random::Random;
 use gridhouse_base::{Column, Result, Schema, TypeKind, Value};
 use gridhouse_expr::{AggregateCall, AggregateFunction, Expr, functions};
 use gridhouse_flow::connector::{Found, Lookup};
-use gridhouse_flow::{DataflowBuilder, JoinKey, JoinKind, LookupSpec, NodeId, ProbeSpec};
+use gridhouse_flow::{CHUNK_ROWS, DataflowBuilder, JoinKey, JoinKind, LookupSpec, NodeId, ProbeSpec};
 
 use crate::aggregate;
 use crate::check::{Plan, hold, tick};
@@ -254,4 +254,44 @@ fn an_error_of_the_condition_is_taken_back_with_its_row() {
         let errors = flow.take_errors();
         assert_eq!((errors.len(), errors[0].weight, errors[0].row.as_str()), (1, weight.into(), "(1, 5, 1, 0)"));
     }
+}
+
+/// An outside in which every key has very many rows.
+struct Crowded(i64);
+
+impl Lookup for Crowded {
+    fn lookup(&mut self, keys: &[ArrayRef], len: usize) -> Result<Found> {
+        let numbers: Vec<u32> = (0..len as u32).flat_map(|number| (0..self.0).map(move |_| number)).collect();
+        let key = |number: &u32| Value::from_array(&keys[0], *number as usize, &TypeKind::Int);
+        let rows = numbers.iter().zip((0..self.0).cycle());
+        let found: Vec<_> = rows.map(|(number, i)| (vec![key(number), Value::Integer(i)], 1)).collect();
+        let found = batch(&found, &[TypeKind::Int, TypeKind::Int]);
+        Ok(Found { keys: UInt32Array::from(numbers), columns: found.columns().to_vec() })
+    }
+}
+
+/// The pairs of one chunk of left rows come in pieces, each no larger than a chunk and the matches of one row.
+#[test]
+fn a_key_with_very_many_rows_outside_does_not_make_all_pairs_at_once() {
+    const MATCHES: i64 = 1_000;
+    let mut builder = DataflowBuilder::new(1);
+    let input = builder.append_only_input(schema(&left_kinds()));
+    let spec = LookupSpec { kind: JoinKind::Left, keys: vec![0], residual: None, schema: found_schema() };
+    let node = builder.lookup(input, Box::new(Crowded(MATCHES)), spec).unwrap();
+    builder.output(node);
+    let mut flow = builder.build();
+    let key = |id: i64| if id % 10 == 9 { Value::Null } else { Value::Integer(id % 2) };
+    let left: Vec<_> = (0..200).map(|id| (vec![key(id), Value::Null, Value::Integer(id)], 1)).collect();
+    flow.push(0, batch(&left, &left_kinds())).unwrap();
+    let out = flow.finish_tick(&tick()).unwrap();
+    assert!(out[0].iter().all(|batch| batch.len() <= CHUNK_ROWS));
+    assert_eq!(out[0].iter().map(|batch| batch.len() as i64).sum::<i64>(), 180 * MATCHES + 20);
+    let mut counts = BTreeMap::<String, i64>::new();
+    for batch in &out[0] {
+        for (row, _) in rows(batch, flow.output_schema(0)) {
+            assert!(row[0] == row[3], "{row:?}");
+            *counts.entry(format!("{:?}", row[2])).or_default() += 1;
+        }
+    }
+    assert!(counts.len() == 200 && counts.values().all(|&count| count == MATCHES || count == 1));
 }
