@@ -251,9 +251,6 @@ impl DataflowBuilder {
     /// The graph, ready to run.
     pub fn build(self) -> Dataflow {
         let mut nodes = self.nodes;
-        if self.keeps_errors {
-            nodes.iter_mut().filter_map(|node| node.operator.as_mut()).for_each(|operator| operator.keep_errors());
-        }
         for consumer in 0..nodes.len() {
             for (port, producer) in nodes[consumer].inputs.clone().into_iter().enumerate() {
                 nodes[producer].consumers.push((consumer, port));
@@ -268,7 +265,9 @@ impl DataflowBuilder {
             hash: self.hash,
             clock: self.clock,
             pushed: 0,
+            keeps_errors: self.keeps_errors,
             errors: Vec::new(),
+            errors_in_tick: 0,
             failed: false,
         }
     }
@@ -295,7 +294,9 @@ impl DataflowBuilder {
         let marks: Vec<_> = inputs.iter().map(|&input| self.nodes[input].watermarks.as_slice()).collect();
         // Before the first tick nothing is held, so nothing can fail.
         let watermarks = operator.as_mut().and_then(|operator| operator.advance(&marks).ok()).unwrap_or_default();
-        self.nodes.push(Node { name, operator, schema, append_only, inputs, consumers, waiting, watermarks, stats });
+        let failing = 0;
+        let node = Node { name, operator, schema, append_only, inputs, consumers, waiting, watermarks, failing, stats };
+        self.nodes.push(node);
         NodeId(self.nodes.len() - 1)
     }
 }

@@ -9,14 +9,15 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use crate::hash::HashMode;
-use crate::operator::diff;
 use crate::rows::RowCodec;
+use crate::weight::weighed;
 
-/// The sum of `batches`, whose rows are of `schema`. Where nothing is withdrawn, equal rows may stay apart.
+/// The sum of `batches`, whose rows are of `schema`. Where nothing is withdrawn, equal rows may stay apart, and so do the
+/// parts of a row that is there more often than a batch can say.
 ///
 /// # Errors
-/// `Unavailable` where there are more than 2³² rows or a weight leaves 32 bits; `Internal` where columns do not fit the
-/// schema.
+/// `Invalid` where there are more than 2³² rows or one is there more often than can be handed on; `Internal` where columns
+/// do not fit the schema.
 pub fn consolidate(batches: &[ChangeBatch], schema: &Schema) -> Result<ChangeBatch> {
     consolidate_by(batches, schema, HashMode::Seeded(0))
 }
@@ -32,7 +33,8 @@ pub(crate) fn consolidate_by(batches: &[ChangeBatch], schema: &Schema, mode: Has
         return Ok(ChangeBatch::insertions(all.columns().to_vec(), all.len()));
     }
     if u32::try_from(all.len()).is_err() {
-        return Err(Error::unavailable(format!("{} changes cannot be consolidated at once", all.len())));
+        let error = Error::invalid(format!("{} changes of one tick are more than can be summed up at once", all.len()));
+        return Err(error.hint("give fewer rows out: add a condition, or aggregate them"));
     }
     let rows = RowCodec::of_schema(schema)?.encode(all.columns())?;
     // One entry per different row: its hash and its place in `first` and `sums`.
@@ -56,5 +58,5 @@ pub(crate) fn consolidate_by(batches: &[ChangeBatch], schema: &Schema, mode: Has
     let indices: UInt32Array = order.iter().map(|&i| first[i]).collect::<Vec<_>>().into();
     let sums: Vec<i64> = order.iter().map(|&i| sums[i]).collect();
     let kept = ChangeBatch::insertions(all.columns().to_vec(), all.len()).take(&indices)?;
-    Ok(ChangeBatch::new(kept.columns().to_vec(), kept.len(), diff(&sums)?))
+    weighed(kept.columns().to_vec(), &sums)
 }

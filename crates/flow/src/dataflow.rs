@@ -15,7 +15,7 @@ use gridhouse_base::clock::Clock;
 use gridhouse_base::{ChangeBatch, Error, Result, Schema};
 
 use crate::consolidate::consolidate_by;
-use crate::failing::{Failed, RowError};
+use crate::failing::{Failed, MOST_FAILING_ROWS, RowError};
 use crate::hash::HashMode;
 use crate::maps;
 use crate::operator::{CHUNK_ROWS, Operator, Output, TickContext, Watermark};
@@ -34,8 +34,12 @@ pub struct Dataflow {
     pub(crate) clock: Option<Arc<dyn Clock>>,
     /// How many batches have been laid up.
     pub(crate) pushed: u64,
+    /// Whether rows for which an expression fails are left out instead of failing the tick.
+    pub(crate) keeps_errors: bool,
     /// Rows that were left out since they were last asked for.
     pub(crate) errors: Vec<RowError>,
+    /// How many of them in this tick.
+    pub(crate) errors_in_tick: usize,
     pub(crate) failed: bool,
 }
 
@@ -53,6 +57,9 @@ pub(crate) struct Node {
     pub waiting: Vec<Waiting>,
     /// Of what this node gives out, as of the last tick.
     pub watermarks: Vec<Watermark>,
+    /// The sum of the weights of all rows for which an expression failed: how many of those that are there now cannot be
+    /// computed.
+    pub failing: i64,
     pub stats: NodeStats,
 }
 
@@ -105,11 +112,13 @@ impl Dataflow {
     /// withdrawn rows first.
     ///
     /// # Errors
-    /// What an operator reports (a division by zero, a row that does not fit), naming the operator; the dataflow is then
-    /// of no further use.
+    /// What an operator reports (a division by zero, a row that does not fit), naming the operator and the first row for
+    /// which an expression fails; rows that are taken back within the tick do not count. Where errors are kept, only too
+    /// many such rows fail the tick. The dataflow is then of no further use.
     pub fn finish_tick(&mut self, ctx: &TickContext) -> Result<Vec<Vec<ChangeBatch>>> {
         self.check_alive()?;
         self.failed = true;
+        self.errors_in_tick = 0;
         for node in 0..self.nodes.len() {
             self.run(node, ctx).map_err(|error| error.context(self.nodes[node].title()))?;
         }
@@ -122,8 +131,9 @@ impl Dataflow {
         Ok(outputs)
     }
 
-    /// The rows that were left out because an expression failed for them, since the last call; none where errors are not
-    /// kept. To be called after every tick: they are held until then.
+    /// The rows that were left out because an expression failed for them, since the last call, or with a negative weight
+    /// those that were and are gone; none where errors are not kept. Rows that came and went within a tick are not among
+    /// them. To be called after every tick: they are held until then.
     pub fn take_errors(&mut self) -> Vec<RowError> {
         std::mem::take(&mut self.errors)
     }
@@ -140,6 +150,7 @@ impl Dataflow {
     pub fn stats(&self) -> Vec<NodeStats> {
         let of = |node: &Node| {
             let mut stats = node.stats.clone();
+            stats.errors = node.failing.max(0) as u64;
             if let Some(operator) = &node.operator {
                 (stats.state, stats.late_rows) = (operator.state(), operator.late_rows());
             }
@@ -148,6 +159,11 @@ impl Dataflow {
             stats
         };
         self.nodes.iter().map(of).collect()
+    }
+
+    /// The node of every input, in the order of the inputs.
+    pub fn input_nodes(&self) -> impl Iterator<Item = usize> + '_ {
+        self.inputs.iter().copied()
     }
 
     /// Changed rows taken and given out by every node since the start, in the order of the nodes.
@@ -195,19 +211,33 @@ impl Dataflow {
         *watermarks = operator.advance(&inputs)?;
         busy += now().zip(started).map_or(Duration::ZERO, |(end, start)| end.saturating_sub(start));
         self.nodes[node].stats.busy_nanos += busy.as_nanos() as u64;
-        self.gather_failed(node);
+        self.gather_failed(node)?;
         self.distribute(node, out, self.pushed);
         Ok(())
     }
 
-    /// Takes over the rows that a node left out.
-    fn gather_failed(&mut self, node: usize) {
-        let Node { operator: Some(operator), stats, name, .. } = &mut self.nodes[node] else { return };
-        for Failed { row, error, weight } in operator.take_failed() {
-            stats.errors += weight.unsigned_abs();
+    /// Takes over the rows that a node left out in this tick.
+    ///
+    /// # Errors
+    /// Where errors are not kept, that of the first row; where they are, if there are too many.
+    fn gather_failed(&mut self, node: usize) -> Result<()> {
+        let Node { operator: Some(operator), stats, name, failing, .. } = &mut self.nodes[node] else { return Ok(()) };
+        let failed = operator.take_failed();
+        self.errors_in_tick += failed.len();
+        let too_many = self.errors_in_tick > MOST_FAILING_ROWS;
+        for failed in failed {
+            if too_many {
+                return Err(failed.one_of_more_than(MOST_FAILING_ROWS));
+            }
+            if !self.keeps_errors {
+                return Err(failed.named());
+            }
+            let Failed { row, error, weight } = failed;
+            *failing += weight;
             let operator = stats.label.as_ref().unwrap_or(name).clone();
             self.errors.push(RowError { node, operator, row, error, weight });
         }
+        Ok(())
     }
 
     /// Lays a node's output before its consumers and the outputs that hand it out, in chunks.

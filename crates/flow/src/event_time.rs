@@ -121,10 +121,6 @@ impl Operator for EventTime {
         self.late_rows
     }
 
-    fn keep_errors(&mut self) {
-        self.guard.keep();
-    }
-
     fn take_failed(&mut self) -> Vec<Failed> {
         self.guard.take_failed()
     }

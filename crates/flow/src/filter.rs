@@ -27,9 +27,12 @@ impl Filter {
 impl Operator for Filter {
     fn push(&mut self, _port: usize, batch: &ChangeBatch, ctx: &TickContext, out: &mut Output) -> Result<()> {
         let condition = &self.condition;
-        let passed = self
-            .guard
-            .evaluate(batch, ctx, |rows, context| condition.eval_mask(rows.columns(), rows.len(), context))?;
+        let passed = self.guard.evaluate(
+            batch,
+            |row| batch.weight(row).into(),
+            ctx,
+            |rows, context| condition.eval_mask(rows.columns(), rows.len(), context),
+        )?;
         let Some(passed) = passed else { return Ok(()) };
         let batch = passed.rest.as_ref().map_or(batch, |(_, rest)| rest);
         if passed.value.true_count() > 0 {
@@ -44,10 +47,6 @@ impl Operator for Filter {
 
     fn advance(&mut self, inputs: &[&[Watermark]]) -> Result<Vec<Watermark>> {
         Ok(inputs[0].to_vec())
-    }
-
-    fn keep_errors(&mut self) {
-        self.guard.keep();
     }
 
     fn take_failed(&mut self) -> Vec<Failed> {

@@ -61,7 +61,8 @@ impl Keys {
         out: &mut Vec<Slot>,
     ) -> Result<()> {
         if self.slots.end() + len >= NO_SLOT as usize {
-            return Err(Error::unavailable("an operator cannot hold more than 4,294,967,294 keys"));
+            return Err(Error::invalid("an operator cannot hold more than 4,294,967,294 different keys")
+                .hint("let fewer rows in: add a condition, or use keys with fewer values"));
         }
         out.clear();
         out.reserve(len);

@@ -29,6 +29,7 @@ mod residual;
 mod rows;
 mod union;
 mod values;
+mod weight;
 
 pub use builder::{DataflowBuilder, NodeId};
 pub use consolidate::consolidate;

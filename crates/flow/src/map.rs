@@ -25,9 +25,14 @@ impl Map {
 impl Operator for Map {
     fn push(&mut self, _port: usize, batch: &ChangeBatch, ctx: &TickContext, out: &mut Output) -> Result<()> {
         let expressions = &self.expressions;
-        let columns = self.guard.evaluate(batch, ctx, |rows, context| {
-            expressions.iter().map(|e| e.eval(rows.columns(), rows.len(), context)).collect::<Result<Vec<_>>>()
-        })?;
+        let columns = self.guard.evaluate(
+            batch,
+            |row| batch.weight(row).into(),
+            ctx,
+            |rows, context| {
+                expressions.iter().map(|e| e.eval(rows.columns(), rows.len(), context)).collect::<Result<Vec<_>>>()
+            },
+        )?;
         let Some(columns) = columns else { return Ok(()) };
         let batch = columns.rest.as_ref().map_or(batch, |(_, rest)| rest);
         out.push(batch.with_columns(columns.value));
@@ -44,10 +49,6 @@ impl Operator for Map {
             inputs[0].iter().find(|watermark| watermark.column == from).map(|found| Watermark { column, ..*found })
         };
         Ok(self.expressions.iter().enumerate().filter_map(passes).collect())
-    }
-
-    fn keep_errors(&mut self) {
-        self.guard.keep();
     }
 
     fn take_failed(&mut self) -> Vec<Failed> {

@@ -5,7 +5,6 @@
 //! Between two `finish` calls an operator may give out changes that later ones take back; it may also see withdrawals
 //! before the rows that they withdraw. It must not depend on how the input is cut into batches or ordered within a tick.
 
-use arrow_array::Int32Array;
 use chrono_tz::Tz;
 use gridhouse_base::{ChangeBatch, Error, Result};
 use gridhouse_expr::EvalContext;
@@ -100,30 +99,10 @@ pub(crate) trait Operator: Send {
         0
     }
 
-    /// From now on rows for which an expression fails are left out and gathered.
-    fn keep_errors(&mut self) {}
-
-    /// The rows so gathered since the last call.
+    /// The rows that were left out since the last call because an expression failed for them.
     fn take_failed(&mut self) -> Vec<Failed> {
         Vec::new()
     }
-}
-
-/// The weights of a batch as numbers.
-pub(crate) fn weights(batch: &ChangeBatch) -> Vec<i64> {
-    match batch.diff() {
-        Some(diff) => diff.values().iter().map(|&w| i64::from(w)).collect(),
-        None => vec![1; batch.len()],
-    }
-}
-
-/// Weights as a batch carries them: none where every row weighs +1.
-pub(crate) fn diff(weights: &[i64]) -> Result<Option<Int32Array>> {
-    if weights.iter().all(|&w| w == 1) {
-        return Ok(None);
-    }
-    let narrow = |&w: &i64| i32::try_from(w).map_err(|_| Error::unavailable(format!("a row is there {w} times")));
-    Ok(Some(weights.iter().map(narrow).collect::<Result<Vec<i32>>>()?.into()))
 }
 
 /// The error for a withdrawal of a row that is not there. Only debug builds raise it: state is a plain sum of weights, so

@@ -30,15 +30,18 @@ impl Residual {
         Self { condition, guard: Guard::new(pairs, seed) }
     }
 
-    /// Judges pairs.
+    /// Judges pairs, whose weights are these.
     ///
     /// # Errors
-    /// Those of the condition, where errors are not kept.
-    pub fn judge(&mut self, pairs: &ChangeBatch, ctx: &TickContext) -> Result<Judged> {
+    /// `Invalid` where the condition fails for too many pairs.
+    pub fn judge(&mut self, pairs: &ChangeBatch, weights: &[i64], ctx: &TickContext) -> Result<Judged> {
         let condition = &self.condition;
-        let judged = self
-            .guard
-            .evaluate(pairs, ctx, |pairs, context| condition.eval_mask(pairs.columns(), pairs.len(), context))?;
+        let judged = self.guard.evaluate(
+            pairs,
+            |pair| weights[pair],
+            ctx,
+            |pairs, context| condition.eval_mask(pairs.columns(), pairs.len(), context),
+        )?;
         let Some(judged) = judged else {
             let none = BooleanArray::new(BooleanBuffer::new_unset(pairs.len()), None);
             return Ok(Judged { passed: none, failed: (0..pairs.len()).collect() });

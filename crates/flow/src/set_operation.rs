@@ -11,7 +11,8 @@ use gridhouse_base::{ChangeBatch, Result, Schema};
 
 use crate::hash::HashMode;
 use crate::keys::{Keys, Slot};
-use crate::operator::{Operator, Output, StateSize, TickContext, diff, missing, weights};
+use crate::operator::{Operator, Output, StateSize, TickContext, missing};
+use crate::weight::{weighed, weights};
 
 /// Which rows a set operation gives out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,7 +106,7 @@ impl Operator for SetOperator {
             }
         }
         if !rows.is_empty() {
-            out.push(ChangeBatch::new(self.index.columns(&rows)?, rows.len(), diff(&changes)?));
+            out.push(weighed(self.index.columns(&rows)?, &changes)?);
         }
         for &(slot, _) in touched.iter().filter(|&&(slot, _)| self.weights[slot as usize] == [0; 2]) {
             self.index.release(slot);

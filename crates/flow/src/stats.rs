@@ -20,7 +20,7 @@ pub struct NodeStats {
     pub rows_out: u64,
     /// Rows left out because they came after the watermark.
     pub late_rows: u64,
-    /// Rows left out because an expression failed for them.
+    /// Rows that are left out now because an expression fails for them.
     pub errors: u64,
     /// What it holds now.
     pub state: StateSize,

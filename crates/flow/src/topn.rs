@@ -19,8 +19,9 @@ use gridhouse_base::{ChangeBatch, Error, Result, Schema};
 use crate::bag::Bag;
 use crate::hash::HashMode;
 use crate::keys::{Keys, Slot};
-use crate::operator::{Operator, Output, StateSize, TickContext, diff, missing, weights};
+use crate::operator::{Operator, Output, StateSize, TickContext, missing};
 use crate::rows::RowCodec;
+use crate::weight::{weighed, weights};
 
 /// A column to order by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -203,7 +204,7 @@ impl Operator for TopNOperator {
             if self.spec.rank {
                 columns.push(Arc::new(Int64Array::from(ranks)));
             }
-            out.push(ChangeBatch::new(columns, rows.len(), diff(&weights)?));
+            out.push(weighed(columns, &weights)?);
         }
         if sound { Ok(()) } else { missing("a row") }
     }

@@ -27,8 +27,9 @@ use crate::failing::row_text;
 use crate::filter::is_true;
 use crate::hash::HashMode;
 use crate::keys::{Keys, Slot};
-use crate::operator::{Operator, Output, StateSize, TickContext, missing, weights};
+use crate::operator::{Operator, Output, StateSize, TickContext, missing};
 use crate::rows::{RowCodec, arrow};
+use crate::weight::weights;
 use accumulator::{Accumulator, accumulator};
 use distinct::Distinct;
 

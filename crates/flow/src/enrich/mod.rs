@@ -23,9 +23,10 @@ use crate::consolidate::consolidate_by;
 use crate::failing::Failed;
 use crate::hash::HashMode;
 use crate::join::JoinKind;
-use crate::operator::{CHUNK_ROWS, Operator, Output, StateSize, TickContext, Watermark, diff, missing, weights};
+use crate::operator::{CHUNK_ROWS, Operator, Output, StateSize, TickContext, Watermark, missing};
 use crate::residual::Residual;
 use crate::rows::{RowCodec, arrow};
+use crate::weight::{product, weighed, weighed_where, weights};
 use given::{Answer, Given, Partner};
 
 /// The other side of a look-up join.
@@ -127,9 +128,9 @@ impl<F: Finder> Enrich<F> {
         let mut from = 0;
         while from < batch.len() {
             let found = self.finder.find(batch, from)?;
-            let pairs = pairs(batch, &own_weights, &found)?;
+            let (pairs, pair_weights) = pairs(batch, &own_weights, &found)?;
             let judged = match &mut self.residual {
-                Some(residual) => Some(residual.judge(&pairs, ctx)?),
+                Some(residual) => Some(residual.judge(&pairs, &pair_weights, ctx)?),
                 None => None,
             };
             let passes = |pair: usize| judged.as_ref().is_none_or(|judged| judged.passed.value(pair));
@@ -137,10 +138,7 @@ impl<F: Finder> Enrich<F> {
             for (pair, &own) in found.own.iter().enumerate() {
                 partnered[own as usize - from] |= passes(pair);
             }
-            out.push(match &judged {
-                Some(judged) => pairs.filter(&judged.passed)?,
-                None => pairs,
-            });
+            out.push(weighed_where(&pairs, &pair_weights, judged.as_ref().map(|judged| &judged.passed))?);
             if self.left_join {
                 let alone = (from..found.upto).filter(|&i| !partnered[i - from]).map(|i| i as u32);
                 self.give_alone(&batch.take(&alone.collect::<Vec<_>>().into())?, out);
@@ -188,7 +186,7 @@ impl<F: Finder> Enrich<F> {
                 let gone = &mut sides[usize::from(partner.failed)];
                 gone.own.push(*own);
                 gone.rows.push(&partner.row);
-                gone.weights.push(-answer.copies * partner.weight);
+                gone.weights.push(product(-answer.copies, partner.weight)?);
             }
         }
         let plain = ChangeBatch::insertions(batch.columns().to_vec(), batch.len());
@@ -198,32 +196,31 @@ impl<F: Finder> Enrich<F> {
                 let columns = recorded.codec.decode(gone.rows[part..upto].iter().copied())?;
                 let own = plain.take(&gone.own[part..upto].to_vec().into())?;
                 let columns = own.columns().iter().cloned().chain(columns).collect();
-                let pairs = ChangeBatch::new(columns, upto - part, diff(&gone.weights[part..upto])?);
+                let weights = &gone.weights[part..upto];
                 if failed == 0 {
-                    out.push(pairs);
+                    out.push(weighed(columns, weights)?);
                 } else if let Some(residual) = &mut self.residual {
-                    residual.judge(&pairs, ctx)?;
+                    residual.judge(&ChangeBatch::insertions(columns, upto - part), weights, ctx)?;
                 }
             }
         }
         if self.left_join && !alone.is_empty() {
             let rows = plain.take(&UInt32Array::from(alone))?;
-            let rows = ChangeBatch::new(rows.columns().to_vec(), rows.len(), diff(&alone_weights)?);
-            self.give_alone(&rows, out);
+            self.give_alone(&weighed(rows.columns().to_vec(), &alone_weights)?, out);
         }
         Ok(taken.complete)
     }
 }
 
-/// The pairs of rows of a batch with what was found for them.
-fn pairs(batch: &ChangeBatch, own_weights: &[i64], found: &Partners) -> Result<ChangeBatch> {
+/// The pairs of rows of a batch with what was found for them, and their weights.
+fn pairs(batch: &ChangeBatch, own_weights: &[i64], found: &Partners) -> Result<(ChangeBatch, Vec<i64>)> {
     let indices = UInt32Array::from(found.own.clone());
     let taken = batch.columns().iter().map(|column| take(column, &indices, None).map_err(arrow));
     let mut columns = taken.collect::<Result<Vec<ArrayRef>>>()?;
     columns.extend(found.columns.iter().cloned());
-    let weight = |(&own, &other): (&u32, &i64)| own_weights[own as usize] * other;
-    let weights: Vec<i64> = found.own.iter().zip(&found.weights).map(weight).collect();
-    Ok(ChangeBatch::new(columns, found.own.len(), diff(&weights)?))
+    let weight = |(&own, &other): (&u32, &i64)| product(own_weights[own as usize], other);
+    let weights = found.own.iter().zip(&found.weights).map(weight).collect::<Result<_>>()?;
+    Ok((ChangeBatch::insertions(columns, found.own.len()), weights))
 }
 
 impl<F: Finder> Operator for Enrich<F> {
@@ -272,10 +269,6 @@ impl<F: Finder> Operator for Enrich<F> {
 
     fn advance(&mut self, inputs: &[&[Watermark]]) -> Result<Vec<Watermark>> {
         Ok(inputs[0].to_vec())
-    }
-
-    fn keep_errors(&mut self) {
-        self.residual.iter_mut().for_each(|residual| residual.guard.keep());
     }
 
     fn take_failed(&mut self) -> Vec<Failed> {

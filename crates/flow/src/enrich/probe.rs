@@ -12,7 +12,8 @@ use super::{Finder, Partners};
 use crate::hash::HashMode;
 use crate::join::{JoinKey, JoinKind, Side, key_types};
 use crate::keys::{Keys, NO_SLOT, Slot};
-use crate::operator::{CHUNK_ROWS, StateSize, missing, weights};
+use crate::operator::{CHUNK_ROWS, StateSize, missing};
+use crate::weight::weights;
 
 /// A look-up join with a table of ours.
 #[derive(Clone, Debug, PartialEq)]

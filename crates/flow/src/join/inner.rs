@@ -7,9 +7,10 @@ use gridhouse_base::{ChangeBatch, Result};
 use super::{Delta, JoinKind, Side};
 use crate::bag::Bag;
 use crate::keys::{NO_SLOT, Slot};
-use crate::operator::{CHUNK_ROWS, Output, TickContext, diff};
+use crate::operator::{CHUNK_ROWS, Output, TickContext};
 use crate::residual::Residual;
 use crate::rows::arrow;
+use crate::weight::{product, weighed_where};
 
 /// Candidate pairs of some rows of a batch: all rows of the other side with the same key, in order.
 ///
@@ -80,18 +81,15 @@ impl<'a> Pairs<'a> {
         let mut columns = [Vec::new(), Vec::new()];
         columns[own] = taken.collect::<Result<Vec<ArrayRef>>>()?;
         columns[1 - own] = other_side.decode(self.other.iter().copied())?;
-        let weight = |(&own, &other): (&u32, &i64)| delta.weights[own as usize] * other;
-        let weights: Vec<i64> = self.own.iter().zip(&self.weights).map(weight).collect();
-        let all = ChangeBatch::new(columns.concat(), self.len(), diff(&weights)?);
+        let weight = |(&own, &other): (&u32, &i64)| product(delta.weights[own as usize], other);
+        let weights = self.own.iter().zip(&self.weights).map(weight).collect::<Result<Vec<i64>>>()?;
+        let all = ChangeBatch::insertions(columns.concat(), self.len());
         let passed = match residual {
-            Some(residual) => Some(residual.judge(&all, ctx)?.passed),
+            Some(residual) => Some(residual.judge(&all, &weights, ctx)?.passed),
             None => None,
         };
         if kind.gives_pairs() {
-            out.push(match &passed {
-                Some(passed) => all.filter(passed)?,
-                None => all,
-            });
+            out.push(weighed_where(&all, &weights, passed.as_ref())?);
         }
         Ok(passed)
     }

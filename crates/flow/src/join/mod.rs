@@ -19,7 +19,7 @@
 //! Where rows may only lie so far apart in time, both sides only grow, and both time columns have watermarks, rows that no
 //! later row can meet are dropped ([`expiry`]); rows without a time meet nothing and are not kept.
 //!
-//! A pair for which the residual condition fails counts as one that does not meet it, where errors are kept.
+//! A pair for which the residual condition fails counts as one that does not meet it.
 
 mod expiry;
 mod inner;
@@ -36,9 +36,10 @@ use crate::bag::Bag;
 use crate::failing::Failed;
 use crate::hash::HashMode;
 use crate::keys::{Keys, NO_SLOT, Slot};
-use crate::operator::{Operator, Output, StateSize, TickContext, Watermark, missing, weights};
+use crate::operator::{Operator, Output, StateSize, TickContext, Watermark, missing};
 use crate::residual::Residual;
 use crate::rows::{EncodedRows, RowCodec};
+use crate::weight::weights;
 use expiry::Expiry;
 use inner::Pairs;
 use outer::Lone;
@@ -107,7 +108,8 @@ impl JoinKey {
 
 /// How far the times of two rows that match may lie apart: `right + lower <= left <= right + upper`.
 ///
-/// It only tells when a row can no longer meet one; the condition itself stands in the residual.
+/// It only tells when a row can no longer meet one; the condition itself stands in the residual, or in a key where the times
+/// must be equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimeBound {
     /// The time column of the left side.
@@ -177,8 +179,13 @@ impl Join {
     /// (`timed`) that they withdraw nothing and that no time comes after the watermark of its column.
     pub fn new(schemas: [&Schema; 2], spec: JoinSpec, timed: bool, mode: HashMode, seed: u64) -> Result<Self> {
         let JoinSpec { kind, keys, residual, time } = spec;
-        if time.is_some() && residual.is_none() {
-            return Err(Error::internal("a bound in time is no condition: the residual has to hold it"));
+        // Rows with equal times are no time apart, so such a key holds every bound that lets equal times pass.
+        let in_keys = |time: &TimeBound| {
+            let same = |key: &JoinKey| (key.left, key.right, key.null_safe) == (time.left, time.right, false);
+            (time.lower_millis..=time.upper_millis).contains(&0) && keys.iter().any(same)
+        };
+        if residual.is_none() && time.as_ref().is_some_and(|time| !in_keys(time)) {
+            return Err(Error::internal("a bound in time is no condition: the residual or a key has to hold it"));
         }
         let time = time.filter(|_| timed);
         let key_types = key_types(schemas, &keys)?;
@@ -289,7 +296,8 @@ impl Side {
         let time = expiry.iter().map(|expiry| expiry.column);
         let strict = keys.iter().filter(|key| !key.null_safe).map(column).chain(time.clone()).collect();
         let keys: Vec<usize> = keys.iter().map(column).collect();
-        let kept = if keys_only { keys.clone() } else { time.chain(0..schema.len()).collect() };
+        let rest = if keys_only { keys.clone() } else { (0..schema.len()).collect() };
+        let kept: Vec<usize> = time.chain(rest).collect();
         let types = schema.columns.iter().map(|c| c.sql_type.kind.arrow()).collect();
         let codec = RowCodec::of_schema(&schema.project(&kept))?;
         Ok(Self { keys, strict, types, kept, codec, bag: Bag::default(), expiry })
@@ -351,6 +359,16 @@ impl Operator for Join {
         }
     }
 
+    /// The side first that rows of the other are matched against, where only one side's rows are: they are then given out
+    /// without a match only if there is none at the end of the tick, instead of being taken back within it.
+    fn turn(&self, port: usize) -> usize {
+        match self.kind {
+            JoinKind::Left | JoinKind::Semi | JoinKind::Anti => 1 - port,
+            JoinKind::Right => port,
+            JoinKind::Inner | JoinKind::Full => 0,
+        }
+    }
+
     /// Drops the rows that no later row can meet. A pair has a new row, whose time is after its side's watermark, and one
     /// whose time lies within the bounds of that; so the times of both sides in later pairs are bounded too. Rows with
     /// NULLs for the other side are withdrawn later, so outer and anti joins promise nothing.
@@ -369,10 +387,6 @@ impl Operator for Join {
             JoinKind::Semi => vec![lefts],
             _ => Vec::new(),
         })
-    }
-
-    fn keep_errors(&mut self) {
-        self.residual.iter_mut().for_each(|residual| residual.guard.keep());
     }
 
     fn take_failed(&mut self) -> Vec<Failed> {

@@ -8,7 +8,8 @@ use gridhouse_base::{ChangeBatch, Result};
 
 use super::{Delta, Join};
 use crate::keys::NO_SLOT;
-use crate::operator::{Output, diff};
+use crate::operator::Output;
+use crate::weight::weighed;
 
 /// Rows that gained their first or lost their last match, as bytes with the weights to give out.
 #[derive(Default)]
@@ -91,7 +92,7 @@ impl Join {
             let starts = [0].into_iter().chain(lone.ends.iter().copied());
             let rows = starts.zip(&lone.ends).map(|(start, &end)| &lone.bytes[start..end]);
             let columns = self.sides[side].decode(rows)?;
-            out.push(ChangeBatch::new(self.alone(side, columns, len), len, diff(&lone.weights)?));
+            out.push(weighed(self.alone(side, columns, len), &lone.weights)?);
         }
         Ok(())
     }

@@ -168,3 +168,15 @@ fn a_nan_is_larger_than_every_number_whatever_its_sign() {
     let result = flow.finish_tick(&tick()).unwrap();
     assert_eq!(format!("{:?}", rows(&result[0][0], flow.output_schema(0))), "[([Double(1.5), Double(NaN)], 1)]");
 }
+
+/// Constant rows are a node without inputs too, but no input.
+#[test]
+fn inputs_are_told_from_constant_rows() {
+    let mut builder = DataflowBuilder::new(1);
+    let constants = builder.values(schema(&[TypeKind::BigInt]), batch(&[(vec![Value::Null], 1)], &[TypeKind::BigInt]));
+    let first = builder.input(schema(&[TypeKind::BigInt]));
+    let both = builder.union(vec![constants, first]).unwrap();
+    let second = builder.input(schema(&[TypeKind::BigInt]));
+    builder.output(both);
+    assert_eq!(builder.build().input_nodes().collect::<Vec<_>>(), [first.number(), second.number()]);
+}

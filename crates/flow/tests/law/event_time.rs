@@ -235,3 +235,61 @@ fn a_chain_of_bounded_joins_forgets_at_every_step() {
     let near = |second: i64| (second - 5..=second + 5).filter(|s| (0..300).contains(s)).count();
     assert_eq!(given, (0..300).map(|second| near(second) * near(second)).sum::<usize>());
 }
+
+/// Joins on equal row times, without any other condition: the key holds the bound.
+#[test]
+fn a_join_on_equal_row_times_is_exact_though_it_forgets() {
+    for kind in KINDS {
+        for further in [vec![], vec![JoinKey::equal(1, 1)]] {
+            let mut builder = DataflowBuilder::new(1);
+            let mut side = || {
+                let input = builder.append_only_input(schema(&kinds(3)));
+                builder.event_time(input, 0, 1_500).unwrap()
+            };
+            let (left, right) = (side(), side());
+            let keys = [vec![JoinKey::equal(0, 0)], further.clone()].concat();
+            let time = Some(TimeBound { left: 0, right: 0, lower_millis: 0, upper_millis: 0 });
+            let spec = JoinSpec { kind, keys: keys.clone(), residual: None, time };
+            let node = builder.join(left, right, spec).unwrap();
+            builder.output(node);
+            let mut flow = builder.build();
+            let (mut answer, mut all) = (Answer::default(), [Vec::new(), Vec::new()]);
+            for second in 0..400_i64 {
+                for (side, all) in all.iter_mut().enumerate() {
+                    // Every row comes up to a second late; some seconds have a row on one side alone.
+                    if (second + side as i64) % 5 == 0 {
+                        continue;
+                    }
+                    let time = START + (second - second % 2) * 1_000;
+                    let row = vec![Value::Integer(time), Value::Integer(second % 3), Value::Integer(second)];
+                    flow.push(side, batch(&[(row.clone(), 1)], &kinds(3))).unwrap();
+                    all.push(row);
+                }
+                answer.add(&flow.finish_tick(&tick()).unwrap()[0], flow.output_schema(0)).unwrap();
+                let held = flow.stats()[4].state.rows;
+                assert!(held <= 16, "{kind:?}: {held} rows after {second} seconds");
+            }
+            let wanted = join::naive(&all[0], &all[1], 3, 3, kind, &keys, |_| true);
+            let wanted = multiset(wanted.into_iter().map(|row| (row, 1)));
+            assert_eq!(answer.multiset(), wanted, "{kind:?}, {further:?}");
+        }
+    }
+}
+
+#[test]
+fn a_bound_in_time_that_no_condition_holds_is_refused() {
+    let bound = |lower_millis, upper_millis| TimeBound { left: 0, right: 0, lower_millis, upper_millis };
+    let cases = [
+        (vec![], bound(0, 0), false),
+        (vec![JoinKey::equal(1, 1)], bound(0, 0), false),
+        (vec![JoinKey { left: 0, right: 0, null_safe: true }], bound(0, 0), false),
+        (vec![JoinKey::equal(0, 0)], bound(1, 5), false),
+        (vec![JoinKey::equal(0, 0)], bound(-1, 5), true),
+    ];
+    for (keys, time, fits) in cases {
+        let mut builder = DataflowBuilder::new(1);
+        let (left, right) = (builder.input(schema(&kinds(3))), builder.input(schema(&kinds(3))));
+        let spec = JoinSpec { kind: JoinKind::Inner, keys, residual: None, time: Some(time) };
+        assert_eq!(builder.join(left, right, spec.clone()).is_ok(), fits, "{spec:?}");
+    }
+}

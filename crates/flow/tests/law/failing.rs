@@ -1,14 +1,16 @@
 //! Rows for which an expression fails.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use arrow_array::{ArrayRef, Int32Array};
 use gridhouse_base::random::Random;
-use gridhouse_base::{ErrorKind, TypeKind, Value};
+use gridhouse_base::{ChangeBatch, ErrorKind, TypeKind, Value};
 use gridhouse_expr::{Expr, functions};
-use gridhouse_flow::{CHUNK_ROWS, DataflowBuilder, JoinKind, JoinSpec, NodeId};
+use gridhouse_flow::{CHUNK_ROWS, Dataflow, DataflowBuilder, JoinKind, JoinSpec, NodeId};
 
 use crate::check::{Answer, multiset, tick};
-use crate::draw::{Row, Table, batch, batches, schema};
+use crate::draw::{Row, Table, batch, batches, rows, schema};
 
 fn int(i: usize) -> Expr {
     Expr::column(i, TypeKind::Int.nullable())
@@ -169,4 +171,113 @@ fn failing_rows(tables: &[Table]) -> BTreeMap<String, i64> {
         [] => vec![],
     };
     multiset(rows.iter().map(|row| (text(row), 1)))
+}
+
+/// `l.v / COALESCE(r.v, 0)` over a join of `kind` by the first column: fails for a row of the left side without a match.
+fn shares(kind: JoinKind, keeps: bool) -> Dataflow {
+    let mut builder = DataflowBuilder::new(1);
+    if keeps {
+        builder = builder.keep_errors();
+    }
+    let (left, right) = (builder.input(schema(&KINDS)), builder.input(schema(&KINDS)));
+    let joined = builder.join(left, right, JoinSpec::on(kind, &[(0, 0)])).unwrap();
+    let divisor = functions::resolve("COALESCE", vec![int(3), Expr::int(0)]).unwrap();
+    let node = builder.map(joined, vec![int(0), functions::resolve("/", vec![int(1), divisor]).unwrap()]);
+    builder.output(node);
+    builder.build()
+}
+
+fn pair(a: i64, b: i64) -> Row {
+    vec![Value::Integer(a), Value::Integer(b)]
+}
+
+fn change(flow: &mut Dataflow, input: usize, changes: &[(Row, i32)]) {
+    flow.push(input, batch(changes, &KINDS)).unwrap();
+}
+
+/// A left row that comes before its match, and one whose match is replaced row by row, are for a while without one.
+#[test]
+fn rows_that_a_join_takes_back_within_the_tick_do_not_fail_it() {
+    for (kind, keeps) in [JoinKind::Left, JoinKind::Full].into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+        let mut flow = shares(kind, keeps);
+        change(&mut flow, 0, &[(pair(1, 100), 1), (pair(2, 100), 2)]);
+        change(&mut flow, 1, &[(pair(1, 5), 1), (pair(2, 10), 1)]);
+        let mut answer = Answer::default();
+        answer.add(&flow.finish_tick(&tick()).unwrap()[0], flow.output_schema(0)).unwrap();
+        // The match of 1 goes before the new one comes; 2 changes on both sides; 3 comes and goes.
+        change(&mut flow, 1, &[(pair(1, 5), -1)]);
+        change(&mut flow, 0, &[(pair(3, 1), 1), (pair(2, 100), -1)]);
+        change(&mut flow, 1, &[(pair(2, 10), -1)]);
+        change(&mut flow, 1, &[(pair(1, 4), 1), (pair(2, 50), 1)]);
+        change(&mut flow, 0, &[(pair(3, 1), -1), (pair(2, 200), 1)]);
+        answer.add(&flow.finish_tick(&tick()).unwrap()[0], flow.output_schema(0)).unwrap();
+        let wanted = [(pair(1, 25), 1), (pair(2, 2), 1), (pair(2, 4), 1)];
+        assert_eq!(answer.multiset(), multiset(wanted), "{kind:?}");
+        assert!(flow.take_errors().is_empty() && flow.stats()[3].errors == 0);
+    }
+}
+
+#[test]
+fn a_row_that_still_fails_at_the_end_of_the_tick_is_named_among_those_that_do_not() {
+    let mut flow = shares(JoinKind::Full, false);
+    change(&mut flow, 0, &[(pair(1, 100), 1), (pair(2, 100), 1), (pair(3, 100), 1)]);
+    change(&mut flow, 1, &[(pair(1, 5), 1), (pair(3, 5), 1)]);
+    let error = flow.finish_tick(&tick()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().ends_with("in row (2, 100, NULL, NULL)"), "{error}");
+}
+
+#[test]
+fn an_error_is_counted_while_its_row_is_there() {
+    let mut flow = shares(JoinKind::Left, true);
+    let errors = |flow: &mut Dataflow| -> Vec<(String, i64)> {
+        flow.take_errors().into_iter().map(|error| (error.row, error.weight)).collect()
+    };
+    change(&mut flow, 0, &[(pair(1, 100), 1), (pair(2, 7), 2)]);
+    flow.finish_tick(&tick()).unwrap();
+    let alone = |a, b| format!("({a}, {b}, NULL, NULL)");
+    assert_eq!(errors(&mut flow), [(alone(1, 100), 1), (alone(2, 7), 2)]);
+    assert_eq!(flow.stats()[3].errors, 3);
+    // A match makes the one right, and the other fails for another reason.
+    change(&mut flow, 1, &[(pair(1, 50), 1), (pair(2, 0), 1)]);
+    let out = flow.finish_tick(&tick()).unwrap();
+    assert_eq!(rows(&out[0][0], flow.output_schema(0)), [(pair(1, 2), 1)]);
+    assert_eq!(errors(&mut flow), [(alone(1, 100), -1), ("(2, 7, 2, 0)".into(), 2), (alone(2, 7), -2)]);
+    assert_eq!(flow.stats()[3].errors, 2);
+    change(&mut flow, 1, &[(pair(2, 0), -1), (pair(2, 7), 1)]);
+    flow.finish_tick(&tick()).unwrap();
+    assert_eq!((errors(&mut flow), flow.stats()[3].errors), (vec![("(2, 7, 2, 0)".into(), -2)], 0));
+}
+
+/// Many rows may fail in a tick, kept or not, and are found without trying them all again and again; but not any number.
+#[test]
+fn too_many_rows_that_fail_fail_the_tick_though_errors_are_kept() {
+    let many = |from: i32, count: i32| {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int32Array::from_iter_values(from..from + count)),
+            Arc::new(Int32Array::from_iter_values((0..count).map(|_| 0))),
+        ];
+        ChangeBatch::insertions(columns, count as usize)
+    };
+    for keeps in [true, false] {
+        let mut builder = DataflowBuilder::new(1);
+        if keeps {
+            builder = builder.keep_errors();
+        }
+        let input = builder.input(schema(&KINDS));
+        let node = map(&mut builder, &[input]);
+        builder.output(node);
+        let mut flow = builder.build();
+        if keeps {
+            flow.push(0, many(1, 100_000)).unwrap();
+            assert!(flow.finish_tick(&tick()).unwrap()[0].is_empty());
+            assert_eq!((flow.take_errors().len(), flow.stats()[1].errors), (100_000, 100_000));
+        }
+        flow.push(0, many(1, 100_001)).unwrap();
+        let error = flow.finish_tick(&tick()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let text = error.to_string();
+        assert!(text.contains("more than 100000 rows cannot be computed"), "{text}");
+        assert!(text.ends_with("in row (1, 0)"), "{text}");
+    }
 }
