@@ -14,6 +14,7 @@ use crate::boot::{bind, find_job};
 use crate::ddl::stored;
 use crate::dead::ON_ERROR;
 use crate::launch::Submission;
+use crate::on_key::settled;
 use crate::outcome::Outcome;
 use crate::outside::OutsideRows;
 use crate::prepare::{Prepared, prepare, unique_at_once};
@@ -172,7 +173,8 @@ impl Session {
             let mut writes = Vec::new();
             let mut rows = 0;
             for (((_, insert), table), (plan, outside)) in bound.iter().zip(&targets).zip(&plans) {
-                let unique = unique_at_once(insert);
+                // Rows that meet one that is there are settled one by one, in their order.
+                let unique = if insert.on_key.is_some() { None } else { unique_at_once(insert) };
                 let table_of = |path: &ObjectPath| outside.table_id(path).or_else(|| catalog.table_id(path));
                 let given = |table: TableId| outside.rows(table).map(<[ChangeBatch]>::to_vec);
                 let reading = Reading {
@@ -185,6 +187,8 @@ impl Session {
                 let out = execute(plan, unique.as_deref(), reading)?;
                 let target = crate::job::Target::of(insert, *table);
                 target.check(&out)?;
+                let eval = EvalContext { now_micros: context.now_micros, zone: context.zone, seed: 0, first_row: 0 };
+                let out = settled(insert, *table, &snapshot, out, &eval)?;
                 rows += out.iter().map(|batch| batch.len() as u64).sum::<u64>();
                 writes.push((target, out));
             }

@@ -17,6 +17,7 @@ mod job;
 mod landing;
 mod launch;
 mod lower;
+mod on_key;
 pub mod outcome;
 mod outside;
 mod prepare;

@@ -211,6 +211,11 @@ pub(crate) fn prepare(
     outside: &dyn Outside,
 ) -> Result<Prepared> {
     let dead_letters = dead::is_wanted(&bound, on_error)?;
+    if bound.on_key.is_some() {
+        let target = &bound.target.path;
+        return Err(Error::invalid(format!("what a job inserts into {target} replaces the row that has the key"))
+            .hint("leave the clause out, write c = VALUES(c) for every column, or insert VALUES"));
+    }
     let mut sources = Vec::new();
     for scan in scans(&bound.plan) {
         if scan.table.connector().is_some()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use gridhouse_base::table::quoted;
-use gridhouse_base::{Schema, SqlType};
+use gridhouse_base::{Column, Schema, SqlType};
 use gridhouse_expr::{AggregateCall, AggregateFunction, Expr};
 
 use crate::plan::{BoundInsert, JoinKey, JoinKind, Plan, Rank, SetKind, SortKey};
@@ -29,6 +29,17 @@ pub fn explain_insert(insert: &BoundInsert) -> String {
     }
     if !insert.target.primary_key.is_empty() {
         let _ = write!(out, " key({})", names(schema, &insert.target.primary_key));
+    }
+    if let Some(assignments) = &insert.on_key {
+        let given = schema
+            .columns
+            .iter()
+            .map(|column| Column::new(format!("VALUES({})", column.name), column.sql_type.clone()));
+        let both = Schema::new(schema.columns.iter().cloned().chain(given).collect());
+        let set =
+            |(column, value): &(usize, Expr)| format!("{}={}", names(schema, &[*column]), value.display_with(&both));
+        let set = assignments.iter().map(set).collect::<Vec<_>>().join(", ");
+        let _ = write!(out, " on-key({})", if set.is_empty() { "stays" } else { &set });
     }
     out.push('\n');
     write_node(&mut out, &insert.plan, 1);

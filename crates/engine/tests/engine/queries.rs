@@ -133,3 +133,33 @@ fn looked_up_rows_stay_what_they_were() {
     let now = "SELECT o.id, i.price FROM orders AS o JOIN items FOR SYSTEM_TIME AS OF PROCTIME() AS i ON i.item = o.item AND i.price > 5";
     assert_eq!(rows(&mut session, now), ["100|11", "102|11"]);
 }
+
+#[test]
+fn a_row_that_is_there_gets_what_the_statement_says() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TABLE tickets (id BIGINT, agent STRING, status STRING, seen INT, PRIMARY KEY (id) NOT ENFORCED);
+         INSERT INTO tickets VALUES (1001, 'a', 'in_progress', 1) ON DUPLICATE KEY UPDATE status = 'resolved';",
+    );
+    assert_eq!(rows(&mut session, "SELECT * FROM tickets"), ["1001|a|in_progress|1"]);
+    ok(
+        &mut session,
+        "INSERT INTO tickets VALUES (1001, 'b', 'in_progress', 5), (1002, 'c', 'new', 1)
+         ON DUPLICATE KEY UPDATE status = 'resolved', seen = seen + VALUES(seen)",
+    );
+    assert_eq!(rows(&mut session, "SELECT * FROM tickets"), ["1001|a|resolved|6", "1002|c|new|1"]);
+    ok(
+        &mut session,
+        "INSERT INTO tickets (id, agent) VALUES (1003, 'd'), (1003, 'e'), (1002, 'f')
+         ON CONFLICT (id) DO UPDATE SET agent = tickets.agent || EXCLUDED.agent, seen = COALESCE(seen, 0) + 10",
+    );
+    assert_eq!(rows(&mut session, "SELECT * FROM tickets"), ["1001|a|resolved|6", "1002|cf|new|11", "1003|de|NULL|10"]);
+    ok(&mut session, "INSERT INTO tickets VALUES (1003, 'x', 'x', 0), (1004, 'y', 'y', 0) ON CONFLICT DO NOTHING");
+    let expected = ["1001|a|resolved|6", "1002|cf|new|11", "1003|de|NULL|10", "1004|y|y|0"];
+    assert_eq!(rows(&mut session, "SELECT * FROM tickets"), expected);
+    ok(&mut session, "CREATE TABLE other (id BIGINT, agent STRING, status STRING, seen INT)");
+    let message = fails(&mut session, "INSERT INTO tickets SELECT * FROM other ON DUPLICATE KEY UPDATE status = 'x'");
+    assert!(message.contains("replaces the row") && message.contains("VALUES"), "{message}");
+}

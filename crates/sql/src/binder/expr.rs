@@ -9,6 +9,7 @@ use gridhouse_expr::functions::{self, beyond_flink, resolve};
 use gridhouse_expr::{Expr, cast};
 
 use super::aggregate::{Aggregates, is_aggregate};
+use super::on_key::EXCLUDED;
 use super::over::{is_window_function, over_aggregate};
 use super::pending::Nest;
 use super::scope::Scope;
@@ -215,6 +216,9 @@ impl Binder<'_> {
         if is_aggregate(&call.name) {
             return if call.over.is_some() { Err(over_aggregate(call)) } else { self.aggregate_call(call, env) };
         }
+        if call.name == "VALUES" {
+            return inserted_value(call, env);
+        }
         if let Some(over) = &call.over {
             return Err(Error::invalid(format!("{} is no window function", call.name))
                 .hint("remove OVER (…)")
@@ -294,6 +298,24 @@ const WINDOW_WORDS: &[&str] = &[
 fn is_unit_word(call: &Call, parts: &[Ident]) -> bool {
     let takes_unit = ["DATE_TRUNC", "DATE_ADD", "DATEDIFF", "DATE_DIFF"].contains(&call.name.as_str());
     takes_unit && parts.len() == 1 && UNIT_WORDS.contains(&parts[0].name.to_uppercase().as_str())
+}
+
+/// `VALUES(column)`: the value that was to be inserted.
+fn inserted_value(call: &Call, env: Env<'_>) -> Result<Expr> {
+    let at = call.written.at;
+    let excluded = Ident { name: EXCLUDED.to_owned(), at };
+    if env.scope.of_qualifier(std::slice::from_ref(&excluded)).is_empty() {
+        return Err(Error::invalid("VALUES(…) stands in ON DUPLICATE KEY UPDATE only")
+            .hint("name the column, or write (VALUES …) AS t (a, b) behind FROM")
+            .at(at));
+    }
+    match call.args.as_slice() {
+        [ast::Expr { kind: ExprKind::Name(parts), .. }] if parts.len() == 1 => {
+            let found = env.scope.find(&[excluded, parts[0].clone()])?;
+            Ok(env.scope.expr(found.index))
+        }
+        _ => Err(Error::invalid("VALUES(…) takes one column").hint("write c = VALUES(c)").at(at)),
+    }
 }
 
 /// `row.name`

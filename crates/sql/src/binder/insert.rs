@@ -13,9 +13,7 @@ use super::expr::Env;
 use super::from::unique;
 use super::scope::Scope;
 use super::{Binder, inside};
-use crate::ast::{
-    self, Assignment, Delete, ExprKind, Ident, Insert, Literal, OnConflict, QueryBody, SelectItem, Update, ValuesRow,
-};
+use crate::ast::{self, Assignment, Delete, Ident, Insert, QueryBody, SelectItem, Update, ValuesRow};
 use crate::catalog::suggest;
 use crate::optimizer::fold;
 use crate::plan::{BoundDelete, BoundInsert, BoundUpdate, Plan, Project, Values, written_columns};
@@ -33,9 +31,10 @@ impl Binder<'_> {
             None => written.clone(),
             Some(idents) => self.target_columns(&target, idents)?,
         };
-        if let Some(clause) = &insert.on_conflict {
-            check_conflict_clause(&target, &columns, clause)?;
-        }
+        let on_key = match &insert.on_conflict {
+            Some(clause) => self.on_key(&target, &columns, clause)?,
+            None => None,
+        };
         let plan = match &insert.query.body {
             QueryBody::Values(rows) if is_bare(&insert.query) => self.insert_values(&target, &columns, rows)?,
             _ => {
@@ -43,7 +42,7 @@ impl Binder<'_> {
                 self.insert_query(&target, &columns, plan, insert)?
             }
         };
-        let (plan, columns) = complete(&target, &written, columns, plan, insert)?;
+        let (plan, columns) = complete(&target, &written, columns, plan, (insert, on_key.is_some()))?;
         let delivered = columns.as_deref().unwrap_or(&written);
         let nullable = |(i, &column): (usize, &usize)| {
             let strict = !target.schema.columns[column].sql_type.nullable;
@@ -51,7 +50,7 @@ impl Binder<'_> {
         };
         let not_null = delivered.iter().enumerate().filter_map(nullable).collect();
         let hints: BTreeMap<_, _> = insert.hints.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
-        Ok(BoundInsert { hints, not_null, plan: self.tidied(plan, false), columns, target })
+        Ok(BoundInsert { hints, not_null, on_key, plan: self.tidied(plan, false), columns, target })
     }
 
     fn target_columns(&self, target: &TableDef, idents: &[Ident]) -> Result<Vec<usize>> {
@@ -115,7 +114,7 @@ impl Binder<'_> {
     }
 
     /// `expr` in the type of the target's column; `name` says what it is.
-    fn fit(&self, expr: Expr, target: &TableDef, column: usize, name: &str, at: Position) -> Result<Expr> {
+    pub(super) fn fit(&self, expr: Expr, target: &TableDef, column: usize, name: &str, at: Position) -> Result<Expr> {
         let declared = &target.schema.columns[column];
         let place = || format!("column {} {} of {}", quoted(&declared.name), declared.sql_type.kind, target.path);
         if expr.as_literal().is_some_and(Value::is_null) && !declared.sql_type.nullable {
@@ -241,7 +240,7 @@ fn is_bare(query: &ast::Query) -> bool {
     query.with.is_empty() && query.order_by.is_empty() && query.limit.is_none() && query.offset.is_none()
 }
 
-fn writable_column(target: &TableDef, ident: &Ident) -> Result<usize> {
+pub(super) fn writable_column(target: &TableDef, ident: &Ident) -> Result<usize> {
     let names: Vec<&str> = target.schema.columns.iter().map(|column| column.name.as_str()).collect();
     let Some(index) = target.schema.index_of(&ident.name) else {
         let error = Error::not_found(format!("there is no column {ident} in {}", target.path));
@@ -276,13 +275,13 @@ fn item_position(query: &ast::Query, index: usize) -> Option<Position> {
 }
 
 /// Fills the columns that the statement does not name: a partial update of a managed table with a key leaves them as they are,
-/// anywhere else they are NULL.
+/// anywhere else, and where `whole` rows are wanted, they are NULL.
 fn complete(
     target: &TableDef,
     written: &[usize],
     columns: Vec<usize>,
     plan: Plan,
-    insert: &Insert,
+    (insert, whole): (&Insert, bool),
 ) -> Result<(Plan, Option<Vec<usize>>)> {
     if columns == written {
         return Ok((plan, None));
@@ -303,7 +302,7 @@ fn complete(
         }
     }
     let all = missing().next().is_none();
-    if !all && target.connector().is_none() && !target.primary_key.is_empty() {
+    if !all && !whole && target.connector().is_none() && !target.primary_key.is_empty() {
         return Ok((plan, Some(columns)));
     }
     let full = written.iter().map(|column| {
@@ -316,68 +315,4 @@ fn complete(
     });
     let full = full.collect();
     Ok((plan.project(full), None))
-}
-
-/// An insert into a table with a key replaces the row that has the key. The clause may say just that and nothing else.
-fn check_conflict_clause(target: &TableDef, columns: &[usize], clause: &OnConflict) -> Result<()> {
-    if target.primary_key.is_empty() {
-        return Err(Error::invalid(format!("{} has no primary key: there are no conflicts", target.path))
-            .hint("leave the clause out, or create the table with PRIMARY KEY (…) NOT ENFORCED")
-            .at(clause.at));
-    }
-    for key in &clause.keys {
-        if !target.schema.index_of(&key.name).is_some_and(|index| target.primary_key.contains(&index)) {
-            let names: Vec<_> = target.primary_key.iter().map(|&i| quoted(&target.schema.columns[i].name)).collect();
-            return Err(Error::invalid(format!("{key} is not part of the primary key of {}", target.path))
-                .hint(format!("the key is ({})", names.join(", ")))
-                .at(key.at));
-        }
-    }
-    let first_row = target.options.get("table.merge-engine").is_some_and(|engine| engine == "first_row");
-    let Some(update) = &clause.update else {
-        if first_row {
-            return Ok(());
-        }
-        return Err(Error::invalid(format!(
-            "{} keeps the last row of a key: DO NOTHING cannot be honoured",
-            target.path
-        ))
-        .hint("create the table with 'table.merge-engine' = 'first_row'")
-        .at(clause.at));
-    };
-    let mut assigned = Vec::new();
-    for Assignment { column, value } in update {
-        let index = writable_column(target, column)?;
-        if !is_inserted_value(value, &column.name) {
-            return Err(Error::invalid(format!("{column} is set to something else than the inserted value"))
-                .hint(format!("write {column} = VALUES({column}); to compute with the old row, use UPDATE"))
-                .at(value.at));
-        }
-        assigned.push(index);
-    }
-    let left_out = columns.iter().find(|column| !target.primary_key.contains(column) && !assigned.contains(column));
-    if let Some(&column) = left_out {
-        let name = quoted(&target.schema.columns[column].name);
-        return Err(Error::invalid(format!("column {name} is inserted but not updated"))
-            .hint(format!(
-                "add {name} = VALUES({name}), or leave {name} out of the column list: then its old value stays"
-            ))
-            .at(clause.at));
-    }
-    Ok(())
-}
-
-/// `VALUES(column)` or `EXCLUDED.column`
-fn is_inserted_value(value: &ast::Expr, column: &str) -> bool {
-    match &value.kind {
-        ExprKind::Call(call) if call.name == "VALUES" => match call.args.as_slice() {
-            [ast::Expr { kind: ExprKind::Name(parts), .. }] => parts.len() == 1 && parts[0].name == column,
-            _ => false,
-        },
-        ExprKind::Name(parts) => {
-            parts.len() == 2 && parts[0].name.eq_ignore_ascii_case("EXCLUDED") && parts[1].name == column
-        }
-        ExprKind::Literal(Literal::Null) => false,
-        _ => false,
-    }
 }

@@ -14,6 +14,7 @@ mod insert;
 mod interval;
 mod literal;
 mod lookup;
+mod on_key;
 mod over;
 mod pending;
 mod per_row;

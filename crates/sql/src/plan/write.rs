@@ -20,6 +20,10 @@ pub struct BoundInsert {
     pub columns: Option<Vec<usize>>,
     /// Plan columns that may hold NULL where the target's column may not: to be checked per row.
     pub not_null: Vec<usize>,
+    /// What becomes of a row whose key is there already, where it is not just replaced: columns of the target and their new
+    /// values; none: the row stays. The values are over the columns of the target as they are there, then as they were given.
+    /// The plan then delivers whole rows.
+    pub on_key: Option<Vec<(usize, Expr)>>,
     /// The rows, in the target's types.
     pub plan: Plan,
 }
