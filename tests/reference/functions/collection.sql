@@ -206,8 +206,6 @@ ROW(1, 'a') <> ROW(2, 'a')
 (1, 2) < (1, 3)
 (1, 2) IN ((1, 2), (3, 4))
 ROW(1, CAST(NULL AS INT)) = ROW(1, CAST(NULL AS INT))
--- differs: what is known to be FALSE is known not to be NULL
--- gives: BOOLEAN NOT NULL | FALSE
 ROW(1, CAST(NULL AS INT)) = ROW(2, CAST(NULL AS INT))
 MAP['a', 1] = MAP['a', 1]
 MAP['a', 1, 'b', 2] = MAP['b', 2, 'a', 1]

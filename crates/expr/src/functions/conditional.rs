@@ -1,15 +1,17 @@
-//! Choices: CASE, IF, COALESCE, NULLIF, GREATEST and LEAST. All but the last two are lowered to CASE, so that what is not
-//! chosen is not evaluated.
+//! Choices: CASE, IF, COALESCE, NULLIF, GREATEST, LEAST and ELT. All but the last three are lowered to CASE, so that what is
+//! not chosen is not evaluated.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef};
+use arrow_array::builder::StringBuilder;
+use arrow_array::{Array, ArrayRef, cast::AsArray, types as at};
 use arrow_ord::ord::make_comparator;
 use arrow_schema::SortOptions;
 use arrow_select::interleave::interleave;
 use gridhouse_base::{Error, Result, SqlType, TypeKind};
 
-use super::kernel::valid_rows;
+use super::kernel::{numbers, valid_rows};
 use super::{Binding, Call, Family, Function, Notation, Volatility, lowered, resolve};
 use crate::cast::{cast, implicit_cast};
 use crate::expr::Expr;
@@ -40,6 +42,7 @@ pub(crate) static FUNCTIONS: &[Function] = &[
     function("NULLIF", &[], &["NULLIF(a, b)"], bind_nullif, lowered),
     function("IF", &[], &["IF(condition, a, b)"], bind_if, lowered),
     function("GREATEST", &[], &["GREATEST(a, b, …)"], bind_extreme, |c| extreme(c, Ordering::Greater)),
+    function("ELT", &[], &["ELT(index, a, b, …)"], bind_elt, elt),
     function("LEAST", &[], &["LEAST(a, b, …)"], bind_extreme, |c| extreme(c, Ordering::Less)),
 ];
 
@@ -105,7 +108,10 @@ fn bind_ifnull(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
     if args.len() != 2 {
         return Err(function.wrong_count(args.len()));
     }
-    bind_coalesce(function, args)
+    // A text that is never NULL keeps its length, too; numbers become alike.
+    let never_null = args.first().filter(|arg| !arg.sql_type().nullable && arg.kind().is_text()).cloned();
+    let bound = bind_coalesce(function, args)?;
+    Ok(never_null.unwrap_or(bound))
 }
 
 fn bind_nullif(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
@@ -117,7 +123,13 @@ fn bind_nullif(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
 
 fn bind_if(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
     let [condition, then, otherwise] = <[Expr; 3]>::try_from(args).map_err(|args| function.wrong_count(args.len()))?;
-    case(vec![(condition, then)], Some(otherwise))
+    let unknown = condition.sql_type().nullable;
+    let mut chosen = case(vec![(condition, then)], Some(otherwise))?;
+    // It is not, but Flink says so: a condition that may be NULL makes the result's type nullable.
+    if let Expr::Case { sql_type, .. } = &mut chosen {
+        sql_type.nullable |= unknown;
+    }
+    Ok(chosen)
 }
 
 fn bind_extreme(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
@@ -156,4 +168,34 @@ fn extreme(call: &Call<'_>, wanted: Ordering) -> Result<ArrayRef> {
     }
     let arrays: Vec<&dyn Array> = call.args.iter().map(|arg| arg.array.as_ref()).collect();
     interleave(&arrays, &places).map_err(failed)
+}
+
+/// The text at a place, counted from 1.
+fn bind_elt(function: &'static Function, mut args: Vec<Expr>) -> Result<Expr> {
+    if args.len() < 2 {
+        return Err(function.wrong_count(args.len()));
+    }
+    let textual = |arg: &Expr| arg.kind().is_text() || *arg.kind() == TypeKind::Null;
+    if !(args[0].kind().is_integer() || *args[0].kind() == TypeKind::Null) || !args[1..].iter().all(textual) {
+        return Err(function.wrong_types(&args));
+    }
+    args[0] = implicit_cast(args[0].clone(), &TypeKind::BigInt.nullable())?;
+    for arg in &mut args[1..] {
+        *arg = implicit_cast(arg.clone(), &TypeKind::STRING.nullable())?;
+    }
+    Ok(function.call(args, TypeKind::STRING.nullable()))
+}
+
+fn elt(call: &Call<'_>) -> Result<ArrayRef> {
+    let (index, operand) = (numbers::<at::Int64Type>(call, 0), &call.args[0]);
+    let mut builder = StringBuilder::with_capacity(call.len, call.len * 16);
+    for i in 0..call.len {
+        let known = operand.array.is_valid(operand.at(i));
+        let chosen = usize::try_from(index.at(i)).ok().filter(|&at| known && at > 0).and_then(|at| call.args.get(at));
+        builder.append_option(chosen.and_then(|arg| {
+            let row = arg.at(i);
+            arg.array.is_valid(row).then(|| arg.array.as_string::<i32>().value(row))
+        }));
+    }
+    Ok(Arc::new(builder.finish()))
 }

@@ -8,7 +8,6 @@ use arrow_array::builder::{MapBuilder, MapFieldNames, StringBuilder};
 use arrow_array::{Array, ArrayRef, ListArray, StructArray, cast::AsArray};
 use arrow_schema::DataType;
 use gridhouse_base::{Error, Field, Result, SqlType, TypeKind};
-use regex::Regex;
 
 use super::kernel::{texts, valid_rows};
 use super::lists::{Keys, ListBuilder, failed, has_keys, lists};
@@ -16,6 +15,7 @@ use super::nested::collection;
 use super::{Call, Function};
 use crate::cast::implicit_cast;
 use crate::expr::Expr;
+use crate::text::javaregex::Regex;
 use crate::types::common_type;
 
 pub(crate) static FUNCTIONS: &[Function] = &[
@@ -190,15 +190,17 @@ fn str_to_map(call: &Call<'_>) -> Result<ArrayRef> {
             let (pairs, parts) = match &compiled {
                 Some((a, b, pairs, parts)) if (*a, *b) == (between, inside) => (pairs, parts),
                 _ => {
-                    let new = (between, inside, separator(between)?, separator(inside)?);
+                    let new = (between, inside, Regex::new(between)?, Regex::new(inside)?);
                     let new = compiled.insert(new);
                     (&new.2, &new.3)
                 }
             };
             let mut found: Vec<(&str, Option<&str>)> = Vec::new();
-            for pair in pairs.split(text.at(i)).filter(|_| !text.at(i).is_empty()) {
-                let mut halves = parts.splitn(pair, 2);
-                let (key, value) = (halves.next().unwrap_or_default(), halves.next());
+            let text = text.at(i);
+            let split = if text.is_empty() { Vec::new() } else { pairs.split(text, usize::MAX)? };
+            for pair in split {
+                let halves = parts.split(pair, 2)?;
+                let (key, value) = (halves.first().copied().unwrap_or_default(), halves.get(1).copied());
                 match found.iter_mut().find(|(known, _)| *known == key) {
                     Some((_, old)) => *old = value,
                     None => found.push((key, value)),
@@ -214,8 +216,4 @@ fn str_to_map(call: &Call<'_>) -> Result<ArrayRef> {
     let built = builder.finish();
     debug_assert_eq!(built.data_type(), &call.sql_type.kind.arrow(), "the builder's field names are ours");
     Ok(Arc::new(built))
-}
-
-fn separator(pattern: &str) -> Result<Regex> {
-    super::regexp::regex(pattern, pattern)
 }

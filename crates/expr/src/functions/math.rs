@@ -113,7 +113,7 @@ pub(crate) static FUNCTIONS: &[Function] = &[
         ),
         1,
     ),
-    random(fixed("UUID", &[], &["UUID()"], &[], returns::string, uuid), 0),
+    random(fixed("UUID", &[], &["UUID()"], &[], |_| TypeKind::Char(36), uuid), 0),
 ];
 
 fn map(call: &Call<'_>, f: fn(f64) -> f64) -> Result<ArrayRef> {
@@ -312,8 +312,8 @@ fn round(call: &Call<'_>, rescale: Rescale) -> Result<ArrayRef> {
         TypeKind::Float => {
             let x = numbers::<at::Float32Type>(call, 0);
             Arc::new(rows::<at::Float32Type>(call.len, valid.as_ref(), |i| {
-                // The shortest digits of the FLOAT itself, not of its widened form.
-                let shown = format!("{:e}", x.at(i)).parse().unwrap_or(f64::NAN);
+                // The digits of the widened FLOAT, as in Flink: 1.555 is a little less than that.
+                let shown = f64::from(x.at(i));
                 Ok(Some(round_double(shown, digits.at(i), rescale) as f32))
             })?)
         }

@@ -11,7 +11,12 @@ pub mod comparison;
 pub mod conditional;
 pub mod conversion;
 pub mod datetime;
+pub mod encoding;
+pub(crate) mod format;
+pub mod hash;
 pub(crate) mod interval;
+pub mod json;
+pub mod jsonmake;
 pub(crate) mod kernel;
 pub(crate) mod lists;
 pub mod logical;
@@ -21,6 +26,7 @@ pub mod nested;
 pub mod portability;
 pub mod regexp;
 pub mod string;
+pub mod texttest;
 pub mod timetext;
 
 use std::collections::HashMap;
@@ -34,7 +40,7 @@ use crate::cast::implicit_cast;
 use crate::eval::Operand;
 use crate::expr::{EvalContext, Expr};
 pub use conditional::{case, case_of};
-pub use portability::beyond_flink;
+pub use portability::{beyond_flink, only_here};
 
 /// What a value depends on besides the arguments. Ordered from least to most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +75,10 @@ pub enum Family {
     Conversion,
     /// Rows, arrays and maps.
     Collection,
+    /// JSON.
+    Json,
+    /// Digests.
+    Hash,
 }
 
 /// How a call is written.
@@ -227,7 +237,12 @@ static FAMILIES: &[&[Function]] = &[
     conditional::FUNCTIONS,
     conversion::FUNCTIONS,
     string::FUNCTIONS,
+    texttest::FUNCTIONS,
     regexp::FUNCTIONS,
+    encoding::FUNCTIONS,
+    hash::FUNCTIONS,
+    json::FUNCTIONS,
+    jsonmake::FUNCTIONS,
     nested::FUNCTIONS,
     array::FUNCTIONS,
     map::FUNCTIONS,
@@ -324,8 +339,31 @@ fn cast_to(param: Param, arg: Expr) -> Result<Expr> {
 /// Result kinds of fixed signatures.
 pub(crate) mod returns {
     use gridhouse_base::TypeKind;
+    use gridhouse_base::types::MAX_LENGTH;
 
     use crate::expr::Expr;
+
+    /// The kind of the first argument.
+    pub fn same(args: &[Expr]) -> TypeKind {
+        args.first().map_or(TypeKind::STRING, |arg| arg.kind().clone())
+    }
+
+    /// A text of at most the first argument's length.
+    pub fn part(args: &[Expr]) -> TypeKind {
+        TypeKind::Varchar(length(args.first()))
+    }
+
+    /// A text of at most the length of the first two arguments together.
+    pub fn both(args: &[Expr]) -> TypeKind {
+        TypeKind::Varchar(length(args.first()).saturating_add(length(args.get(1))).min(MAX_LENGTH))
+    }
+
+    fn length(arg: Option<&Expr>) -> u32 {
+        match arg.map(Expr::kind) {
+            Some(TypeKind::Char(n) | TypeKind::Varchar(n)) => *n,
+            _ => MAX_LENGTH,
+        }
+    }
 
     pub fn string(_: &[Expr]) -> TypeKind {
         TypeKind::STRING

@@ -39,6 +39,17 @@ static NOTES: &[(&str, When, &str)] = &[
     ("CONCAT_WS", If(not_all_text), TEXT_ONLY),
     ("IF", If(nested_results), "Flink's IF takes no arrays, maps or rows: write CASE WHEN … THEN … ELSE … END"),
     ("NULLIF", If(nested_results), "Flink's NULLIF takes no arrays, maps or rows: write CASE WHEN … THEN … END"),
+    ("ELT", Always, "ELT is new in Flink 2.0: write CASE index WHEN 1 THEN a WHEN 2 THEN b END"),
+    ("PRINTF", Always, "PRINTF is new in Flink 2.0: write CONCAT, LPAD and ROUND"),
+    ("UNHEX", Always, "UNHEX is new in Flink 2.0"),
+    ("URL_ENCODE", Always, "URL_ENCODE is new in Flink 2.0"),
+    ("URL_DECODE", Always, "URL_DECODE is new in Flink 2.0"),
+    ("REGEXP_COUNT", Always, "REGEXP_COUNT is new in Flink 2.0"),
+    ("REGEXP_INSTR", Always, "REGEXP_INSTR is new in Flink 2.0"),
+    ("REGEXP_SUBSTR", Always, "REGEXP_SUBSTR is new in Flink 2.0: write REGEXP_EXTRACT(text, regex, 0)"),
+    ("REGEXP_EXTRACT_ALL", Always, "REGEXP_EXTRACT_ALL is new in Flink 2.0"),
+    ("JSON_QUOTE", Always, "JSON_QUOTE is new in Flink 2.0: write JSON_STRING(text)"),
+    ("JSON_UNQUOTE", Always, "JSON_UNQUOTE is new in Flink 2.0: write JSON_VALUE(text, '$')"),
     ("INSTR", If(|args| args.len() > 2), "INSTR with a start is new in Flink 2.0: write LOCATE(part, text, start)"),
     (
         "%",
@@ -53,6 +64,8 @@ static NOTES: &[(&str, When, &str)] = &[
     ("-", If(|args| args.iter().all(|arg| arg.kind().is_datetime())), "Flink wants the unit: write (a - b) DAY"),
     ("=", If(text_and_number), TEXT_AND_NUMBER),
     ("<>", If(text_and_number), TEXT_AND_NUMBER),
+    ("IN", If(text_and_number), TEXT_AND_NUMBER),
+    ("NOT IN", If(text_and_number), TEXT_AND_NUMBER),
     ("IS DISTINCT FROM", If(text_and_number), TEXT_AND_NUMBER),
     ("IS NOT DISTINCT FROM", If(text_and_number), TEXT_AND_NUMBER),
     ("NULLIF", If(text_and_number), TEXT_AND_NUMBER),
@@ -80,17 +93,17 @@ static NOTES: &[(&str, When, &str)] = &[
     ("TO_TIMESTAMP_LTZ", If(|args| args.len() == 1), "Flink 1.20 wants the precision: write TO_TIMESTAMP_LTZ(x, 3)"),
     (
         "TO_TIMESTAMP_LTZ",
-        If(|args| args[0].kind().is_text()),
+        If(|args| args.first().is_some_and(|arg| arg.kind().is_text())),
         "Flink 1.20 takes no text here: write CAST(TO_TIMESTAMP(x, pattern) AS TIMESTAMP_LTZ(3))",
     ),
     (
         "DATE_FORMAT",
-        If(|args| matches!(args[0].kind(), TypeKind::Date | TypeKind::Time(_))),
+        If(|args| args.first().is_some_and(|arg| matches!(arg.kind(), TypeKind::Date | TypeKind::Time(_)))),
         "Flink formats no DATE or TIME: write DATE_FORMAT(CAST(x AS TIMESTAMP(3)), pattern)",
     ),
     (
         "FROM_UNIXTIME",
-        If(|args| !args[0].kind().is_integer() && *args[0].kind() != TypeKind::Null),
+        If(|args| args.first().is_some_and(|arg| !arg.kind().is_integer() && *arg.kind() != TypeKind::Null)),
         "Flink takes whole seconds: write FROM_UNIXTIME(CAST(x AS BIGINT))",
     ),
     ("TIMESTAMPADD", If(fine_unit), FINE_UNIT),
@@ -176,7 +189,13 @@ const UNTYPED_NULLS: &[&str] = &[
     "IN",
     "NOT IN",
     "CASE",
+    "JSON_EXISTS",
+    "JSON_VALUE",
+    "JSON_QUERY",
 ];
+
+/// Functions whose texts may be numbers in Flink too.
+const ANYTHING: &[&str] = &["IS_ALPHA", "IS_DIGIT", "IS_DECIMAL"];
 
 fn not_all_text(args: &[Expr]) -> bool {
     args.iter().any(|arg| !arg.kind().is_text() && *arg.kind() != TypeKind::Null)
@@ -219,6 +238,11 @@ fn nested_results(args: &[Expr]) -> bool {
     args.iter().any(|arg| matches!(arg.kind(), TypeKind::Array(_) | TypeKind::Map(..) | TypeKind::Row(_)))
 }
 
+/// What to tell of a name that is only here, whatever it is called with.
+pub fn only_here(name: &str) -> Option<&'static str> {
+    NOTES.iter().find(|(known, when, _)| *known == name && matches!(when, Always)).map(|(.., note)| *note)
+}
+
 /// What to tell about a call of the function or operator written `name` if Flink 1.20 would refuse it.
 pub fn beyond_flink(name: &str, args: &[Expr]) -> Option<&'static str> {
     let upper = name.to_uppercase();
@@ -238,7 +262,9 @@ pub fn beyond_flink(name: &str, args: &[Expr]) -> Option<&'static str> {
         return Some(TEXT_AS_MOMENT);
     }
     let function = find(&upper)?;
-    if let Binding::Fixed { params, .. } = &function.binding {
+    if let Binding::Fixed { params, .. } = &function.binding
+        && !ANYTHING.contains(&function.name)
+    {
         let lenient = |i: usize| params.get(i).or(params.last()) == Some(&Param::AnyText);
         let text = |kind: &TypeKind| kind.is_text() || *kind == TypeKind::Null;
         if args.iter().enumerate().any(|(i, arg)| lenient(i) && !text(arg.kind())) {

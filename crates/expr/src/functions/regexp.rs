@@ -1,20 +1,20 @@
 //! Patterns: LIKE and SIMILAR TO with their escapes, and regular expressions.
 //!
-//! Regular expressions are those of the `regex` crate: linear in the text's length, Unicode-aware, without look-around and
-//! back-references. A pattern that it refuses is an error that names the pattern (Flink gives NULL or false).
+//! Regular expressions are Java's, see [`crate::text::javaregex`]. A pattern that is none is an error that names it (Flink gives
+//! NULL or false, and nobody learns of it).
 
 use std::sync::Arc;
 
-use arrow_array::builder::BooleanBuilder;
+use arrow_array::builder::{BooleanBuilder, ListBuilder, StringBuilder};
 use arrow_array::{ArrayRef, types as at};
 use gridhouse_base::{Error, Result, SqlType, TypeKind};
-use regex::{NoExpand, Regex};
 
-use super::kernel::{Texts, make_texts, numbers, texts, valid_rows};
+use super::kernel::{Texts, make_texts, numbers, rows, texts, valid_rows};
 use super::string::fixed;
 use super::{Binding, Call, Family, Function, Notation, Nulls, Param, Volatility, returns};
 use crate::cast::implicit_cast;
 use crate::expr::Expr;
+use crate::text::javaregex::{Match, Regex};
 
 const fn matcher(
     name: &'static str,
@@ -67,6 +67,46 @@ pub(crate) static FUNCTIONS: &[Function] = &[
         returns::string,
         Nulls::Strict,
         replace,
+    ),
+    fixed(
+        "REGEXP_COUNT",
+        &[],
+        &["REGEXP_COUNT(text, regex)"],
+        &[Param::AnyText, Param::Text],
+        2,
+        returns::int,
+        Nulls::Strict,
+        count,
+    ),
+    fixed(
+        "REGEXP_INSTR",
+        &[],
+        &["REGEXP_INSTR(text, regex)"],
+        &[Param::AnyText, Param::Text],
+        2,
+        returns::int,
+        Nulls::Strict,
+        place,
+    ),
+    fixed(
+        "REGEXP_SUBSTR",
+        &[],
+        &["REGEXP_SUBSTR(text, regex)"],
+        &[Param::AnyText, Param::Text],
+        2,
+        returns::string,
+        Nulls::Always,
+        extract,
+    ),
+    fixed(
+        "REGEXP_EXTRACT_ALL",
+        &[],
+        &["REGEXP_EXTRACT_ALL(text, regex)", "REGEXP_EXTRACT_ALL(text, regex, group)"],
+        &[Param::AnyText, Param::Text, Param::Int],
+        2,
+        |_| TypeKind::Array(Box::new(TypeKind::STRING.nullable())),
+        Nulls::Always,
+        extract_all,
     ),
 ];
 
@@ -144,6 +184,10 @@ impl Like {
     }
 }
 
+fn is_line_end(c: char) -> bool {
+    matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
 /// Greedy matching that on a mismatch goes back to the last `%` only: an earlier one could not do better.
 fn walk(steps: &[Step], text: &str) -> bool {
     let (mut step, mut rest) = (0, text);
@@ -158,7 +202,8 @@ fn walk(steps: &[Step], text: &str) -> bool {
                 continue;
             }
             (None, None) => return true,
-            (Some(Step::One), Some(_)) => {
+            // One character is what a dot matches in Java: no end of a line.
+            (Some(Step::One), Some(c)) if !is_line_end(c) => {
                 step += 1;
                 rest = tail.as_str();
                 continue;
@@ -205,7 +250,7 @@ fn test_rows<'a, T>(
     call: &'a Call<'_>,
     negate: bool,
     compile: impl Fn(&str, Option<&str>) -> Result<T>,
-    matches: impl Fn(&T, &str) -> bool,
+    matches: impl Fn(&T, &str) -> Result<bool>,
 ) -> Result<ArrayRef> {
     let (text, pattern): (Texts<'a>, Texts<'a>) = (texts(call, 0), texts(call, 1));
     let escape = (call.args.len() == 3).then(|| texts(call, 2));
@@ -219,7 +264,7 @@ fn test_rows<'a, T>(
         }
         let (source, escape) = (pattern.at(i), escape.as_ref().map(|escape| escape.at(i)));
         let pattern = compiled.get(source, escape, || compile(source, escape))?;
-        builder.append_value(matches(pattern, text.at(i)) != negate);
+        builder.append_value(matches(pattern, text.at(i))? != negate);
     }
     Ok(Arc::new(builder.finish()))
 }
@@ -234,17 +279,24 @@ fn escape_character(escape: Option<&str>) -> Result<Option<char>> {
 }
 
 fn like(call: &Call<'_>, negate: bool) -> Result<ArrayRef> {
-    test_rows(call, negate, |p, escape| Like::new(p, escape_character(escape)?), Like::matches)
+    test_rows(call, negate, |p, escape| Like::new(p, escape_character(escape)?), |like, text| Ok(like.matches(text)))
 }
 
 fn similar(call: &Call<'_>, negate: bool) -> Result<ArrayRef> {
-    let compile = |p: &str, escape: Option<&str>| regex(&similar_to_regex(p, escape_character(escape)?), p);
-    test_rows(call, negate, compile, |regex, text| regex.is_match(text))
+    let compile = |p: &str, escape: Option<&str>| {
+        let source = similar_to_regex(p, escape_character(escape)?);
+        regex::Regex::new(&source).map_err(|error| {
+            Error::invalid(format!("'{p}' is not a pattern of SIMILAR TO"))
+                .hint("a sign meant as itself is escaped")
+                .caused_by(error)
+        })
+    };
+    test_rows(call, negate, compile, |regex, text| Ok(regex.is_match(text)))
 }
 
-/// SIMILAR TO: `%` and `_` as in LIKE, `| * + ? {} () []` as in regular expressions, everything else itself.
+/// SIMILAR TO: `%` and `_` as in LIKE, `. | * + ? {} () []` as in regular expressions, everything else itself.
 fn similar_to_regex(pattern: &str, escape: Option<char>) -> String {
-    let mut out = String::from("(?s)^(?:");
+    let mut out = String::from("^(?:");
     let mut chars = pattern.chars();
     let mut bracket = false;
     while let Some(c) = chars.next() {
@@ -255,9 +307,9 @@ fn similar_to_regex(pattern: &str, escape: Option<char>) -> String {
                 out.push(c);
             }
             c if bracket => out.push(c),
-            '%' => out.push_str(".*"),
+            '%' => out.push_str("(?s:.*)"),
             '_' => out.push('.'),
-            '|' | '*' | '+' | '?' | '{' | '}' | '(' | ')' => out.push(c),
+            '.' | '|' | '*' | '+' | '?' | '{' | '}' | '(' | ')' => out.push(c),
             c => out.push_str(&regex::escape(&c.to_string())),
         }
     }
@@ -265,17 +317,9 @@ fn similar_to_regex(pattern: &str, escape: Option<char>) -> String {
     out
 }
 
-/// A compiled regular expression; `shown` is what the user wrote.
-pub(super) fn regex(source: &str, shown: &str) -> Result<Regex> {
-    Regex::new(source).map_err(|error| {
-        Error::invalid(format!("'{shown}' is not a regular expression"))
-            .hint("look-around and back-references are not supported")
-            .caused_by(error)
-    })
-}
-
 fn regexp(call: &Call<'_>) -> Result<ArrayRef> {
-    test_rows(call, false, |p, _| regex(p, p), |regex, text| regex.is_match(text))
+    // Nothing is found by an empty pattern, as in Flink.
+    test_rows(call, false, |p, _| Regex::new(p), |regex, text| Ok(!regex.is_empty() && regex.is_match(text)?))
 }
 
 fn extract(call: &Call<'_>) -> Result<ArrayRef> {
@@ -284,10 +328,11 @@ fn extract(call: &Call<'_>) -> Result<ArrayRef> {
     let mut compiled = Compiled::new();
     let result = make_texts(call, |i, out| {
         let source = pattern.at(i);
-        let regex = compiled.get(source, None, || regex(source, source))?;
+        let regex = compiled.get(source, None, || Regex::new(source))?;
         let Ok(group) = usize::try_from(group.as_ref().map_or(0, |group| group.at(i))) else { return Ok(false) };
-        let found = regex.captures(text.at(i)).and_then(|captures| captures.get(group));
-        out.push_str(found.map_or("", |found| found.as_str()));
+        let found = regex.find_at(text.at(i), 0)?;
+        let found = found.as_ref().and_then(|found| found.group(text.at(i), group));
+        out.push_str(found.unwrap_or_default());
         Ok(found.is_some())
     })?;
     Ok(Arc::new(result))
@@ -298,10 +343,62 @@ fn replace(call: &Call<'_>) -> Result<ArrayRef> {
     let mut compiled = Compiled::new();
     let result = make_texts(call, |i, out| {
         let source = pattern.at(i);
-        let regex = compiled.get(source, None, || regex(source, source))?;
+        let regex = compiled.get(source, None, || Regex::new(source))?;
         // Flink takes the replacement as it is: `$1` is no group.
-        out.push_str(&regex.replace_all(text.at(i), NoExpand(replacement.at(i))));
+        out.push_str(&regex.replace_all(text.at(i), replacement.at(i))?);
         Ok(true)
     })?;
     Ok(Arc::new(result))
+}
+
+/// A number made of all matches of each row.
+fn from_matches(call: &Call<'_>, f: impl Fn(&str, &[Match]) -> i32) -> Result<ArrayRef> {
+    let (text, pattern) = (texts(call, 0), texts(call, 1));
+    let valid = valid_rows(call.args, call.len);
+    let mut compiled = Compiled::new();
+    let result = rows::<at::Int32Type>(call.len, valid.as_ref(), |i| {
+        let source = pattern.at(i);
+        let regex = compiled.get(source, None, || Regex::new(source))?;
+        Ok(Some(f(text.at(i), &regex.all(text.at(i))?)))
+    })?;
+    Ok(Arc::new(result))
+}
+
+fn count(call: &Call<'_>) -> Result<ArrayRef> {
+    from_matches(call, |_, matches| matches.len() as i32)
+}
+
+/// Where the first match starts, counted from 1; 0 where there is none.
+fn place(call: &Call<'_>) -> Result<ArrayRef> {
+    from_matches(call, |text, matches| {
+        matches.first().map_or(0, |first| text[..first.range().0].chars().count() as i32 + 1)
+    })
+}
+
+/// A group of every match; the first group where none is named.
+fn extract_all(call: &Call<'_>) -> Result<ArrayRef> {
+    let (text, pattern) = (texts(call, 0), texts(call, 1));
+    let group = (call.args.len() == 3).then(|| numbers::<at::Int32Type>(call, 2));
+    let valid = valid_rows(call.args, call.len);
+    let field = Arc::new(TypeKind::STRING.nullable().arrow_field("element"));
+    let mut builder = ListBuilder::new(StringBuilder::new()).with_field(field);
+    let mut compiled = Compiled::new();
+    for i in 0..call.len {
+        if valid.as_ref().is_some_and(|valid| valid.is_null(i)) {
+            builder.append(false);
+            continue;
+        }
+        let source = pattern.at(i);
+        let regex: &Regex = compiled.get(source, None, || Regex::new(source))?;
+        let wanted = group.as_ref().map_or(1, |group| group.at(i));
+        let Some(wanted) = usize::try_from(wanted).ok().filter(|&wanted| wanted < regex.groups()) else {
+            builder.append(false);
+            continue;
+        };
+        for found in regex.all(text.at(i))? {
+            builder.values().append_option(found.group(text.at(i), wanted));
+        }
+        builder.append(true);
+    }
+    Ok(Arc::new(builder.finish()))
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{BooleanBuilder, StringBuilder};
+use arrow_array::builder::StringBuilder;
 use arrow_array::{Array, ArrayRef, cast::AsArray, types as at};
+use gridhouse_base::types::MAX_LENGTH;
 use gridhouse_base::{Error, Result, SqlType, TypeKind, Value};
 
 use super::kernel::{make_texts, numbers, rows, texts, valid_rows};
-use super::{Binding, Call, Family, Function, Notation, Nulls, Param, Volatility, returns};
+use super::{Binding, Call, Family, Function, Notation, Nulls, Param, Volatility, format, returns};
 use crate::cast::implicit_cast;
 use crate::expr::Expr;
 
@@ -62,10 +63,10 @@ use Nulls::{Always, Strict};
 use Param::{AnyText, Int, Text};
 
 pub(crate) static FUNCTIONS: &[Function] = &[
-    fixed("UPPER", &["UCASE"], &["UPPER(text)"], &[Text], 1, returns::string, Strict, |c| {
+    fixed("UPPER", &["UCASE"], &["UPPER(text)"], &[Text], 1, returns::same, Strict, |c| {
         each(c, |text, out| out.extend(text.chars().flat_map(char::to_uppercase)))
     }),
-    fixed("LOWER", &["LCASE"], &["LOWER(text)"], &[Text], 1, returns::string, Strict, |c| {
+    fixed("LOWER", &["LCASE"], &["LOWER(text)"], &[Text], 1, returns::same, Strict, |c| {
         each(c, |text, out| out.push_str(&text.to_lowercase()))
     }),
     fixed(
@@ -85,16 +86,16 @@ pub(crate) static FUNCTIONS: &[Function] = &[
         &["SUBSTRING(text FROM start)", "SUBSTRING(text FROM start FOR length)"],
         &[AnyText, Int, Int],
         2,
-        returns::string,
-        Strict,
+        returns::part,
+        Always,
         substring,
     ),
     custom("TRIM", &[], Notation::Call, &["TRIM(text)", "TRIM(BOTH characters FROM text)"], bind_trim, |c| {
         trim(c, None)
     }),
-    fixed("LTRIM", &[], TRIM2, &[AnyText, Text], 1, returns::string, Strict, |c| trim(c, Some((true, false)))),
-    fixed("RTRIM", &[], TRIM2, &[AnyText, Text], 1, returns::string, Strict, |c| trim(c, Some((false, true)))),
-    fixed("BTRIM", &[], TRIM2, &[AnyText, Text], 1, returns::string, Strict, |c| trim(c, Some((true, true)))),
+    fixed("LTRIM", &[], TRIM2, &[AnyText, Text], 1, returns::part, Strict, |c| trim(c, Some((true, false)))),
+    fixed("RTRIM", &[], TRIM2, &[AnyText, Text], 1, returns::part, Strict, |c| trim(c, Some((false, true)))),
+    fixed("BTRIM", &[], TRIM2, &[AnyText, Text], 1, returns::part, Strict, |c| trim(c, Some((true, true)))),
     custom("CONCAT", &[], Notation::Call, &["CONCAT(a, b, …)"], bind_concat, concat),
     custom("||", &[], Notation::Infix, &["a || b"], bind_concat, concat),
     custom("CONCAT_WS", &[], Notation::Call, &["CONCAT_WS(separator, a, b, …)"], bind_concat, concat_ws),
@@ -122,38 +123,28 @@ pub(crate) static FUNCTIONS: &[Function] = &[
         Strict,
         instr,
     ),
-    fixed("LPAD", &[], &["LPAD(text, length, pad)"], &[AnyText, Int, Text], 3, returns::string, Always, |c| {
-        pad(c, true)
-    }),
-    fixed("RPAD", &[], &["RPAD(text, length, pad)"], &[AnyText, Int, Text], 3, returns::string, Always, |c| {
-        pad(c, false)
-    }),
+    custom("LPAD", &[], Notation::Call, &["LPAD(text, length, pad)"], bind_pad, |c| pad(c, true)),
+    custom("RPAD", &[], Notation::Call, &["RPAD(text, length, pad)"], bind_pad, |c| pad(c, false)),
     fixed("REPEAT", &[], &["REPEAT(text, count)"], &[AnyText, Int], 2, returns::string, Strict, repeat),
-    fixed("REVERSE", &[], &["REVERSE(text)"], &[AnyText], 1, returns::string, Strict, |c| {
+    fixed("REVERSE", &[], &["REVERSE(text)"], &[AnyText], 1, returns::string, Always, |c| {
         each(c, |text, out| out.extend(text.chars().rev()))
     }),
-    fixed("LEFT", &[], &["LEFT(text, count)"], &[AnyText, Int], 2, returns::string, Strict, left),
-    fixed("RIGHT", &[], &["RIGHT(text, count)"], &[AnyText, Int], 2, returns::string, Strict, right),
+    fixed("LEFT", &[], &["LEFT(text, count)"], &[AnyText, Int], 2, returns::part, Always, left),
+    fixed("RIGHT", &[], &["RIGHT(text, count)"], &[AnyText, Int], 2, returns::part, Always, right),
     custom("SPLIT_INDEX", &[], Notation::Call, SPLIT, bind_split, split_index),
-    fixed("INITCAP", &[], &["INITCAP(text)"], &[Text], 1, returns::string, Strict, |c| each(c, initcap)),
+    fixed("INITCAP", &[], &["INITCAP(text)"], &[Text], 1, returns::same, Strict, |c| each(c, initcap)),
     fixed("ASCII", &[], &["ASCII(text)"], &[AnyText], 1, returns::int, Strict, ascii),
-    fixed("CHR", &[], &["CHR(number)"], &[Param::BigInt], 1, returns::string, Strict, chr),
+    fixed("CHR", &[], &["CHR(number)"], &[Param::BigInt], 1, returns::string, Always, chr),
     fixed(
         "OVERLAY",
         &[],
         &["OVERLAY(text PLACING new FROM start)", "OVERLAY(text PLACING new FROM start FOR length)"],
         &[AnyText, Text, Int, Int],
         3,
-        returns::string,
+        returns::both,
         Strict,
         overlay,
     ),
-    fixed("STARTSWITH", &[], &["STARTSWITH(text, part)"], &[AnyText, Text], 2, returns::boolean, Strict, |c| {
-        test(c, |text, part| text.starts_with(part))
-    }),
-    fixed("ENDSWITH", &[], &["ENDSWITH(text, part)"], &[AnyText, Text], 2, returns::boolean, Strict, |c| {
-        test(c, |text, part| text.ends_with(part))
-    }),
     fixed(
         "TRANSLATE",
         &[],
@@ -164,7 +155,7 @@ pub(crate) static FUNCTIONS: &[Function] = &[
         Strict,
         translate,
     ),
-    custom("HEX", &[], Notation::Call, &["HEX(number)", "HEX(text)"], bind_hex, hex),
+    custom("PRINTF", &[], Notation::Call, &["PRINTF(format, a, b, …)"], format::bind, format::printf),
 ];
 
 const SPLIT: &[&str] = &["SPLIT_INDEX(text, separator, index)", "SPLIT_INDEX(text, character_code, index)"];
@@ -184,17 +175,6 @@ fn measure(call: &Call<'_>, f: impl Fn(&str) -> usize) -> Result<ArrayRef> {
     let text = texts(call, 0);
     let valid = valid_rows(call.args, call.len);
     Ok(Arc::new(rows::<at::Int32Type>(call.len, valid.as_ref(), |i| Ok(Some(f(text.at(i)) as i32)))?))
-}
-
-pub(super) fn test(call: &Call<'_>, f: impl Fn(&str, &str) -> bool) -> Result<ArrayRef> {
-    let (text, part) = (texts(call, 0), texts(call, 1));
-    let valid = valid_rows(call.args, call.len);
-    let mut builder = BooleanBuilder::with_capacity(call.len);
-    for i in 0..call.len {
-        let known = valid.as_ref().is_none_or(|valid| valid.is_valid(i));
-        builder.append_option(known.then(|| f(text.at(i), part.at(i))));
-    }
-    Ok(Arc::new(builder.finish()))
 }
 
 /// The part of `text` from character `start` (from 0), `count` characters long.
@@ -282,17 +262,27 @@ fn trim(call: &Call<'_>, sides: Option<(bool, bool)>) -> Result<ArrayRef> {
 
 /// Operands as texts; whatever has a text form is welcome.
 fn bind_concat(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
-    let separated = function.name == "CONCAT_WS";
-    if args.is_empty() || (args.len() < 2 && function.name != "CONCAT") {
+    if args.is_empty() || (args.len() < 2 && function.name == "||") {
         return Err(function.wrong_count(args.len()));
     }
     let text = |arg: Expr| {
         if arg.kind().is_text() { Ok(arg) } else { implicit_cast(arg, &TypeKind::STRING.nullable()) }
     };
     let args = args.into_iter().map(text).collect::<Result<Vec<_>>>()?;
-    let considered = if separated { &args[..1] } else { &args[..] };
-    let nullable = considered.iter().any(|arg| arg.sql_type().nullable);
-    Ok(function.call(args, SqlType { kind: TypeKind::STRING, nullable }))
+    let nullable = args.iter().any(|arg| arg.sql_type().nullable);
+    let kind = if function.name == "||" { joined(&args) } else { TypeKind::STRING };
+    Ok(function.call(args, SqlType { kind, nullable }))
+}
+
+/// The operator adds lengths up: CHAR(1) and CHAR(2) make CHAR(3).
+fn joined(args: &[Expr]) -> TypeKind {
+    let fixed = args.iter().all(|arg| matches!(arg.kind(), TypeKind::Char(_)));
+    let lengths = args.iter().map(|arg| match arg.kind() {
+        TypeKind::Char(n) | TypeKind::Varchar(n) => *n,
+        _ => MAX_LENGTH,
+    });
+    let length = lengths.fold(0, u32::saturating_add).min(MAX_LENGTH);
+    if fixed { TypeKind::Char(length) } else { TypeKind::Varchar(length) }
 }
 
 fn concat(call: &Call<'_>) -> Result<ArrayRef> {
@@ -347,9 +337,10 @@ fn position(call: &Call<'_>, part: usize, text: usize) -> Result<ArrayRef> {
     let valid = valid_rows(call.args, call.len);
     let result = rows::<at::Int32Type>(call.len, valid.as_ref(), |i| {
         let (text, skipped) = match start.as_ref().map(|start| start.at(i)) {
-            Some(start) if start < 1 => return Ok(Some(0)),
-            Some(start) => (characters(text.at(i), start as usize - 1, usize::MAX), start as usize - 1),
-            None => (text.at(i), 0),
+            // Nothing is found at once, wherever the search starts.
+            _ if part.at(i).is_empty() => return Ok(Some(1)),
+            Some(start) if start > 1 => (characters(text.at(i), start as usize - 1, usize::MAX), start as usize - 1),
+            _ => (text.at(i), 0),
         };
         Ok(Some(text.find(part.at(i)).map_or(0, |at| (skipped + text[..at].chars().count() + 1) as i32)))
     })?;
@@ -484,15 +475,12 @@ fn split_index(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(Arc::new(result))
 }
 
+/// Letters and digits of ASCII make words; all else parts them.
 fn initcap(text: &str, out: &mut String) {
     let mut inside = false;
     for c in text.chars() {
-        if inside {
-            out.extend(c.to_lowercase());
-        } else {
-            out.extend(c.to_uppercase());
-        }
-        inside = c.is_alphanumeric();
+        out.push(if inside { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() });
+        inside = c.is_ascii_alphanumeric();
     }
 }
 
@@ -531,7 +519,8 @@ fn overlay(call: &Call<'_>) -> Result<ArrayRef> {
         let length = length.as_ref().map_or(new.chars().count() as i64, |length| length.at(i).into());
         out.push_str(characters(text, 0, start as usize - 1));
         out.push_str(new);
-        let rest = if length < 0 { count } else { (start - 1 + length).min(count) };
+        // Nothing that is to be replaced means everything, as in Flink.
+        let rest = if length < 1 { count } else { (start - 1 + length).min(count) };
         out.push_str(characters(text, rest as usize, usize::MAX));
         Ok(true)
     })?;
@@ -552,26 +541,31 @@ fn translate(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(Arc::new(result))
 }
 
-fn bind_hex(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
-    let [arg] = <[Expr; 1]>::try_from(args).map_err(|args| function.wrong_count(args.len()))?;
-    let arg = match arg.kind() {
-        kind if kind.is_text() => arg,
-        kind if kind.is_integer() => implicit_cast(arg, &TypeKind::BigInt.nullable())?,
-        TypeKind::Null => implicit_cast(arg, &TypeKind::STRING.nullable())?,
-        _ => return Err(function.wrong_types(&[arg])),
-    };
-    let nullable = arg.sql_type().nullable;
-    Ok(function.call(vec![arg], SqlType { kind: TypeKind::STRING, nullable }))
+/// Whether argument `i` is a literal that passes a test.
+fn literal_is(args: &[Expr], i: usize, test: impl Fn(&Value) -> bool) -> bool {
+    args.get(i).and_then(Expr::as_literal).is_some_and(test)
 }
 
-fn hex(call: &Call<'_>) -> Result<ArrayRef> {
-    if call.kind(0).is_text() {
-        return each(call, |text, out| text.bytes().for_each(|byte| out.push_str(&format!("{byte:02X}"))));
+/// A negative length and an empty pad give NULL; where both are written and sound, the result is NULL with its arguments
+/// only.
+fn bind_pad(function: &'static Function, args: Vec<Expr>) -> Result<Expr> {
+    let [text, length, pad] = <[Expr; 3]>::try_from(args).map_err(|args| function.wrong_count(args.len()))?;
+    let whole = length.kind().is_integer() || *length.kind() == TypeKind::Null;
+    let textual = pad.kind().is_text() || *pad.kind() == TypeKind::Null;
+    let atomic = text.kind().is_text() || text.kind().is_numeric() || text.kind().is_datetime();
+    if !whole || !textual || !(atomic || matches!(text.kind(), TypeKind::Null | TypeKind::Boolean)) {
+        return Err(function.wrong_types(&[text, length, pad]));
     }
-    let number = numbers::<at::Int64Type>(call, 0);
-    let result = make_texts(call, |i, out| {
-        *out = format!("{:X}", number.at(i));
-        Ok(true)
-    })?;
-    Ok(Arc::new(result))
+    let args = vec![
+        implicit_cast(text, &TypeKind::STRING.nullable())?,
+        implicit_cast(length, &TypeKind::Int.nullable())?,
+        implicit_cast(pad, &TypeKind::STRING.nullable())?,
+    ];
+    let sound = literal_is(&args, 1, |length| matches!(length, Value::Integer(n) if *n >= 0));
+    let pads = |arg: &Expr| match arg {
+        Expr::Cast { input, .. } => literal_is(std::slice::from_ref(input.as_ref()), 0, |pad| !pad.is_null()),
+        other => literal_is(std::slice::from_ref(other), 0, |pad| matches!(pad, Value::Text(pad) if !pad.is_empty())),
+    };
+    let nullable = !sound || !pads(&args[2]) || args.iter().any(|arg| arg.sql_type().nullable);
+    Ok(function.call(args, SqlType { kind: TypeKind::STRING, nullable }))
 }

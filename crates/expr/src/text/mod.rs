@@ -4,6 +4,9 @@
 //! cast rules (`TRUE`, `1.0E10`, `2021-09-24 12:34:56.100`, `[1, NULL]`, `{a=1}`, `(1, x)`, bytes in hexadecimal).
 
 pub mod datetime;
+pub mod javaregex;
+pub mod json;
+pub mod jsonpath;
 pub mod number;
 pub mod pattern;
 

@@ -9,8 +9,10 @@ mod casts;
 mod choices;
 mod comparison;
 mod datetime;
+mod documents;
 mod edges;
 mod evaluation;
+mod fuzz;
 mod patterns;
 mod strings;
 

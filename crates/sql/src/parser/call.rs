@@ -83,6 +83,9 @@ impl Parser<'_> {
                 call.args.push(self.expr()?);
             }
             "TRIM" => return self.trim(call),
+            "JSON_EXISTS" | "JSON_VALUE" | "JSON_QUERY" | "JSON_OBJECT" | "JSON_ARRAY" => {
+                return self.json_arguments(call).map(|()| true);
+            }
             "FLOOR" | "CEIL" | "CEILING" => {
                 call.args = vec![self.expr()?];
                 if self.accept("TO") {

@@ -211,6 +211,9 @@ impl Parser<'_> {
             let right = self.boxed_above(IS)?;
             return Ok(Expr { kind: ExprKind::IsDistinct { left: Box::new(left), right, negated }, at });
         }
+        if self.accept("JSON") {
+            return Ok(self.is_json(left, negated, at));
+        }
         let what = match self.peek_word().unwrap_or_default().as_str() {
             "NULL" => IsWhat::Null,
             "TRUE" => IsWhat::True,

@@ -8,6 +8,7 @@ mod call;
 mod ddl;
 mod dml;
 mod expr;
+mod json;
 mod over;
 mod query;
 mod show;

@@ -83,7 +83,7 @@ impl Parser<'_> {
         })
     }
 
-    fn type_kind(&mut self) -> Result<TypeKind> {
+    pub(super) fn type_kind(&mut self) -> Result<TypeKind> {
         let at = self.at();
         let Some(word) = self.peek_word() else {
             return Err(self.unexpected("a type"));
