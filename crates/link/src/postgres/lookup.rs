@@ -32,6 +32,11 @@ const RETRY_STEP: Duration = Duration::from_secs(1);
 /// The longest wait before an attempt.
 const RETRY_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long one attempt may take from its connection to its last row. A server that is reached but does not answer (the table
+/// is locked by a migration) would else hold up every job of the house; five seconds are many times what the keys of a chunk
+/// take.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
+
 pub(crate) struct JdbcLookup {
     definition: Arc<TableDef>,
     options: ReadOptions,
@@ -103,11 +108,7 @@ impl JdbcLookup {
         let mut attempt = 0;
         loop {
             let (definition, options, open) = (&self.definition, &self.options, &mut self.open);
-            let asked = self.runtime.block_on(async {
-                if attempt > 0 {
-                    let step = u32::try_from(attempt).unwrap_or(u32::MAX);
-                    tokio::time::sleep(RETRY_STEP.saturating_mul(step).min(RETRY_LIMIT)).await;
-                }
+            let asking = async {
                 if open.is_none() {
                     *open = Some(Self::connect(definition, options, count, &read).await?);
                 }
@@ -117,6 +118,16 @@ impl JdbcLookup {
                     open.find(definition, chunk, &mut found[i * STATEMENT_KEYS..]).await?;
                 }
                 Ok(found)
+            };
+            let asked = self.runtime.block_on(async {
+                if attempt > 0 {
+                    let step = u32::try_from(attempt).unwrap_or(u32::MAX);
+                    tokio::time::sleep(RETRY_STEP.saturating_mul(step).min(RETRY_LIMIT)).await;
+                }
+                tokio::time::timeout(ATTEMPT_LIMIT, asking).await.unwrap_or_else(|_| {
+                    Err(Error::unavailable(format!("it has not answered within {} s", ATTEMPT_LIMIT.as_secs()))
+                        .hint("see in pg_stat_activity what holds the table up, then START JOB"))
+                })
             });
             match asked {
                 Err(error) if error.kind() == ErrorKind::Unavailable => {

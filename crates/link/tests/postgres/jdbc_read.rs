@@ -384,6 +384,33 @@ fn composite_keys_and_caches() {
 }
 
 #[test]
+fn a_table_that_somebody_locks_is_told_and_not_waited_for_for_ever() {
+    let db = Db::new("jdbc_lookup_locked");
+    db.sql("CREATE TABLE report (id int, v int); INSERT INTO report VALUES (1, 2)");
+    let definition = report(&db, &[("id", TypeKind::Int), ("v", TypeKind::Int)], &[]);
+    let mut lookup = open(&with(definition.clone(), "lookup.max-retries", "0"), &context(), &[0], &[1]);
+    let key = || vec![Value::array_of(&[&Value::Integer(1)], &TypeKind::Int)];
+    assert_eq!(lookup.lookup(&key(), 1).unwrap().keys.len(), 1);
+    std::thread::scope(|scope| {
+        let holder = scope.spawn(|| {
+            db.sql("BEGIN; LOCK TABLE report IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(30); COMMIT");
+        });
+        let held = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted \
+                    AND relation = 'report'::regclass";
+        while db.sql(held).trim() != "1" {
+            std::thread::yield_now();
+        }
+        let error = lookup.lookup(&key(), 1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.message().contains("has not answered within"), "{error}");
+        db.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(30)%' AND pid <> pg_backend_pid()");
+        // The session that held the lock was ended; what it says of that is no matter here.
+        let _ = holder.join();
+    });
+    assert_eq!(lookup.lookup(&key(), 1).unwrap().keys.len(), 1, "it answers again");
+}
+
+#[test]
 fn many_keys_are_found_at_once() {
     let db = Db::new("jdbc_lookup_many");
     db.sql(
