@@ -143,7 +143,8 @@ impl State {
         Ok(effect)
     }
 
-    /// Applies pending source commits up to `upto` in tick `commit`; returns them, and what each table's rows became in all.
+    /// Applies pending source commits up to `upto` in tick `commit`; returns them, and what each table's rows became in all: a
+    /// change per table with a key, and one per commit for each log table.
     ///
     /// The entries carry the tick's commit, not the source's: they become visible with the tick, and whoever has read the
     /// log up to an earlier tick must find them above it, even if that tick came after the source's commit.
@@ -151,6 +152,7 @@ impl State {
         let count = self.pending.iter().take_while(|pending| pending.commit <= upto).count();
         let mut effects: BTreeMap<TableId, Vec<Effect>> = BTreeMap::new();
         let mut applied = Vec::with_capacity(count);
+        let mut changes = Vec::new();
         for _ in 0..count {
             let Some(pending) = self.pending.pop_front() else { break };
             applied.push(pending.clone());
@@ -158,8 +160,13 @@ impl State {
                 applied.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
                 return Err(error);
             }
+            // Rows of log tables stay apart by commit: whether a row is late is judged commit by commit.
+            for (id, effects) in &mut effects {
+                if self.tables.get(id).is_some_and(|table| !table.shape.is_keyed()) {
+                    changes.extend(consolidate(std::mem::take(effects), false)?.map(|change| (*id, change)));
+                }
+            }
         }
-        let mut changes = Vec::new();
         for (id, effects) in effects {
             let keyed = self.tables.get(&id).is_some_and(|table| table.shape.is_keyed());
             changes.extend(consolidate(effects, keyed)?.map(|change| (id, change)));

@@ -95,7 +95,8 @@ impl<'a> Tick<'a> {
     }
 
     /// Applies every source commit that waits, in order, and returns per table what changed in all: -1 for rows that went,
-    /// +1 for rows that came, at most one of each per key; an update to the same row is none.
+    /// +1 for rows that came, at most one of each per key; an update to the same row is none. A log table has a change for each
+    /// commit that added to it, in their order.
     ///
     /// # Errors
     /// `Unavailable` if the disk is full or has failed.
