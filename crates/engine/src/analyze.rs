@@ -13,7 +13,7 @@ use gridhouse_base::{ChangeBatch, JobId, Result, TableId, TypeKind, Value};
 use gridhouse_expr::Expr;
 use gridhouse_flow::TickContext;
 use gridhouse_sql::ast::JobName;
-use gridhouse_sql::plan::{Aggregate, Join, Limit, Plan, Project};
+use gridhouse_sql::plan::{Aggregate, Join, JoinKind, Limit, Plan, Project};
 
 use crate::boot::{bind, find_job};
 use crate::core::Core;
@@ -121,7 +121,9 @@ impl Session {
                     });
                     self.values_of(&look, insert, &filter.input, &used)
                 }
-                Plan::Join(join) if !join.keys.is_empty() => self.keys_of(&look, insert, join),
+                Plan::Join(join) if !join.keys.is_empty() && join.kind != JoinKind::Anti => {
+                    self.keys_of(&look, insert, join)
+                }
                 _ => continue,
             };
             // A row that cannot be computed may stand in the way of the closer look; the counts are the answer all the same.
@@ -281,7 +283,7 @@ fn flow_lines(
     let stats = flow.dataflow.stats();
     let Some(root) = stats.len().checked_sub(1) else { return Default::default() };
     let mut input_of = BTreeMap::new();
-    for (number, node) in stats.iter().filter(|node| node.inputs.is_empty()).map(|node| node.node).enumerate() {
+    for (number, node) in flow.dataflow.input_nodes().enumerate() {
         input_of.insert(node, number);
     }
     let plan_lines: BTreeMap<usize, _> = flow.lines.iter().map(|(node, line)| (node.number(), line)).collect();
@@ -305,7 +307,7 @@ fn flow_lines(
             remarks.push("no row has come from here".to_owned());
         }
         if stat.errors > 0 {
-            remarks.push(format!("could not compute {} rows, see the dead letters", stat.errors));
+            remarks.push(format!("cannot compute {} rows, see the dead letters", stat.errors));
         }
         if stat.late_rows > 0 {
             remarks.push(format!("left out {} rows that came after the watermark", stat.late_rows));

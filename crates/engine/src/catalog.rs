@@ -11,6 +11,7 @@ use gridhouse_base::table::ObjectPath;
 use gridhouse_base::{Result, TableId};
 use gridhouse_sql::catalog::Relation;
 
+use crate::dead;
 use crate::records::{CatalogRecord, DatabaseRecord, ObjectRecord};
 
 /// Flink's catalog that is there from the start.
@@ -39,6 +40,15 @@ impl Catalog {
         match self.objects.get(path)? {
             ObjectRecord::Table { table, .. } => *table,
             ObjectRecord::View(_) => None,
+        }
+    }
+
+    /// The table that holds the dead letters of a target, if there is one.
+    pub(crate) fn letters_of(&self, target: &ObjectPath) -> Option<TableId> {
+        let wanted = dead::table_of(target);
+        match self.objects.get(&wanted.path)? {
+            ObjectRecord::Table { definition, table } if definition.schema == wanted.schema => *table,
+            _ => None,
         }
     }
 

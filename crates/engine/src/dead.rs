@@ -14,6 +14,9 @@ use gridhouse_flow::RowError;
 use gridhouse_sql::plan::BoundInsert;
 use gridhouse_store::Tick;
 
+use crate::dml::ONCE;
+use crate::records::JobRecord;
+
 /// The setting, option or hint.
 pub(crate) const ON_ERROR: &str = "on-error";
 /// Its value that asks for dead letters.
@@ -22,7 +25,7 @@ const DEAD_LETTER: &str = "dead-letter";
 pub(crate) const ON_ERROR_VALUES: &[&str] = &["fail", DEAD_LETTER];
 /// What the names of the tables end with.
 const SUFFIX: &str = "_dead_letter";
-/// What a source's own letters name as their operator begins with.
+/// What the operator of a source's own letters begins with.
 const FROM_SOURCE: &str = "Source ";
 
 /// Columns of the tables; the first four are the key.
@@ -47,6 +50,13 @@ pub(crate) struct Letter {
     pub(crate) error: String,
     /// How many times it came; negative where it was withdrawn.
     pub(crate) weight: i64,
+}
+
+impl Letter {
+    /// A row that a source could not read.
+    pub(crate) fn of_source(source: &ObjectPath, row: String, error: &Error) -> Self {
+        Self { operator: format!("{FROM_SOURCE}{source}"), row, error: error.to_string(), weight: 1 }
+    }
 }
 
 impl From<RowError> for Letter {
@@ -104,6 +114,32 @@ pub(crate) fn table_of(target: &ObjectPath) -> TableDef {
         options: BTreeMap::new(),
         comment: Some(format!("rows that could not be written into {target}")),
     }
+}
+
+/// The number under which the letters of a job stand. Statements that run once share one, so that what the last of them could
+/// not compute takes the place of what the one before it could not.
+pub(crate) fn letters_under(record: &JobRecord) -> JobId {
+    let once = record.inserts.iter().any(|insert| insert.fingerprint.contains(ONCE));
+    if once { JobId(0) } else { record.id }
+}
+
+/// Removes all letters of a job, its sources' too; gives what changed.
+///
+/// # Errors
+/// Those of the store.
+pub(crate) fn clear(tick: &mut Tick<'_>, table: TableId, job: JobId) -> Result<ChangeBatch> {
+    let mut changes = Changes::default();
+    for batch in tick.table(table)?.scan(None) {
+        let batch = batch?;
+        for row in 0..batch.len() {
+            let value = |c: usize| Value::from_array(batch.column(c), row, &COLUMNS[c].1);
+            if value(0) == Value::Integer(i64::from(job.0)) {
+                changes.rows.push((0..COLUMNS.len()).map(value).collect());
+                changes.weights.push(-1);
+            }
+        }
+    }
+    changes.write(tick, table)
 }
 
 /// A letter's place: the part of the job, the row and the error.

@@ -9,6 +9,7 @@ use gridhouse_expr::{EvalContext, Expr};
 use gridhouse_flow::TickContext;
 use gridhouse_sql::ast::{Delete, Insert, JobName, ObjectName, Query, Statement, Update};
 use gridhouse_sql::plan::{BoundInsert, Plan};
+use gridhouse_store::Snapshot;
 
 use crate::boot::{bind, find_job};
 use crate::ddl::stored;
@@ -167,31 +168,43 @@ impl Session {
         for (_, insert) in &bound {
             plans.push(OutsideRows::read(insert.plan.clone(), &self.engine.inner.connectors)?);
         }
-        let (commit, rows) = self.engine.call(move |core| {
-            core.tick()?;
-            let snapshot = core.store.ordered_snapshot();
+        let asks_outside = plans.iter().any(|(plan, _)| {
+            let mut asks = false;
+            plan.visit(&mut |node| asks |= matches!(node, Plan::Lookup(_)));
+            asks
+        });
+        let connectors = self.engine.inner.connectors.clone();
+        let compute = move |snapshot: &Snapshot| {
             let mut writes = Vec::new();
-            let mut rows = 0;
             for (((_, insert), table), (plan, outside)) in bound.iter().zip(&targets).zip(&plans) {
                 // Rows that meet one that is there are settled one by one, in their order.
                 let unique = if insert.on_key.is_some() { None } else { unique_at_once(insert) };
                 let table_of = |path: &ObjectPath| outside.table_id(path).or_else(|| catalog.table_id(path));
                 let given = |table: TableId| outside.rows(table).map(<[ChangeBatch]>::to_vec);
                 let reading = Reading {
-                    snapshot: &snapshot,
+                    snapshot,
                     table_of: &table_of,
                     given: &given,
-                    connectors: &core.connectors,
+                    connectors: &connectors,
                     context: &context,
                 };
                 let out = execute(plan, unique.as_deref(), reading)?;
                 let target = crate::job::Target::of(insert, *table);
                 target.check(&out)?;
                 let eval = EvalContext { now_micros: context.now_micros, zone: context.zone, seed: 0, first_row: 0 };
-                let out = settled(insert, *table, &snapshot, out, &eval)?;
-                rows += out.iter().map(|batch| batch.len() as u64).sum::<u64>();
+                let out = settled(insert, *table, snapshot, out, &eval)?;
                 writes.push((target, out));
             }
+            Ok::<_, Error>(writes)
+        };
+        let computed = if asks_outside { Some(compute(&self.engine.inner.reader.snapshot())?) } else { None };
+        let (commit, rows) = self.engine.call(move |core| {
+            core.tick()?;
+            let writes = match computed {
+                Some(writes) => writes,
+                None => compute(&core.store.ordered_snapshot())?,
+            };
+            let rows = writes.iter().flat_map(|(_, out)| out).map(|batch| batch.len() as u64).sum::<u64>();
             let commit = core.tick_writing(|tick, deltas| {
                 for (target, out) in writes {
                     for batch in out {
@@ -444,6 +457,14 @@ impl Session {
         if running {
             self.notice(format!("job {} runs already", id.0));
             return done("START JOB");
+        }
+        let kept = self.engine.call(move |core| {
+            let inserts = core.jobs.get(&id).and_then(|job| bind(core, &job.record).ok()).unwrap_or_default();
+            let wanted = inserts.into_iter().filter(|insert| insert.dead_letters);
+            wanted.map(|insert| insert.bound.target.path.clone()).collect::<Vec<_>>()
+        })?;
+        for target in kept {
+            self.make_dead_letter_table(&target)?;
         }
         self.change(move |core| {
             // Another session may have been quicker.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, Int8Array, new_null_array};
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::table::ObjectPath;
-use gridhouse_base::{ChangeBatch, Error, Result, Schema, TableId};
+use gridhouse_base::{ChangeBatch, Error, ErrorKind, Result, Schema, TableId};
 use gridhouse_flow::{Dataflow, NodeId, TickContext};
 use gridhouse_sql::plan::BoundInsert;
 use gridhouse_store::Tick;
@@ -56,12 +56,20 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
+    /// Lays up changes of an input for the tick.
+    ///
+    /// # Errors
+    /// The operators' own; never `Unavailable`.
+    pub(crate) fn push(&mut self, input: usize, batch: ChangeBatch) -> Result<()> {
+        self.dataflow.push(input, batch).map_err(of_operators)
+    }
+
     /// Ends the tick of the operators: what is to be written, and the rows that cannot be.
     ///
     /// # Errors
-    /// Where no dead letters are kept, what is wrong with the first such row.
+    /// Where no dead letters are kept, what is wrong with the first such row. Never `Unavailable`.
     pub(crate) fn finish(&mut self, context: &TickContext) -> Result<(Vec<ChangeBatch>, Vec<Letter>)> {
-        let out = self.dataflow.finish_tick(context)?.into_iter().next().unwrap_or_default();
+        let out = self.dataflow.finish_tick(context).map_err(of_operators)?.into_iter().next().unwrap_or_default();
         if self.dead_letters.is_none() {
             self.target.check(&out)?;
             return Ok((out, Vec::new()));
@@ -79,6 +87,19 @@ impl Flow {
     }
 }
 
+/// An error of operators. `Unavailable` in a tick means that the disk cannot be relied upon, which ends the process; what an
+/// operator cannot do ends its job.
+fn of_operators(error: Error) -> Error {
+    if error.kind() != ErrorKind::Unavailable {
+        return error;
+    }
+    let told = Error::new(ErrorKind::Conflict, error.to_string());
+    match error.remedy() {
+        Some(hint) => told.hint(hint),
+        None => told,
+    }
+}
+
 /// What a dataflow reads.
 #[derive(Clone, Debug)]
 pub(crate) struct Input {
@@ -87,6 +108,8 @@ pub(crate) struct Input {
     pub(crate) table: TableId,
     /// The columns of the stored table, in the order in which the dataflow wants them.
     pub(crate) columns: Vec<usize>,
+    /// Whether it matters which rows came together, and in which order: late rows are left out.
+    pub(crate) in_order: bool,
 }
 
 /// Where a dataflow writes.

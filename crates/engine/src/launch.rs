@@ -16,7 +16,7 @@ use gridhouse_flow::connector::{SinkDescription, SinkWriter, SourceTable};
 use gridhouse_sql::plan::written_columns;
 
 use crate::core::Core;
-use crate::dead;
+use crate::dead::{self, Letter, letters_under};
 use crate::history::History;
 use crate::job::{Branch, Flow, Job};
 use crate::landing::Landing;
@@ -243,6 +243,7 @@ impl Core {
         let job_counter = self.job_counter.max(record_out.id.0);
         self.tick_writing(|tick, deltas| {
             let mut records = Vec::new();
+            let mut letters_by_table: BTreeMap<TableId, Vec<Letter>> = BTreeMap::new();
             for (i, left) in old.into_iter().flat_map(|old| old.inserts.iter().enumerate()) {
                 // Gone before a table of the same name is made.
                 if let Some(outbox) = left.outbox
@@ -337,9 +338,9 @@ impl Core {
                         let mut flow = Flow { dataflow, inputs, lines, target, dead_letters, zone, history };
                         let how = Build { output, sole: sole[i], cursor: store_changes, was_running, now_micros };
                         let (out, letters) = how.first_output(&mut flow, &snapshot, deltas, &insert.outside)?;
+                        flow.note(clock.monotonic());
                         if let Some(table) = dead_letters {
-                            let effective = dead::replace(tick, table, record_out.id, now_micros, letters)?;
-                            deltas.entry(table).or_default().push(effective);
+                            letters_by_table.entry(table).or_default().extend(letters);
                         }
                         for batch in out {
                             *rows += batch.len() as u64;
@@ -352,6 +353,16 @@ impl Core {
                 records.push(insert_record);
             }
             record_out.inserts = records;
+            let held =
+                old.into_iter().flat_map(|old| &old.inserts).filter_map(|insert| catalog.letters_of(&insert.target));
+            for table in held {
+                // What the job kept before and keeps no longer is nobody's.
+                letters_by_table.entry(table).or_default();
+            }
+            for (table, letters) in letters_by_table {
+                let effective = dead::replace(tick, table, letters_under(record_out), now_micros, letters)?;
+                deltas.entry(table).or_default().push(effective);
+            }
             tick.put(COUNTERS, SOURCE_COUNTER, Some(&counter_out.to_string()));
             tick.put(COUNTERS, JOB_COUNTER, Some(&job_counter.to_string()));
             for (id, stream) in streams_out.iter() {
@@ -521,8 +532,10 @@ impl Core {
     fn check_circle(&self, id: JobId, inserts: &[Prepared]) -> Result<()> {
         let own = |insert: &Prepared| {
             let reads = insert.bound.plan.tables().iter().filter_map(|t| self.catalog.table_id(&t.path)).collect();
-            let write = self.catalog.table_id(&insert.bound.target.path).into_iter().collect();
-            (reads, write)
+            let target = &insert.bound.target.path;
+            let letters = if insert.dead_letters { self.catalog.letters_of(target) } else { None };
+            let writes = self.catalog.table_id(target).into_iter().chain(letters).collect();
+            (reads, writes)
         };
         let own: Vec<Edge> = inserts.iter().map(own).collect();
         let others: Vec<Edge> =

@@ -24,6 +24,7 @@ mod prepare;
 mod query;
 mod rebuild;
 mod records;
+mod rejected;
 mod retire;
 mod session;
 mod shared;
@@ -32,6 +33,7 @@ mod sink;
 mod stream;
 mod system;
 mod tick;
+mod timed;
 mod wiring;
 
 pub use engine::{Engine, EngineOptions, Tuning};

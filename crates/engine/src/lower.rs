@@ -25,6 +25,7 @@ use gridhouse_sql::watermark_delay_millis;
 
 use crate::job::Input;
 use crate::prepare::{Connectors, with_hints};
+use crate::timed::TimedScans;
 
 /// What a plan is lowered upon.
 pub(crate) struct Ground<'a> {
@@ -58,15 +59,9 @@ pub(crate) fn lower(plan: &Plan, unique: Option<&[usize]>, ground: &Ground<'_>) 
     if let Some(clock) = &ground.clock {
         builder = builder.clock(clock.clone());
     }
-    let mut lowering = Lowering {
-        builder,
-        inputs: Vec::new(),
-        lines: BTreeMap::new(),
-        number: 0,
-        done: Vec::new(),
-        timed: false,
-        ground,
-    };
+    let timed = if ground.leaves_late_rows_out { TimedScans::of(plan) } else { TimedScans::default() };
+    let mut lowering =
+        Lowering { builder, inputs: Vec::new(), lines: BTreeMap::new(), number: 0, done: Vec::new(), timed, ground };
     let mut root = lowering.node(plan)?;
     if let Some(key) = unique {
         let others = (0..plan.schema().len()).filter(|column| !key.contains(column));
@@ -103,16 +98,17 @@ struct Lowering<'a> {
     /// How many nodes of the plan have been begun.
     number: usize,
     /// The parts of the plan that are built.
-    done: Vec<(&'a Plan, bool, NodeId)>,
-    /// Whether what is being built feeds a join that is bounded in time.
-    timed: bool,
+    done: Vec<(&'a Plan, Vec<bool>, NodeId)>,
+    /// The tables whose late rows are left out.
+    timed: TimedScans<'a>,
     ground: &'a Ground<'a>,
 }
 
 impl<'a> Lowering<'a> {
     fn node(&mut self, plan: &'a Plan) -> Result<NodeId> {
         let number = self.number;
-        if let Some((.., node)) = self.done.iter().find(|(done, timed, _)| *done == plan && *timed == self.timed) {
+        let timed = self.timed.within(plan);
+        if let Some((.., node)) = self.done.iter().find(|(done, marks, _)| *done == plan && *marks == timed) {
             // The same part of a plan twice (a common table expression, the query around a subquery) is computed once.
             let node = *node;
             plan.visit(&mut |_| self.number += 1);
@@ -121,7 +117,7 @@ impl<'a> Lowering<'a> {
         self.number += 1;
         let node = self.operator(plan)?;
         if is_deterministic(plan) {
-            self.done.push((plan, self.timed, node));
+            self.done.push((plan, timed, node));
         }
         // A node that adds nothing of its own leaves the line to its input.
         if let Entry::Vacant(line) = self.lines.entry(node) {
@@ -159,11 +155,8 @@ impl<'a> Lowering<'a> {
                 self.builder.aggregate(input, aggregate.keys.clone(), aggregate.calls.clone())
             }
             Plan::Join(join) => {
-                let outer = self.timed;
-                self.timed |= join.time.is_some();
                 let left = self.node(&join.left)?;
                 let right = self.node(&join.right)?;
-                self.timed = outer;
                 let kind = match join.kind {
                     JoinKind::Inner => FlowJoin::Inner,
                     JoinKind::Left => FlowJoin::Left,
@@ -234,15 +227,14 @@ impl<'a> Lowering<'a> {
         let stored: Vec<usize> = scan.table.physical().collect();
         let position = |column: &usize| stored.iter().position(|s| s == column).expect("scans read stored columns");
         let columns = scan.columns.iter().map(position).collect();
-        self.inputs.push(Input { path: path.clone(), table, columns });
+        let in_order = self.timed.contains(scan);
+        self.inputs.push(Input { path: path.clone(), table, columns, in_order });
         let schema = (*scan.schema).clone();
         let append_only = is_append_only(&scan.table);
         let input = if append_only { self.builder.append_only_input(schema) } else { self.builder.input(schema) };
         let time = scan.table.watermark.as_ref().and_then(|w| scan.columns.iter().position(|&c| c == w.column));
         match (time, watermark_delay_millis(&scan.table)) {
-            (Some(column), Some(delay)) if self.timed && self.ground.leaves_late_rows_out => {
-                self.builder.event_time(input, column, delay)
-            }
+            (Some(column), Some(delay)) if in_order => self.builder.event_time(input, column, delay),
             _ => Ok(input),
         }
     }

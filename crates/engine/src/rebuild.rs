@@ -63,11 +63,18 @@ impl Build {
         for i in 0..flow.inputs.len() {
             let input = flow.inputs[i].clone();
             for batch in outside.rows(input.table).unwrap_or_default() {
-                flow.dataflow.push(i, batch.project(&input.columns))?;
+                flow.push(i, batch.project(&input.columns))?;
             }
             let Ok(table) = snapshot.table(input.table) else { continue };
+            if input.in_order {
+                for (_, batch) in table.changes(table.log_start())? {
+                    let columns = input.columns.iter().map(|&c| batch.columns[c].clone()).collect();
+                    flow.push(i, ChangeBatch::insertions(columns, batch.len()))?;
+                }
+                continue;
+            }
             for batch in table.scan(Some(&input.columns)) {
-                flow.dataflow.push(i, batch?)?;
+                flow.push(i, batch?)?;
             }
         }
         feed_deltas(flow, deltas)?;
@@ -107,7 +114,7 @@ impl Build {
             if !table.spec().primary_key.is_empty() {
                 if !after {
                     for batch in table.scan(Some(&input.columns)) {
-                        flow.dataflow.push(i, batch?)?;
+                        flow.push(i, batch?)?;
                     }
                 }
                 continue;
@@ -119,7 +126,7 @@ impl Build {
                     break;
                 }
                 let columns = input.columns.iter().map(|&c| batch.columns[c].clone()).collect();
-                flow.dataflow.push(i, ChangeBatch::insertions(columns, batch.len()))?;
+                flow.push(i, ChangeBatch::insertions(columns, batch.len()))?;
             }
         }
         Ok(())
@@ -127,9 +134,10 @@ impl Build {
 }
 
 fn feed_deltas(flow: &mut Flow, deltas: &Deltas) -> Result<()> {
-    for (i, input) in flow.inputs.iter().enumerate() {
-        for batch in deltas.get(&input.table).into_iter().flatten() {
-            flow.dataflow.push(i, batch.project(&input.columns))?;
+    for i in 0..flow.inputs.len() {
+        let (table, columns) = (flow.inputs[i].table, flow.inputs[i].columns.clone());
+        for batch in deltas.get(&table).into_iter().flatten() {
+            flow.push(i, batch.project(&columns))?;
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use gridhouse_base::{CommitId, Error, JobId, Result, SourceId};
 
 use crate::core::Core;
+use crate::dead::{self, letters_under};
 use crate::job::{Branch, Job};
 use crate::records::{JOBS, JobRecord, JobState, STREAMS, StreamTableRecord, encode};
 use crate::tick::order_jobs;
@@ -93,8 +94,18 @@ impl Core {
         }
         let names: Vec<String> =
             job.record.inserts.iter().enumerate().map(|(i, insert)| sink_name(id, i, &insert.target)).collect();
-        self.tick_writing(|tick, _| {
+        let under = letters_under(&job.record);
+        let letters: Vec<_> = if under == id {
+            job.record.inserts.iter().filter_map(|insert| self.catalog.letters_of(&insert.target)).collect()
+        } else {
+            Vec::new()
+        };
+        self.tick_writing(|tick, deltas| {
             tick.put(JOBS, &id.0.to_string(), None);
+            for table in letters {
+                let effective = dead::clear(tick, table, under)?;
+                deltas.entry(table).or_default().push(effective);
+            }
             for (source, record, _) in &records {
                 tick.put(STREAMS, &source.0.to_string(), record.as_deref());
             }

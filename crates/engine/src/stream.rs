@@ -16,6 +16,7 @@ use crate::core::Core;
 use crate::history::{Counts, History};
 use crate::landing::Landing;
 use crate::records::{STREAMS, StreamRecord, encode};
+use crate::rejected::Rejected;
 
 /// How many rows of one transaction gather in memory before they are staged in the log: at some 100 bytes a row, 6 MB.
 const GATHERED_ROWS: usize = 65_536;
@@ -57,6 +58,8 @@ struct Open {
     stage: Option<u64>,
     /// Stages that replace a truncated table, by table.
     replaced: BTreeMap<u32, u64>,
+    /// Rows that the source could not read.
+    rejected: Vec<Rejected>,
 }
 
 impl Open {
@@ -180,6 +183,17 @@ impl Stream {
         stages
     }
 
+    /// Gathers a row that the source could not read; gives how many there are.
+    pub(crate) fn gather_rejected(&mut self, rejected: Rejected) -> usize {
+        self.open.rejected.push(rejected);
+        self.open.rejected.len()
+    }
+
+    /// The rows gathered so.
+    pub(crate) fn take_rejected(&mut self) -> Vec<Rejected> {
+        std::mem::take(&mut self.open.rejected)
+    }
+
     fn new_stage(&mut self) -> u64 {
         self.next_stage += 1;
         self.next_stage
@@ -201,10 +215,7 @@ impl Core {
                 None => Ok(()),
             },
             SourceEvent::Rows { table, columns, batch } => self.rows(source, table, columns, batch),
-            SourceEvent::Rejected { row, error, .. } => {
-                tracing::warn!(stream = stream.record.stream_key, row, "left out: {}", with_remedy(&error));
-                Ok(())
-            }
+            SourceEvent::Rejected { table, row, error } => self.reject(source, Rejected { table, row, error }),
             SourceEvent::Truncate { table } => self.truncated(source, table),
             SourceEvent::Commit { position, event_time_micros } => {
                 self.source_commit(source, position, event_time_micros)
@@ -323,6 +334,7 @@ impl Core {
     }
 
     fn snapshot_done(&mut self, source: SourceId, table: u32, position: SourcePosition) -> Result<()> {
+        self.keep_rejected(source)?;
         let event_time_micros = self.clock.now_micros();
         let stream = self.streams.get_mut(&source).expect("the event's stream exists");
         if !stream.landings.contains_key(&table) {
@@ -391,6 +403,7 @@ impl Core {
     }
 
     fn source_commit(&mut self, source: SourceId, position: SourcePosition, event_time_micros: i64) -> Result<()> {
+        self.keep_rejected(source)?;
         let stream = self.streams.get_mut(&source).expect("the event's stream exists");
         let open = std::mem::take(&mut stream.open);
         stream.state = StreamState::Running;

@@ -14,7 +14,7 @@ use gridhouse_flow::TickContext;
 use gridhouse_store::Tick;
 
 use crate::core::Core;
-use crate::dead;
+use crate::dead::{self, letters_under};
 use crate::job::{Branch, Job, Target};
 use crate::records::{JOBS, JobState, encode};
 
@@ -120,10 +120,11 @@ impl Job {
                 self.rows_out += write_all(std::mem::take(&mut outputs), tick, deltas)?;
             }
             let mut touched = false;
-            for (input, read) in flow.inputs.iter().enumerate() {
-                for batch in deltas.get(&read.table).into_iter().flatten() {
+            for input in 0..flow.inputs.len() {
+                let (table, columns) = (flow.inputs[input].table, flow.inputs[input].columns.clone());
+                for batch in deltas.get(&table).into_iter().flatten() {
                     touched |= !batch.is_empty();
-                    flow.dataflow.push(input, batch.project(&read.columns))?;
+                    flow.push(input, batch.project(&columns))?;
                 }
             }
             if !touched {
@@ -133,7 +134,7 @@ impl Job {
             let (out, letters) = flow.finish(&context)?;
             flow.note(now);
             if let Some(table) = flow.dead_letters.filter(|_| !letters.is_empty()) {
-                let effective = dead::add(tick, table, self.record.id, now_micros, letters)?;
+                let effective = dead::add(tick, table, letters_under(&self.record), now_micros, letters)?;
                 deltas.entry(table).or_default().push(effective);
             }
             outputs.push((flow.target.clone(), out));

@@ -97,3 +97,61 @@ fn joins_bounded_in_time_are_exact_and_let_go() {
     house.restart();
     assert_eq!(rows(&mut house.session(), "SELECT COUNT(*) FROM pairs"), ["31"]);
 }
+
+#[test]
+fn rows_are_late_only_where_that_frees_something() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TABLE orders (id BIGINT, at_time TIMESTAMP(3), PRIMARY KEY (id) NOT ENFORCED,
+                              WATERMARK FOR at_time AS at_time);
+         CREATE TABLE clicks (id BIGINT, at_time TIMESTAMP(3), WATERMARK FOR at_time AS at_time);
+         CREATE TABLE pairs (id BIGINT, at_time TIMESTAMP(3), PRIMARY KEY (id, at_time) NOT ENFORCED);
+         INSERT INTO pairs SELECT o.id, c.at_time FROM orders o JOIN clicks c ON o.id = c.id
+           AND c.at_time BETWEEN o.at_time - INTERVAL '1' HOUR AND o.at_time + INTERVAL '1' HOUR;
+         INSERT INTO orders VALUES (1, TIMESTAMP '2026-01-01 00:00:00');
+         INSERT INTO clicks VALUES (1, TIMESTAMP '2026-01-01 00:30:00');
+         INSERT INTO clicks VALUES (1, TIMESTAMP '2026-01-01 00:10:00')",
+    );
+    // The other side changes its rows, so nothing could be dropped; then nothing is left out either.
+    assert_eq!(rows(&mut session, "SELECT COUNT(*) FROM pairs"), ["2"]);
+}
+
+#[test]
+fn equal_row_times_join() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TABLE a (id BIGINT, at_time TIMESTAMP(3), WATERMARK FOR at_time AS at_time);
+         CREATE TABLE b (id BIGINT, at_time TIMESTAMP(3), WATERMARK FOR at_time AS at_time);
+         CREATE TABLE both_of (id BIGINT);
+         INSERT INTO both_of SELECT a.id FROM a JOIN b ON a.id = b.id AND a.at_time = b.at_time;
+         INSERT INTO a VALUES (1, TIMESTAMP '2026-01-01 00:00:00');
+         INSERT INTO b VALUES (1, TIMESTAMP '2026-01-01 00:00:00'), (1, TIMESTAMP '2026-01-01 00:00:01')",
+    );
+    assert_eq!(rows(&mut session, "SELECT * FROM both_of"), ["1"]);
+    let query = "SELECT a.id FROM a JOIN b ON a.id = b.id AND a.at_time = b.at_time";
+    assert_eq!(rows(&mut session, query), ["1"]);
+}
+
+#[test]
+fn what_a_join_takes_back_within_a_tick_fails_nothing() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TABLE o (id BIGINT, d BIGINT, PRIMARY KEY (id) NOT ENFORCED);
+         CREATE TABLE d (d BIGINT, cap INT, PRIMARY KEY (d) NOT ENFORCED);
+         CREATE TABLE load_of (id BIGINT, load INT, PRIMARY KEY (id) NOT ENFORCED);
+         INSERT INTO o VALUES (1, 1), (2, 1); INSERT INTO d VALUES (1, 50)",
+    );
+    let query = "SELECT o.id, 100 / COALESCE(d.cap, 0) AS load FROM o LEFT JOIN d ON o.d = d.d";
+    assert_eq!(rows(&mut session, query), ["1|2", "2|2"]);
+    ok(&mut session, &format!("INSERT INTO load_of {query}"));
+    assert_eq!(rows(&mut session, "SELECT * FROM load_of"), ["1|2", "2|2"]);
+    ok(&mut session, "DELETE FROM d WHERE d = 1");
+    let state = rows(&mut session, "SELECT state, error FROM system.status.jobs");
+    assert!(state[0].starts_with("FAILED|") && state[0].contains("by zero"), "a row that stays does fail: {state:?}");
+}

@@ -1,0 +1,72 @@
+//! Rows that a source itself could not read: they become dead letters of the jobs that read the source.
+//!
+//! They gather with their transaction and are written just before it is logged, so that after a crash one may be counted twice
+//! and none is lost. A transaction that is void takes its own with it.
+
+use gridhouse_base::{Error, JobId, Result, SourceId, TableId};
+
+use crate::core::Core;
+use crate::dead::{self, Letter};
+use crate::job::Branch;
+
+/// How many gather before they are written: at a few hundred bytes each, some hundred kilobytes.
+const GATHERED: usize = 1_024;
+
+/// A row that a source could not read.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    /// The number of the table within its stream.
+    pub(crate) table: u32,
+    /// The row as the outside has it.
+    pub(crate) row: String,
+    pub(crate) error: Error,
+}
+
+impl Core {
+    /// Takes a row that a source could not read.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn reject(&mut self, source: SourceId, rejected: Rejected) -> Result<()> {
+        let Some(stream) = self.streams.get_mut(&source) else { return Ok(()) };
+        tracing::warn!(stream = stream.record.stream_key, row = rejected.row, "left out: {}", rejected.error);
+        let gathered = stream.gather_rejected(rejected);
+        if gathered >= GATHERED { self.keep_rejected(source) } else { Ok(()) }
+    }
+
+    /// Writes the rejected rows of a stream's open transaction into the tables of the jobs that read them.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn keep_rejected(&mut self, source: SourceId) -> Result<()> {
+        let Some(stream) = self.streams.get_mut(&source) else { return Ok(()) };
+        let rejected = stream.take_rejected();
+        if rejected.is_empty() {
+            return Ok(());
+        }
+        let mut letters: Vec<(TableId, JobId, Vec<Letter>)> = Vec::new();
+        for job in self.jobs.values() {
+            for (insert, branch) in job.record.inserts.iter().zip(&job.branches) {
+                let Branch::Flow(flow) = branch else { continue };
+                let Some(kept_in) = flow.dead_letters else { continue };
+                let mut own = Vec::new();
+                for used in insert.sources.iter().filter(|used| used.source == source) {
+                    let of_table = rejected.iter().filter(|row| row.table == used.table);
+                    own.extend(of_table.map(|row| Letter::of_source(&used.path, row.row.clone(), &row.error)));
+                }
+                if !own.is_empty() {
+                    letters.push((kept_in, job.record.id, own));
+                }
+            }
+        }
+        let now_micros = self.clock.now_micros();
+        self.tick_writing(|tick, deltas| {
+            for (table, job, own) in letters {
+                let effective = dead::add(tick, table, job, now_micros, own)?;
+                deltas.entry(table).or_default().push(effective);
+            }
+            Ok(())
+        })
+        .map(|_| ())
+    }
+}
