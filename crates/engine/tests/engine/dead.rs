@@ -170,6 +170,32 @@ fn a_job_does_not_read_its_own_letters() {
 }
 
 #[test]
+fn what_a_source_could_not_read_stays_until_somebody_deletes_it() {
+    let mut house = House::new();
+    let mut session = house.session();
+    house.outside.commit(&[(1, Some("a"))]);
+    ok(
+        &mut session,
+        "CREATE TEMPORARY TABLE tap (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED)
+           WITH ('connector' = 'tap', 'on-error' = 'dead-letter');
+         CREATE TABLE ods (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);
+         INSERT INTO ods SELECT * FROM tap",
+    );
+    await_rows(&mut session, "SELECT * FROM ods", &["1|a"]);
+    house.outside.reject("x,b");
+    let letters = "SELECT operator, row_text, error, times FROM ods_dead_letter";
+    let expected = ["Source default_catalog.default_database.tap|x,b|'x' is no BIGINT|1"];
+    await_rows(&mut session, letters, &expected);
+    house.restart();
+    let mut session = house.session();
+    house.outside.commit(&[(2, Some("b"))]);
+    await_rows(&mut session, "SELECT * FROM ods", &["1|a", "2|b"]);
+    assert_eq!(rows(&mut session, letters), expected, "a restart keeps it");
+    ok(&mut session, "DELETE FROM ods_dead_letter WHERE error LIKE '%BIGINT%'");
+    assert!(rows(&mut session, letters).is_empty());
+}
+
+#[test]
 fn what_is_asked_for_is_checked() {
     let house = House::new();
     let mut session = house.session();

@@ -241,6 +241,23 @@ impl Outside {
         }
     }
 
+    /// Has the source deliver a transaction of which it could not read one row.
+    pub fn reject(&self, row: &str) {
+        await_that(|| self.lock().joining == 0).expect("the snapshots come to an end");
+        let mut inner = self.lock();
+        inner.log.push(Vec::new());
+        let position = encode(inner.log.len() as u64);
+        let streams: Vec<_> = inner.streams.iter().map(|s| (s.source, s.events.clone(), s.tables.clone())).collect();
+        drop(inner);
+        for (source, events, tables) in streams {
+            for table in tables {
+                let (row, error) = (row.to_owned(), Error::invalid("'x' is no BIGINT"));
+                let _ = events.send((source, SourceEvent::Rejected { table, row, error }));
+            }
+            let _ = events.send((source, SourceEvent::Commit { position: position.clone(), event_time_micros: 1 }));
+        }
+    }
+
     /// Truncates the source's table, in a transaction of its own.
     pub fn truncate(&self) {
         await_that(|| self.lock().joining == 0).expect("the snapshots come to an end");
