@@ -256,6 +256,21 @@ static BY_NAME: LazyLock<HashMap<&'static str, &'static Function>> = LazyLock::n
     functions.flat_map(|f| f.aliases.iter().chain([&f.name]).map(move |name| (*name, f))).collect()
 });
 
+/// What functions of other systems are called in Flink; for messages.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("GROUP_CONCAT", "LISTAGG(text, separator)"),
+    ("STRING_AGG", "LISTAGG(text, separator)"),
+    ("ARRAY_TO_STRING", "ARRAY_JOIN(array, separator)"),
+    ("TO_CHAR", "DATE_FORMAT(timestamp, 'yyyy-MM-dd') for times, CAST(x AS STRING) for numbers"),
+    ("TO_NUMBER", "CAST(x AS DECIMAL(p, s))"),
+    ("STR_TO_DATE", "TO_TIMESTAMP(text, 'yyyy-MM-dd HH:mm:ss') or TO_DATE(text)"),
+    ("LEN", "CHAR_LENGTH(text)"),
+    ("RANDOM", "RAND()"),
+    ("GETDATE", "CURRENT_TIMESTAMP"),
+    ("CONVERT", "CAST(x AS type)"),
+    ("DATE_PART", "EXTRACT(unit FROM x)"),
+];
+
 /// All functions and operators, family by family.
 pub fn all() -> impl Iterator<Item = &'static Function> {
     FAMILIES.iter().flat_map(|family| family.iter())
@@ -275,6 +290,9 @@ pub fn find(name: &str) -> Option<&'static Function> {
 pub fn resolve(name: &str, args: Vec<Expr>) -> Result<Expr> {
     let Some(function) = find(name) else {
         let error = Error::not_found(format!("no function is called {name}"));
+        if let Some((_, ours)) = ELSEWHERE.iter().find(|(theirs, _)| name.eq_ignore_ascii_case(theirs)) {
+            return Err(error.hint(format!("in Flink it is {ours}")));
+        }
         let names = BY_NAME.keys().copied().filter(|known| known.chars().all(|c| c.is_alphanumeric() || c == '_'));
         if name.eq_ignore_ascii_case("CURRENT_WATERMARK") {
             return Err(

@@ -88,12 +88,15 @@ impl<'p> Scope<'p> {
 
     /// What `parts` means here, or in the nearest scope around that knows it.
     pub fn find(&self, parts: &[Ident]) -> Result<Found> {
-        let (mut scope, mut level) = (Some(self), 0);
-        while let Some(here) = scope {
-            if let Some(found) = here.find_here(parts)? {
-                return Ok(Found { index: found.index + level * OUTER, parts: found.parts });
+        // The longest qualification wins, wherever it is found; what is left over are fields of a row.
+        for taken in (1..=parts.len().min(4)).rev() {
+            let (mut scope, mut level) = (Some(self), 0);
+            while let Some(here) = scope {
+                if let Some(index) = here.find_here(&parts[..taken])? {
+                    return Ok(Found { index: index + level * OUTER, parts: taken });
+                }
+                (scope, level) = (here.outer, level + 1);
             }
-            (scope, level) = (here.outer, level + 1);
         }
         // A query around may have the table, if not the column.
         let (mut told, mut around) = (self, self.outer);
@@ -108,20 +111,17 @@ impl<'p> Scope<'p> {
         Err(told.unknown(parts))
     }
 
-    fn find_here(&self, parts: &[Ident]) -> Result<Option<Found>> {
-        // The longest qualification wins; what is left over are fields of a row.
-        for taken in (1..=parts.len().min(4)).rev() {
-            let (qualifier, name) = (&parts[..taken - 1], &parts[taken - 1]);
-            let fits = |column: &ScopeColumn| column.name == name.name && column.qualified_by(qualifier);
-            let mut matches =
-                (0..self.columns.len()).filter(|&i| fits(&self.columns[i]) && (taken > 1 || !self.columns[i].hidden));
-            let Some(index) = matches.next() else { continue };
-            if let Some(other) = matches.next() {
-                return Err(self.ambiguous(name, index, other));
-            }
-            return Ok(Some(Found { index, parts: taken }));
+    /// The column of this level that `parts` name.
+    fn find_here(&self, parts: &[Ident]) -> Result<Option<usize>> {
+        let (qualifier, name) = (&parts[..parts.len() - 1], &parts[parts.len() - 1]);
+        let fits = |column: &ScopeColumn| column.name == name.name && column.qualified_by(qualifier);
+        let seen = |i: &usize| !qualifier.is_empty() || !self.columns[*i].hidden;
+        let mut matches = (0..self.columns.len()).filter(|&i| fits(&self.columns[i])).filter(seen);
+        let Some(index) = matches.next() else { return Ok(None) };
+        match matches.next() {
+            Some(other) => Err(self.ambiguous(name, index, other)),
+            None => Ok(Some(index)),
         }
-        Ok(None)
     }
 
     /// The columns of `qualifier.*`; empty where there is no such relation.
@@ -157,7 +157,8 @@ impl<'p> Scope<'p> {
                     quoted(&qualifiers[qualifiers.len() - 1].name)
                 ));
                 let otherwise = match relations.as_slice() {
-                    [] => "there is no FROM".to_owned(),
+                    [] if self.columns.is_empty() => "there is no FROM".to_owned(),
+                    [] => "FROM has nothing with a name: give it one, … AS x".to_owned(),
                     known => format!("FROM has {}", known.join(", ")),
                 };
                 return suggest(error, &qualifier.name, &relations, &otherwise).at(qualifier.at);

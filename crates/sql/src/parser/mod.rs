@@ -8,6 +8,7 @@ mod call;
 mod ddl;
 mod dml;
 mod expr;
+mod habits;
 mod json;
 mod over;
 mod query;
@@ -117,6 +118,9 @@ impl<'a> Parser<'a> {
             return self.unexpected("a statement");
         };
         let error = Error::invalid(format!("{} does not begin a statement", self.shown())).at(self.at());
+        if let Some(remedy) = habits::statement(&word) {
+            return error.hint(remedy);
+        }
         match near(&word, STATEMENTS.iter().copied()) {
             Some(near) => error.hint(format!("did you mean {near}?")),
             None => {
@@ -259,9 +263,13 @@ impl<'a> Parser<'a> {
                 if !quoted {
                     let upper = value.to_uppercase();
                     if RESERVED.binary_search(&upper.as_str()).is_ok() {
-                        return Err(Error::invalid(format!("expected {what} but found the reserved word `{value}`"))
-                            .hint(format!("if it is meant as a name, write it in back-quotes: `{value}`"))
-                            .at(token.at));
+                        let error = Error::invalid(format!("expected {what} but found the reserved word `{value}`"));
+                        let hint = if what == "an expression" && habits::joins_expressions(&upper) {
+                            format!("write an expression before {upper}, or remove what wants one")
+                        } else {
+                            format!("if it is meant as a name, write it in back-quotes: `{value}`")
+                        };
+                        return Err(error.hint(hint).at(token.at));
                     }
                     self.note_reserved(&upper, value, token.at);
                 }
@@ -517,8 +525,18 @@ impl<'a> Parser<'a> {
         if self.text_of(token) == ")" {
             return error.hint("there is no `(` for it: remove it");
         }
-        // A misspelt clause was taken for an alias just before, or stands here.
         let before = self.index.checked_sub(1).map(|i| &self.lexed.tokens[i]);
+        let upper = |token: &Token| self.text_of(token).to_uppercase();
+        if let Some(remedy) = habits::remedy(&before.map(upper).unwrap_or_default(), &upper(token)) {
+            return error.hint(remedy);
+        }
+        if let Some(Token { kind: TokenKind::Text(_), .. }) = before
+            && matches!(&token.kind, TokenKind::Word { quoted: false, .. })
+        {
+            return error.hint("a quote inside a text is written twice: 'it''s'");
+        }
+        // A misspelt clause was taken for an alias just before, or stands here.
+        let before = before.filter(|_| !CLAUSES.contains(&upper(token).as_str()));
         for candidate in [before, Some(token)].into_iter().flatten() {
             if let TokenKind::Word { value, quoted: false } = &candidate.kind {
                 let upper = value.to_uppercase();

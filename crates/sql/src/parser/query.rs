@@ -483,6 +483,35 @@ impl Parser<'_> {
         while self.is_symbol_after(n, "(") && n < super::MAX_DEPTH {
             n += 1;
         }
-        n > 0 && ["SELECT", "WITH", "VALUES", "TABLE"].iter().any(|word| self.is_word_after(n, word))
+        n > 0 && ["SELECT", "WITH", "VALUES", "TABLE"].iter().any(|word| self.is_word_after(n, word)) && self.closes(n)
+    }
+
+    /// Whether what the `open` parentheses here hold goes on as a query does, not as an expression: `((SELECT 1) UNION …)` is one,
+    /// `((SELECT 1) + 2)` only has one in it.
+    fn closes(&self, open: usize) -> bool {
+        let (mut depth, mut n) = (open, open);
+        // A parenthesis that was not open at first belongs to the innermost query.
+        let mut inner = 0;
+        while depth > 1 {
+            if matches!(self.token_after(n).kind, TokenKind::End | TokenKind::Broken) {
+                return true;
+            }
+            if self.is_symbol_after(n, "(") {
+                inner += 1;
+            } else if self.is_symbol_after(n, ")") && inner > 0 {
+                inner -= 1;
+            } else if self.is_symbol_after(n, ")") {
+                depth -= 1;
+                let goes_on = |word: &&str| self.is_word_after(n + 1, word);
+                if ["UNION", "INTERSECT", "EXCEPT", "MINUS", "ORDER", "LIMIT", "OFFSET", "FETCH"].iter().any(goes_on) {
+                    return true;
+                }
+                if !self.is_symbol_after(n + 1, ")") {
+                    return false;
+                }
+            }
+            n += 1;
+        }
+        true
     }
 }

@@ -7,3 +7,8 @@ use crate::house::House;
 fn messages_are_as_recorded() {
     check("errors.txt", |statement| House::furnished().error(statement));
 }
+
+#[test]
+fn messages_for_what_people_type_are_as_recorded() {
+    check("mistakes.txt", |statement| House::furnished().error(statement));
+}
