@@ -264,7 +264,7 @@ impl Session {
             if let JobState::Failed(why) = state {
                 return Err(Error::invalid(why));
             }
-            if sent == 0 || sinks.iter().all(|sink| sink.upto >= commit) {
+            if sent == 0 || sinks.iter().all(|sink| sink.read >= commit) {
                 return Ok(sent);
             }
             std::thread::park_timeout(ARRIVAL_LOOK);
