@@ -11,7 +11,7 @@ use gridhouse_base::clock::{Clock, ManualClock};
 use gridhouse_base::{Position, SqlType};
 use gridhouse_engine::{Engine, EngineOptions, Outcome, Session, Tuning};
 use gridhouse_flow::HashMode;
-use gridhouse_flow::connector::{SinkConnector, SourceConnector};
+use gridhouse_flow::connector::{LookupConnector, ScanConnector, SinkConnector, SourceConnector};
 use gridhouse_sim::SimFileSystem;
 use gridhouse_store::StoreOptions;
 
@@ -36,6 +36,8 @@ pub struct House {
     pub outside: Outside,
     disk: SimFileSystem,
     clock: Arc<ManualClock>,
+    /// How far the clock moves with a tick.
+    pace: Duration,
     tuning: Tuning,
     starts: AtomicU64,
     open: Option<Open>,
@@ -58,6 +60,7 @@ impl House {
             outside: Outside::default(),
             disk: SimFileSystem::new(seed),
             clock: Arc::new(ManualClock::new(START_MICROS)),
+            pace: Duration::from_secs(1),
             tuning,
             starts: AtomicU64::new(seed),
             open: None,
@@ -75,6 +78,8 @@ impl House {
         };
         let source: Arc<dyn SourceConnector> = Arc::new(self.outside.clone());
         let sink: Arc<dyn SinkConnector> = Arc::new(self.outside.clone());
+        let scan: Arc<dyn ScanConnector> = Arc::new(self.outside.clone());
+        let lookup: Arc<dyn LookupConnector> = Arc::new(self.outside.clone());
         let killed = Arc::new(AtomicBool::new(false));
         let seen = killed.clone();
         let options = EngineOptions {
@@ -82,8 +87,8 @@ impl House {
             clock,
             sources: BTreeMap::from([("feed", source)]),
             sinks: BTreeMap::from([("collect", sink)]),
-            scans: BTreeMap::new(),
-            lookups: BTreeMap::new(),
+            scans: BTreeMap::from([("known", scan)]),
+            lookups: BTreeMap::from([("known", lookup)]),
             on_fatal: Arc::new(move |error| {
                 assert!(seen.load(Ordering::SeqCst), "the engine failed: {error}");
             }),
@@ -91,6 +96,11 @@ impl House {
         let engine = Engine::open_tuned(options, self.tuning).expect("the engine opens");
         let session = engine.session();
         self.open = Some(Open { engine, session, killed });
+    }
+
+    /// Lets the clock stand still from now on, so that two houses tell the same time.
+    pub fn hold_clock(&mut self) {
+        self.pace = Duration::ZERO;
     }
 
     fn opened(&mut self) -> &mut Open {
@@ -164,7 +174,7 @@ impl House {
     /// # Errors
     /// Where that does not happen.
     pub fn tick(&mut self, transaction: Transaction) -> Result<(), String> {
-        self.clock.advance(Duration::from_secs(1));
+        self.clock.advance(self.pace);
         self.outside.commit(transaction)?;
         self.settle()
     }

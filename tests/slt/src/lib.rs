@@ -5,11 +5,15 @@
 //! jobs give out. [`replay`] carries a file of the corpus through it; [`law`] does the same with drawn queries, compares after
 //! every tick with the query run at once, and shrinks what fails. Nothing here is part of the product.
 
+pub mod draws;
 pub mod format;
+pub mod generate;
 
 pub mod house;
+pub mod law;
 
 pub mod outside;
+pub mod psql;
 pub mod replay;
 pub mod rows;
 pub mod tables;

@@ -7,18 +7,23 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arrow_array::{ArrayRef, UInt32Array};
 use gridhouse_base::batch::KindBatch;
 use gridhouse_base::table::TableDef;
-use gridhouse_base::{CommitId, Error, Result, RowKind, SourceId, SqlType};
+use gridhouse_base::{ChangeBatch, Column, CommitId, Error, Result, RowKind, SourceId, SqlType, TypeKind, Value};
 use gridhouse_flow::connector::{
-    ChangelogMode, Sink, SinkConnector, SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvent,
-    SourceEvents, SourcePosition, SourceStream, SourceTable,
+    ChangelogMode, Found, Lookup, LookupConnector, LookupRequest, ScanConnector, ScanRequest, ScanRows, Sink,
+    SinkConnector, SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvent, SourceEvents,
+    SourcePosition, SourceStream, SourceTable,
 };
 
-use crate::rows::{Bag, text_at, types_of};
+use crate::rows::{Bag, Text, shown, text_at, types_of};
 
 /// How long the engine may take to make a transaction durable: far longer than it ever does.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many rows a known table has: small whole numbers are what tests draw.
+const KNOWN_ROWS: i64 = 8;
 
 /// Changes of one transaction: table by table, in order.
 pub type Transaction = Vec<(String, KindBatch)>;
@@ -53,6 +58,8 @@ struct Running {
 #[derive(Default)]
 struct Collected {
     rows: Bag,
+    /// The same rows by key, where the sink has one.
+    by_key: BTreeMap<Text, Text>,
     upto: CommitId,
 }
 
@@ -241,7 +248,8 @@ impl SinkConnector for Outside {
 
     fn open(&self, definition: Arc<TableDef>, _: SinkWriter) -> Result<Box<dyn Sink>> {
         let (name, types) = (name_of(&definition), types_of(&definition.schema));
-        Ok(Box::new(Collector { outside: self.clone(), name, types, epoch: self.lock().epoch }))
+        let key = definition.primary_key.clone();
+        Ok(Box::new(Collector { outside: self.clone(), name, types, key, epoch: self.lock().epoch }))
     }
 }
 
@@ -249,6 +257,8 @@ struct Collector {
     outside: Outside,
     name: String,
     types: Vec<SqlType>,
+    /// The key columns of a sink that takes upserts.
+    key: Vec<usize>,
     epoch: u64,
 }
 
@@ -259,6 +269,7 @@ impl Sink for Collector {
 
     fn write(&mut self, from: CommitId, upto: CommitId, changes: &[KindBatch]) -> Result<()> {
         let mut inner = self.outside.lock();
+        let mut complaints = Vec::new();
         if inner.epoch != self.epoch {
             return Err(Error::conflict("another engine has taken over"));
         }
@@ -273,14 +284,115 @@ impl Sink for Collector {
                     RowKind::Insert | RowKind::UpdateAfter => 1,
                     RowKind::UpdateBefore | RowKind::Delete => -1,
                 };
-                collected.rows.add(text_at(&batch.columns, &self.types, i), times);
+                let row = text_at(&batch.columns, &self.types, i);
+                if self.key.is_empty() {
+                    collected.rows.add(row, times);
+                    continue;
+                }
+                let key: Text = self.key.iter().map(|&k| row[k].clone()).collect();
+                if let Some(old) = collected.by_key.remove(&key) {
+                    collected.rows.add(old, -1);
+                } else if times < 0 {
+                    complaints.push(format!("{}: {} deleted that was not there", self.name, shown(&row)));
+                }
+                if times > 0 {
+                    collected.rows.add(row.clone(), 1);
+                    collected.by_key.insert(key, row);
+                }
             }
         }
         let negative = collected.rows.negative().len();
         if negative > 0 {
-            let complaint = format!("{}: {negative} rows withdrawn that were not there", self.name);
-            inner.complaints.push(complaint);
+            complaints.push(format!("{}: {negative} rows withdrawn that were not there", self.name));
         }
+        inner.complaints.extend(complaints);
         Ok(())
+    }
+}
+
+/// A table of a few rows that never change: as many as there are keys that tests draw, all else the same in each.
+struct Known {
+    definition: Arc<TableDef>,
+    request: LookupRequest,
+}
+
+impl Known {
+    /// The rows, all columns.
+    fn rows(definition: &TableDef) -> Vec<Vec<Value>> {
+        let row = |i: i64| {
+            let column = |(c, column): (usize, &Column)| {
+                let is_key = definition.primary_key.contains(&c);
+                if is_key { keyed(&column.sql_type.kind, i) } else { one_of(&column.sql_type.kind) }
+            };
+            definition.schema.columns.iter().enumerate().map(column).collect()
+        };
+        (0..KNOWN_ROWS).map(row).collect()
+    }
+}
+
+impl LookupConnector for Outside {
+    fn open(&self, definition: Arc<TableDef>, request: LookupRequest) -> Result<Box<dyn Lookup>> {
+        Ok(Box::new(Known { definition, request }))
+    }
+}
+
+impl ScanConnector for Outside {
+    fn scan(&self, definition: &TableDef, request: &ScanRequest) -> Result<ScanRows> {
+        let rows = Known::rows(definition);
+        let column = |column: &usize| {
+            let values: Vec<&Value> = rows.iter().map(|row| &row[*column]).collect();
+            Value::array_of(&values, &definition.schema.columns[*column].sql_type.kind)
+        };
+        let columns = request.columns.iter().map(column).collect();
+        Ok(Box::new(std::iter::once(Ok(ChangeBatch::insertions(columns, rows.len())))))
+    }
+}
+
+impl Lookup for Known {
+    fn lookup(&mut self, keys: &[ArrayRef], len: usize) -> Result<Found> {
+        let rows = Known::rows(&self.definition);
+        let kind = |column: &usize| &self.definition.schema.columns[*column].sql_type.kind;
+        let (mut numbers, mut found) = (Vec::new(), Vec::new());
+        for i in 0..len {
+            let wanted: Vec<Value> = keys
+                .iter()
+                .zip(&self.request.keys)
+                .map(|(key, column)| Value::from_array(key, i, kind(column)))
+                .collect();
+            let meets = |row: &&Vec<Value>| {
+                self.request.keys.iter().zip(&wanted).all(|(column, value)| !value.is_null() && row[*column] == *value)
+            };
+            for row in rows.iter().filter(meets) {
+                numbers.push(i as u32);
+                found.push(row);
+            }
+        }
+        let column =
+            |column: &usize| Value::array_of(&found.iter().map(|row| &row[*column]).collect::<Vec<_>>(), kind(column));
+        let columns = self.request.columns.iter().map(column).collect();
+        Ok(Found { keys: UInt32Array::from(numbers), columns })
+    }
+}
+
+/// A key of a known row.
+fn keyed(kind: &TypeKind, i: i64) -> Value {
+    match kind {
+        TypeKind::Decimal { scale, .. } => Value::Decimal(i128::from(i) * 10_i128.pow(u32::from(*scale))),
+        kind if kind.is_text() => Value::Text(i.to_string().as_str().into()),
+        kind if kind.is_integer() || kind.is_datetime() => Value::Integer(i),
+        other => one_of(other),
+    }
+}
+
+/// Some value of a kind.
+fn one_of(kind: &TypeKind) -> Value {
+    match kind {
+        TypeKind::Boolean => Value::Boolean(true),
+        TypeKind::Float => Value::Float(1.5),
+        TypeKind::Double => Value::Double(1.5),
+        TypeKind::Decimal { .. } => Value::Decimal(7),
+        kind if kind.is_text() => Value::Text("known".into()),
+        kind if kind.is_integer() || kind.is_datetime() => Value::Integer(7),
+        _ => Value::Null,
     }
 }

@@ -176,7 +176,7 @@ fn is_data(record: &Record) -> bool {
 }
 
 /// The letter of a column in a `query` line.
-fn letter(kind: &TypeKind) -> char {
+pub fn letter(kind: &TypeKind) -> char {
     match kind {
         TypeKind::Boolean => 'B',
         TypeKind::Decimal { .. } => 'D',
