@@ -77,8 +77,11 @@ fn sources_and_sinks_are_part_of_the_picture() {
         line(&answer, "Sink")[..2] == ["1", "1"]
     })
     .expect("the sink takes the row");
-    let answer = ok(&mut session, "EXPLAIN ANALYZE JOB 3");
-    assert_eq!(line(&answer, "Source")[..2], ["2", "2"], "{answer}");
+    crate::house::await_that(|| {
+        let answer = ok(&mut session, "EXPLAIN ANALYZE JOB 3");
+        line(&answer, "Source")[..2] == ["2", "2"]
+    })
+    .expect("its own landing gets the source's rows");
     ok(&mut session, "STOP JOB 2");
     assert!(ok(&mut session, "EXPLAIN ANALYZE JOB 2").contains("does not run: STOPPED"));
     assert!(fails(&mut session, "EXPLAIN ANALYZE JOB 9").contains("there is no job 9"));
