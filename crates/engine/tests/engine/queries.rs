@@ -163,3 +163,58 @@ fn a_row_that_is_there_gets_what_the_statement_says() {
     let message = fails(&mut session, "INSERT INTO tickets SELECT * FROM other ON DUPLICATE KEY UPDATE status = 'x'");
     assert!(message.contains("replaces the row") && message.contains("VALUES"), "{message}");
 }
+
+#[test]
+fn one_subquery_may_stand_on_both_sides_of_a_group() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TABLE t2 (a INT, b INT); CREATE TABLE u2 (c INT, d INT);
+         INSERT INTO t2 VALUES (1, 10), (2, 20), (2, 20); INSERT INTO u2 VALUES (1, 10), (1, 11), (2, 5)",
+    );
+    let both = "SELECT a, SUM((SELECT COUNT(*) FROM u2 WHERE u2.c = t2.a)) s,
+        (SELECT COUNT(*) FROM u2 WHERE u2.c = t2.a) q, MAX(b) m, COUNT(*) k FROM t2 GROUP BY a";
+    assert_eq!(rows(&mut session, both), ["1|2|2|10|1", "2|2|1|20|2"]);
+    let key = "SELECT a + (SELECT MAX(d) FROM u2) k, (SELECT MAX(d) FROM u2) q, MAX(b) m FROM t2
+        GROUP BY a + (SELECT MAX(d) FROM u2)";
+    assert_eq!(rows(&mut session, key), ["12|11|10", "13|11|20"]);
+    assert_eq!(
+        rows(&mut session, "SELECT SUM((SELECT COUNT(*) FROM u2)) s, (SELECT COUNT(*) FROM u2) q FROM t2"),
+        ["9|3"]
+    );
+    let filter = "SELECT a, COUNT(*) FILTER (WHERE EXISTS (SELECT 1 FROM u2 WHERE u2.c = t2.a)) s,
+        EXISTS (SELECT 1 FROM u2 WHERE u2.c = t2.a) q FROM t2 GROUP BY a";
+    assert_eq!(rows(&mut session, filter), ["1|1|TRUE", "2|2|TRUE"]);
+    let having = "SELECT a FROM t2 GROUP BY a HAVING SUM((SELECT COUNT(*) FROM u2)) > 3
+        ORDER BY (SELECT COUNT(*) FROM u2)";
+    assert_eq!(rows(&mut session, having), ["2"]);
+}
+
+#[test]
+fn what_is_equal_need_not_be_the_same() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TABLE p (id INT, v DECIMAL(6, 2), PRIMARY KEY (id) NOT ENFORCED); CREATE TABLE q (w DECIMAL(12, 4), n INT);
+         INSERT INTO p VALUES (1, 1.25), (2, 2.50); INSERT INTO q VALUES (1.25, 1), (2.5, 2)",
+    );
+    let query = "SELECT id, (SELECT COUNT(*) FROM q WHERE q.w = p.v AND CAST(p.v AS STRING) = '1.25') c FROM p";
+    assert_eq!(rows(&mut session, query), ["1|1", "2|0"]);
+}
+
+#[test]
+fn computed_columns_stand_in_assignments() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TABLE k (id INT, a INT, b INT, c AS a * 10, PRIMARY KEY (id) NOT ENFORCED);
+         INSERT INTO k (id, a, b) VALUES (1, 6, 7);
+         INSERT INTO k (id, a, b) VALUES (1, 6, 8) ON DUPLICATE KEY UPDATE b = c + 1",
+    );
+    assert_eq!(rows(&mut session, "SELECT b FROM k"), ["61"]);
+    ok(&mut session, "INSERT INTO k (id, a, b) VALUES (1, 9, 8) ON DUPLICATE KEY UPDATE b = EXCLUDED.c + 1");
+    assert_eq!(rows(&mut session, "SELECT b FROM k"), ["91"]);
+}

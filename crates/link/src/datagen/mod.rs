@@ -57,7 +57,8 @@ impl SourceConnector for Datagen {
             table_key: definition.path.to_string(),
             shared: false,
             bounded: plan.rows.is_some(),
-            mode: ChangelogMode::InsertOnly,
+            // Rows of one key follow each other: the last stands.
+            mode: if definition.primary_key.is_empty() { ChangelogMode::InsertOnly } else { ChangelogMode::Upsert },
             notices,
         })
     }

@@ -59,7 +59,8 @@ impl SourceConnector for FilesReader {
             table_key: options.path.display().to_string(),
             shared: false,
             bounded: options.monitor.is_none(),
-            mode: ChangelogMode::InsertOnly,
+            // Rows of one key follow each other: the last stands.
+            mode: if definition.primary_key.is_empty() { ChangelogMode::InsertOnly } else { ChangelogMode::Upsert },
             notices,
         })
     }

@@ -211,7 +211,7 @@ impl Binder<'_> {
     }
 
     /// Every column of the table over its stored columns: computed ones are spelt out.
-    fn own_columns(&self, table: &TableDef, scope: &Scope<'_>, at: Position) -> Result<Vec<Expr>> {
+    pub(super) fn own_columns(&self, table: &TableDef, scope: &Scope<'_>, at: Position) -> Result<Vec<Expr>> {
         let own = |(i, kind): (usize, &ColumnKind)| match kind {
             ColumnKind::Computed { expression } => parse_expression(expression)
                 .and_then(|expr| self.expr(&expr, Env::plain(scope, "a computed column")))

@@ -52,6 +52,11 @@ impl Binder<'_> {
         for (i, column) in given.columns.iter_mut().enumerate() {
             column.sql_type.nullable |= !columns.contains(&i);
         }
+        // Computed columns are not stored: each is spelt out, over the row that it belongs to.
+        let spelt = self.own_columns(target, &own, clause.at)?;
+        let width = target.schema.len();
+        let shifted: Vec<Expr> = spelt.iter().map(|expr| expr.map_columns(|i| i + width)).collect();
+        let columns_of_both: Vec<Expr> = spelt.into_iter().chain(shifted).collect();
         let scope = own.joined(given);
         let mut assignments = Vec::with_capacity(update.len());
         for Assignment { column, value } in update {
@@ -66,7 +71,7 @@ impl Binder<'_> {
             }
             let bound = self.expr(value, Env::plain(&scope, "ON DUPLICATE KEY UPDATE"))?;
             let name = format!("the value ({})", bound.kind());
-            let fitted = self.fit(bound, target, index, &name, value.at)?;
+            let fitted = self.fit(bound.substitute(&columns_of_both), target, index, &name, value.at)?;
             assignments.push((index, fold(&fitted, self.zone)));
         }
         Ok(Some(assignments))

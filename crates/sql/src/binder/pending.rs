@@ -12,6 +12,7 @@ use super::around::Around;
 use super::correlate::replaced;
 use crate::ast::NamedWindow;
 use crate::plan::Plan;
+use crate::properties::is_deterministic;
 
 /// Column indices from here on mean answers of subqueries.
 pub(super) const SUBQUERY: usize = 1 << 42;
@@ -80,7 +81,9 @@ pub(super) struct Window {
 impl Pending {
     /// Notes a subquery; gives the column that stands for its answer.
     pub fn ask(&mut self, asked: Asked, sql_type: SqlType) -> Expr {
-        let same = |known: &Asked| known.question == asked.question && known.plan == asked.plan;
+        // Two draws are two draws, however alike they are written.
+        let pure = is_deterministic(&asked.plan);
+        let same = |known: &Asked| pure && known.question == asked.question && known.plan == asked.plan;
         let index = match self.asked.iter().position(same) {
             Some(index) => index,
             None => {

@@ -147,10 +147,14 @@ impl Binder<'_> {
         let before = pending.borrow().asked_by(groups.keys.iter().chain(aggregates.borrow().exprs()));
         let plan = self.answer(plan, pending, &before)?;
         let mut plan = groups.plan(plan, aggregates, &pending.borrow());
-        for (index, before) in before.iter().enumerate() {
-            if !before {
+        // The same subquery may stand on both sides of the aggregation; an answer per row is none per group.
+        let above = pending.borrow().asked_by(exprs.iter().chain(&having));
+        for (index, (before, above)) in before.iter().zip(above).enumerate() {
+            if !before || above {
                 let over = groups.subquery_over_groups(&pending.borrow().asked[index], scope)?;
-                pending.borrow_mut().asked[index] = over;
+                let mut pending = pending.borrow_mut();
+                pending.asked[index] = over;
+                pending.answers[index] = None;
             }
         }
         groups.windows_over_groups(&mut pending.borrow_mut().windows, select, scope)?;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use gridhouse_base::Schema;
+use gridhouse_base::{Schema, TypeKind};
 use gridhouse_expr::Expr;
 
 use super::{OUTER, Tie, Tied, conjuncts, filtered, is_correlated, lifted, named, names_outer, names_own};
@@ -130,10 +130,13 @@ fn moved(expr: &Expr, by: usize) -> Expr {
 
 /// `expr` over `input`: a column of the query around that is tied is the tie's own column. `None` where one is not tied.
 fn localized(expr: &Expr, input: &Tied) -> Option<Expr> {
-    let local = super::replaced(&moved(expr, input.ties.len()), &|index, _| {
+    let local = super::replaced(&moved(expr, input.ties.len()), &|index, sql_type| {
         let outer = index.checked_sub(OUTER)?;
-        let tie = input.ties.iter().position(|tie| tie.outer.as_column() == Some(outer))?;
-        Some(input.plan.column(tie))
+        // Equal values of different types are not the same value, nor are 0.0 and -0.0.
+        let same =
+            |own: &Expr| own.kind() == &sql_type.kind && !matches!(own.kind(), TypeKind::Float | TypeKind::Double);
+        let tied = |tie: usize| input.ties[tie].outer.as_column() == Some(outer) && same(&input.plan.column(tie));
+        (0..input.ties.len()).find(|&tie| tied(tie)).map(|tie| input.plan.column(tie))
     });
     (!names_outer(&local)).then_some(local)
 }
