@@ -85,7 +85,7 @@ fn carry_out(
     let mut failed = None;
     for script in scripts {
         let Aftermath { jobs: begun, failed: stopped } =
-            script::run(client, script, Talk::Places, signals, &mut std::io::stdout().lock())?;
+            script::run(client, script, Talk::Places, signals, &mut std::io::stdout())?;
         jobs.extend(begun.into_iter().map(|job| (job.id.0, job.name)));
         failed = stopped;
         if failed.is_some() || signals.stop() {

@@ -101,7 +101,7 @@ fn at_terminal(settings: &Settings, house: House, client: Client, signals: Signa
 fn run_all(mut client: Client, scripts: Vec<Script>, signals: &Signals) -> Result<Exit> {
     signals.interrupts(Some(client.interrupt()));
     for script in scripts {
-        let aftermath = script::run(&mut client, &script, Talk::Results, signals, &mut std::io::stdout().lock())?;
+        let aftermath = script::run(&mut client, &script, Talk::Results, signals, &mut std::io::stdout())?;
         if let Some(exit) = aftermath.failed {
             return Ok(if signals.stop() { Exit::Done } else { exit });
         }
@@ -182,7 +182,7 @@ fn carry_out(helper: &mut SqlHelper, line: &str, language: Language, signals: &S
         _ => Script { name: "sql".into(), text: line.into() },
     };
     signals.interrupts(Some(helper.client().interrupt()));
-    let ran = script::run(helper.client(), &script, Talk::Results, signals, &mut std::io::stdout().lock());
+    let ran = script::run(helper.client(), &script, Talk::Results, signals, &mut std::io::stdout());
     signals.interrupts(None);
     // Ctrl-C while a statement ran was meant for the statement.
     signals.forget();

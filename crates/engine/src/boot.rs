@@ -166,7 +166,7 @@ pub(crate) fn bind(core: &Core, record: &JobRecord) -> Result<Vec<Prepared>> {
         let bound = binder.insert(&statement)?;
         let outside = Remembered { insert, streams: core.streams.values().map(|stream| &stream.record).collect() };
         let on_error = record.environment.settings.get(ON_ERROR).map(String::as_str);
-        prepared.push(prepare(&insert.text, bound, on_error, &outside)?);
+        prepared.push(prepare(&insert.text, bound, on_error, insert.fingerprint.contains(ONCE), &outside)?);
     }
     Ok(prepared)
 }

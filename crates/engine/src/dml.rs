@@ -84,7 +84,7 @@ impl Session {
             return self.insert_once(bound);
         }
         let environment = self.environment(&bound);
-        let prepared = self.prepare_all(bound)?;
+        let prepared = self.prepare_all(bound, false)?;
         let name = match self.setting("pipeline.name") {
             Some(name) => name.to_owned(),
             None => format!("insert-into_{}", prepared[0].bound.target.path),
@@ -101,12 +101,12 @@ impl Session {
         Ok(Outcome::Job { id, name, resumed })
     }
 
-    fn prepare_all(&mut self, bound: Vec<(String, BoundInsert)>) -> Result<Vec<Prepared>> {
+    fn prepare_all(&mut self, bound: Vec<(String, BoundInsert)>, once: bool) -> Result<Vec<Prepared>> {
         let connectors = self.engine.inner.connectors.clone();
         let on_error = self.setting(ON_ERROR).map(str::to_owned);
         let mut prepared = Vec::new();
         for (text, insert) in bound {
-            let insert = prepare(&text, insert, on_error.as_deref(), &connectors)?;
+            let insert = prepare(&text, insert, on_error.as_deref(), once, &connectors)?;
             if insert.dead_letters {
                 self.make_dead_letter_table(&insert.bound.target.path)?;
             }
@@ -231,7 +231,7 @@ impl Session {
             inside.push((text, insert));
             read.push(outside);
         }
-        let mut prepared = self.prepare_all(inside)?;
+        let mut prepared = self.prepare_all(inside, true)?;
         for (insert, outside) in prepared.iter_mut().zip(read) {
             insert.outside = outside;
             // Each run is one of its own.

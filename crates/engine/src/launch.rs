@@ -17,6 +17,7 @@ use gridhouse_sql::plan::written_columns;
 
 use crate::core::Core;
 use crate::dead::{self, Letter, letters_under};
+use crate::dml::ONCE;
 use crate::history::History;
 use crate::job::{Branch, Flow, Job};
 use crate::landing::Landing;
@@ -339,6 +340,10 @@ impl Core {
                         let how = Build { output, sole: sole[i], cursor: store_changes, was_running, now_micros };
                         let (out, letters) = how.first_output(&mut flow, &snapshot, deltas, &insert.outside)?;
                         flow.note(clock.monotonic());
+                        if insert.fingerprint.contains(ONCE) {
+                            // What its inputs do from now on is no business of a statement that is run once.
+                            flow.inputs.clear();
+                        }
                         if let Some(table) = dead_letters {
                             letters_by_table.entry(table).or_default().extend(letters);
                         }

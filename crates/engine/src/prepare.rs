@@ -200,7 +200,8 @@ impl Outside for Remembered<'_> {
     }
 }
 
-/// Finds out how `bound` will be carried out; `on_error` is the session's setting.
+/// Finds out how `bound` will be carried out; `on_error` is the session's setting, `once` says that it is run over its inputs as
+/// they stand and never again.
 ///
 /// # Errors
 /// What the outside says against it; `Invalid` where the target cannot take what the query gives.
@@ -208,6 +209,7 @@ pub(crate) fn prepare(
     text: &str,
     bound: BoundInsert,
     on_error: Option<&str>,
+    once: bool,
     outside: &dyn Outside,
 ) -> Result<Prepared> {
     let dead_letters = dead::is_wanted(&bound, on_error)?;
@@ -231,9 +233,11 @@ pub(crate) fn prepare(
         Some(_) => Some(outside.sink(&bound.target)?),
         None => None,
     };
-    let retracts = retracts(&bound.plan, &sources);
+    // What is run once has one result, which is not changed any more.
+    let changes = retracts(&bound.plan, &sources);
+    let retracts = !once && changes;
     check_target(&bound, sink.as_ref(), retracts)?;
-    let unique = unique_columns(&bound, retracts);
+    let unique = unique_columns(&bound, changes);
     let is_pure = is_deterministic(&bound.plan);
     // Only operators can leave a single row out.
     let route = if dead_letters { Route::Flow } else { route(&bound, &sources, sink.is_some()) };
@@ -290,10 +294,18 @@ pub(crate) fn with_hints(definition: &Arc<TableDef>, hints: &BTreeMap<String, St
 
 fn check_target(bound: &BoundInsert, sink: Option<&SinkDescription>, retracts: bool) -> Result<()> {
     let target = &bound.target;
+    let name = &target.path;
+    if retracts && sink.is_some_and(|sink| sink.mode == ChangelogMode::InsertOnly) {
+        return Err(Error::invalid(format!(
+            "table {name} only takes new rows, but this query also changes and withdraws rows"
+        ))
+        .hint(
+            "write its result once: SET 'execution.runtime-mode' = 'batch'; or INSERT INTO a table of ours with a key",
+        ));
+    }
     if !retracts || !target.primary_key.is_empty() {
         return Ok(());
     }
-    let name = &target.path;
     match sink {
         None => Err(Error::invalid(format!(
             "table {name} only takes new rows, but this query also changes and withdraws rows"

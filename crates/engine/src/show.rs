@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, StringArray};
+use gridhouse_base::error::nearest;
 use gridhouse_base::table::{ColumnKind, ObjectPath};
 use gridhouse_base::{ChangeBatch, Column, Error, Result, Schema, TypeKind};
 use gridhouse_sql::ast::{Explain, Note, ObjectName, Pattern, SetPair, Show, Statement};
@@ -18,6 +19,10 @@ use crate::query::zone_of;
 use crate::records::ObjectRecord;
 use crate::session::{Session, done};
 
+/// The settings of a session that have an effect here.
+const EFFECTIVE_SETTINGS: &[&str] =
+    &[ON_ERROR, "table.local-time-zone", "execution.runtime-mode", "pipeline.name", "writer"];
+
 impl Session {
     pub(crate) fn set(&mut self, pair: Option<SetPair>) -> Result<Outcome> {
         let Some(pair) = pair else {
@@ -31,7 +36,13 @@ impl Session {
             "execution.runtime-mode" => one_of(&pair, &["streaming", "batch", "automatic"]),
             "writer" => one_of(&pair, &["sole", "additional"]),
             ON_ERROR => one_of(&pair, ON_ERROR_VALUES),
-            _ => Ok(()),
+            other => {
+                // Flink takes any key, and so do scripts that are written for it; a slip of the pen is told.
+                if let Some(near) = nearest(other, EFFECTIVE_SETTINGS.iter().copied()) {
+                    self.notice(format!("'{other}' has no effect here; did you mean '{near}'?"));
+                }
+                Ok(())
+            }
         };
         if let Err(error) = valid {
             match previous {

@@ -41,6 +41,17 @@ fn a_script_as_users_write_it_runs_unchanged_and_again() {
 }
 
 #[test]
+fn rows_that_are_given_are_printed_and_the_statement_returns() {
+    let program = Program::new();
+    let script = "CREATE TABLE p (id INT) WITH ('connector' = 'print'); INSERT INTO p VALUES (5);";
+    for command in ["run", "sql"] {
+        let output = program.run(&[command, "-e", script]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).contains("+I[5]"), "{}", text(&output.stdout));
+    }
+}
+
+#[test]
 fn exit_codes_are_true() {
     let program = Program::new();
     let code = |arguments: &[&str]| program.run(arguments).status.code();

@@ -503,7 +503,11 @@ impl Drop for Tap {
 
 impl SinkConnector for Outside {
     fn describe(&self, definition: &TableDef) -> Result<SinkDescription> {
-        let mode = if definition.primary_key.is_empty() { ChangelogMode::All } else { ChangelogMode::Upsert };
+        let mode = match definition.options.get("mode") {
+            Some(_) => ChangelogMode::InsertOnly,
+            None if definition.primary_key.is_empty() => ChangelogMode::All,
+            None => ChangelogMode::Upsert,
+        };
         Ok(SinkDescription { target_key: "drain".into(), mode, exactly_once: true, notices: vec![] })
     }
 

@@ -58,6 +58,29 @@ fn bounded_inserts_read_the_outside_once() {
 }
 
 #[test]
+fn one_result_may_go_where_only_new_rows_go() {
+    let house = house();
+    let mut session = house.session();
+    ok(&mut session, SHELF);
+    ok(
+        &mut session,
+        "CREATE TEMPORARY TABLE once (v STRING, n BIGINT) WITH ('connector' = 'drain', 'mode' = 'insert-only');
+         CREATE TEMPORARY TABLE keyed (v STRING, n BIGINT, PRIMARY KEY (v) NOT ENFORCED)
+           WITH ('connector' = 'drain', 'mode' = 'insert-only');
+         INSERT INTO kept VALUES (1, 'a'), (2, 'b'), (3, 'a')",
+    );
+    for target in ["once", "keyed"] {
+        let message = fails(&mut session, &format!("INSERT INTO {target} SELECT v, COUNT(*) FROM kept GROUP BY v"));
+        assert!(message.contains("only takes new rows") && message.contains("batch"), "{message}");
+    }
+    ok(&mut session, "SET 'execution.runtime-mode' = 'batch'");
+    ok(&mut session, "INSERT INTO once SELECT v, COUNT(*) FROM kept GROUP BY v");
+    let held = house.outside.sink("once").join(" ");
+    assert!(held.contains("+Ia|2") && held.contains("+Ib|1"), "{held}");
+    assert!(ok(&mut session, "SET 'on-eror' = 'dead-letter'").contains("did you mean 'on-error'"));
+}
+
+#[test]
 fn what_has_no_end_or_does_not_answer_is_said() {
     let house = house();
     let mut session = house.session();
