@@ -11,7 +11,7 @@ use gridhouse_base::table::{ColumnKind, ObjectPath, TableDef};
 use gridhouse_base::{ChangeBatch, Error, Result, TableId};
 use gridhouse_expr::Expr;
 use gridhouse_flow::connector::ScanRequest;
-use gridhouse_sql::plan::{Plan, Scan};
+use gridhouse_sql::plan::{Plan, Scan, conjuncts};
 
 use crate::catalog::SYSTEM_CATALOG;
 use crate::prepare::{Connectors, with_hints};
@@ -137,13 +137,5 @@ impl Reading<'_> {
         };
         let columns = (0..scan.columns.len()).collect();
         Plan::Scan(Scan { table: Arc::new(definition), columns, hints: BTreeMap::new(), schema: scan.schema })
-    }
-}
-
-/// The operands of the AND that `expr` is.
-fn conjuncts(expr: Expr) -> Vec<Expr> {
-    match expr {
-        Expr::And(operands) => operands.into_iter().flat_map(conjuncts).collect(),
-        other => vec![other],
     }
 }

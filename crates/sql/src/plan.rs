@@ -186,3 +186,27 @@ impl Plan {
         }
     }
 }
+
+/// The operands of the AND that `expr` is.
+pub fn conjuncts(expr: Expr) -> Vec<Expr> {
+    match expr {
+        Expr::And(operands) => operands.into_iter().flat_map(conjuncts).collect(),
+        other => vec![other],
+    }
+}
+
+/// The AND of `exprs`; `None` where there are none.
+pub(crate) fn conjunction(mut exprs: Vec<Expr>) -> Option<Expr> {
+    match exprs.len() {
+        0 | 1 => exprs.pop(),
+        _ => Some(Expr::And(exprs)),
+    }
+}
+
+/// `plan` under a filter of all `predicates`.
+pub(crate) fn filtered(plan: Plan, predicates: Vec<Expr>) -> Plan {
+    match conjunction(predicates) {
+        Some(predicate) => plan.filter(predicate),
+        None => plan,
+    }
+}

@@ -26,6 +26,7 @@ pub(super) use spread::or_zero;
 use super::aggregate::AGGREGATE;
 use super::scope::OUTER;
 use crate::plan::{Aggregate, Plan};
+pub(super) use crate::plan::{conjunction, conjuncts, filtered};
 
 /// A plan without names of the query right around it.
 #[derive(Debug)]
@@ -175,30 +176,6 @@ pub(super) fn replaced(expr: &Expr, f: &impl Fn(usize, &SqlType) -> Option<Expr>
     match expr {
         Expr::Column { index, sql_type } => f(*index, sql_type).unwrap_or_else(|| expr.clone()),
         other => other.map_children(&mut |child| replaced(child, f)),
-    }
-}
-
-/// The operands of the AND that `expr` is.
-pub(super) fn conjuncts(expr: Expr) -> Vec<Expr> {
-    match expr {
-        Expr::And(operands) => operands.into_iter().flat_map(conjuncts).collect(),
-        other => vec![other],
-    }
-}
-
-/// `plan` where all of `conditions` hold.
-pub(super) fn filtered(plan: Plan, conditions: Vec<Expr>) -> Plan {
-    match conjunction(conditions) {
-        Some(condition) => plan.filter(condition),
-        None => plan,
-    }
-}
-
-/// The AND of `conditions`; `None` where there are none.
-pub(super) fn conjunction(mut conditions: Vec<Expr>) -> Option<Expr> {
-    match conditions.len() {
-        0 | 1 => conditions.pop(),
-        _ => Some(Expr::And(conditions)),
     }
 }
 

@@ -17,7 +17,7 @@ use chrono_tz::Tz;
 use gridhouse_base::Value;
 use gridhouse_expr::{EvalContext, Expr};
 
-use crate::plan::Plan;
+use crate::plan::{Plan, conjunction, conjuncts, filtered};
 
 /// The tidy form of `plan`; schema and rows stay. `zone` is the session's: texts that stand for instants are read in it.
 /// `ordered` says whether somebody sees the order of the rows.
@@ -44,28 +44,4 @@ fn without_true(plan: Plan) -> Plan {
 pub(crate) fn fold(expr: &Expr, zone: Tz) -> Expr {
     // Only what is pure is computed here, so neither clock nor seed can matter.
     expr.fold(&EvalContext { now_micros: 0, zone, seed: 0, first_row: 0 })
-}
-
-/// The operands of the AND that `expr` is.
-fn conjuncts(expr: Expr) -> Vec<Expr> {
-    match expr {
-        Expr::And(operands) => operands.into_iter().flat_map(conjuncts).collect(),
-        other => vec![other],
-    }
-}
-
-/// The AND of `exprs`; `None` where there are none.
-fn conjunction(mut exprs: Vec<Expr>) -> Option<Expr> {
-    match exprs.len() {
-        0 | 1 => exprs.pop(),
-        _ => Some(Expr::And(exprs)),
-    }
-}
-
-/// `plan` under a filter of all `predicates`.
-fn filtered(plan: Plan, predicates: Vec<Expr>) -> Plan {
-    match conjunction(predicates) {
-        Some(predicate) => plan.filter(predicate),
-        None => plan,
-    }
 }
