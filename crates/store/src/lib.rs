@@ -17,6 +17,7 @@ mod key;
 mod meta;
 mod payload;
 mod replay;
+mod segment;
 mod snapshot;
 mod source;
 mod spec;
@@ -31,6 +32,7 @@ mod tick;
 mod wal;
 
 pub use meta::SYSTEM_TABLE;
+pub use segment::encoding;
 pub use snapshot::{Changes, Scan, Snapshot, TableSnapshot};
 pub use source::{Part, SourceCommit, SourcePosition, StageUse};
 pub use spec::{MAX_BUCKETS, MAX_COLUMNS, TableKind, TableSpec};

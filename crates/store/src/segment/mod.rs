@@ -1,0 +1,3 @@
+//! Segments: immutable files of columns.
+
+pub mod encoding;
