@@ -8,7 +8,9 @@
 //! All rows are in memory, and the log is never cut: segments, checkpoints and durable indexes are not here yet. The store
 //! knows nothing of SQL, jobs or options; what others want to keep goes into metadata rows ([`Tick::put`]).
 
+mod bits;
 mod bucket;
+mod bucket_view;
 mod codec;
 mod cursors;
 mod delta;

@@ -10,11 +10,12 @@ use arrow_array::ArrayRef;
 use gridhouse_base::batch::KindBatch;
 use gridhouse_base::{ChangeBatch, CommitId, Error, Result, TableId, TypeKind, Value};
 
+use crate::bucket_view::{BatchRef, BucketView};
 use crate::cursors::Cursors;
 use crate::meta::Meta;
 use crate::spec::TableSpec;
 use crate::table::TableShape;
-use crate::tail::{BatchRef, BucketView, RowId};
+use crate::tail::RowId;
 
 /// The store at a tick boundary, shared by all snapshots of it.
 #[derive(Clone, Debug)]

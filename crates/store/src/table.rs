@@ -16,12 +16,13 @@ use gridhouse_base::{ChangeBatch, CommitId, Error, Result, RowKind, TableId};
 use hashbrown::HashTable;
 
 use crate::bucket::BucketFunction;
+use crate::bucket_view::BucketView;
 use crate::delta::{Effect, KeyedRows, rows_equal, spread, take_rows};
 use crate::index::KeyIndex;
 use crate::key::KeyCodec;
 use crate::snapshot::TableView;
 use crate::spec::{TableKind, TableSpec};
-use crate::tail::{BucketView, MAX_BATCH_ROWS, NO_ROW, RowId, TailBatch, rearrange_error};
+use crate::tail::{MAX_BATCH_ROWS, NO_ROW, RowId, TailBatch, rearrange_error};
 
 /// What never changes about a table.
 #[derive(Debug)]

@@ -167,8 +167,9 @@ fn large_ticks_are_written_in_pieces_and_files_grow() {
     assert_eq!(after.row_count(), 30_000);
     assert_eq!(live(&after), live(&before));
     let ids = |table: &TableSnapshot| {
-        let bucket =
-            |b: &Arc<crate::tail::BucketView>| (b.next_seq, b.batches.iter().map(|x| x.data.first_seq).collect());
+        let bucket = |b: &Arc<crate::bucket_view::BucketView>| {
+            (b.next_seq, b.batches.iter().map(|x| x.data.first_seq).collect())
+        };
         table.view.buckets.iter().map(bucket).collect::<Vec<(u64, Vec<u64>)>>()
     };
     assert_eq!(ids(&after), ids(&before));
