@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use gridhouse_base::fs::{File, FileSystem, Lock};
 use gridhouse_base::random::Random;
 
@@ -318,6 +319,10 @@ impl File for SimFile {
             disk.inodes[inode].now.resize(len as usize, 0);
             Ok(())
         })
+    }
+
+    fn map(&self) -> io::Result<Bytes> {
+        Ok(Bytes::from(self.disk()?.inodes[self.inode].now.clone()))
     }
 }
 

@@ -9,6 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 /// An open file, read and written at offsets.
 pub trait File: Send + Sync {
     /// Reads exactly `buffer.len()` bytes at `offset`; `UnexpectedEof` if the file ends before.
@@ -30,6 +32,10 @@ pub trait File: Send + Sync {
 
     /// Cuts or extends the file with zeros to `len` bytes, and reserves the space on disk.
     fn allocate(&self, len: u64) -> io::Result<()>;
+
+    /// The file's bytes as they are now, read when they are touched. Only for a file that is finished: nobody may write to
+    /// it or cut it again, though it may be removed.
+    fn map(&self) -> io::Result<Bytes>;
 }
 
 /// A held lock; dropping it releases.
@@ -96,6 +102,19 @@ impl File for DiskFile {
             other => other.map_err(io::Error::from),
         }
     }
+
+    #[expect(unsafe_code, reason = "a file is mapped into memory")]
+    fn map(&self) -> io::Result<Bytes> {
+        if self.is_empty()? {
+            return Ok(Bytes::new());
+        }
+        // SAFETY: The bytes of a mapping must not change while they are borrowed. `map` is called for finished files only:
+        // segments, which this process writes once, before it maps them, and removes but never writes to or cuts again (a
+        // removed file's pages stay until the mapping goes). The data directory is locked, so no other Gridhouse writes
+        // there; whoever else cuts a file of it breaks the store with or without a mapping.
+        let mapping = unsafe { memmap2::Mmap::map(&self.0)? };
+        Ok(Bytes::from_owner(mapping))
+    }
 }
 
 struct DiskLock(#[expect(dead_code, reason = "held open: closing it releases the lock")] std::fs::File);
@@ -135,5 +154,24 @@ impl FileSystem for DiskFileSystem {
         let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
         Ok(Box::new(DiskLock(file)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_shows_the_file_and_outlives_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("finished");
+        let file = DiskFileSystem.create(&path).unwrap();
+        assert!(file.map().unwrap().is_empty(), "an empty file maps to nothing");
+        let bytes: Vec<u8> = (0..100_000u32).map(|i| (i * 7) as u8).collect();
+        file.write_all_at(&bytes, 0).unwrap();
+        let mapped = file.map().unwrap();
+        drop(file);
+        DiskFileSystem.remove(&path).unwrap();
+        assert_eq!(mapped.slice(5_000..100_000), bytes[5_000..]);
     }
 }
