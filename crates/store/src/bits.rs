@@ -1,6 +1,5 @@
 //! A bitmap with a count: which entries of a group live, which of them are deletions.
 
-use arrow_array::BooleanArray;
 use arrow_buffer::{BooleanBuffer, Buffer};
 
 /// One bit per entry of a batch.
@@ -48,7 +47,10 @@ impl Bits {
         self.set == self.len
     }
 
-    pub fn to_mask(&self) -> BooleanArray {
-        BooleanArray::new(BooleanBuffer::new(Buffer::from_slice_ref(&self.words), 0, self.len), None)
+    /// Bits `start..start + len`; `start` is at the beginning of a word.
+    pub fn range(&self, start: usize, len: usize) -> BooleanBuffer {
+        debug_assert!(start.is_multiple_of(64) && start + len <= self.len, "bits {start} and {len} on of {}", self.len);
+        let words = &self.words[start / 64..(start + len).div_ceil(64)];
+        BooleanBuffer::new(Buffer::from_slice_ref(words), 0, len)
     }
 }

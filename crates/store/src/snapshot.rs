@@ -13,6 +13,7 @@ use gridhouse_base::{ChangeBatch, CommitId, Error, Result, TableId, TypeKind, Va
 use crate::bucket_view::{BatchRef, BucketView};
 use crate::cursors::Cursors;
 use crate::meta::Meta;
+use crate::scan::Scan;
 use crate::spec::TableSpec;
 use crate::table::TableShape;
 use crate::tail::RowId;
@@ -45,24 +46,14 @@ pub(crate) struct TableView {
 }
 
 impl TableView {
-    fn batches(&self) -> impl Iterator<Item = &BatchRef> {
+    pub(crate) fn batches(&self) -> impl Iterator<Item = &BatchRef> {
         self.buckets.iter().flat_map(|bucket| &bucket.batches)
     }
 
     /// All live rows, all columns.
     pub fn live_batches(&self) -> impl Iterator<Item = Result<ChangeBatch>> + '_ {
-        self.batches().filter(|batch| batch.alive.count() > 0).map(|batch| live_rows(batch, None))
+        Scan::whole(self.batches(), None)
     }
-}
-
-/// The live rows of a batch, without copying where all are alive.
-fn live_rows(batch: &BatchRef, projection: Option<&[usize]>) -> Result<ChangeBatch> {
-    let columns = match projection {
-        None => batch.data.columns.clone(),
-        Some(columns) => columns.iter().map(|&c| batch.data.columns[c].clone()).collect(),
-    };
-    let rows = ChangeBatch::insertions(columns, batch.data.len);
-    if batch.alive.is_full() { Ok(rows) } else { rows.filter(&batch.alive.to_mask()) }
 }
 
 /// The store at one tick boundary; cheap to clone and to send to other threads.
@@ -173,8 +164,7 @@ impl TableSnapshot {
 
     /// The live rows in batches of at most 65,536, whole or the columns `projection`, in no particular order.
     pub fn scan(&self, projection: Option<&[usize]>) -> Scan {
-        let batches = self.view.batches().filter(|batch| batch.alive.count() > 0).cloned().collect::<Vec<_>>();
-        Scan { batches: batches.into_iter(), projection: projection.map(<[usize]>::to_vec) }
+        Scan::whole(self.view.batches(), projection)
     }
 
     /// The live row with primary key `key` (values in key order).
@@ -325,22 +315,6 @@ fn lookup_of<'a>(shape: &TableShape, batch: &'a BatchRef) -> Result<&'a [(u64, u
     let mut lookup: Vec<(u64, u32)> = rows.map(|i| (keys[i] as u64, i as u32)).collect();
     lookup.sort_unstable();
     Ok(batch.data.lookup.get_or_init(|| lookup.into()))
-}
-
-/// Live rows, batch by batch; made by [`TableSnapshot::scan`].
-#[derive(Debug)]
-pub struct Scan {
-    batches: std::vec::IntoIter<BatchRef>,
-    projection: Option<Vec<usize>>,
-}
-
-impl Iterator for Scan {
-    type Item = Result<ChangeBatch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.batches.next()?;
-        Some(live_rows(&batch, self.projection.as_deref()))
-    }
 }
 
 /// Log entries in commit order; made by [`TableSnapshot::changes`]. A commit may come in several batches.

@@ -11,6 +11,7 @@ use arrow_select::{concat::concat, take::take};
 use gridhouse_base::{CommitId, Error, Result, RowKind};
 
 use crate::bits::Bits;
+use crate::condition::ColumnStatistics;
 
 /// Rows in a batch that is not merged further.
 pub(crate) const MAX_BATCH_ROWS: usize = 65_536;
@@ -56,6 +57,8 @@ pub(crate) struct TailBatch {
     pub bytes: usize,
     /// Key number and position of every entry that is no deletion, ascending; made when the first look-up needs it.
     pub lookup: OnceLock<Box<[(u64, u32)]>>,
+    /// What is known of every column; each looked up when the first scan with a condition on it needs it.
+    pub statistics: OnceLock<Box<[OnceLock<Option<ColumnStatistics>>]>>,
 }
 
 impl TailBatch {
@@ -84,7 +87,18 @@ impl TailBatch {
     ) -> Self {
         let size = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(0);
         let bytes = columns.iter().map(size).sum::<usize>() + len * 8;
-        Self { first_seq, seqs, len, columns, deletes, prev, commits, bytes, lookup: OnceLock::new() }
+        Self {
+            first_seq,
+            seqs,
+            len,
+            columns,
+            deletes,
+            prev,
+            commits,
+            bytes,
+            lookup: OnceLock::new(),
+            statistics: OnceLock::new(),
+        }
     }
 
     pub fn seq(&self, i: usize) -> u64 {
