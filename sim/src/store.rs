@@ -413,7 +413,11 @@ impl Simulation {
 
     fn apply_pending(&mut self, tick: &mut Tick<'_>, model: &mut Model) -> gridhouse_base::Result<()> {
         let before = model.clone();
-        let changes = tick.apply_pending()?;
+        let limit = if self.random.chance(0.5) { usize::MAX } else { 1 + self.random.below(5) as usize };
+        let mut changes = Vec::new();
+        while let Some(step) = tick.apply_step(limit)? {
+            changes.extend(step.changes.into_iter().map(|change| (change.table, change.rows)));
+        }
         let waiting: Vec<u64> =
             self.commits.range(model.as_of + 1..tick.commit().0).map(|(commit, _)| *commit).collect();
         for commit in waiting {

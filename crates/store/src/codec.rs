@@ -248,7 +248,7 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// A reader of a frame's payload that never runs past its end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Input<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -263,6 +263,11 @@ impl<'a> Input<'a> {
     /// Whether all bytes have been read.
     pub fn is_at_end(&self) -> bool {
         self.at == self.bytes.len()
+    }
+
+    /// How many bytes have not been read yet.
+    pub fn left(&self) -> usize {
+        self.bytes.len() - self.at
     }
 
     /// The next `count` bytes.

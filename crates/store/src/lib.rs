@@ -19,6 +19,7 @@ mod index;
 mod key;
 mod meta;
 mod payload;
+mod pending;
 mod replay;
 mod scan;
 mod segment;
@@ -37,6 +38,7 @@ mod wal;
 
 pub use condition::{ColumnStatistics, CompareOp, Conjunct};
 pub use meta::SYSTEM_TABLE;
+pub use pending::{AppliedRows, AppliedStep};
 pub use scan::{Scan, ScanRequest};
 pub use segment::encoding;
 pub use snapshot::{Changes, Snapshot, TableSnapshot};

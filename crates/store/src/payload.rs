@@ -24,11 +24,13 @@ const ALL_DELETE: u8 = 4;
 /// One operation of a tick.
 #[derive(Debug)]
 pub(crate) enum Op {
-    ApplyPending(CommitId),
+    /// Up to which commit, and how many rows at most.
+    ApplyPending(CommitId, usize),
     CreateTable(TableId, TableSpec),
     DropTable(TableId),
     Rows(Part),
     Truncate(TableId),
+    Restore(TableId),
     SetCursor(String, TableId, CommitId),
     ForgetCursor(String, Option<TableId>),
 }
@@ -40,12 +42,16 @@ const ROWS: u8 = 4;
 const TRUNCATE: u8 = 5;
 const SET_CURSOR: u8 = 6;
 const FORGET_CURSOR: u8 = 7;
+const RESTORE: u8 = 8;
 
 /// "Every table", where a table is optional.
 const EVERY_TABLE: u32 = u32::MAX;
 
 /// The types of a table's columns, or `None` if there is no such table.
 pub(crate) type TypesOf<'a> = &'a dyn Fn(TableId) -> Option<Vec<DataType>>;
+
+/// The same for rows that waited in the log: `None` if the table has been dropped since, an error if it was never there.
+pub(crate) type LoggedTypesOf<'a> = &'a dyn Fn(TableId) -> Result<Option<Vec<DataType>>>;
 
 /// Appends rows of a table; `listed` names their columns, `None` means all.
 pub(crate) fn put_rows(
@@ -128,9 +134,29 @@ pub(crate) fn source_payload(commit: &SourceCommit) -> Vec<u8> {
     }
     put_u32(&mut out, commit.parts.len() as u32);
     for part in &commit.parts {
+        let at = out.len();
+        put_u32(&mut out, 0);
         put_part(&mut out, part);
+        let length = (out.len() - at - 4) as u32;
+        out[at..at + 4].copy_from_slice(&length.to_le_bytes());
     }
     out
+}
+
+/// The next part, which is `length` bytes long; `None` if its table has been dropped since.
+fn logged_part(input: &mut Input<'_>, length: usize, types_of: LoggedTypesOf<'_>) -> Result<Option<Part>> {
+    let mut peeked = input.clone();
+    let table = TableId(peeked.u32()?);
+    let Some(types) = types_of(table)? else {
+        input.bytes(length)?;
+        return Ok(None);
+    };
+    let before = input.left();
+    let part = part(input, &|_| Some(types.clone()))?;
+    if before - input.left() != length {
+        return Err(damaged("rows are not as long as they say"));
+    }
+    Ok(Some(part))
 }
 
 /// What a source commit's payload says; the source itself is in the frame's head.
@@ -142,7 +168,9 @@ pub(crate) struct SourceRecord {
 }
 
 /// Reads the payload of a source commit.
-pub(crate) fn read_source(payload: &[u8], types_of: TypesOf<'_>) -> Result<SourceRecord> {
+///
+/// Rows of tables that have been dropped since are left out.
+pub(crate) fn read_source(payload: &[u8], types_of: LoggedTypesOf<'_>) -> Result<SourceRecord> {
     let mut input = Input::new(payload);
     let event_time_micros = input.u64()? as i64;
     let position = input.sized()?.to_vec();
@@ -157,7 +185,8 @@ pub(crate) fn read_source(payload: &[u8], types_of: TypesOf<'_>) -> Result<Sourc
     }
     let mut parts = Vec::new();
     for _ in 0..input.u32()? {
-        parts.push(part(&mut input, types_of)?);
+        let length = input.u32()? as usize;
+        parts.extend(logged_part(&mut input, length, types_of)?);
     }
     at_end(&input)?;
     Ok(SourceRecord { event_time_micros, position, stages, parts })
@@ -171,11 +200,12 @@ pub(crate) fn stage_payload(stage: u64, part: &Part) -> Vec<u8> {
     out
 }
 
-/// Reads the payload of a stage's rows.
-pub(crate) fn read_stage(payload: &[u8], types_of: TypesOf<'_>) -> Result<(u64, Part)> {
+/// Reads the payload of a stage's rows; `None` if their table has been dropped since.
+pub(crate) fn read_stage(payload: &[u8], types_of: LoggedTypesOf<'_>) -> Result<(u64, Option<Part>)> {
     let mut input = Input::new(payload);
     let stage = input.u64()?;
-    let part = part(&mut input, types_of)?;
+    let length = input.left();
+    let part = logged_part(&mut input, length, types_of)?;
     at_end(&input)?;
     Ok((stage, part))
 }
@@ -198,9 +228,10 @@ fn at_end(input: &Input<'_>) -> Result<()> {
 pub(crate) mod put {
     use super::*;
 
-    pub fn apply_pending(out: &mut Vec<u8>, upto: CommitId) {
+    pub fn apply_pending(out: &mut Vec<u8>, upto: CommitId, limit: usize) {
         out.push(APPLY_PENDING);
         put_u64(out, upto.0);
+        put_u64(out, limit as u64);
     }
 
     pub fn create_table(out: &mut Vec<u8>, id: TableId, spec: &TableSpec) {
@@ -224,6 +255,11 @@ pub(crate) mod put {
         put_u32(out, id.0);
     }
 
+    pub fn restore(out: &mut Vec<u8>, id: TableId) {
+        out.push(RESTORE);
+        put_u32(out, id.0);
+    }
+
     pub fn set_cursor(out: &mut Vec<u8>, consumer: &str, table: TableId, upto: CommitId) {
         out.push(SET_CURSOR);
         put_bytes(out, consumer.as_bytes());
@@ -242,7 +278,10 @@ pub(crate) mod put {
 /// start of the payload.
 pub(crate) fn read_op(input: &mut Input<'_>, types_of: TypesOf<'_>) -> Result<Op> {
     Ok(match input.u8()? {
-        APPLY_PENDING => Op::ApplyPending(CommitId(input.u64()?)),
+        APPLY_PENDING => {
+            let upto = CommitId(input.u64()?);
+            Op::ApplyPending(upto, usize::try_from(input.u64()?).unwrap_or(usize::MAX))
+        }
         CREATE_TABLE => {
             let id = TableId(input.u32()?);
             let spec = serde_json::from_slice(input.sized()?);
@@ -251,6 +290,7 @@ pub(crate) fn read_op(input: &mut Input<'_>, types_of: TypesOf<'_>) -> Result<Op
         DROP_TABLE => Op::DropTable(TableId(input.u32()?)),
         ROWS => Op::Rows(part(input, types_of)?),
         TRUNCATE => Op::Truncate(TableId(input.u32()?)),
+        RESTORE => Op::Restore(TableId(input.u32()?)),
         SET_CURSOR => {
             let consumer = input.text()?.to_string();
             Op::SetCursor(consumer, TableId(input.u32()?), CommitId(input.u64()?))

@@ -11,9 +11,11 @@ use gridhouse_base::{CommitId, Error, ErrorKind, Result, SourceId, TableId};
 
 use crate::codec::{Input, damaged};
 use crate::payload::{Op, read_drop_stage, read_op, read_source, read_stage};
+use crate::pending::Pending;
 use crate::source::{SourcePosition, StageUse};
-use crate::state::{Pending, State};
+use crate::state::State;
 use crate::wal::frame::{Frame, FrameKind};
+use crate::wal::place::FramePlace;
 
 /// Applies frames to a state.
 pub(crate) struct Replay<'a> {
@@ -24,25 +26,25 @@ pub(crate) struct Replay<'a> {
 
 impl Replay<'_> {
     /// Applies one frame.
-    pub fn take(&mut self, frame: &Frame<'_>) -> Result<()> {
-        self.apply(frame).map_err(|error| match error.kind() {
+    pub fn take(&mut self, frame: &Frame<'_>, place: &FramePlace) -> Result<()> {
+        self.apply(frame, place).map_err(|error| match error.kind() {
             ErrorKind::Corrupt | ErrorKind::Unavailable => error,
             _ => damaged("a frame contradicts those before it").caused_by(error),
         })
     }
 
-    fn apply(&mut self, frame: &Frame<'_>) -> Result<()> {
+    fn apply(&mut self, frame: &Frame<'_>, place: &FramePlace) -> Result<()> {
         match frame.head.kind {
-            FrameKind::Source => self.source(frame),
+            FrameKind::Source => self.source(frame, place),
             FrameKind::Tick => self.tick(frame),
             FrameKind::TickPiece => {
                 self.pieces.insert(frame.head.number, frame.payload.to_vec());
                 Ok(())
             }
             FrameKind::Stage => {
-                let (stage, part) = read_stage(frame.payload, &|id| types_of(self.state, id))?;
-                self.check(&part)?;
-                self.state.stages.entry(stage).or_default().push(part);
+                let (stage, part) = read_stage(frame.payload, &|id| self.state.logged_types(id))?;
+                part.iter().try_for_each(|part| self.check(part))?;
+                self.state.stages.entry(stage).or_default().frames.push(place.clone());
                 Ok(())
             }
             FrameKind::DropStage => {
@@ -65,14 +67,14 @@ impl Replay<'_> {
         Ok(commit)
     }
 
-    fn source(&mut self, frame: &Frame<'_>) -> Result<()> {
+    fn source(&mut self, frame: &Frame<'_>, place: &FramePlace) -> Result<()> {
         let commit = self.next_commit(frame)?;
-        let record = read_source(frame.payload, &|id| types_of(self.state, id))?;
+        let record = read_source(frame.payload, &|id| self.state.logged_types(id))?;
         record.parts.iter().try_for_each(|part| self.check(part))?;
         let mut stages = Vec::new();
         for (stage, stage_use) in record.stages {
             if let StageUse::Replace(table) = stage_use
-                && !self.state.table(table)?.shape.is_keyed()
+                && self.state.tables.get(&table).is_some_and(|table| !table.shape.is_keyed())
             {
                 return Err(damaged("a log table is replaced"));
             }
@@ -82,8 +84,7 @@ impl Replay<'_> {
         let position =
             SourcePosition { position: record.position, event_time_micros: record.event_time_micros, commit };
         Arc::make_mut(&mut self.state.positions).insert(SourceId(frame.head.origin), position);
-        self.state.pending.push_back(Pending { commit, stages, parts: record.parts });
-        self.state.last_commit = commit;
+        self.state.wait(Pending { commit, frame: place.clone(), stages, parts: Some(record.parts.into()) });
         Ok(())
     }
 
@@ -98,13 +99,16 @@ impl Replay<'_> {
             }
         }
         self.operations(&mut input, commit)?;
+        if !self.state.is_between_commits() {
+            return Err(damaged("a tick ends in the middle of a source's commit"));
+        }
         self.state.finish_tick(commit, frame.head.as_of, frame.head.time_micros)
     }
 
     fn operations(&mut self, input: &mut Input<'_>, commit: CommitId) -> Result<()> {
         while !input.is_at_end() {
             match read_op(input, &|id| types_of(self.state, id))? {
-                Op::ApplyPending(upto) => drop(self.state.apply_pending(upto, commit)?),
+                Op::ApplyPending(upto, limit) => drop(self.state.apply_step(upto, commit, limit)?),
                 Op::CreateTable(id, spec) => self.state.create_table(id, spec)?,
                 Op::DropTable(id) => drop(self.state.drop_table(id)?),
                 Op::Rows(part) => {
@@ -112,6 +116,7 @@ impl Replay<'_> {
                     self.state.apply_part(&part, commit, false)?;
                 }
                 Op::Truncate(id) => drop(self.state.truncate(id, commit)?),
+                Op::Restore(id) => self.state.restore(id)?,
                 Op::SetCursor(consumer, table, upto) => self.state.set_cursor(&consumer, table, upto),
                 Op::ForgetCursor(consumer, table) => self.state.forget_cursor(&consumer, table),
             }

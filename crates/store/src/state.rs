@@ -8,26 +8,15 @@ use std::sync::Arc;
 
 use gridhouse_base::random::Random;
 use gridhouse_base::{ChangeBatch, CommitId, Error, Result, RowKind, SourceId, TableId};
-use hashbrown::HashTable;
 
 use crate::cursors::Cursors;
-use crate::delta::{Effect, consolidate, spread};
+use crate::delta::{Effect, consolidate};
 use crate::meta::{Meta, SYSTEM_TABLE, system_spec};
+use crate::pending::{Pending, Progress, Stage};
 use crate::snapshot::View;
-use crate::source::{Part, SourcePosition, StageUse};
+use crate::source::{Part, SourcePosition};
 use crate::spec::{TableKind, TableSpec};
 use crate::table::{Intent, Rows, Table, TableShape};
-
-/// A source commit that no tick has applied yet.
-#[derive(Clone, Debug)]
-pub(crate) struct Pending {
-    pub commit: CommitId,
-    pub stages: Vec<(StageUse, Arc<Vec<Part>>)>,
-    pub parts: Vec<Part>,
-}
-
-/// What the rows of each table became.
-type TableChanges = Vec<(TableId, ChangeBatch)>;
 
 /// Everything that the store knows.
 pub(crate) struct State {
@@ -38,7 +27,13 @@ pub(crate) struct State {
     pub meta: Arc<Meta>,
     pub cursors: Arc<Cursors>,
     pub pending: VecDeque<Pending>,
-    pub stages: BTreeMap<u64, Vec<Part>>,
+    /// Bytes of rows of waiting commits that are in memory.
+    pub waiting_bytes: usize,
+    /// How far the first of them has been applied in the tick under way.
+    pub progress: Progress,
+    /// Those that the tick under way has applied.
+    pub applied: Vec<Pending>,
+    pub stages: BTreeMap<u64, Stage>,
     pub positions: Arc<BTreeMap<SourceId, SourcePosition>>,
     /// The last commit of any kind.
     pub last_commit: CommitId,
@@ -72,6 +67,9 @@ impl State {
             meta: Arc::default(),
             cursors: Arc::default(),
             pending: VecDeque::new(),
+            waiting_bytes: 0,
+            progress: Progress::default(),
+            applied: Vec::new(),
             stages: BTreeMap::new(),
             positions: Arc::default(),
             last_commit: CommitId(0),
@@ -143,105 +141,6 @@ impl State {
         Ok(effect)
     }
 
-    /// Applies pending source commits up to `upto` in tick `commit`; returns them, and what each table's rows became in all: a
-    /// change per table with a key, and one per commit for each log table.
-    ///
-    /// The entries carry the tick's commit, not the source's: they become visible with the tick, and whoever has read the
-    /// log up to an earlier tick must find them above it, even if that tick came after the source's commit.
-    pub fn apply_pending(&mut self, upto: CommitId, commit: CommitId) -> Result<(Vec<Pending>, TableChanges)> {
-        let count = self.pending.iter().take_while(|pending| pending.commit <= upto).count();
-        let mut effects: BTreeMap<TableId, Vec<Effect>> = BTreeMap::new();
-        let mut applied = Vec::with_capacity(count);
-        let mut changes = Vec::new();
-        for _ in 0..count {
-            let Some(pending) = self.pending.pop_front() else { break };
-            applied.push(pending.clone());
-            if let Err(error) = self.apply_commit(&pending, commit, &mut effects) {
-                applied.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
-                return Err(error);
-            }
-            // Rows of log tables stay apart by commit: whether a row is late is judged commit by commit.
-            for (id, effects) in &mut effects {
-                if self.tables.get(id).is_some_and(|table| !table.shape.is_keyed()) {
-                    changes.extend(consolidate(std::mem::take(effects), false)?.map(|change| (*id, change)));
-                }
-            }
-        }
-        for (id, effects) in effects {
-            let keyed = self.tables.get(&id).is_some_and(|table| table.shape.is_keyed());
-            changes.extend(consolidate(effects, keyed)?.map(|change| (id, change)));
-        }
-        Ok((applied, changes))
-    }
-
-    fn apply_commit(
-        &mut self,
-        pending: &Pending,
-        commit: CommitId,
-        effects: &mut BTreeMap<TableId, Vec<Effect>>,
-    ) -> Result<()> {
-        for (stage_use, parts) in &pending.stages {
-            for part in parts.iter() {
-                self.apply_pending_part(part, commit, effects)?;
-            }
-            if let StageUse::Replace(table) = *stage_use
-                && self.tables.contains_key(&table)
-            {
-                self.delete_others(table, parts, commit, effects)?;
-            }
-        }
-        for part in &pending.parts {
-            self.apply_pending_part(part, commit, effects)?;
-        }
-        Ok(())
-    }
-
-    /// A table that was dropped after the source had committed takes no rows any more.
-    fn apply_pending_part(
-        &mut self,
-        part: &Part,
-        commit: CommitId,
-        effects: &mut BTreeMap<TableId, Vec<Effect>>,
-    ) -> Result<()> {
-        if self.tables.contains_key(&part.table) {
-            let effect = self.apply_part(part, commit, true)?;
-            effects.entry(part.table).or_default().push(effect);
-        }
-        Ok(())
-    }
-
-    /// Deletes the rows of `table` whose keys are not in `parts`.
-    fn delete_others(
-        &mut self,
-        table: TableId,
-        parts: &[Part],
-        commit: CommitId,
-        effects: &mut BTreeMap<TableId, Vec<Effect>>,
-    ) -> Result<()> {
-        let target = self.touch(table)?;
-        let mut kept: HashTable<u128> = HashTable::new();
-        for part in parts.iter().filter(|part| part.table == table) {
-            let columns = target.shape.key_columns(&part.batch.columns, part.columns.as_deref());
-            for key in target.shape.codec.keys(&columns)? {
-                if kept.find(spread(key), |other| *other == key).is_none() {
-                    kept.insert_unique(spread(key), key, |key| spread(*key));
-                }
-            }
-        }
-        for gone in target.rows_without(&kept)? {
-            let rows = Rows {
-                columns: gone.columns(),
-                listed: None,
-                len: gone.len(),
-                intent: &|_| Intent::Delete,
-                upsert_wins: false,
-            };
-            let effect = self.apply(table, &rows, commit, true)?;
-            effects.entry(table).or_default().push(effect);
-        }
-        Ok(())
-    }
-
     /// Removes all rows of a table.
     pub fn truncate(&mut self, table: TableId, commit: CommitId) -> Result<Option<ChangeBatch>> {
         if table == SYSTEM_TABLE {
@@ -249,6 +148,20 @@ impl State {
         }
         let effects = self.touch(table)?.truncate(commit)?;
         consolidate(effects, false)
+    }
+
+    /// Takes back everything that the tick under way has done to a table.
+    pub fn restore(&mut self, id: TableId) -> Result<()> {
+        if id == SYSTEM_TABLE {
+            return Err(Error::invalid("the system table cannot be taken back alone"));
+        }
+        let view = self.view.clone();
+        let Some(before) = view.table(id) else {
+            return Err(Error::invalid(format!(
+                "table {id} has been made in this tick, so there is nothing to go back to"
+            )));
+        };
+        self.touch(id)?.revert(before)
     }
 
     pub fn set_cursor(&mut self, consumer: &str, table: TableId, upto: CommitId) {
@@ -282,13 +195,14 @@ impl State {
         };
         self.view = Arc::new(view);
         self.touched.clear();
+        self.applied.clear();
         self.last_commit = commit;
         Ok(())
     }
 
-    /// Undoes everything since the last view; `dropped` are tables that were dropped since, `applied` the source commits
-    /// that were applied. Rebuilds the key index of every touched table.
-    pub fn revert(&mut self, dropped: Vec<Table>, applied: Vec<Pending>) -> Result<()> {
+    /// Undoes everything since the last view; `dropped` are tables that were dropped since. Rebuilds the key index of every
+    /// touched table.
+    pub fn revert(&mut self, dropped: Vec<Table>) -> Result<()> {
         let view = self.view.clone();
         for table in dropped {
             self.tables.insert(table.shape.id, table);
@@ -302,7 +216,7 @@ impl State {
         self.names = view.names.clone();
         self.meta = view.meta.clone();
         self.cursors = view.cursors.clone();
-        applied.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
+        self.wait_again();
         Ok(())
     }
 }

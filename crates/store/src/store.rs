@@ -12,10 +12,11 @@ use gridhouse_base::random::Random;
 use gridhouse_base::{CommitId, Error, Result, SourceId};
 
 use crate::payload::{drop_stage_payload, source_payload, stage_payload};
+use crate::pending::Pending;
 use crate::replay::{Replay, with_way_back};
 use crate::snapshot::Snapshot;
 use crate::source::{Part, SourceCommit, SourcePosition, StageUse};
-use crate::state::{Pending, State};
+use crate::state::State;
 use crate::sync::{Boundary, Reader, Shared, Syncer};
 use crate::tick::Tick;
 use crate::wal::frame::FrameKind;
@@ -78,7 +79,7 @@ impl Store {
         let lock = prepare_directory(fs.as_ref(), &dir)?;
         let mut state = State::new(&mut random)?;
         let mut replay = Replay { state: &mut state, pieces: BTreeMap::new() };
-        let end = read_log(fs.as_ref(), &dir, &mut |frame| replay.take(frame)).map_err(with_way_back)?;
+        let end = read_log(fs.as_ref(), &dir, &mut |frame, place| replay.take(frame, place)).map_err(with_way_back)?;
         let id = end.store.unwrap_or_else(|| u128::from(random.bits()) << 64 | u128::from(random.bits()));
 
         let boundary = Boundary {
@@ -135,6 +136,17 @@ impl Store {
         self.state.pending.len()
     }
 
+    /// The lowest frame of the log that is still read while the store runs, or that a restart would need; `None` if there is
+    /// none: stages that are open, and source commits that no tick has applied.
+    pub fn oldest_needed_frame(&self) -> Option<u64> {
+        self.state.oldest_needed_frame()
+    }
+
+    /// Whether one step of at most `rows` rows ([`Tick::apply_step`]) would apply everything that waits.
+    pub fn waits_for_one_step(&self, rows: usize) -> bool {
+        self.state.waits_for_one_step(rows)
+    }
+
     /// The last durable position of `source`: what may be acknowledged to it, and where it goes on after a restart.
     pub fn source_position(&self, source: SourceId) -> Option<SourcePosition> {
         self.reader().source_position(source)
@@ -180,13 +192,13 @@ impl Store {
             pieces: commit.parts.len() as u32,
         };
         let frame = self.append(note, &source_payload(&commit))?;
+        let place = self.wal.last_place();
         let SourceCommit { source, position, event_time_micros, parts, stages } = commit;
         let position = SourcePosition { position, event_time_micros, commit: id };
         Arc::make_mut(&mut self.state.positions).insert(source, position);
         let taken = |(stage, stage_use)| (stage_use, Arc::new(self.state.stages.remove(&stage).unwrap_or_default()));
         let stages = stages.into_iter().map(taken).collect();
-        self.state.pending.push_back(Pending { commit: id, stages, parts });
-        self.state.last_commit = id;
+        self.state.wait(Pending { commit: id, frame: place, stages, parts: Some(parts.into()) });
         self.publish_boundary(frame);
         Ok(id)
     }
@@ -200,7 +212,7 @@ impl Store {
         self.check_part(&part)?;
         let note = FrameNote::plain(FrameKind::Stage, self.clock.now_micros());
         let frame = self.append(note, &stage_payload(stage, &part))?;
-        self.state.stages.entry(stage).or_default().push(part);
+        self.state.stages.entry(stage).or_default().frames.push(self.wal.last_place());
         self.publish_boundary(frame);
         Ok(())
     }

@@ -12,7 +12,7 @@ use arrow_array::{Array, ArrayRef, new_null_array};
 use arrow_schema::DataType;
 use arrow_select::interleave::interleave;
 use gridhouse_base::batch::KindBatch;
-use gridhouse_base::{ChangeBatch, CommitId, Error, Result, RowKind, TableId};
+use gridhouse_base::{CommitId, Error, Result, RowKind, TableId};
 use hashbrown::HashTable;
 
 use crate::bucket::BucketFunction;
@@ -454,19 +454,9 @@ impl Table {
         Ok(effects)
     }
 
-    /// Live rows whose keys are not among `kept`, as deletions to apply: all key columns in full-width rows.
-    pub fn rows_without(&self, kept: &HashTable<u128>) -> Result<Vec<ChangeBatch>> {
-        let mut out = Vec::new();
-        for batch in self.view().live_batches() {
-            let batch = batch?;
-            let keys = self.shape.codec.keys(&self.shape.key_columns(batch.columns(), None))?;
-            let gone = |&i: &usize| kept.find(spread(keys[i]), |key| *key == keys[i]).is_none();
-            let rows: Vec<u32> = (0..batch.len()).filter(gone).map(|i| i as u32).collect();
-            if !rows.is_empty() {
-                out.push(batch.take(&rows.into())?);
-            }
-        }
-        Ok(out)
+    /// The live row with a key.
+    pub fn row_of(&self, key: u128) -> Option<RowId> {
+        self.index.as_ref().and_then(|index| index.get(key))
     }
 
     /// Merges and reclaims below `floor`; `cut` also drops live rows of a log that is only a queue.

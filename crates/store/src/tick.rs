@@ -16,9 +16,9 @@ use gridhouse_base::{ChangeBatch, CommitId, Error, ErrorKind, Result, RowKind, T
 use crate::delta::Effect;
 use crate::meta::{SYSTEM_TABLE, meta_columns};
 use crate::payload::put;
+use crate::pending::AppliedStep;
 use crate::snapshot::TableSnapshot;
 use crate::spec::TableSpec;
-use crate::state::Pending;
 use crate::store::Store;
 use crate::table::{Intent, Rows, Table};
 use crate::tail::{MAX_BATCH_ROWS, rearrange_error};
@@ -42,7 +42,6 @@ pub struct Tick<'a> {
     first_piece: u64,
     puts: BTreeMap<(String, String), Option<String>>,
     dropped: Vec<Table>,
-    applied: Vec<Pending>,
     /// Something failed halfway, so the tick must not be published.
     broken: bool,
     published: bool,
@@ -60,7 +59,6 @@ impl<'a> Tick<'a> {
             first_piece: 0,
             puts: BTreeMap::new(),
             dropped: Vec::new(),
-            applied: Vec::new(),
             broken: false,
             published: false,
         }
@@ -96,20 +94,31 @@ impl<'a> Tick<'a> {
 
     /// Applies every source commit that waits, in order, and returns per table what changed in all: -1 for rows that went,
     /// +1 for rows that came, at most one of each per key; an update to the same row is none. A log table has a change for each
-    /// commit that added to it, in their order.
+    /// commit that added to it, in their order. Memory is needed for all of it at once; [`Tick::apply_step`] bounds it.
     ///
     /// # Errors
-    /// `Unavailable` if the disk is full or has failed.
+    /// As [`Tick::apply_step`].
     pub fn apply_pending(&mut self) -> Result<Vec<(TableId, ChangeBatch)>> {
-        let Some(last) = self.store.state.pending.back() else { return Ok(Vec::new()) };
-        let upto = last.commit;
-        let result = self.store.state.apply_pending(upto, self.commit);
-        let (applied, changes) = self.guard(result)?;
-        self.applied.extend(applied);
-        self.as_of = upto;
-        put::apply_pending(&mut self.operations, upto);
+        let step = self.apply_step(usize::MAX)?;
+        Ok(step.into_iter().flat_map(|step| step.changes).map(|change| (change.table, change.rows)).collect())
+    }
+
+    /// Applies the next source commits that wait, at most `limit` rows of them, and returns what changed; `None` if nothing
+    /// waits. A commit may take several steps; the tick cannot be published before its last one. Within a step, changes of
+    /// a table with a key are reduced to one old and one new row per key; those of a log table come commit by commit.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk is full or has failed, `Corrupt` if rows that waited in the log are damaged. The tick cannot be
+    /// published then.
+    pub fn apply_step(&mut self, limit: usize) -> Result<Option<AppliedStep>> {
+        let Some(upto) = self.store.state.pending.back().map(|pending| pending.commit) else { return Ok(None) };
+        let step = self.store.state.apply_step(upto, self.commit, limit).inspect_err(|_| self.broken = true)?;
+        if let Some(last) = self.store.state.applied.last() {
+            self.as_of = last.commit;
+        }
+        put::apply_pending(&mut self.operations, upto, limit);
         self.operation_done()?;
-        Ok(changes)
+        Ok(step)
     }
 
     /// Creates a table.
@@ -235,6 +244,18 @@ impl<'a> Tick<'a> {
         }
     }
 
+    /// Takes back everything that this tick has done to a table, rows of sources' commits included: it is again as the last
+    /// tick left it. Costs time in proportion to its live rows.
+    ///
+    /// # Errors
+    /// `NotFound` if the table does not exist, `Invalid` if it was made in this tick, or for the system table.
+    pub fn restore(&mut self, table: TableId) -> Result<()> {
+        let result = self.store.state.restore(table);
+        self.guard(result)?;
+        put::restore(&mut self.operations, table);
+        self.operation_done()
+    }
+
     /// Sets the metadata value under `space` and `key`, or removes it.
     pub fn put(&mut self, space: &str, key: &str, value: Option<&str>) {
         self.puts.insert((space.to_string(), key.to_string()), value.map(str::to_string));
@@ -278,6 +299,9 @@ impl<'a> Tick<'a> {
     pub fn publish(mut self) -> Result<CommitId> {
         if self.broken {
             return Err(Error::internal("a tick that failed halfway cannot be published"));
+        }
+        if !self.store.state.is_between_commits() {
+            return Err(Error::internal("a tick cannot end in the middle of a source's commit"));
         }
         self.write_puts()?;
         if self.operation_count == 0 {
@@ -351,12 +375,15 @@ impl<'a> Tick<'a> {
 impl Drop for Tick<'_> {
     fn drop(&mut self) {
         if self.published
-            || (self.operation_count == 0 && self.store.state.touched.is_empty() && self.applied.is_empty())
+            || (self.operation_count == 0
+                && self.store.state.touched.is_empty()
+                && self.store.state.applied.is_empty()
+                && self.store.state.is_between_commits())
         {
             return;
         }
-        let (dropped, applied) = (std::mem::take(&mut self.dropped), std::mem::take(&mut self.applied));
-        if let Err(error) = self.store.state.revert(dropped, applied) {
+        let dropped = std::mem::take(&mut self.dropped);
+        if let Err(error) = self.store.state.revert(dropped) {
             // The published view is whole; the writer's side is not, so it must not go on.
             self.store.shared.fail(&error.context("a tick could not be undone"));
         }

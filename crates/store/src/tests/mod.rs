@@ -2,6 +2,7 @@
 
 mod recovery;
 mod scans;
+mod steps;
 mod tables;
 
 use std::path::Path;

@@ -8,7 +8,8 @@ use gridhouse_base::{CommitId, ErrorKind, RowKind};
 use super::*;
 use crate::replay::Replay;
 use crate::state::State;
-use crate::wal::frame::{FrameHead, read_frame};
+use crate::wal::frame::{FRAME_HEAD_BYTES, FrameHead, read_frame};
+use crate::wal::place::FramePlace;
 
 fn wal(dir: &Path, number: u32) -> std::path::PathBuf {
     dir.join(format!("wal-{number:010}"))
@@ -175,6 +176,37 @@ fn large_ticks_are_written_in_pieces_and_files_grow() {
     assert_eq!(ids(&after), ids(&before));
 }
 
+/// A file that is read only.
+struct BytesFile(Vec<u8>);
+
+impl gridhouse_base::fs::File for BytesFile {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        let from = offset as usize;
+        buffer.copy_from_slice(self.0.get(from..from + buffer.len()).ok_or(std::io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn write_all_at(&self, _: &[u8], _: u64) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+
+    fn allocate(&self, _: u64) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    fn map(&self) -> std::io::Result<bytes::Bytes> {
+        Ok(self.0.clone().into())
+    }
+}
+
 /// A checksum guards against chance, not against a file that somebody made: replaying it is refused or works, without panic.
 #[test]
 fn hostile_frames_with_good_checksums_do_no_harm() {
@@ -212,7 +244,15 @@ fn hostile_frames_with_good_checksums_do_no_harm() {
                 }
             }
             let hostile = FrameHead { ..frame.head }.encode(&payload);
-            if let Err(error) = replay.take(&read_frame(&hostile, salt).unwrap()) {
+            let place = FramePlace {
+                bytes: FRAME_HEAD_BYTES + payload.len(),
+                file: Arc::new(BytesFile(hostile.clone())),
+                file_number: 1,
+                offset: 0,
+                salt,
+                frame: frame.head.number,
+            };
+            if let Err(error) = replay.take(&read_frame(&hostile, salt).unwrap(), &place) {
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
                 refused += 1;
                 break;

@@ -10,6 +10,7 @@
 //! - A frame carries `synced_upto`, a frame number that was known to be durable when it was written.
 
 pub(crate) mod frame;
+pub(crate) mod place;
 pub(crate) mod recovery;
 pub(crate) mod writer;
 

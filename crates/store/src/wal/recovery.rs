@@ -20,7 +20,10 @@ use std::sync::Arc;
 use gridhouse_base::fs::{File, FileSystem};
 use gridhouse_base::{Error, Result};
 
-use super::frame::{BadFrame, FILE_HEAD_BYTES, FRAME_ALIGN, FRAME_MAGIC, FileHead, Frame, read_frame};
+use super::frame::{
+    BadFrame, FILE_HEAD_BYTES, FRAME_ALIGN, FRAME_HEAD_BYTES, FRAME_MAGIC, FileHead, Frame, read_frame,
+};
+use super::place::FramePlace;
 use super::writer::disk_error;
 use super::{file_name, file_number};
 
@@ -45,7 +48,7 @@ pub(crate) struct LogEnd {
 pub(crate) fn read_log(
     fs: &dyn FileSystem,
     dir: &Path,
-    take: &mut dyn FnMut(&Frame<'_>) -> Result<()>,
+    take: &mut dyn FnMut(&Frame<'_>, &FramePlace) -> Result<()>,
 ) -> Result<LogEnd> {
     let names = fs.list(dir).map_err(|error| disk_error("could not list", dir, error))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| file_number(name)).collect();
@@ -120,7 +123,7 @@ impl LogFile {
         head: &FileHead,
         stop: Option<u64>,
         next_frame: &mut u64,
-        take: &mut dyn FnMut(&Frame<'_>) -> Result<()>,
+        take: &mut dyn FnMut(&Frame<'_>, &FramePlace) -> Result<()>,
     ) -> Result<usize> {
         let mut at = FILE_HEAD_BYTES;
         while stop.is_none_or(|stop| *next_frame < stop) {
@@ -133,7 +136,15 @@ impl LogFile {
                 }
                 Ok(_) | Err(BadFrame::Torn) => return self.judge_end(head, stop, *next_frame, at).map(|()| at),
             };
-            take(&frame).map_err(|error| error.context(format!("{} at offset {at}", self.path.display())))?;
+            let place = FramePlace {
+                file: self.file.clone(),
+                file_number: self.number,
+                offset: at as u64,
+                bytes: FRAME_HEAD_BYTES + frame.payload.len(),
+                salt: head.salt,
+                frame: frame.head.number,
+            };
+            take(&frame, &place).map_err(|error| error.context(format!("{} at offset {at}", self.path.display())))?;
             *next_frame += 1;
             at += frame.size;
         }

@@ -12,7 +12,8 @@ use gridhouse_base::random::Random;
 use gridhouse_base::{CommitId, Error, Result};
 
 use super::file_name;
-use super::frame::{FILE_HEAD_BYTES, FileHead, FrameHead, FrameKind, MAX_PAYLOAD_BYTES};
+use super::frame::{FILE_HEAD_BYTES, FRAME_HEAD_BYTES, FileHead, FrameHead, FrameKind, MAX_PAYLOAD_BYTES};
+use super::place::FramePlace;
 use crate::sync::Shared;
 
 /// Files grow to this size, each twice as large as the one before: at 100 MB/s a new file every 0.6 s, and at most this
@@ -49,6 +50,8 @@ pub(crate) struct WalWriter {
     offset: u64,
     file_bytes: u64,
     next_frame: u64,
+    /// Offset and bytes of the last frame.
+    last: (u64, usize),
 }
 
 impl WalWriter {
@@ -65,7 +68,19 @@ impl WalWriter {
         let file = create_file(fs.as_ref(), &dir, &head, file_bytes)?;
         shared.set_file(file.clone());
         let offset = FILE_HEAD_BYTES as u64;
-        Ok(Self { fs, dir, store, random, shared, file, head, offset, file_bytes, next_frame: first_frame })
+        Ok(Self {
+            fs,
+            dir,
+            store,
+            random,
+            shared,
+            file,
+            head,
+            offset,
+            file_bytes,
+            next_frame: first_frame,
+            last: (0, 0),
+        })
     }
 
     /// Appends a frame and returns its number. It is in the log, but durable only after a sync.
@@ -97,9 +112,17 @@ impl WalWriter {
         }
         let written = self.file.write_all_at(&bytes, self.offset);
         written.map_err(|error| disk_error("could not write to the log", &self.path(), error))?;
+        self.last = (self.offset, FRAME_HEAD_BYTES + payload.len());
         self.offset += bytes.len() as u64;
         self.next_frame += 1;
         Ok(head.number)
+    }
+
+    /// Where the frame stands that was appended last.
+    pub fn last_place(&self) -> FramePlace {
+        let (offset, bytes) = self.last;
+        let (file, salt) = (self.file.clone(), self.head.salt);
+        FramePlace { file, file_number: self.head.number, offset, bytes, salt, frame: self.next_frame - 1 }
     }
 
     fn path(&self) -> PathBuf {

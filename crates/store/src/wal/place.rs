@@ -1,0 +1,63 @@
+//! Where a frame stands in the log, so that rows that wait there need not be kept in memory.
+//!
+//! A place holds on to its open file: a file that is removed meanwhile can still be read. One that is written over cannot, so
+//! whoever uses files again asks first which frames are still needed. What is read back is checked like any frame.
+
+use std::sync::Arc;
+
+use gridhouse_base::fs::File;
+use gridhouse_base::{Error, Result};
+
+use super::file_name;
+use super::frame::{FRAME_HEAD_BYTES, read_frame};
+
+/// The place of one frame.
+#[derive(Clone)]
+pub(crate) struct FramePlace {
+    pub file: Arc<dyn File>,
+    /// The number of the file, for messages.
+    pub file_number: u64,
+    /// Where in the file the frame begins.
+    pub offset: u64,
+    /// The bytes of the frame, without padding.
+    pub bytes: usize,
+    /// The file's salt.
+    pub salt: u64,
+    /// The frame's number.
+    pub frame: u64,
+}
+
+impl FramePlace {
+    /// The frame's payload.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk does not answer; `Corrupt` if the frame is not there any more as it was written.
+    pub fn read(&self) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; self.bytes];
+        let (name, offset) = (file_name(self.file_number), self.offset);
+        let read = self.file.read_exact_at(&mut bytes, offset);
+        read.map_err(|error| {
+            Error::unavailable(format!("could not read {} at offset {offset}", name.display()))
+                .hint("check the disk and the file system, then start again")
+                .caused_by(error)
+        })?;
+        match read_frame(&bytes, self.salt) {
+            Ok(frame) if frame.head.number == self.frame => {
+                bytes.drain(..FRAME_HEAD_BYTES);
+                Ok(bytes)
+            }
+            _ => Err(Error::corrupt(format!(
+                "the log is damaged: {} at offset {offset}: frame {} is not as it was written",
+                name.display(),
+                self.frame
+            ))
+            .hint("restore the data directory from a backup")),
+        }
+    }
+}
+
+impl std::fmt::Debug for FramePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "frame {} in {} at {}", self.frame, file_name(self.file_number).display(), self.offset)
+    }
+}
