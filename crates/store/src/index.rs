@@ -8,6 +8,7 @@
 use gridhouse_base::random::Random;
 use hashbrown::HashTable;
 
+use crate::key_hash::KeyHasher;
 use crate::tail::RowId;
 
 /// Keys in a sub-table before it splits: about half a millisecond of work and less than a megabyte to move.
@@ -63,26 +64,8 @@ impl Slot for WideSlot {
 /// The key index of one table.
 #[derive(Debug)]
 pub(crate) struct KeyIndex {
-    mixer: Mixer,
+    hasher: KeyHasher,
     slots: Slots,
-}
-
-/// Spreads keys over all 64 bits under a secret.
-#[derive(Clone, Copy, Debug)]
-struct Mixer(u64);
-
-impl Mixer {
-    /// Two folded multiplications (the finish of wyhash): exact keys are often consecutive, and both the directory (top
-    /// bits) and the sub-tables (low and top bits) need all of them mixed.
-    fn hash(self, key: u128) -> u64 {
-        let fold = |a: u64, b: u64| {
-            let product = u128::from(a) * u128::from(b);
-            (product as u64) ^ ((product >> 64) as u64)
-        };
-        let high = (key >> 64) as u64;
-        let once = fold(key as u64 ^ self.0, 0x9e37_79b9_7f4a_7c15);
-        fold(once ^ high, 0xd6e8_feb8_6659_fd93 ^ self.0)
-    }
 }
 
 #[derive(Debug)]
@@ -95,12 +78,12 @@ impl KeyIndex {
     /// An empty index, for exact keys or for hashed ones.
     pub fn new(exact: bool, secret: u64) -> Self {
         let slots = if exact { Slots::Narrow(Directory::new()) } else { Slots::Wide(Directory::new()) };
-        Self { mixer: Mixer(Random::new(secret).bits()), slots }
+        Self { hasher: KeyHasher::new(Random::new(secret).bits()), slots }
     }
 
     /// The row id of the live row with `key`.
     pub fn get(&self, key: u128) -> Option<RowId> {
-        let hash = self.mixer.hash(key);
+        let hash = self.hasher.hash(key);
         match &self.slots {
             Slots::Narrow(directory) => directory.get(hash, key),
             Slots::Wide(directory) => directory.get(hash, key),
@@ -109,17 +92,17 @@ impl KeyIndex {
 
     /// Points `key` to `row`.
     pub fn set(&mut self, key: u128, row: RowId) {
-        let hash = self.mixer.hash(key);
-        let mixer = self.mixer;
+        let hash = self.hasher.hash(key);
+        let hasher = self.hasher;
         match &mut self.slots {
-            Slots::Narrow(directory) => directory.set(hash, key, row, mixer),
-            Slots::Wide(directory) => directory.set(hash, key, row, mixer),
+            Slots::Narrow(directory) => directory.set(hash, key, row, hasher),
+            Slots::Wide(directory) => directory.set(hash, key, row, hasher),
         }
     }
 
     /// Forgets `key`.
     pub fn remove(&mut self, key: u128) {
-        let hash = self.mixer.hash(key);
+        let hash = self.hasher.hash(key);
         match &mut self.slots {
             Slots::Narrow(directory) => directory.remove(hash, key),
             Slots::Wide(directory) => directory.remove(hash, key),
@@ -159,17 +142,17 @@ impl<S: Slot> Directory<S> {
         self.tables[self.table(hash)].slots.find(hash, |slot| slot.key() == key).map(Slot::row)
     }
 
-    fn set(&mut self, hash: u64, key: u128, row: RowId, mixer: Mixer) {
+    fn set(&mut self, hash: u64, key: u128, row: RowId, hasher: KeyHasher) {
         let mut table = self.table(hash);
         if let Some(slot) = self.tables[table].slots.find_mut(hash, |slot| slot.key() == key) {
             slot.set_row(row);
             return;
         }
         while self.tables[table].slots.len() >= SUB_TABLE_KEYS && self.tables[table].depth < MAX_DEPTH {
-            self.split(table, hash, mixer);
+            self.split(table, hash, hasher);
             table = self.table(hash);
         }
-        self.tables[table].slots.insert_unique(hash, S::new(key, row), |slot| mixer.hash(slot.key()));
+        self.tables[table].slots.insert_unique(hash, S::new(key, row), |slot| hasher.hash(slot.key()));
     }
 
     fn remove(&mut self, hash: u64, key: u128) {
@@ -180,7 +163,7 @@ impl<S: Slot> Directory<S> {
     }
 
     /// Splits sub-table `table`, to which `hash` belongs, by the next bit of the hash.
-    fn split(&mut self, table: usize, hash: u64, mixer: Mixer) {
+    fn split(&mut self, table: usize, hash: u64, hasher: KeyHasher) {
         let depth = self.tables[table].depth + 1;
         if depth > self.depth {
             self.entries = self.entries.iter().flat_map(|&entry| [entry, entry]).collect();
@@ -189,9 +172,9 @@ impl<S: Slot> Directory<S> {
         let upper = self.tables.len();
         let mut halves = [HashTable::with_capacity(SUB_TABLE_KEYS), HashTable::with_capacity(SUB_TABLE_KEYS)];
         for slot in self.tables[table].slots.drain() {
-            let hash = mixer.hash(slot.key());
+            let hash = hasher.hash(slot.key());
             let half = (hash >> (64 - depth)) as usize & 1;
-            halves[half].insert_unique(hash, slot, |slot: &S| mixer.hash(slot.key()));
+            halves[half].insert_unique(hash, slot, |slot: &S| hasher.hash(slot.key()));
         }
         let [low, high] = halves;
         self.tables[table] = SubTable { depth, slots: low };

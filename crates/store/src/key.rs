@@ -11,6 +11,7 @@ use arrow_data::ArrayData;
 use gridhouse_base::{Error, Result, TypeKind};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use crate::key_hash::KeyHasher;
 use crate::spec::TableSpec;
 
 /// Turns rows' primary-key columns into numbers.
@@ -56,6 +57,11 @@ impl KeyCodec {
             )));
         }
         Ok(Self { table: spec.name.clone(), names, exact: total <= 8, secret })
+    }
+
+    /// The hash by which keys are spread, in memory and in files.
+    pub fn hasher(&self) -> KeyHasher {
+        KeyHasher::of_secret(self.secret)
     }
 
     /// Whether every key fits 64 bits exactly.

@@ -17,6 +17,7 @@ mod cursors;
 mod delta;
 mod index;
 mod key;
+mod key_hash;
 mod meta;
 mod payload;
 mod pending;

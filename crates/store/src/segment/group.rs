@@ -1,0 +1,335 @@
+//! A group of a segment: entries of one bucket in order of sequence number, read where they lie.
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef};
+use arrow_select::concat::concat;
+use bytes::Bytes;
+use gridhouse_base::{CommitId, Result, RowKind, TableId};
+
+use super::encoding::{CHUNK_ROWS, EncodedColumn, GatherColumn};
+use super::file::{GroupState, SectionMeta, Segment, place_of};
+use super::layout::Spread;
+use super::statistics::{ChunkStats, decode_bounds};
+use crate::bits::Bits;
+use crate::table::TableShape;
+use crate::tail::{NO_ROW, TailBatch, rearrange_error};
+
+/// A group of a segment, which it keeps open.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    segment: Arc<Segment>,
+    index: usize,
+}
+
+impl Group {
+    /// Group number `index` of `segment`.
+    pub(super) fn new(segment: Arc<Segment>, index: usize) -> Self {
+        assert!(index < segment.groups.len(), "a segment has {} groups, not {index}", segment.groups.len());
+        Self { segment, index }
+    }
+
+    fn state(&self) -> &GroupState {
+        &self.segment.groups[self.index]
+    }
+
+    fn section(&self) -> &SectionMeta {
+        &self.segment.sections()[self.state().section]
+    }
+
+    /// The segment.
+    pub fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    /// The group's number in its segment.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The number of the group's section in its segment.
+    pub fn section_index(&self) -> usize {
+        self.state().section
+    }
+
+    /// The shape of the group's table.
+    pub fn shape(&self) -> &Arc<TableShape> {
+        &self.section().shape
+    }
+
+    /// The table.
+    pub fn table(&self) -> TableId {
+        self.section().table()
+    }
+
+    /// The bucket.
+    pub fn bucket(&self) -> u16 {
+        self.section().bucket
+    }
+
+    /// The number of entries, at least 1.
+    pub fn len(&self) -> usize {
+        self.state().record.len
+    }
+
+    /// The first entry's sequence number.
+    pub fn first_seq(&self) -> u64 {
+        self.state().record.first_seq
+    }
+
+    /// The last entry's sequence number.
+    pub fn last_seq(&self) -> u64 {
+        self.state().record.last_seq
+    }
+
+    /// The sequence number of entry `i`.
+    pub fn seq(&self, i: usize) -> u64 {
+        let state = self.state();
+        assert!(i < state.record.len, "a group of {} entries has no entry {i}", state.record.len);
+        if state.seqs.is_empty() { state.record.first_seq + i as u64 } else { number_at(&state.seqs, i) }
+    }
+
+    /// Where the entry with sequence number `seq` is, if the group has it.
+    pub fn position(&self, seq: u64) -> Option<usize> {
+        let GroupState { record, seqs, .. } = self.state();
+        if seq < record.first_seq || seq > record.last_seq {
+            return None;
+        }
+        if seqs.is_empty() {
+            return Some((seq - record.first_seq) as usize);
+        }
+        let chunk = seqs.partition_point(|chunk| chunk.u64_at(0) <= seq).checked_sub(1)?;
+        let rows = self.chunk_rows(chunk);
+        let at = partition_point(rows, |i| seqs[chunk].u64_at(i) < seq);
+        (at < rows && seqs[chunk].u64_at(at) == seq).then_some(chunk * CHUNK_ROWS + at)
+    }
+
+    /// Whether entry `i` is a deletion.
+    pub fn is_delete(&self, i: usize) -> bool {
+        is_set(self.state().record.deletes, self.state().deletes.as_ref(), i)
+    }
+
+    /// Whether the group has deletions.
+    pub fn has_deletes(&self) -> bool {
+        self.state().record.deletes != Spread::None
+    }
+
+    /// The kind of entry `i`: an entry that killed another one is an update.
+    pub fn kind(&self, i: usize) -> RowKind {
+        if self.is_delete(i) {
+            RowKind::Delete
+        } else if is_set(self.state().record.updates, self.state().updates.as_ref(), i) {
+            RowKind::UpdateAfter
+        } else {
+            RowKind::Insert
+        }
+    }
+
+    /// The sequence number of the entry that entry `i` killed, or [`NO_ROW`]; always that for a log table.
+    ///
+    /// # Errors
+    /// `Corrupt` if the segment is damaged there.
+    pub fn prev(&self, i: usize) -> Result<u64> {
+        Ok(self.prevs()?.map_or(NO_ROW, |prevs| number_at(prevs, i)))
+    }
+
+    fn prevs(&self) -> Result<Option<&[EncodedColumn]>> {
+        let GroupState { record, prev, .. } = self.state();
+        if !record.has_prev {
+            return Ok(None);
+        }
+        if let Some(prevs) = prev.get() {
+            return Ok(Some(prevs));
+        }
+        let places = record.places(self.shape().types.len());
+        let read = self.segment.numbers(self.section(), places.prev..places.end, record.len, "replaced entries")?;
+        Ok(Some(prev.get_or_init(|| read)))
+    }
+
+    /// The commit of entry `i`.
+    pub fn commit_at(&self, i: usize) -> CommitId {
+        let GroupState { record, starts, commits, .. } = self.state();
+        if starts.is_empty() {
+            return record.first_commit;
+        }
+        let chunk = starts.partition_point(|chunk| chunk.u64_at(0) <= i as u64).saturating_sub(1);
+        let runs = (record.commits - chunk * CHUNK_ROWS).min(CHUNK_ROWS);
+        let run = partition_point(runs, |run| starts[chunk].u64_at(run) <= i as u64).saturating_sub(1);
+        CommitId(commits[chunk].u64_at(run))
+    }
+
+    /// The oldest commit.
+    pub fn first_commit(&self) -> CommitId {
+        self.state().record.first_commit
+    }
+
+    /// The newest commit.
+    pub fn last_commit(&self) -> CommitId {
+        self.state().record.last_commit
+    }
+
+    /// The commits with the entries `from..to` of each, ascending.
+    pub fn runs(&self) -> impl Iterator<Item = (CommitId, usize, usize)> + '_ {
+        let GroupState { record, starts, commits, .. } = self.state();
+        // A damaged file may hold any numbers; what is given out still lies within the group.
+        let start = |run: usize| if starts.is_empty() { 0 } else { number_at(starts, run) as usize };
+        let end = move |run: usize| if run < record.commits { start(run).min(record.len) } else { record.len };
+        (0..record.commits).map(move |run| {
+            let commit = if commits.is_empty() { record.first_commit } else { CommitId(number_at(commits, run)) };
+            (commit, end(run).min(end(run + 1)), end(run + 1))
+        })
+    }
+
+    /// When the oldest and the newest commit were made, in microseconds since the epoch.
+    pub fn time_micros(&self) -> (i64, i64) {
+        self.state().record.time_micros
+    }
+
+    /// The encoded size in the file.
+    pub fn bytes(&self) -> usize {
+        self.state().bytes
+    }
+
+    /// The number of chunks of each column.
+    pub fn chunks(&self) -> usize {
+        self.state().record.chunks()
+    }
+
+    /// The number of rows in chunk `chunk`.
+    pub fn chunk_rows(&self, chunk: usize) -> usize {
+        (self.len() - chunk * CHUNK_ROWS).min(CHUNK_ROWS)
+    }
+
+    fn piece(&self, column: usize, chunk: usize) -> usize {
+        assert!(column < self.shape().types.len() && chunk < self.chunks(), "no column {column} or chunk {chunk}");
+        self.state().record.pieces + column * self.chunks() + chunk
+    }
+
+    /// Column `column` of chunk `chunk`, to be decoded or read value by value.
+    ///
+    /// # Errors
+    /// `Corrupt` if the segment is damaged there.
+    pub fn encoded(&self, column: usize, chunk: usize) -> Result<EncodedColumn> {
+        let data_type = &self.shape().types[column];
+        let place = || self.place(column, chunk);
+        self.segment.parse_piece(self.piece(column, chunk), data_type, self.chunk_rows(chunk), place)
+    }
+
+    /// Column `column` of chunk `chunk`.
+    ///
+    /// # Errors
+    /// `Corrupt` if the segment is damaged there.
+    pub fn column(&self, column: usize, chunk: usize) -> Result<ArrayRef> {
+        let decoded = self.encoded(column, chunk)?.decode();
+        decoded.map_err(|error| self.segment.located(error, self.piece(column, chunk), &self.place(column, chunk)))
+    }
+
+    /// The whole of column `column`.
+    ///
+    /// # Errors
+    /// `Corrupt` if the segment is damaged there.
+    pub fn whole_column(&self, column: usize) -> Result<ArrayRef> {
+        let mut chunks = (0..self.chunks()).map(|chunk| self.column(column, chunk)).collect::<Result<Vec<_>>>()?;
+        if chunks.len() == 1 {
+            return Ok(chunks.remove(0));
+        }
+        let chunks: Vec<&dyn Array> = chunks.iter().map(AsRef::as_ref).collect();
+        concat(&chunks).map_err(rearrange_error)
+    }
+
+    /// Names a column chunk, for messages.
+    pub(super) fn place(&self, column: usize, chunk: usize) -> String {
+        let name = &self.shape().spec.schema.columns[column].name;
+        let first = self.seq(chunk * CHUNK_ROWS);
+        place_of(self.section(), &format!("column {name}, rows from number {first} on,"))
+    }
+
+    /// What is known of column `column` of chunk `chunk` without reading it.
+    ///
+    /// # Errors
+    /// `Corrupt` if the segment is damaged there.
+    pub fn stats(&self, column: usize, chunk: usize) -> Result<ChunkStats> {
+        let piece = self.segment.footer.piece(self.piece(column, chunk));
+        let mut stats =
+            ChunkStats { nulls: usize::from(piece.nulls), is_sorted: piece.is_sorted, ..ChunkStats::default() };
+        if let Some(bytes) = self.segment.footer.bounds(&piece) {
+            let bounds = decode_bounds(bytes, &self.shape().types[column]);
+            let located = |error| self.segment.located(error, self.piece(column, chunk), &self.place(column, chunk));
+            let [min, max] = bounds.map_err(located)?;
+            (stats.min, stats.max) = (Some(min), Some(max));
+        }
+        Ok(stats)
+    }
+
+    /// Appends the rows at `positions` of column `column` to `out`, in that order. Ascending positions are read fastest.
+    ///
+    /// # Errors
+    /// `Corrupt` if the segment is damaged there.
+    pub fn gather(&self, column: usize, positions: &[u32], out: &mut GatherColumn) -> Result<()> {
+        let mut parsed: Vec<Option<EncodedColumn>> = vec![None; self.chunks()];
+        let mut within = Vec::new();
+        for run in positions.chunk_by(|a, b| *a as usize / CHUNK_ROWS == *b as usize / CHUNK_ROWS) {
+            let chunk = run[0] as usize / CHUNK_ROWS;
+            within.clear();
+            within.extend(run.iter().map(|position| position % CHUNK_ROWS as u32));
+            let encoded = match &mut parsed[chunk] {
+                Some(encoded) => encoded,
+                none => none.insert(self.encoded(column, chunk)?),
+            };
+            let gathered = encoded.gather(&within, out);
+            let located = |error| self.segment.located(error, self.piece(column, chunk), &self.place(column, chunk));
+            gathered.map_err(located)?;
+        }
+        Ok(())
+    }
+
+    /// The rows at `positions` of the columns `columns`.
+    ///
+    /// # Errors
+    /// `Corrupt` if the segment is damaged there.
+    pub fn rows(&self, columns: &[usize], positions: &[u32]) -> Result<Vec<ArrayRef>> {
+        let column = |&column: &usize| {
+            let mut out = GatherColumn::new(&self.shape().types[column], positions.len());
+            self.gather(column, positions, &mut out)?;
+            out.finish()
+        };
+        columns.iter().map(column).collect()
+    }
+
+    /// All entries, in memory.
+    ///
+    /// # Errors
+    /// `Corrupt` if the segment is damaged there.
+    pub fn to_batch(&self) -> Result<TailBatch> {
+        let GroupState { record, seqs, .. } = self.state();
+        let columns = (0..self.shape().types.len()).map(|c| self.whole_column(c)).collect::<Result<Vec<_>>>()?;
+        let seqs = (!seqs.is_empty()).then(|| (0..record.len).map(|i| self.seq(i)).collect());
+        let deletes = self.has_deletes().then(|| Bits::from_fn(record.len, |i| self.is_delete(i)));
+        let prevs = self.prevs()?;
+        let prev = prevs.map(|prevs| (0..record.len).map(|i| number_at(prevs, i)).collect());
+        let commits = self.runs().map(|(commit, from, _)| (from as u32, commit)).collect();
+        Ok(TailBatch::build(record.first_seq, seqs, columns, record.len, deletes, prev, commits))
+    }
+}
+
+/// Number `i` of a column of our own.
+fn number_at(chunks: &[EncodedColumn], i: usize) -> u64 {
+    chunks[i / CHUNK_ROWS].u64_at(i % CHUNK_ROWS)
+}
+
+fn is_set(spread: Spread, bitmap: Option<&Bytes>, i: usize) -> bool {
+    match (spread, bitmap) {
+        (Spread::Some, Some(bits)) => bits[i / 8] >> (i % 8) & 1 == 1,
+        (spread, _) => spread == Spread::All,
+    }
+}
+
+/// The first of `0..len` for which `is_before` is not true.
+fn partition_point(len: usize, is_before: impl Fn(usize) -> bool) -> usize {
+    let (mut from, mut to) = (0, len);
+    while from < to {
+        let middle = from + (to - from) / 2;
+        if is_before(middle) { from = middle + 1 } else { to = middle }
+    }
+    from
+}
