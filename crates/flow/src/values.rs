@@ -4,7 +4,6 @@
 
 use gridhouse_base::{ChangeBatch, Result};
 
-use crate::frozen::{Form, Part, StateReader, StateWriter};
 use crate::operator::{Operator, Output, TickContext};
 
 /// The operator.
@@ -31,25 +30,5 @@ impl Operator for Values {
 
     fn is_stateless(&self) -> bool {
         true
-    }
-
-    fn form(&self) -> Form {
-        ("values", 1)
-    }
-
-    fn spec(&self) -> String {
-        String::new()
-    }
-
-    fn freeze(&self, _part: Part, out: &mut StateWriter) -> Result<()> {
-        out.flag(self.rows.is_none());
-        Ok(())
-    }
-
-    fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
-        if from.flag()? {
-            self.rows = None;
-        }
-        Ok(())
     }
 }

@@ -9,7 +9,6 @@ mod edges;
 mod enrich;
 mod event_time;
 mod failing;
-mod frozen;
 mod heavy;
 mod join;
 mod nested;

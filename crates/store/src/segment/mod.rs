@@ -18,12 +18,9 @@
 #![allow(dead_code, unused_imports, reason = "the tables above take segments into use piece by piece")]
 
 pub mod encoding;
-mod ends;
 mod file;
-mod footer;
 mod group;
-#[cfg(test)]
-mod measure;
+mod layout;
 mod run;
 mod section;
 mod statistics;

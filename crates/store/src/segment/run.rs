@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use gridhouse_base::Result;
 
-use super::footer::ALIGN;
+use super::layout::ALIGN;
 use crate::codec::damaged;
 use crate::tail::{NO_ROW, TailBatch};
 

@@ -1,0 +1,335 @@
+//! Texts and byte strings: their lengths, a start for every 32 of them, and their bytes; and dictionaries of such.
+//!
+//! Lengths pack far better than offsets, and the sum of at most 31 of them is quickly found. Starts lie close to a straight
+//! line; where all lengths are the same they take no bits. A prefix that all share stands once; where pieces recur, texts
+//! are codes of them.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use arrow_buffer::BooleanBuffer;
+use bytes::Bytes;
+use gridhouse_base::Result;
+use hashbrown::{HashMap, HashSet};
+
+use super::bits::width_of;
+use super::choose::{Forms, encode};
+use super::ints::Ints;
+use super::reader::Reader;
+use super::symbols::{Finder, Symbols};
+use super::text_out::{TextOut, push};
+use crate::codec::{damaged, put_u32};
+
+/// How many texts share a start.
+const GROUP: usize = 32;
+/// The longest shared prefix, and the longest value of a dictionary: what is written once per row when it is read must not
+/// make much of few bytes. A chunk (8,192 rows) of them is 2 MiB and 32 MiB.
+const LONGEST_PREFIX: usize = 255;
+const LONGEST_IN_DICTIONARY: usize = 4_096;
+/// How many texts tell whether a dictionary can pay.
+const SAMPLE: usize = 512;
+/// Less text than this is written as it is: symbols take a few hundred bytes themselves.
+const LEAST_FOR_SYMBOLS: usize = 2_048;
+
+/// Appends `texts`, of which those that are values share `prefix` (the others are empty).
+///
+/// | bytes | what |
+/// | --- | --- |
+/// | 1 | length of the shared prefix, p |
+/// | 1 | 1 if the texts are codes of symbols, else 0 |
+/// | 2 | zero |
+/// | 4 | bytes of all texts without the prefix, b |
+/// | … | stream of lengths, without the prefix |
+/// | … | stream of starts of every 32nd text |
+/// | … | the symbols, if there are any |
+/// | p + b | the prefix, the texts, then zeros to a multiple of 8 |
+fn encode_texts(texts: &[&[u8]], prefix: &[u8], out: &mut Vec<u8>) {
+    let rest = |text: &&'_ [u8]| -> Range<usize> { prefix.len().min(text.len())..text.len() };
+    let plain: usize = texts.iter().map(|text| rest(text).len()).sum();
+    let symbols =
+        if plain < LEAST_FOR_SYMBOLS { None } else { Finder::train(texts.iter().map(|text| &text[rest(text)]), plain) };
+    let mut bytes = Vec::with_capacity(plain);
+    let mut lengths: Vec<i64> = Vec::with_capacity(texts.len());
+    let mut starts: Vec<i64> = Vec::with_capacity(texts.len().div_ceil(GROUP));
+    for (row, text) in texts.iter().enumerate() {
+        let start = bytes.len();
+        if row.is_multiple_of(GROUP) {
+            starts.push(start as i64);
+        }
+        match &symbols {
+            Some(symbols) => symbols.compress(&text[rest(text)], &mut bytes),
+            None => bytes.extend_from_slice(&text[rest(text)]),
+        }
+        lengths.push((bytes.len() - start) as i64);
+    }
+    out.extend_from_slice(&[prefix.len() as u8, symbols.is_some().into(), 0, 0]);
+    put_u32(out, u32::try_from(bytes.len()).expect("an array has less than 2 GiB of text"));
+    encode(&lengths, Forms::Direct, out);
+    encode(&starts, Forms::Straight, out);
+    if let Some(symbols) = symbols {
+        symbols.write(out);
+    }
+    out.extend_from_slice(prefix);
+    out.extend_from_slice(&bytes);
+    out.resize(out.len().next_multiple_of(8), 0);
+}
+
+/// What all `texts` begin with.
+fn shared_prefix<'a>(mut texts: impl Iterator<Item = &'a [u8]>) -> &'a [u8] {
+    let first = texts.next().unwrap_or(&[]);
+    texts.fold(&first[..first.len().min(LONGEST_PREFIX)], |prefix, text| {
+        let same = prefix.iter().zip(text).take_while(|(a, b)| a == b).count();
+        &prefix[..same]
+    })
+}
+
+/// The distinct texts in order, and each row's place among them, if that takes less than the texts themselves.
+fn dictionary<'a>(texts: &[&'a [u8]], is_value: &dyn Fn(usize) -> bool) -> Option<(Vec<&'a [u8]>, Vec<i64>)> {
+    let total: usize = texts.iter().map(|text| text.len()).sum();
+    let sample: Vec<usize> =
+        (0..texts.len()).step_by(texts.len().div_ceil(SAMPLE)).filter(|row| is_value(*row)).collect();
+    let distinct = sample.iter().map(|row| texts[*row]).collect::<HashSet<_>>().len();
+    if texts.len() > SAMPLE && distinct > sample.len() - sample.len() / 32 {
+        return None;
+    }
+    let mut known: HashMap<&[u8], i64> = HashMap::new();
+    let mut codes = Vec::with_capacity(texts.len());
+    let mut bytes = 0;
+    let mut last = 0;
+    for (row, text) in texts.iter().enumerate() {
+        if is_value(row) {
+            let next = known.len() as i64;
+            last = *known.entry(text).or_insert_with(|| {
+                bytes += text.len();
+                next
+            });
+            if text.len() > LONGEST_IN_DICTIONARY || bytes > total - total / 4 {
+                return None;
+            }
+        }
+        codes.push(last);
+    }
+    // Beside the bytes of a value there is its length; a length of half a byte is what each text has otherwise.
+    let coded = bytes + known.len() + texts.len() * usize::from(width_of(known.len() as u64 - 1)) / 8;
+    let plain = total + texts.len() / 2;
+    if coded > plain - plain / 8 {
+        return None;
+    }
+    let mut values: Vec<(&[u8], i64)> = known.into_iter().collect();
+    values.sort_unstable();
+    let mut place = vec![0; values.len()];
+    for (new, (_, old)) in values.iter().enumerate() {
+        place[*old as usize] = new as i64;
+    }
+    codes.iter_mut().for_each(|code| *code = place[*code as usize]);
+    Some((values.into_iter().map(|(text, _)| text).collect(), codes))
+}
+
+/// What [`encode_column`] did.
+pub(super) enum Written<'a> {
+    /// A dictionary; its values in order. Every one is the value of some row.
+    Dictionary(Vec<&'a [u8]>),
+    /// The texts themselves.
+    Texts,
+}
+
+/// Appends `texts`, those without `is_value` being empty, as a dictionary (number of values in 8 bytes, the values as texts,
+/// a stream of codes) or as they are.
+pub(super) fn encode_column<'a>(
+    texts: &[&'a [u8]],
+    is_value: &dyn Fn(usize) -> bool,
+    out: &mut Vec<u8>,
+) -> Written<'a> {
+    if let Some((values, codes)) = dictionary(texts, is_value) {
+        put_u32(out, values.len() as u32);
+        put_u32(out, 0);
+        encode_texts(&values, shared_prefix(values.iter().copied()), out);
+        encode(&codes, Forms::NoDictionary, out);
+        return Written::Dictionary(values);
+    }
+    let values = texts.iter().copied().enumerate().filter(|(row, _)| is_value(*row)).map(|(_, text)| text);
+    encode_texts(texts, shared_prefix(values), out);
+    Written::Texts
+}
+
+/// Texts as they were written, over shared bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Texts {
+    lengths: Ints,
+    starts: Ints,
+    symbols: Option<Symbols>,
+    prefix: Bytes,
+    bytes: Bytes,
+}
+
+impl Texts {
+    /// Reads `rows` texts.
+    pub fn parse(input: &mut Reader, rows: usize) -> Result<Self> {
+        let [prefix, has_symbols, _, _] = input.array()?;
+        let total = input.u32()? as usize;
+        let lengths = Ints::parse(input, rows)?;
+        let starts = Ints::parse(input, rows.div_ceil(GROUP))?;
+        let symbols = if has_symbols == 1 { Some(Symbols::parse(input)?) } else { None };
+        let (prefix, bytes) = (input.bytes(prefix.into())?, input.bytes(total)?);
+        input.align()?;
+        Ok(Self { lengths, starts, symbols, prefix, bytes })
+    }
+
+    /// What stands in the file for the text in `row`.
+    fn written(&self, row: usize) -> Result<&[u8]> {
+        let group = row / GROUP;
+        let start = self.starts.get(group).wrapping_add(self.lengths.sum(group * GROUP, row));
+        let end = start.wrapping_add(self.lengths.get(row));
+        let range = usize::try_from(start).and_then(|start| Ok(start..usize::try_from(end)?));
+        let text = range.ok().and_then(|range| self.bytes.get(range));
+        text.ok_or_else(|| damaged("a text lies outside of its column's bytes"))
+    }
+
+    /// Appends the text in `row`, by way of `scratch`.
+    fn append<T: TextOut>(&self, row: usize, scratch: &mut Vec<u8>, out: &mut T) -> Result<()> {
+        let written = self.written(row)?;
+        if self.prefix.is_empty() && self.symbols.is_none() {
+            return push(out, T::check(written)?);
+        }
+        scratch.clear();
+        scratch.extend_from_slice(&self.prefix);
+        match &self.symbols {
+            Some(symbols) => symbols.expand(written, scratch)?,
+            None => scratch.extend_from_slice(written),
+        }
+        push(out, T::check(scratch)?)
+    }
+
+    /// All texts one behind the other, and where they end.
+    fn flat(&self) -> Result<(Cow<'_, [u8]>, Vec<usize>)> {
+        let (mut lengths, mut starts) = (Vec::new(), Vec::new());
+        self.lengths.decode(&mut lengths)?;
+        self.starts.decode(&mut starts)?;
+        let lies = || damaged("lengths of texts do not add up");
+        let mut ends: Vec<usize> = Vec::with_capacity(lengths.len());
+        let mut end = 0_usize;
+        for (group, start) in lengths.chunks(GROUP).zip(starts) {
+            if i64::try_from(end) != Ok(start) {
+                return Err(lies());
+            }
+            for length in group {
+                end = usize::try_from(*length).ok().and_then(|length| end.checked_add(length)).ok_or_else(lies)?;
+                ends.push(end);
+            }
+        }
+        if end != self.bytes.len() {
+            return Err(lies());
+        }
+        if self.prefix.is_empty() && self.symbols.is_none() {
+            return Ok((Cow::Borrowed(&self.bytes), ends));
+        }
+        let layout = self.symbols.as_ref().map(Symbols::laid_out);
+        let mut flat = Vec::with_capacity(2 * end + ends.len() * self.prefix.len());
+        let mut start = 0;
+        for end in &mut ends {
+            flat.extend_from_slice(&self.prefix);
+            let written = &self.bytes[start..*end];
+            match &layout {
+                Some(layout) => layout.expand(written, &mut flat)?,
+                None => flat.extend_from_slice(written),
+            }
+            (start, *end) = (*end, flat.len());
+        }
+        Ok((Cow::Owned(flat), ends))
+    }
+}
+
+/// The parts of `flat` that end at `ends`.
+fn parts<'a, T: TextOut>(flat: &'a T::Value, ends: &'a [usize]) -> impl Iterator<Item = Result<&'a T::Value>> {
+    ends.iter().scan(0, move |start, end| {
+        let range = std::mem::replace(start, *end)..*end;
+        Some(T::part(flat, range).ok_or_else(|| damaged("a text begins within a character")))
+    })
+}
+
+/// A column of texts as [`encode_column`] wrote it.
+#[derive(Clone, Debug)]
+pub(super) enum TextColumn {
+    /// The texts themselves.
+    Texts(Texts),
+    /// Codes of texts.
+    Dictionary { codes: Ints, values: Texts },
+}
+
+impl TextColumn {
+    /// Reads a dictionary and its codes in `rows` rows.
+    pub fn parse_dictionary(input: &mut Reader, rows: usize) -> Result<Self> {
+        let count = input.u32()? as usize;
+        input.u32()?;
+        if count == 0 || count > rows {
+            return Err(damaged("a dictionary of texts has no values, or more than rows"));
+        }
+        let values = Texts::parse(input, count)?;
+        Ok(Self::Dictionary { values, codes: Ints::parse(input, rows)? })
+    }
+
+    /// The form in a few words.
+    pub fn form(&self) -> String {
+        let of = |texts: &Texts| {
+            let symbols = if texts.symbols.is_some() { "symbols" } else { "texts" };
+            format!("{symbols}, lengths {}, prefix {}", texts.lengths.form(), texts.prefix.len())
+        };
+        match self {
+            Self::Texts(texts) => of(texts),
+            Self::Dictionary { codes, values } => {
+                format!("dictionary of {} {}; {}", values.lengths.len(), of(values), codes.form())
+            }
+        }
+    }
+
+    /// Appends all rows.
+    pub fn append_all<T: TextOut>(&self, valid: Option<&BooleanBuffer>, out: &mut T) -> Result<()> {
+        let is_valid = |row: usize| valid.is_none_or(|valid| valid.value(row));
+        let (codes, values) = match self {
+            Self::Texts(texts) => {
+                let (flat, ends) = texts.flat()?;
+                for (row, text) in parts::<T>(T::check(&flat)?, &ends).enumerate() {
+                    let text = text?;
+                    if is_valid(row) { push(out, text)? } else { out.append_null() }
+                }
+                return Ok(());
+            }
+            Self::Dictionary { codes, values } => (codes, values),
+        };
+        let (flat, ends) = values.flat()?;
+        let known = parts::<T>(T::check(&flat)?, &ends).collect::<Result<Vec<_>>>()?;
+        if known.iter().any(|text| T::bytes(text).len() > LONGEST_IN_DICTIONARY) {
+            return Err(damaged("a text in a dictionary is longer than is ever written"));
+        }
+        let mut decoded = Vec::new();
+        codes.decode(&mut decoded)?;
+        for (row, code) in decoded.into_iter().enumerate() {
+            let text = usize::try_from(code).ok().and_then(|code| known.get(code));
+            let text = text.ok_or_else(|| damaged("a code is not in its dictionary"))?;
+            if is_valid(row) { push(out, text)? } else { out.append_null() }
+        }
+        Ok(())
+    }
+
+    /// Appends the rows at `positions`, those without `is_valid` as NULL.
+    pub fn append_at<T: TextOut>(
+        &self,
+        positions: &[u32],
+        is_valid: impl Fn(usize) -> bool,
+        out: &mut T,
+    ) -> Result<()> {
+        let mut scratch = Vec::new();
+        for row in positions.iter().map(|row| *row as usize) {
+            match self {
+                _ if !is_valid(row) => out.append_null(),
+                Self::Texts(texts) => texts.append(row, &mut scratch, out)?,
+                Self::Dictionary { codes, values } => {
+                    let code = usize::try_from(codes.get(row)).ok().filter(|code| *code < values.lengths.len());
+                    let code = code.ok_or_else(|| damaged("a code is not in its dictionary"))?;
+                    values.append(code, &mut scratch, out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

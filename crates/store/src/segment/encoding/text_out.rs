@@ -1,0 +1,98 @@
+//! Columns that texts and byte strings are read into.
+//!
+//! Arrow's own builders take text that is known to be UTF-8. So text is looked at where it is stored (once per value of a
+//! dictionary, not once per row), and no array is made without.
+
+use std::ops::Range;
+
+use arrow_array::builder::{BinaryBuilder, StringBuilder};
+use gridhouse_base::{Error, Result};
+
+use crate::codec::damaged;
+
+/// A column of texts or byte strings that grows.
+pub(super) trait TextOut {
+    /// `str` or bytes.
+    type Value: ?Sized;
+    /// `bytes` as a value, if they are one.
+    fn check(bytes: &[u8]) -> Result<&Self::Value>;
+    /// A part of a value, if that is one too.
+    fn part(value: &Self::Value, range: Range<usize>) -> Option<&Self::Value>;
+    /// The bytes of a value.
+    fn bytes(value: &Self::Value) -> &[u8];
+    /// How many bytes the column has.
+    fn used(&self) -> usize;
+    /// Appends a value; the column then has less than 2 GiB.
+    fn append(&mut self, value: &Self::Value);
+    /// Appends NULL.
+    fn append_null(&mut self);
+}
+
+impl TextOut for StringBuilder {
+    type Value = str;
+
+    fn check(bytes: &[u8]) -> Result<&str> {
+        std::str::from_utf8(bytes).map_err(|error| damaged("a text is not UTF-8").caused_by(error))
+    }
+
+    fn part(value: &str, range: Range<usize>) -> Option<&str> {
+        value.get(range)
+    }
+
+    fn bytes(value: &str) -> &[u8] {
+        value.as_bytes()
+    }
+
+    fn used(&self) -> usize {
+        self.values_slice().len()
+    }
+
+    #[inline]
+    fn append(&mut self, value: &str) {
+        self.append_value(value);
+    }
+
+    fn append_null(&mut self) {
+        Self::append_null(self);
+    }
+}
+
+impl TextOut for BinaryBuilder {
+    type Value = [u8];
+
+    fn check(bytes: &[u8]) -> Result<&[u8]> {
+        Ok(bytes)
+    }
+
+    fn part(value: &[u8], range: Range<usize>) -> Option<&[u8]> {
+        value.get(range)
+    }
+
+    fn bytes(value: &[u8]) -> &[u8] {
+        value
+    }
+
+    fn used(&self) -> usize {
+        self.values_slice().len()
+    }
+
+    #[inline]
+    fn append(&mut self, value: &[u8]) {
+        self.append_value(value);
+    }
+
+    fn append_null(&mut self) {
+        Self::append_null(self);
+    }
+}
+
+/// Appends `value`, if the column then still has offsets of 31 bits.
+#[inline]
+pub(super) fn push<T: TextOut>(out: &mut T, value: &T::Value) -> Result<()> {
+    if out.used() + T::bytes(value).len() > i32::MAX as usize {
+        let hint = "read fewer rows at once, or fewer columns of long texts";
+        return Err(Error::invalid("a column of the rows that are read holds more than 2 GiB of text").hint(hint));
+    }
+    out.append(value);
+    Ok(())
+}
