@@ -4,8 +4,13 @@
 //! tree. Items with weight 0 are gone at once. Weights may be negative for a while, since within a tick a withdrawal can
 //! overtake its insertion; whether a negative weight is left at the end is for the operator to say.
 
+mod frozen;
+
 use std::collections::BTreeMap;
 
+use gridhouse_base::Result;
+
+use crate::frozen::{StateReader, StateWriter};
 use crate::keys::Slot;
 
 /// Up to this many items a sorted list is smaller and faster than a tree: an insertion moves at most 1 KiB.
@@ -263,17 +268,51 @@ pub(crate) struct Bag<K> {
     heap_bytes: usize,
 }
 
-/// What an item holds on the heap, for accounting.
+/// What can be an item: how much it holds on the heap, for accounting, and how it stands in a frozen state.
 pub(crate) trait Item: Ord {
     /// Heap bytes of this item.
     fn heap_bytes(&self) -> usize {
         0
     }
+
+    /// Appends the item.
+    fn freeze(&self, out: &mut StateWriter);
+
+    /// Reads an item.
+    fn thaw(from: &mut StateReader<'_>) -> Result<Self>
+    where
+        Self: Sized;
 }
 
-impl Item for i64 {}
-impl Item for i128 {}
+impl Item for i64 {
+    fn freeze(&self, out: &mut StateWriter) {
+        out.put(&self.to_le_bytes());
+    }
+
+    fn thaw(from: &mut StateReader<'_>) -> Result<Self> {
+        Ok(Self::from_le_bytes(from.array()?))
+    }
+}
+
+impl Item for i128 {
+    fn freeze(&self, out: &mut StateWriter) {
+        out.put(&self.to_le_bytes());
+    }
+
+    fn thaw(from: &mut StateReader<'_>) -> Result<Self> {
+        Ok(Self::from_le_bytes(from.array()?))
+    }
+}
+
 impl Item for Box<[u8]> {
+    fn freeze(&self, out: &mut StateWriter) {
+        out.bytes(self);
+    }
+
+    fn thaw(from: &mut StateReader<'_>) -> Result<Self> {
+        from.bytes()
+    }
+
     fn heap_bytes(&self) -> usize {
         // The allocator's own rounding and header, about 16 bytes, are part of what a small row costs.
         self.len() + 16

@@ -176,7 +176,7 @@ impl Dataflow {
         self.nodes.iter().filter_map(|node| node.operator.as_ref()).map(|operator| operator.state().bytes).sum()
     }
 
-    fn check_alive(&self) -> Result<()> {
+    pub(crate) fn check_alive(&self) -> Result<()> {
         if self.failed {
             return Err(Error::internal("the dataflow has failed in an earlier tick and is to be rebuilt"));
         }

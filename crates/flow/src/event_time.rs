@@ -14,6 +14,7 @@ use gridhouse_base::types::timestamp_units_per_second;
 use gridhouse_base::{ChangeBatch, Error, Result, Schema, TypeKind};
 
 use crate::failing::{Failed, Guard};
+use crate::frozen::{Form, Part, StateReader, StateWriter};
 use crate::operator::{Operator, Output, TickContext, Watermark};
 
 /// The operator.
@@ -123,5 +124,32 @@ impl Operator for EventTime {
 
     fn take_failed(&mut self) -> Vec<Failed> {
         self.guard.take_failed()
+    }
+
+    fn form(&self) -> Form {
+        ("watermark", 1)
+    }
+
+    fn spec(&self) -> String {
+        format!("{} {}", self.column, self.delay_nanos)
+    }
+
+    fn freeze(&self, _part: Part, out: &mut StateWriter) -> Result<()> {
+        [self.batch, self.late_rows].into_iter().for_each(|number| out.varint(number));
+        for time in [self.latest, self.latest_before] {
+            out.flag(time.is_some());
+            out.signed(time.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
+        self.batch = from.varint()?;
+        self.late_rows = from.varint()?;
+        for time in [&mut self.latest, &mut self.latest_before] {
+            let (known, value) = (from.flag()?, from.signed()?);
+            *time = known.then_some(value);
+        }
+        Ok(())
     }
 }

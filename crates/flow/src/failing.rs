@@ -20,6 +20,7 @@ use gridhouse_base::{ChangeBatch, Error, ErrorKind, Result, Schema, TypeKind};
 use gridhouse_expr::EvalContext;
 use gridhouse_expr::text::format_value;
 
+use crate::frozen::{StateReader, StateWriter};
 use crate::operator::TickContext;
 
 /// The most characters of a row that a message shows: enough to know the row by, little enough for a line of a log, and a
@@ -152,6 +153,20 @@ impl Guard {
     pub fn new(schema: &Schema, seed: u64) -> Self {
         let kinds = schema.columns.iter().map(|column| column.sql_type.kind.clone()).collect();
         Self { kinds, seed, rows_seen: 0, failures: Failures::default() }
+    }
+
+    /// Appends how many rows it has seen, which random functions go on from. Between ticks no failed row is held.
+    pub fn freeze(&self, out: &mut StateWriter) {
+        out.varint(self.rows_seen);
+    }
+
+    /// Reads what [`Guard::freeze`] wrote.
+    ///
+    /// # Errors
+    /// `Corrupt` where it is damaged.
+    pub fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
+        self.rows_seen = from.varint()?;
+        Ok(())
     }
 
     /// The rows gathered since the last call, as far as they were not taken back.

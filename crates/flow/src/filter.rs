@@ -9,6 +9,7 @@ use gridhouse_base::{ChangeBatch, Result, Schema};
 use gridhouse_expr::Expr;
 
 use crate::failing::{Failed, Guard};
+use crate::frozen::{Form, Part, StateReader, StateWriter};
 use crate::operator::{Operator, Output, TickContext, Watermark};
 
 /// The operator.
@@ -51,6 +52,23 @@ impl Operator for Filter {
 
     fn take_failed(&mut self) -> Vec<Failed> {
         self.guard.take_failed()
+    }
+
+    fn form(&self) -> Form {
+        ("filter", 1)
+    }
+
+    fn spec(&self) -> String {
+        format!("{:?}", self.condition)
+    }
+
+    fn freeze(&self, _part: Part, out: &mut StateWriter) -> Result<()> {
+        self.guard.freeze(out);
+        Ok(())
+    }
+
+    fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
+        self.guard.thaw(from)
     }
 }
 

@@ -8,6 +8,8 @@
 //!
 //! What a slot means (accumulators, a bag of rows) is no concern of this file.
 
+mod frozen;
+
 use arrow_array::ArrayRef;
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, SortOptions};

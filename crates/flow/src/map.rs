@@ -7,6 +7,7 @@ use gridhouse_base::{ChangeBatch, Result, Schema};
 use gridhouse_expr::Expr;
 
 use crate::failing::{Failed, Guard};
+use crate::frozen::{Form, Part, StateReader, StateWriter};
 use crate::operator::{Operator, Output, TickContext, Watermark};
 
 /// The operator.
@@ -53,5 +54,22 @@ impl Operator for Map {
 
     fn take_failed(&mut self) -> Vec<Failed> {
         self.guard.take_failed()
+    }
+
+    fn form(&self) -> Form {
+        ("map", 1)
+    }
+
+    fn spec(&self) -> String {
+        format!("{:?}", self.expressions)
+    }
+
+    fn freeze(&self, _part: Part, out: &mut StateWriter) -> Result<()> {
+        self.guard.freeze(out);
+        Ok(())
+    }
+
+    fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
+        self.guard.thaw(from)
     }
 }

@@ -10,6 +10,7 @@ use gridhouse_base::{ChangeBatch, Error, Result};
 use gridhouse_expr::EvalContext;
 
 use crate::failing::Failed;
+use crate::frozen::{Form, Part, StateReader, StateWriter};
 
 /// The most rows that an operator is given at once; larger batches are cut. It bounds the scratch memory of a step (at 64
 /// columns of 16 bytes, 64 MiB) and is small enough that the slots of a chunk stay in the processor's cache.
@@ -98,6 +99,18 @@ pub(crate) trait Operator: Send {
     fn late_rows(&self) -> u64 {
         0
     }
+
+    /// What the bytes that [`Operator::freeze`] writes are; the number is another whenever they mean something else.
+    fn form(&self) -> Form;
+
+    /// All that the operator was built from, in words, so that a frozen state of another one is told from its own.
+    fn spec(&self) -> String;
+
+    /// Appends what is held of a part of the keys, between two ticks; what belongs to no key is in every part.
+    fn freeze(&self, part: Part, out: &mut StateWriter) -> Result<()>;
+
+    /// Takes what [`Operator::freeze`] wrote; nothing is held yet.
+    fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()>;
 
     /// The rows that were left out since the last call because an expression failed for them.
     fn take_failed(&mut self) -> Vec<Failed> {

@@ -84,6 +84,13 @@ impl Packing {
 }
 
 impl Packed {
+    /// Puts another number into a UINT32 column of a key.
+    pub fn replace_u32<const N: usize>(&self, key: &mut [u64; N], value: u32) {
+        debug_assert_eq!(self.bits, 32, "the column holds a number of 32 bits");
+        let cleared = key[self.word] & !(u64::from(u32::MAX) << self.shift);
+        key[self.word] = cleared | u64::from(value) << self.shift;
+    }
+
     fn pack<const N: usize>(&self, column: &ArrayRef, keys: &mut [[u64; N]], null_outside: bool) {
         let data = column.to_data();
         let (word, shift) = (self.word, self.shift);

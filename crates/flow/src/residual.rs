@@ -11,7 +11,7 @@ use crate::operator::TickContext;
 
 /// A condition over the columns of both sides.
 pub(crate) struct Residual {
-    condition: Expr,
+    pub condition: Expr,
     /// Looks after pairs for which the condition fails.
     pub guard: Guard,
 }

@@ -3,6 +3,8 @@
 //! A thin layer that also knows rows without columns (`SELECT 1 FROM t` pruned to nothing) and maps, which `arrow-row` does
 //! not: a map stands there as the list of its entries in the order of their keys, so that equal maps are equal bytes.
 
+mod form;
+
 use arrow_array::ArrayRef;
 use arrow_row::{RowConverter, RowParser, Rows, SortField};
 use arrow_schema::{ArrowError, DataType, SortOptions};
@@ -16,6 +18,8 @@ pub(crate) struct RowCodec {
     inner: Option<(RowConverter, RowParser)>,
     /// The columns' types, where there are maps among them.
     with_maps: Option<Vec<DataType>>,
+    /// The columns as they stand in a row, lists in the place of maps.
+    fields: Vec<(DataType, SortOptions)>,
 }
 
 /// Rows as bytes, one after the other.
@@ -34,14 +38,15 @@ impl RowCodec {
     pub fn new(fields: impl IntoIterator<Item = (DataType, SortOptions)>) -> Result<Self> {
         let fields: Vec<(DataType, SortOptions)> = fields.into_iter().collect();
         if fields.is_empty() {
-            return Ok(Self { inner: None, with_maps: None });
+            return Ok(Self { inner: None, with_maps: None, fields });
         }
         let types = || fields.iter().map(|(data_type, _)| data_type);
         let with_maps = types().any(maps::has_map).then(|| types().cloned().collect());
-        let sorted = |(t, options): &(DataType, SortOptions)| SortField::new_with_options(maps::list_type(t), *options);
+        let fields: Vec<_> = fields.iter().map(|(t, options)| (maps::list_type(t), *options)).collect();
+        let sorted = |(t, options): &(DataType, SortOptions)| SortField::new_with_options(t.clone(), *options);
         let converter = RowConverter::new(fields.iter().map(sorted).collect()).map_err(arrow)?;
         let parser = converter.parser();
-        Ok(Self { inner: Some((converter, parser)), with_maps })
+        Ok(Self { inner: Some((converter, parser)), with_maps, fields })
     }
 
     /// The rows of `columns` as bytes.
@@ -55,6 +60,11 @@ impl RowCodec {
             }
         };
         Ok(EncodedRows { rows })
+    }
+
+    /// Whether `bytes` have the form of a row that this codec encodes, so that they can be decoded.
+    pub fn is_row(&self, bytes: &[u8]) -> bool {
+        form::is_row(&self.fields, bytes)
     }
 
     /// The columns of rows that this codec encoded.

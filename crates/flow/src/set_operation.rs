@@ -9,6 +9,7 @@
 
 use gridhouse_base::{ChangeBatch, Result, Schema};
 
+use crate::frozen::{Form, Part, StateReader, StateWriter};
 use crate::hash::HashMode;
 use crate::keys::{Keys, Slot};
 use crate::operator::{Operator, Output, StateSize, TickContext, missing};
@@ -117,5 +118,31 @@ impl Operator for SetOperator {
     fn state(&self) -> StateSize {
         let own = self.weights.capacity() * size_of::<[i64; 2]>() + self.touched.capacity();
         StateSize { rows: self.index.live(), bytes: own + self.index.bytes() }
+    }
+
+    fn form(&self) -> Form {
+        ("set operation", 1)
+    }
+
+    fn spec(&self) -> String {
+        format!("{:?}", self.spec)
+    }
+
+    fn freeze(&self, part: Part, out: &mut StateWriter) -> Result<()> {
+        let slots = part.slots(&self.index);
+        self.index.freeze(&slots, None, out);
+        for &slot in &slots {
+            self.weights[slot as usize].iter().for_each(|&weight| out.signed(weight));
+        }
+        Ok(())
+    }
+
+    fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
+        let count = self.index.thaw(from)?;
+        self.touched.resize(count, false);
+        for _ in 0..count {
+            self.weights.push([from.signed()?, from.signed()?]);
+        }
+        Ok(())
     }
 }

@@ -17,6 +17,7 @@ use arrow_schema::{DataType, SortOptions};
 use gridhouse_base::{ChangeBatch, Error, Result, Schema};
 
 use crate::bag::Bag;
+use crate::frozen::{Form, Part, StateReader, StateWriter};
 use crate::hash::HashMode;
 use crate::keys::{Keys, Slot};
 use crate::operator::{Operator, Output, StateSize, TickContext, missing};
@@ -212,5 +213,30 @@ impl Operator for TopNOperator {
     fn state(&self) -> StateSize {
         let own = self.rows.capacity() * size_of::<i64>() + self.touched.capacity();
         StateSize { rows: self.bag.items(), bytes: own + self.bag.bytes() + self.index.bytes() }
+    }
+
+    fn form(&self) -> Form {
+        ("top", 1)
+    }
+
+    fn spec(&self) -> String {
+        format!("{:?}", self.spec)
+    }
+
+    fn freeze(&self, part: Part, out: &mut StateWriter) -> Result<()> {
+        let slots = part.slots(&self.index);
+        self.index.freeze(&slots, None, out);
+        self.bag.freeze(&slots, out);
+        Ok(())
+    }
+
+    fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
+        let count = self.index.thaw(from)?;
+        self.bag.thaw(count, from, |row| self.codec.is_row(row))?;
+        self.touched.resize(count, false);
+        let slots = 0..count as Slot;
+        let rows = |slot| self.bag.set(slot).iter().fold(0_i64, |sum, (_, held)| sum.wrapping_add(held.weight));
+        self.rows = slots.map(rows).collect();
+        Ok(())
     }
 }

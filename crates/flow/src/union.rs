@@ -4,6 +4,7 @@
 
 use gridhouse_base::{ChangeBatch, Result};
 
+use crate::frozen::{Form, Part, StateReader, StateWriter};
 use crate::operator::{Operator, Output, TickContext, Watermark};
 
 /// The operator.
@@ -27,5 +28,21 @@ impl Operator for Union {
             Some(Watermark { column: first.column, nanos })
         };
         Ok(inputs[0].iter().filter_map(lowest).collect())
+    }
+
+    fn form(&self) -> Form {
+        ("union", 1)
+    }
+
+    fn spec(&self) -> String {
+        String::new()
+    }
+
+    fn freeze(&self, _part: Part, _out: &mut StateWriter) -> Result<()> {
+        Ok(())
+    }
+
+    fn thaw(&mut self, _from: &mut StateReader<'_>) -> Result<()> {
+        Ok(())
     }
 }

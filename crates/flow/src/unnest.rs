@@ -12,6 +12,7 @@ use arrow_buffer::NullBuffer;
 use arrow_select::take::take;
 use gridhouse_base::{ChangeBatch, Error, Result, Schema, TypeKind};
 
+use crate::frozen::{Form, Part, StateReader, StateWriter};
 use crate::join::JoinKind;
 use crate::operator::{CHUNK_ROWS, Operator, Output, TickContext, Watermark};
 use crate::rows::arrow;
@@ -135,5 +136,21 @@ impl Operator for UnnestOperator {
 
     fn advance(&mut self, inputs: &[&[Watermark]]) -> Result<Vec<Watermark>> {
         Ok(inputs[0].to_vec())
+    }
+
+    fn form(&self) -> Form {
+        ("unnest", 1)
+    }
+
+    fn spec(&self) -> String {
+        format!("{:?}", self.spec)
+    }
+
+    fn freeze(&self, _part: Part, _out: &mut StateWriter) -> Result<()> {
+        Ok(())
+    }
+
+    fn thaw(&mut self, _from: &mut StateReader<'_>) -> Result<()> {
+        Ok(())
     }
 }

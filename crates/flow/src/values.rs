@@ -4,6 +4,7 @@
 
 use gridhouse_base::{ChangeBatch, Result};
 
+use crate::frozen::{Form, Part, StateReader, StateWriter};
 use crate::operator::{Operator, Output, TickContext};
 
 /// The operator.
@@ -30,5 +31,25 @@ impl Operator for Values {
 
     fn is_stateless(&self) -> bool {
         true
+    }
+
+    fn form(&self) -> Form {
+        ("values", 1)
+    }
+
+    fn spec(&self) -> String {
+        String::new()
+    }
+
+    fn freeze(&self, _part: Part, out: &mut StateWriter) -> Result<()> {
+        out.flag(self.rows.is_none());
+        Ok(())
+    }
+
+    fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
+        if from.flag()? {
+            self.rows = None;
+        }
+        Ok(())
     }
 }

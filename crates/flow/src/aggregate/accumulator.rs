@@ -23,6 +23,7 @@ use gridhouse_expr::AggregateFunction;
 
 use super::extreme;
 use super::single::SingleValue;
+use crate::frozen::{StateReader, StateWriter};
 use crate::keys::Slot;
 
 /// One aggregate function over many groups.
@@ -54,6 +55,15 @@ pub(crate) trait Accumulator: Send {
 
     /// Bytes of memory held.
     fn bytes(&self) -> usize;
+
+    /// Appends the cells at `slots`, which are ascending.
+    fn freeze(&self, slots: &[Slot], out: &mut StateWriter) -> Result<()>;
+
+    /// Reads the cells of the slots below `count`; nothing is held yet.
+    ///
+    /// # Errors
+    /// `Corrupt` where they are not cells of this function.
+    fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()>;
 }
 
 /// The accumulator of `function` over arguments of `args`, with results of `result`. Over `append_only` inputs less is kept.
@@ -127,6 +137,16 @@ impl Accumulator for Count {
     fn bytes(&self) -> usize {
         self.counts.capacity() * size_of::<i64>()
     }
+
+    fn freeze(&self, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
+        slots.iter().for_each(|&slot| out.signed(self.counts[slot as usize]));
+        Ok(())
+    }
+
+    fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()> {
+        self.counts = (0..count).map(|_| from.signed()).collect::<Result<_>>()?;
+        Ok(())
+    }
 }
 
 /// A sum and the number of values in it; they are always needed together.
@@ -177,12 +197,29 @@ impl Accumulator for IntegerSum {
     fn bytes(&self) -> usize {
         self.cells.capacity() * size_of::<Summed<i64>>()
     }
+
+    fn freeze(&self, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
+        for &slot in slots {
+            let cell = self.cells[slot as usize];
+            out.signed(cell.sum);
+            out.signed(cell.count);
+        }
+        Ok(())
+    }
+
+    fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()> {
+        let cell = |_| Ok(Summed { sum: from.signed()?, count: from.signed()? });
+        self.cells = (0..count).map(cell).collect::<Result<_>>()?;
+        Ok(())
+    }
 }
 
 /// A number wide enough for sums of decimals.
 trait Wide: Copy + Default + Send + PartialEq {
     fn add(&mut self, value: i128, weight: i64);
     fn widest(self) -> i256;
+    fn freeze(self, out: &mut StateWriter);
+    fn thaw(from: &mut StateReader<'_>) -> Result<Self>;
 }
 
 impl Wide for i128 {
@@ -193,6 +230,14 @@ impl Wide for i128 {
 
     fn widest(self) -> i256 {
         i256::from_i128(self)
+    }
+
+    fn freeze(self, out: &mut StateWriter) {
+        out.put(&self.to_le_bytes());
+    }
+
+    fn thaw(from: &mut StateReader<'_>) -> Result<Self> {
+        Ok(Self::from_le_bytes(from.array()?))
     }
 }
 
@@ -209,6 +254,14 @@ impl Wide for i256 {
 
     fn widest(self) -> i256 {
         self
+    }
+
+    fn freeze(self, out: &mut StateWriter) {
+        out.put(&self.to_le_bytes());
+    }
+
+    fn thaw(from: &mut StateReader<'_>) -> Result<Self> {
+        Ok(Self::from_le_bytes(from.array()?))
     }
 }
 
@@ -259,6 +312,21 @@ impl<T: Wide> Accumulator for DecimalSum<T> {
 
     fn bytes(&self) -> usize {
         self.cells.capacity() * size_of::<Summed<T>>()
+    }
+
+    fn freeze(&self, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
+        for &slot in slots {
+            let cell = self.cells[slot as usize];
+            cell.sum.freeze(out);
+            out.signed(cell.count);
+        }
+        Ok(())
+    }
+
+    fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()> {
+        let cell = |_| Ok(Summed { sum: T::thaw(from)?, count: from.signed()? });
+        self.cells = (0..count).map(cell).collect::<Result<_>>()?;
+        Ok(())
     }
 }
 
@@ -420,6 +488,32 @@ impl Accumulator for FloatSum {
 
     fn bytes(&self) -> usize {
         self.cells.capacity() * size_of::<FloatCell>()
+    }
+
+    fn freeze(&self, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
+        for &slot in slots {
+            let cell = &self.cells[slot as usize];
+            out.put(&cell.high.to_bits().to_le_bytes());
+            out.put(&cell.low.to_bits().to_le_bytes());
+            let counts = [cell.count, cell.nans, cell.positive_infinities, cell.negative_infinities];
+            counts.into_iter().for_each(|count| out.signed(count));
+        }
+        Ok(())
+    }
+
+    fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()> {
+        let cell = |_| {
+            Ok(FloatCell {
+                high: f64::from_bits(u64::from_le_bytes(from.array()?)),
+                low: f64::from_bits(u64::from_le_bytes(from.array()?)),
+                count: from.signed()?,
+                nans: from.signed()?,
+                positive_infinities: from.signed()?,
+                negative_infinities: from.signed()?,
+            })
+        };
+        self.cells = (0..count).map(cell).collect::<Result<_>>()?;
+        Ok(())
     }
 }
 

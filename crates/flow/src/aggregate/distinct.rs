@@ -5,12 +5,15 @@
 
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt32Type;
 use arrow_array::{ArrayRef, UInt32Array};
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 use gridhouse_base::{Result, TypeKind};
 
 use super::accumulator::Accumulator;
+use crate::frozen::{Part, StateReader, StateWriter, places};
 use crate::hash::HashMode;
 use crate::keys::{Keys, NO_SLOT, Slot};
 
@@ -79,6 +82,36 @@ impl Accumulator for Distinct {
 
     fn entries(&self) -> usize {
         self.index.live() + self.inner.entries()
+    }
+
+    /// The entries of these groups, each with the place of its group among `slots`.
+    fn freeze(&self, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
+        let places = places(slots, self.entries.len());
+        let entries = Part::Whole.slots(&self.index);
+        let groups = match entries.is_empty() {
+            true => Vec::new(),
+            false => self.index.columns(&entries)?[0].as_primitive::<UInt32Type>().values().to_vec(),
+        };
+        let placed = entries.iter().zip(&groups).filter_map(|(&entry, &group)| Some((entry, places[group as usize]?)));
+        let (entries, groups): (Vec<Slot>, Vec<u32>) = placed.unzip();
+        self.index.freeze(&entries, Some(&groups), out);
+        entries.iter().for_each(|&entry| out.signed(self.weights[entry as usize]));
+        self.inner.freeze(slots, out)
+    }
+
+    fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()> {
+        let entries = self.index.thaw(from)?;
+        self.entries = vec![0; count];
+        if entries > 0 {
+            for &group in self.index.first_column()?.as_primitive::<UInt32Type>().values() {
+                let Some(held) = self.entries.get_mut(group as usize) else {
+                    return Err(from.damaged("a value belongs to a group that is not there"));
+                };
+                *held += 1;
+            }
+        }
+        self.weights = (0..entries).map(|_| from.signed()).collect::<Result<_>>()?;
+        self.inner.thaw(count, from)
     }
 
     fn bytes(&self) -> usize {

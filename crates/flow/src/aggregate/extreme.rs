@@ -15,6 +15,7 @@ use gridhouse_base::{Error, Result, TypeKind};
 
 use super::accumulator::{Accumulator, integer_array, integers, valid};
 use crate::bag::{Bag, Item};
+use crate::frozen::{StateReader, StateWriter};
 use crate::keys::Slot;
 
 /// `MIN` or `MAX` (`largest`) over values of `arg`.
@@ -56,6 +57,11 @@ trait Sortable: Item + Clone + Send + std::borrow::Borrow<Self::Probe> + 'static
 
     /// The value that `probe` stands for.
     fn own(probe: &Self::Probe) -> Self;
+
+    /// Whether this can be a value of an array of `data_type`.
+    fn fits(&self, _data_type: &DataType) -> bool {
+        true
+    }
 
     /// The array of `values`.
     fn array(values: Vec<Option<&Self>>, data_type: &DataType) -> Result<ArrayRef>;
@@ -135,6 +141,10 @@ impl Sortable for Box<[u8]> {
         probe.into()
     }
 
+    fn fits(&self, data_type: &DataType) -> bool {
+        data_type == &DataType::Binary || std::str::from_utf8(self).is_ok()
+    }
+
     fn array(values: Vec<Option<&Self>>, data_type: &DataType) -> Result<ArrayRef> {
         if data_type == &DataType::Binary {
             let mut builder = BinaryBuilder::new();
@@ -190,6 +200,15 @@ impl<K: Sortable> Accumulator for Extreme<K> {
     fn bytes(&self) -> usize {
         self.bag.bytes()
     }
+
+    fn freeze(&self, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
+        self.bag.freeze(slots, out);
+        Ok(())
+    }
+
+    fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()> {
+        self.bag.thaw(count, from, |value| value.fits(&self.data_type))
+    }
 }
 
 /// Without retraction: the best value so far.
@@ -228,6 +247,26 @@ impl<K: Sortable> Accumulator for Latest<K> {
 
     fn is_neutral(&self, slot: Slot) -> bool {
         self.best[slot as usize].is_none()
+    }
+
+    fn freeze(&self, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
+        for &slot in slots {
+            let best = &self.best[slot as usize];
+            out.flag(best.is_some());
+            best.iter().for_each(|value| value.freeze(out));
+        }
+        Ok(())
+    }
+
+    fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()> {
+        for _ in 0..count {
+            let best = if from.flag()? { Some(K::thaw(from)?) } else { None };
+            if best.as_ref().is_some_and(|value| !value.fits(&self.data_type)) {
+                return Err(from.damaged("a value is not of its type"));
+            }
+            self.best.push(best);
+        }
+        Ok(())
     }
 
     fn bytes(&self) -> usize {

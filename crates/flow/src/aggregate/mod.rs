@@ -25,6 +25,7 @@ use gridhouse_expr::{AggregateCall, AggregateFunction};
 
 use crate::failing::row_text;
 use crate::filter::is_true;
+use crate::frozen::{Form, Part, StateReader, StateWriter};
 use crate::hash::HashMode;
 use crate::keys::{Keys, Slot};
 use crate::operator::{Operator, Output, StateSize, TickContext, missing};
@@ -38,6 +39,7 @@ pub(crate) struct Aggregate {
     keys: Vec<usize>,
     key_kinds: Vec<TypeKind>,
     calls: Vec<(AggregateCall, Box<dyn Accumulator>)>,
+    append_only: bool,
     index: Keys,
     /// Weight of all rows per group.
     rows: Vec<i64>,
@@ -83,6 +85,7 @@ impl Aggregate {
         };
         Ok(Self {
             calls: calls.into_iter().map(with_state).collect::<Result<_>>()?,
+            append_only,
             index: Keys::new(&key_types, mode)?,
             keys,
             key_kinds,
@@ -252,5 +255,33 @@ impl Operator for Aggregate {
         let cells: usize = self.calls.iter().map(|(_, state)| state.bytes()).sum();
         let own = self.rows.capacity() * size_of::<i64>() + self.touched.capacity();
         StateSize { rows: self.index.live() + entries, bytes: own + cells + self.index.bytes() }
+    }
+
+    fn form(&self) -> Form {
+        ("aggregate", 1)
+    }
+
+    fn spec(&self) -> String {
+        let calls: Vec<&AggregateCall> = self.calls.iter().map(|(call, _)| call).collect();
+        format!("{:?} {calls:?} {}", self.keys, self.append_only)
+    }
+
+    fn freeze(&self, part: Part, out: &mut StateWriter) -> Result<()> {
+        let slots = part.slots(&self.index);
+        out.flag(self.started);
+        self.index.freeze(&slots, None, out);
+        slots.iter().for_each(|&slot| out.signed(self.rows[slot as usize]));
+        self.calls.iter().try_for_each(|(_, state)| state.freeze(&slots, out))
+    }
+
+    fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
+        self.started = from.flag()?;
+        let count = self.index.thaw(from)?;
+        if self.is_total() && count > 1 {
+            return Err(from.damaged("a grand total has several groups"));
+        }
+        self.rows = (0..count).map(|_| from.signed()).collect::<Result<_>>()?;
+        self.touched.resize(count, false);
+        self.calls.iter_mut().try_for_each(|(_, state)| state.thaw(count, from))
     }
 }

@@ -10,6 +10,7 @@ use gridhouse_expr::text::format_value;
 
 use super::accumulator::Accumulator;
 use crate::bag::Bag;
+use crate::frozen::{StateReader, StateWriter};
 use crate::keys::Slot;
 use crate::rows::RowCodec;
 
@@ -88,5 +89,14 @@ impl Accumulator for SingleValue {
 
     fn bytes(&self) -> usize {
         self.bag.bytes()
+    }
+
+    fn freeze(&self, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
+        self.bag.freeze(slots, out);
+        Ok(())
+    }
+
+    fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()> {
+        self.bag.thaw(count, from, |value| self.codec.is_row(value))
     }
 }

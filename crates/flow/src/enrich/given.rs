@@ -5,6 +5,7 @@
 
 use gridhouse_base::{ChangeBatch, Result, Schema};
 
+use crate::frozen::{Part, StateReader, StateWriter};
 use crate::hash::HashMode;
 use crate::keys::{Keys, Slot};
 use crate::operator::StateSize;
@@ -107,6 +108,53 @@ impl Given {
             }
         }
         Ok(taken)
+    }
+
+    /// Appends the answers, those of each row from the oldest to the newest.
+    pub fn freeze(&self, part: Part, out: &mut StateWriter) {
+        let slots = part.slots(&self.index);
+        self.index.freeze(&slots, None, out);
+        for &slot in &slots {
+            let answers = &self.answers[slot as usize];
+            out.varint(answers.len() as u64);
+            for answer in answers {
+                out.signed(answer.copies);
+                out.varint(answer.partners.len() as u64);
+                for partner in &answer.partners {
+                    out.bytes(&partner.row);
+                    out.signed(partner.weight);
+                    out.flag(partner.failed);
+                }
+            }
+        }
+    }
+
+    /// Reads answers, whose rows `accept` knows.
+    ///
+    /// # Errors
+    /// `Corrupt` where they are damaged.
+    pub fn thaw(&mut self, from: &mut StateReader<'_>, accept: impl Fn(&[u8]) -> bool) -> Result<()> {
+        for _ in 0..self.index.thaw(from)? {
+            let mut answers = Vec::new();
+            for _ in 0..from.count()? {
+                let mut answer = Answer::empty(from.signed()?);
+                if answer.copies <= 0 {
+                    return Err(from.damaged("an answer belongs to no row"));
+                }
+                for _ in 0..from.count()? {
+                    let partner = Partner { row: from.bytes()?, weight: from.signed()?, failed: from.flag()? };
+                    if !accept(&partner.row) {
+                        return Err(from.damaged("an answer is not a row"));
+                    }
+                    answer.partners.push(partner);
+                }
+                self.held += 1;
+                self.heap_bytes += answer.bytes();
+                answers.push(answer);
+            }
+            self.answers.push(answers);
+        }
+        Ok(())
     }
 
     /// What is held.

@@ -13,6 +13,7 @@ use gridhouse_expr::Expr;
 
 use super::{Finder, Partners};
 use crate::connector::{Found, Lookup};
+use crate::frozen::{Part, StateReader, StateWriter};
 use crate::hash::HashMode;
 use crate::join::JoinKind;
 use crate::keys::{Keys, NO_SLOT, Slot};
@@ -133,6 +134,18 @@ impl Finder for Outside {
     }
 
     fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn spec(&self) -> String {
+        format!("outside {:?}", self.keys)
+    }
+
+    fn freeze(&self, _part: Part, _out: &mut StateWriter) -> Result<()> {
+        Ok(())
+    }
+
+    fn thaw(&mut self, _from: &mut StateReader<'_>) -> Result<()> {
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use gridhouse_expr::Expr;
 
 use crate::consolidate::consolidate_by;
 use crate::failing::Failed;
+use crate::frozen::{Form, Part, StateReader, StateWriter};
 use crate::hash::HashMode;
 use crate::join::JoinKind;
 use crate::operator::{CHUNK_ROWS, Operator, Output, StateSize, TickContext, Watermark, missing};
@@ -43,6 +44,15 @@ pub(crate) trait Finder: Send {
 
     /// What is held of the other side.
     fn state(&self) -> StateSize;
+
+    /// All that the finder was built from, in words.
+    fn spec(&self) -> String;
+
+    /// Appends what is held of the other side, between two ticks.
+    fn freeze(&self, part: Part, out: &mut StateWriter) -> Result<()>;
+
+    /// Takes what [`Finder::freeze`] wrote; nothing is held yet.
+    fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()>;
 }
 
 /// What was found for some rows.
@@ -273,5 +283,37 @@ impl<F: Finder> Operator for Enrich<F> {
 
     fn take_failed(&mut self) -> Vec<Failed> {
         self.residual.as_mut().map_or(Vec::new(), |residual| residual.guard.take_failed())
+    }
+
+    fn form(&self) -> Form {
+        ("look-up join", 1)
+    }
+
+    fn spec(&self) -> String {
+        let condition = self.residual.as_ref().map(|residual| &residual.condition);
+        let (finder, recorded) = (self.finder.spec(), self.recorded.is_some());
+        format!("{} {condition:?} {:?} {recorded} {finder}", self.left_join, self.types)
+    }
+
+    fn freeze(&self, part: Part, out: &mut StateWriter) -> Result<()> {
+        if let Some(residual) = &self.residual {
+            residual.guard.freeze(out);
+        }
+        self.finder.freeze(part, out)?;
+        if let Some(recorded) = &self.recorded {
+            recorded.given.freeze(part, out);
+        }
+        Ok(())
+    }
+
+    fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
+        if let Some(residual) = &mut self.residual {
+            residual.guard.thaw(from)?;
+        }
+        self.finder.thaw(from)?;
+        if let Some(Recorded { codec, given, .. }) = &mut self.recorded {
+            given.thaw(from, |row| codec.is_row(row))?;
+        }
+        Ok(())
     }
 }

@@ -9,6 +9,7 @@ use gridhouse_base::{ChangeBatch, Result, Schema};
 use gridhouse_expr::Expr;
 
 use super::{Finder, Partners};
+use crate::frozen::{Part, StateReader, StateWriter};
 use crate::hash::HashMode;
 use crate::join::{JoinKey, JoinKind, Side, key_types};
 use crate::keys::{Keys, NO_SLOT, Slot};
@@ -117,6 +118,24 @@ impl Finder for Table {
         let suspects = std::mem::take(&mut self.suspects);
         let negative = |&slot: &Slot| self.right.bag.set(slot).iter().any(|(_, held)| held.weight < 0);
         if suspects.iter().any(negative) { missing("a row of the table") } else { Ok(()) }
+    }
+
+    fn spec(&self) -> String {
+        let [left, right] = [&self.left, &self.right].map(|side| (&side.keys, &side.strict));
+        format!("table {left:?} {right:?}")
+    }
+
+    fn freeze(&self, part: Part, out: &mut StateWriter) -> Result<()> {
+        let slots = part.slots(&self.index);
+        self.index.freeze(&slots, None, out);
+        self.right.bag.freeze(&slots, out);
+        Ok(())
+    }
+
+    fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
+        let count = self.index.thaw(from)?;
+        let Side { bag, codec, .. } = &mut self.right;
+        bag.thaw(count, from, |row| codec.is_row(row))
     }
 
     fn state(&self) -> StateSize {

@@ -18,6 +18,7 @@ use gridhouse_base::{Result, Schema};
 
 use super::TimeBound;
 use crate::event_time::nanos_per_unit;
+use crate::frozen::{StateReader, StateWriter};
 use crate::keys::{NO_SLOT, Slot};
 use crate::operator::Watermark;
 use crate::rows::{RowCodec, arrow};
@@ -109,6 +110,34 @@ impl Expiry {
         let next = ArrayData::builder(self.data_type.clone()).len(1).add_buffer(next.values().inner().clone());
         let next = make_array(next.build().map_err(arrow)?);
         Ok(Some(Due { slots, below: self.codec.encode(&[next])?.row(0).into() }))
+    }
+
+    /// Appends the notes about slots that have one of `places`, which becomes their number.
+    pub fn freeze(&self, places: &[Option<u32>], out: &mut StateWriter) {
+        out.varint(self.noted.len() as u64);
+        for (span, slots) in &self.noted {
+            let slots: Vec<u32> = slots.iter().filter_map(|&slot| places[slot as usize]).collect();
+            out.signed(*span);
+            out.varint(slots.len() as u64);
+            slots.iter().for_each(|&slot| out.varint(slot.into()));
+        }
+    }
+
+    /// Reads notes about slots below `count`.
+    ///
+    /// # Errors
+    /// `Corrupt` where they are damaged.
+    pub fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()> {
+        for _ in 0..from.count()? {
+            let (span, len) = (from.signed()?, from.count()?);
+            let slot = |_| match from.varint()? {
+                slot if slot < count as u64 => Ok(slot as Slot),
+                _ => Err(from.damaged("a key that is not there is to be dropped")),
+            };
+            let slots = (0..len).map(slot).collect::<Result<Vec<_>>>()?;
+            self.noted.entry(span).or_default().extend(slots);
+        }
+        Ok(())
     }
 
     /// Bytes of memory held.

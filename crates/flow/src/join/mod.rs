@@ -34,6 +34,7 @@ use gridhouse_expr::Expr;
 
 use crate::bag::Bag;
 use crate::failing::Failed;
+use crate::frozen::{Form, Part, StateReader, StateWriter, places};
 use crate::hash::HashMode;
 use crate::keys::{Keys, NO_SLOT, Slot};
 use crate::operator::{Operator, Output, StateSize, TickContext, Watermark, missing};
@@ -163,9 +164,9 @@ pub(crate) struct Join {
 
 /// One side of a join: where its keys stand, and its rows by key.
 pub(crate) struct Side {
-    keys: Vec<usize>,
+    pub keys: Vec<usize>,
     /// Those of the keys in which NULL matches nothing.
-    strict: Vec<usize>,
+    pub strict: Vec<usize>,
     types: Vec<DataType>,
     /// The columns that are kept; the time comes first where rows are dropped by it.
     kept: Vec<usize>,
@@ -398,5 +399,46 @@ impl Operator for Join {
         let noted: usize = self.sides.iter().filter_map(|side| side.expiry.as_ref()).map(Expiry::bytes).sum();
         let bytes = left.bytes() + right.bytes() + self.index.bytes() + noted;
         StateSize { rows: left.items() + right.items(), bytes }
+    }
+
+    fn form(&self) -> Form {
+        ("join", 1)
+    }
+
+    fn spec(&self) -> String {
+        let Self { kind, residual, time, .. } = self;
+        let condition = residual.as_ref().map(|residual| &residual.condition);
+        let [left, right] = &self.sides;
+        let keys = [(&left.keys, &left.strict, &left.kept), (&right.keys, &right.strict, &right.kept)];
+        format!("{kind:?} {keys:?} {condition:?} {time:?}")
+    }
+
+    fn freeze(&self, part: Part, out: &mut StateWriter) -> Result<()> {
+        if let Some(residual) = &self.residual {
+            residual.guard.freeze(out);
+        }
+        let slots = part.slots(&self.index);
+        self.index.freeze(&slots, None, out);
+        for side in &self.sides {
+            side.bag.freeze(&slots, out);
+            if let Some(expiry) = &side.expiry {
+                expiry.freeze(&places(&slots, self.index.end()), out);
+            }
+        }
+        Ok(())
+    }
+
+    fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
+        if let Some(residual) = &mut self.residual {
+            residual.guard.thaw(from)?;
+        }
+        let count = self.index.thaw(from)?;
+        for Side { bag, codec, expiry, .. } in &mut self.sides {
+            bag.thaw(count, from, |row| codec.is_row(row))?;
+            if let Some(expiry) = expiry {
+                expiry.thaw(count, from)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -76,9 +76,8 @@ pub fn hold(name: &str, seeds: Range<u64>, plan: impl Fn(&mut Random) -> Plan) {
     }
 }
 
-fn run(seed: u64, mode: HashMode, plan: &impl Fn(&mut Random) -> Plan) -> Result<(), String> {
-    let mut random = Random::new(seed);
-    let plan = plan(&mut random);
+/// The plan's dataflow.
+fn build(plan: &Plan, seed: u64, mode: HashMode) -> Dataflow {
     let mut builder = DataflowBuilder::new(seed).hash_mode(mode);
     let add = |(kinds, append_only): &(Vec<TypeKind>, bool)| {
         if *append_only { builder.append_only_input(schema(kinds)) } else { builder.input(schema(kinds)) }
@@ -86,7 +85,59 @@ fn run(seed: u64, mode: HashMode, plan: &impl Fn(&mut Random) -> Plan) -> Result
     let inputs: Vec<NodeId> = plan.inputs.iter().map(add).collect();
     let node = (plan.build)(&mut builder, &inputs);
     builder.output(node);
-    let mut flow = builder.build();
+    builder.build()
+}
+
+/// The state of `flow` as bytes.
+pub fn frozen(flow: &Dataflow) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    flow.freeze().unwrap().write(&mut bytes).unwrap();
+    bytes
+}
+
+/// `fresh`, a dataflow of the same plan as `flow`, with the state of that.
+pub fn thawed(flow: &Dataflow, mut fresh: Dataflow) -> Dataflow {
+    fresh.thaw(&frozen(flow)).unwrap();
+    fresh
+}
+
+/// A dataflow, and one that was thawed from its state after some tick; both are given the same.
+struct Twins {
+    flow: Dataflow,
+    twin: Option<Dataflow>,
+}
+
+impl Twins {
+    fn push(&mut self, input: usize, batch: &ChangeBatch) -> Result<(), String> {
+        let mut flows = [Some(&mut self.flow), self.twin.as_mut()].into_iter().flatten();
+        flows.try_for_each(|flow| flow.push(input, batch.clone())).map_err(|e| e.to_string())
+    }
+
+    /// Ends the tick of both, which must give out the same and hold as much.
+    fn finish(&mut self) -> Result<Vec<ChangeBatch>, String> {
+        let out = self.flow.finish_tick(&tick()).map_err(|e| e.to_string())?.remove(0);
+        let Some(twin) = &mut self.twin else { return Ok(out) };
+        let other = twin.finish_tick(&tick()).map_err(|e| format!("the thawed dataflow: {e}"))?.remove(0);
+        let schema = self.flow.output_schema(0);
+        let set = |out: &[ChangeBatch]| multiset(out.iter().flat_map(|batch| rows(batch, schema)));
+        if set(&out) != set(&other) {
+            return Err(format!("the thawed dataflow gives out {:?}, the other {:?}", set(&other), set(&out)));
+        }
+        let figures = |flow: &Dataflow| -> Vec<_> {
+            let of = |s: gridhouse_flow::NodeStats| (s.rows_in, s.rows_out, s.late_rows, s.errors, s.state.rows);
+            flow.stats().into_iter().map(of).collect()
+        };
+        if figures(&self.flow) != figures(twin) {
+            return Err(format!("the thawed dataflow has {:?}, the other {:?}", figures(twin), figures(&self.flow)));
+        }
+        Ok(out)
+    }
+}
+
+fn run(seed: u64, mode: HashMode, plan: &impl Fn(&mut Random) -> Plan) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let plan = plan(&mut random);
+    let mut flow = Twins { flow: build(&plan, seed, mode), twin: None };
     let mut tables: Vec<Table> = plan.inputs.iter().map(|(kinds, append)| Table::new(kinds, *append)).collect();
     let mut answer = Answer::default();
 
@@ -100,20 +151,25 @@ fn run(seed: u64, mode: HashMode, plan: &impl Fn(&mut Random) -> Plan) -> Result
         let changes = changes.collect();
         step(&mut flow, &plan, &tables, changes, &mut answer, &mut random)
             .map_err(|e| format!("tick {number}: {e}"))?;
+        if random.chance(0.4) {
+            // Hashes are others, since they are no part of the state.
+            let mode = *random.pick(&[HashMode::Seeded(seed + 1), mode]);
+            flow.twin = Some(thawed(&flow.flow, build(&plan, seed, mode)));
+        }
     }
     if plan.inputs.iter().all(|(_, append_only)| !append_only) {
         let changes = tables.iter_mut().map(Table::clear).collect();
         step(&mut flow, &plan, &tables, changes, &mut answer, &mut random).map_err(|e| format!("last tick: {e}"))?;
-        let held: usize = flow.stats().iter().map(|node| node.state.rows).sum();
+        let held: usize = flow.flow.stats().iter().map(|node| node.state.rows).sum();
         if held > plan.rest {
-            return Err(format!("{held} entries of state outlive their rows: {:?}", flow.stats()));
+            return Err(format!("{held} entries of state outlive their rows: {:?}", flow.flow.stats()));
         }
     }
     Ok(())
 }
 
 fn step(
-    flow: &mut Dataflow,
+    flow: &mut Twins,
     plan: &Plan,
     tables: &[Table],
     changes: Vec<Vec<(Row, i32)>>,
@@ -127,10 +183,10 @@ fn step(
     }
     while !pushes.is_empty() {
         let (input, batch) = pushes.swap_remove(random.below(pushes.len() as u64) as usize);
-        flow.push(input, batch).map_err(|e| e.to_string())?;
+        flow.push(input, &batch)?;
     }
-    let outputs = flow.finish_tick(&tick()).map_err(|e| e.to_string())?;
-    answer.add(&outputs[0], flow.output_schema(0))?;
+    let out = flow.finish()?;
+    answer.add(&out, flow.flow.output_schema(0))?;
     let contents: Vec<Vec<Row>> = tables.iter().map(|table| table.rows.clone()).collect();
     let wanted = multiset((plan.naive)(&contents).into_iter().map(|row| (row, 1)));
     let got = answer.multiset();

@@ -5,7 +5,7 @@ use gridhouse_base::{ErrorKind, TypeKind, Value};
 use gridhouse_expr::{Expr, functions};
 use gridhouse_flow::{Dataflow, DataflowBuilder, JoinKey, JoinKind, JoinSpec, TimeBound};
 
-use crate::check::{Answer, multiset, tick};
+use crate::check::{Answer, multiset, thawed, tick};
 use crate::draw::{Row, batch, rows, schema};
 use crate::join;
 
@@ -50,13 +50,16 @@ fn which_rows_are_late_depends_on_commits_alone() {
         let commits = commits(&mut random, 40, 1);
         let wanted = on_time(&commits, 1_500);
         for ticks_of in [1, 3, 100] {
-            let mut builder = DataflowBuilder::new(1);
-            let input = builder.append_only_input(schema(&kinds(3)));
-            let even = Expr::boolean(true);
-            let filtered = builder.filter(input, even);
-            let node = builder.event_time(filtered, 0, 1_500).unwrap();
-            builder.output(node);
-            let mut flow = builder.build();
+            let build = || {
+                let mut builder = DataflowBuilder::new(1);
+                let input = builder.append_only_input(schema(&kinds(3)));
+                let even = Expr::boolean(true);
+                let filtered = builder.filter(input, even);
+                let node = builder.event_time(filtered, 0, 1_500).unwrap();
+                builder.output(node);
+                builder.build()
+            };
+            let mut flow = build();
             let mut answer = Answer::default();
             for some in commits.chunks(ticks_of) {
                 for commit in some {
@@ -64,6 +67,9 @@ fn which_rows_are_late_depends_on_commits_alone() {
                     flow.push(0, batch(&commit, &kinds(3))).unwrap();
                 }
                 answer.add(&flow.finish_tick(&tick()).unwrap()[0], flow.output_schema(0)).unwrap();
+                if random.chance(0.2) {
+                    flow = thawed(&flow, build());
+                }
             }
             assert_eq!(answer.multiset(), multiset(wanted.iter().map(|row| (row.clone(), 1))), "seed {seed}");
             let late = commits.iter().map(Vec::len).sum::<usize>() - wanted.len();
@@ -160,6 +166,9 @@ fn a_join_bounded_in_time_is_exact_though_it_forgets() {
             }
             if random.chance(0.3) || next == [30, 30] {
                 answer.add(&flow.finish_tick(&tick()).unwrap()[0], flow.output_schema(0)).unwrap();
+                if random.chance(0.3) {
+                    flow = thawed(&flow, bounded_join(kind, &keys, bounds, precision));
+                }
             }
         }
         let wanted = multiset(wanted.into_iter().map(|row| (row, 1)));
@@ -183,6 +192,9 @@ fn a_join_bounded_in_time_holds_no_more_after_a_week_than_after_an_hour() {
                 flow.push(side as usize, batch(&(0..60).map(row).collect::<Vec<_>>(), &kinds(3))).unwrap();
             }
             flow.finish_tick(&tick()).unwrap();
+            if minute % 50 == 30 {
+                flow = thawed(&flow, bounded_join(kind, &[JoinKey::equal(1, 1)], (-10_000, 10_000), [3, 3]));
+            }
             let join = flow.stats().pop().unwrap();
             held.push(join.state.rows);
             bytes.push(join.state.bytes);

@@ -9,7 +9,7 @@ use gridhouse_base::{ChangeBatch, ErrorKind, TypeKind, Value};
 use gridhouse_expr::{Expr, functions};
 use gridhouse_flow::{CHUNK_ROWS, Dataflow, DataflowBuilder, JoinKind, JoinSpec, NodeId};
 
-use crate::check::{Answer, multiset, tick};
+use crate::check::{Answer, multiset, thawed, tick};
 use crate::draw::{Row, Table, batch, batches, rows, schema};
 
 fn int(i: usize) -> Expr {
@@ -150,6 +150,11 @@ fn run(seed: u64, build: Build, inputs: usize) -> Result<(), String> {
         let got = multiset(errors.iter().map(|((row, _), weight)| (vec![Value::Text(row.as_str().into())], *weight)));
         if failing != got {
             return Err(format!("rows that fail: wanted {failing:?}, got {got:?}"));
+        }
+        if random.chance(0.3) {
+            let errors = flow.stats().last().map(|node| node.errors);
+            flow = thawed(&flow, new());
+            assert_eq!(flow.stats().last().map(|node| node.errors), errors);
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ mod edges;
 mod enrich;
 mod event_time;
 mod failing;
+mod frozen;
 mod heavy;
 mod join;
 mod nested;

@@ -14,9 +14,10 @@ use gridhouse_base::fs::FileSystem;
 use gridhouse_base::{Error, Result, TableId};
 
 use super::encoding::{CHUNK_ROWS, EncodedColumn};
+use super::ends::{HEAD_BYTES, Identity, TRAILER_BYTES, Trailer};
 use super::file_name;
+use super::footer::{Footer, GroupRecord, Piece, RUN_BLOCK_BYTES, RunRecord, Spread};
 use super::group::Group;
-use super::layout::{Footer, GroupRecord, HEAD_BYTES, Identity, Piece, RUN_BLOCK_BYTES, RunRecord, Spread, Trailer};
 use super::run::Run;
 use super::section::Section;
 use crate::table::TableShape;
@@ -349,7 +350,7 @@ fn read_footer(path: &Path, bytes: &Bytes, number: u64) -> Result<Footer> {
     let trailer =
         trailer.ok_or_else(|| damage(path, end, "it ends without a trailer: cut short, or never finished"))?;
     let footer_end = trailer.footer_offset.checked_add(trailer.footer_bytes);
-    let is_placed = footer_end == end.checked_sub(super::layout::TRAILER_BYTES as u64);
+    let is_placed = footer_end == end.checked_sub(TRAILER_BYTES as u64);
     if trailer.number != number || !is_placed || trailer.footer_offset < HEAD_BYTES as u64 {
         return Err(damage(path, end, "its trailer does not belong to it"));
     }

@@ -9,7 +9,7 @@ use gridhouse_base::{CommitId, Result, RowKind, TableId};
 
 use super::encoding::{CHUNK_ROWS, EncodedColumn, GatherColumn};
 use super::file::{GroupState, SectionMeta, Segment, place_of};
-use super::layout::Spread;
+use super::footer::Spread;
 use super::statistics::{ChunkStats, decode_bounds};
 use crate::bits::Bits;
 use crate::table::TableShape;
@@ -266,17 +266,18 @@ impl Group {
     /// # Errors
     /// `Corrupt` if the segment is damaged there.
     pub fn gather(&self, column: usize, positions: &[u32], out: &mut GatherColumn) -> Result<()> {
-        let mut parsed: Vec<Option<EncodedColumn>> = vec![None; self.chunks()];
+        // Positions that go back and forth come to a chunk many times, and it is parsed only once.
+        let mut parsed = if positions.is_sorted() { Vec::new() } else { vec![None; self.chunks()] };
         let mut within = Vec::new();
         for run in positions.chunk_by(|a, b| *a as usize / CHUNK_ROWS == *b as usize / CHUNK_ROWS) {
             let chunk = run[0] as usize / CHUNK_ROWS;
             within.clear();
             within.extend(run.iter().map(|position| position % CHUNK_ROWS as u32));
-            let encoded = match &mut parsed[chunk] {
-                Some(encoded) => encoded,
-                none => none.insert(self.encoded(column, chunk)?),
+            let gathered = match parsed.get_mut(chunk) {
+                None => self.encoded(column, chunk)?.gather(&within, out),
+                Some(Some(encoded)) => EncodedColumn::gather(encoded, &within, out),
+                Some(none) => none.insert(self.encoded(column, chunk)?).gather(&within, out),
             };
-            let gathered = encoded.gather(&within, out);
             let located = |error| self.segment.located(error, self.piece(column, chunk), &self.place(column, chunk));
             gathered.map_err(located)?;
         }

@@ -18,9 +18,12 @@
 #![allow(dead_code, unused_imports, reason = "the tables above take segments into use piece by piece")]
 
 pub mod encoding;
+mod ends;
 mod file;
+mod footer;
 mod group;
-mod layout;
+#[cfg(test)]
+mod measure;
 mod run;
 mod section;
 mod statistics;

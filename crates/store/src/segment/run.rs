@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use gridhouse_base::Result;
 
-use super::layout::ALIGN;
+use super::footer::ALIGN;
 use crate::codec::damaged;
 use crate::tail::{NO_ROW, TailBatch};
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use gridhouse_base::Result;
 
 use super::file::{SectionMeta, Segment, place_of};
+use super::footer::RunRecord;
 use super::group::Group;
-use super::layout::RunRecord;
 
 /// Look-ups whose memory accesses overlap: enough to hide the time that one takes, few enough to stay in registers and the
 /// first-level cache.

@@ -1,6 +1,7 @@
 //! Looks at every byte of a segment: whether checksums, statistics and invariants hold, and every key is found.
 //!
-//! Reading a segment believes its checksums; this does not believe the writer either. It takes as much memory as one group.
+//! Reading a segment believes its checksums; this does not believe the writer either. It takes as much memory as one
+//! group, and a byte for each entry that a later one killed.
 
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ use arrow_schema::{DataType, SortOptions};
 use gridhouse_base::{Error, Result, RowKind};
 
 use super::file::{SectionMeta, Segment, place_of};
+use super::footer::GroupRecord;
 use super::group::Group;
-use super::layout::GroupRecord;
 use super::section::Section;
 use super::statistics::ChunkStats;
 use crate::tail::NO_ROW;
@@ -38,19 +39,36 @@ impl Section {
         for run in &meta.runs {
             (0..run.block_count()).try_for_each(|block| segment.recompare_block(meta, run, block))?;
         }
-        for group in 0..meta.groups.len() {
+        // From the newest group to the oldest, so that what later entries killed is known when a group's turn comes.
+        let mut killed: Vec<Option<Vec<bool>>> = vec![None; meta.groups.len()];
+        for group in (0..meta.groups.len()).rev() {
             let checked = self.group(group);
             verify_entries(segment, meta, &checked)?;
             verify_columns(segment, meta, &checked)?;
             if meta.shape.is_keyed() {
-                self.verify_keys(group, &checked)?;
+                self.note_killed(&checked, &mut killed)?;
+                self.verify_keys(group, &checked, killed[group].take())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes which entries of this section the entries of `group` killed.
+    fn note_killed(&self, group: &Group, killed: &mut [Option<Vec<bool>>]) -> Result<()> {
+        let groups = &self.segment().groups[self.groups()];
+        for i in 0..group.len() {
+            let prev = group.prev(i)?;
+            let owner = groups.partition_point(|state| state.record.first_seq <= prev).checked_sub(1);
+            let Some(owner) = owner.filter(|_| prev != NO_ROW) else { continue };
+            if let Some(position) = self.group(owner).position(prev) {
+                killed[owner].get_or_insert_with(|| vec![false; groups[owner].record.len])[position] = true;
             }
         }
         Ok(())
     }
 
     /// Every entry that somebody may see alive is found by its key.
-    fn verify_keys(&self, number: usize, group: &Group) -> Result<()> {
+    fn verify_keys(&self, number: usize, group: &Group, killed: Option<Vec<bool>>) -> Result<()> {
         let (segment, meta) = (self.segment(), self.meta());
         let shape = &meta.shape;
         let columns = shape.spec.primary_key.iter().map(|&c| group.whole_column(c)).collect::<Result<Vec<_>>>()?;
@@ -60,36 +78,15 @@ impl Section {
         })?;
         let hasher = shape.codec.hasher();
         let hashes: Vec<u64> = numbers.into_iter().map(|number| hasher.hash(number)).collect();
-        let mut found = vec![false; group.len()];
+        let mut found = killed.unwrap_or_else(|| vec![false; group.len()]);
         self.candidates_of(&hashes, &mut |i, g, position| found[i] |= (g, position) == (number, i))?;
-        let missing = (0..group.len()).filter(|&i| !found[i] && !group.is_delete(i));
-        let missing: Vec<usize> = missing.collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let killed = self.killed_in(group)?;
-        match missing.into_iter().find(|&i| killed.binary_search(&group.seq(i)).is_err()) {
+        match (0..group.len()).find(|&i| !found[i] && !group.is_delete(i)) {
             None => Ok(()),
             Some(i) => {
                 let what = format!("it does not lead to the entry with number {}", group.seq(i));
                 Err(segment.damage(meta.runs[0].offset, &place_of(meta, "key run"), &what))
             }
         }
-    }
-
-    /// The sequence numbers of entries of `group` that entries of this section killed, ascending.
-    fn killed_in(&self, group: &Group) -> Result<Vec<u64>> {
-        let mut killed = Vec::new();
-        for later in (0..self.groups().len()).map(|g| self.group(g)).filter(|g| g.last_seq() >= group.first_seq()) {
-            for i in 0..later.len() {
-                let prev = later.prev(i)?;
-                if prev != NO_ROW && (group.first_seq()..=group.last_seq()).contains(&prev) {
-                    killed.push(prev);
-                }
-            }
-        }
-        killed.sort_unstable();
-        Ok(killed)
     }
 }
 

@@ -14,10 +14,10 @@ use gridhouse_base::fs::{File, FileSystem};
 use gridhouse_base::{CommitId, Error, Result, TableId};
 
 use super::encoding::{CHUNK_ROWS, Encoded, encode};
+use super::ends::{HEAD_BYTES, Identity, Trailer};
 use super::file::Segment;
-use super::layout::{
-    ALIGN, FooterBuilder, GroupRecord, HEAD_BYTES, Identity, MAX_SECTION_GROUPS, Piece, RUN_BLOCK_BYTES, RunRecord,
-    SectionRecord, Spread, Trailer,
+use super::footer::{
+    ALIGN, FooterBuilder, GroupRecord, MAX_SECTION_GROUPS, Piece, RUN_BLOCK_BYTES, RunRecord, SectionRecord, Spread,
 };
 use super::run::RunBuilder;
 use super::statistics::encode_bounds;

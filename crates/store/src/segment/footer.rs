@@ -1,7 +1,7 @@
-//! What stands where in a segment file: head, footer and trailer as bytes. `docs/formats.md` has the byte tables.
+//! The footer of a segment file: everything that is needed to find data and to judge whether to read it. `docs/formats.md` has
+//! the byte tables.
 //!
-//! The footer says everything that is needed to find data and to judge whether to read it. Its tables have rows of fixed
-//! width and are read in place, from the mapped file; in memory stay a few words for each group, none for each row or chunk.
+//! Its tables have rows of fixed width and are read in place, from the mapped file; in memory stay a few words for each group, none for each row or chunk.
 //! Reading trusts nothing: what [`Footer::read`] lets pass points into the file only, and its counts fit each other.
 
 use bytes::Bytes;
@@ -9,16 +9,11 @@ use gridhouse_base::{CommitId, Result, TableId};
 
 use super::GROUP_ROWS;
 use super::encoding::CHUNK_ROWS;
+use super::ends::HEAD_BYTES;
 use crate::codec::{Input, damaged, put_u16, put_u32, put_u64};
 
-const MAGIC: [u8; 8] = *b"GRIDSEG\0";
-const END_MAGIC: [u8; 8] = *b"GRIDEND\0";
-/// The version of everything in the file.
-pub(super) const VERSION: u32 = 1;
 /// Everything with a checksum of its own starts at a multiple of this.
 pub(super) const ALIGN: usize = 8;
-pub(super) const HEAD_BYTES: usize = 64;
-pub(super) const TRAILER_BYTES: usize = 40;
 /// A key run is checked block by block: reading one cell for the first time touches no more than this.
 pub(super) const RUN_BLOCK_BYTES: usize = 65_536;
 /// The most groups in a section: a place in a key run has 16 bits for the group.
@@ -32,98 +27,6 @@ const BLOCK_BYTES: usize = 4;
 const PIECE_BYTES: usize = 24;
 /// Row ids have 48 bits for the sequence number.
 const SEQ_LIMIT: u64 = 1 << 48;
-
-/// Which file this is: the number in its name and the store that it belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub number: u64,
-    pub store: u128,
-}
-
-impl Identity {
-    /// The file's first bytes.
-    pub fn head(&self) -> [u8; HEAD_BYTES] {
-        let mut out = [0; HEAD_BYTES];
-        out[..8].copy_from_slice(&MAGIC);
-        out[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        out[16..24].copy_from_slice(&self.number.to_le_bytes());
-        out[24..40].copy_from_slice(&self.store.to_le_bytes());
-        let checksum = head_checksum(&out);
-        out[12..16].copy_from_slice(&checksum.to_le_bytes());
-        out
-    }
-
-    /// The identity in the head `bytes`; `Err` with the version if the head is whole but of another version.
-    pub fn of_head(bytes: &[u8]) -> Result<Option<Self>, u32> {
-        let Some(bytes) = bytes.get(..HEAD_BYTES) else { return Ok(None) };
-        if bytes[..8] != MAGIC || head_checksum(bytes) != u32_at(bytes, 12) {
-            return Ok(None);
-        }
-        if u32_at(bytes, 8) != VERSION {
-            return Err(u32_at(bytes, 8));
-        }
-        let store = u128::from(u64_at(bytes, 24)) | u128::from(u64_at(bytes, 32)) << 64;
-        Ok(Some(Self { number: u64_at(bytes, 16), store }))
-    }
-}
-
-/// The checksum of a head: all of it but the checksum itself.
-fn head_checksum(bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..HEAD_BYTES])
-}
-
-/// Where the footer is: the last bytes of a finished file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Trailer {
-    pub footer_offset: u64,
-    pub footer_bytes: u64,
-    pub footer_checksum: u32,
-    pub number: u64,
-}
-
-impl Trailer {
-    pub fn bytes(&self) -> [u8; TRAILER_BYTES] {
-        let mut out = [0; TRAILER_BYTES];
-        out[..8].copy_from_slice(&self.footer_offset.to_le_bytes());
-        out[8..16].copy_from_slice(&self.footer_bytes.to_le_bytes());
-        out[16..20].copy_from_slice(&self.footer_checksum.to_le_bytes());
-        out[24..32].copy_from_slice(&self.number.to_le_bytes());
-        out[32..].copy_from_slice(&END_MAGIC);
-        let checksum = trailer_checksum(&out);
-        out[20..24].copy_from_slice(&checksum.to_le_bytes());
-        out
-    }
-
-    /// The trailer at the end of `file`, if it is whole.
-    pub fn of_end(file: &[u8]) -> Option<Self> {
-        let bytes = file.last_chunk::<TRAILER_BYTES>()?;
-        if bytes[32..] != END_MAGIC || trailer_checksum(bytes) != u32_at(bytes, 20) {
-            return None;
-        }
-        Some(Self {
-            footer_offset: u64_at(bytes, 0),
-            footer_bytes: u64_at(bytes, 8),
-            footer_checksum: u32_at(bytes, 16),
-            number: u64_at(bytes, 24),
-        })
-    }
-}
-
-fn trailer_checksum(bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&bytes[..20]), &bytes[24..])
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes(bytes[at..at + 2].try_into().expect("2 bytes"))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
-}
 
 /// How a property is spread over the entries of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -530,4 +433,16 @@ fn read_run(row: &[u8]) -> Result<RunRecord> {
         return Err(damaged("a key run's length does not fit its entries"));
     }
     Ok(run)
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(bytes[at..at + 2].try_into().expect("2 bytes"))
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
+}
+
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
 }

@@ -1,0 +1,236 @@
+//! The state of a dataflow as bytes: frozen between two ticks, written by whoever likes, thawed into a dataflow of the same
+//! plan.
+//!
+//! What always holds: a thawed dataflow gives, for the same ticks, the same changes as the one that was frozen. Freezing
+//! only copies what is held into memory, since the tick's thread waits for it; checksums and the writing come later, on
+//! another thread ([`Frozen::write`]).
+//!
+//! Bytes say what a state means, not how it lies in memory: live keys in an order, what is held for each, rows in
+//! `arrow-row`'s form. So hashes, free places and containers may be others when they are read. The head names every node
+//! with the form that its operator writes and all that its operator was built from; a plan, or a program, that differs is
+//! told as a `Conflict`, and damage as `Corrupt`. Whatever the bytes are, nothing here panics, and memory stays in
+//! proportion to their number.
+//!
+//! `docs/formats.md` has every byte.
+
+mod bytes;
+
+use std::io::Write;
+
+use arrow_array::{ArrayRef, Int64Array, ListArray, StringArray};
+use arrow_schema::{DataType, SortOptions};
+use gridhouse_base::{Error, Result};
+
+use crate::dataflow::{Dataflow, Node};
+use crate::hash::HashMode;
+use crate::keys::{Keys, Slot};
+use crate::operator::Watermark;
+use crate::rows::RowCodec;
+
+pub(crate) use bytes::{StateReader, StateWriter};
+
+/// Names what an operator's bytes are; another number, or another name, is another form.
+pub(crate) type Form = (&'static str, u32);
+
+/// The form of an input, which holds nothing.
+const INPUT: Form = ("input", 1);
+
+/// The seed of the hashes that stand in the head.
+const HEAD_SEED: u64 = 0x6772_6964_666c_6f77;
+
+/// Which keys are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    /// All of them.
+    Whole,
+}
+
+impl Part {
+    /// The slots of `keys` that belong to the part, ascending.
+    pub fn slots(self, keys: &Keys) -> Vec<Slot> {
+        match self {
+            Self::Whole => keys.live_slots(),
+        }
+    }
+}
+
+/// For every old slot its place among `slots`, as far as it is one of them.
+pub(crate) fn places(slots: &[Slot], end: usize) -> Vec<Option<u32>> {
+    let mut places = vec![None; end];
+    slots.iter().enumerate().for_each(|(place, &slot)| places[slot as usize] = Some(place as u32));
+    places
+}
+
+/// The state of a dataflow at the end of a tick.
+pub struct Frozen {
+    bytes: StateWriter,
+}
+
+impl Frozen {
+    /// Hands the state on as bytes.
+    ///
+    /// # Errors
+    /// `Unavailable` where `out` takes no more.
+    pub fn write(&self, out: &mut dyn Write) -> Result<()> {
+        self.bytes.write(out)
+    }
+
+    /// Bytes of memory held.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl std::fmt::Debug for Frozen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Frozen").field("bytes", &self.bytes.len()).finish()
+    }
+}
+
+impl Dataflow {
+    /// The state as the last tick has left it. To be called between ticks, once their errors were taken.
+    ///
+    /// # Errors
+    /// `Internal` where the dataflow has failed, or something waits that is not part of the state.
+    pub fn freeze(&self) -> Result<Frozen> {
+        self.check_alive()?;
+        if !self.errors.is_empty() || self.nodes.iter().any(|node| !node.waiting.is_empty()) {
+            return Err(Error::internal("a dataflow is frozen between ticks, once its errors were taken"));
+        }
+        let mut out = StateWriter::default();
+        out.varint(row_form()?);
+        out.varint(self.nodes.len() as u64);
+        for node in &self.nodes {
+            let (form, version) = node.form();
+            out.bytes(form.as_bytes());
+            out.varint(version.into());
+            out.put(&node.signature().to_le_bytes());
+        }
+        out.varint(self.pushed);
+        for (number, node) in self.nodes.iter().enumerate() {
+            out.put(&(number as u32).to_le_bytes());
+            node.freeze(&mut out)?;
+        }
+        Ok(Frozen { bytes: out })
+    }
+
+    /// Takes a state that [`Frozen::write`] wrote into this dataflow, which has just been built and run no tick yet. Where
+    /// that fails the dataflow is of no further use.
+    ///
+    /// # Errors
+    /// `Conflict` where the state is that of another plan, or its form that of another version of this program; `Corrupt`
+    /// where bytes are damaged.
+    pub fn thaw(&mut self, bytes: &[u8]) -> Result<()> {
+        self.check_alive()?;
+        if self.pushed > 0 || self.nodes.iter().any(|node| node.stats.rows_in + node.stats.rows_out > 0) {
+            return Err(Error::internal("a state can only be thawed into a dataflow that has not run yet"));
+        }
+        self.failed = true;
+        let mut from = StateReader::new(bytes)?;
+        self.check_plan(&mut from)?;
+        self.pushed = from.varint()?;
+        for (number, node) in self.nodes.iter_mut().enumerate() {
+            if u32::from_le_bytes(from.array()?) != number as u32 {
+                return Err(from.damaged("a node does not begin where it should"));
+            }
+            node.thaw(&mut from).map_err(|error| error.context(format!("{} (node {number})", node.name)))?;
+        }
+        from.end()?;
+        self.failed = false;
+        Ok(())
+    }
+
+    /// Compares the head of a state with this dataflow.
+    fn check_plan(&self, from: &mut StateReader<'_>) -> Result<()> {
+        let other = |what: String| Err(Error::conflict(what).hint("the job is rebuilt from its inputs instead"));
+        if from.varint()? != row_form()? {
+            return other("the frozen state holds rows in a form that this program does not read".into());
+        }
+        let nodes = from.count()?;
+        if nodes != self.nodes.len() {
+            return other(format!("the frozen state is that of {nodes} nodes, and the plan has {}", self.nodes.len()));
+        }
+        for (number, node) in self.nodes.iter().enumerate() {
+            let (form, version) = (from.text()?, from.varint()?);
+            let signature = u64::from_le_bytes(from.array()?);
+            let own = node.form();
+            if (form.as_str(), version) != (own.0, own.1.into()) {
+                let (name, (form_now, version_now)) = (&node.name, own);
+                return other(format!(
+                    "the frozen state of node {number} ({name}) is of the form {form} {version}, and this program reads {form_now} {version_now}"
+                ));
+            }
+            if signature != node.signature() {
+                return other(format!("node {number} ({}) has changed since its state was frozen", node.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    fn form(&self) -> Form {
+        self.operator.as_ref().map_or(INPUT, |operator| operator.form())
+    }
+
+    /// A hash of all that the node was built from.
+    fn signature(&self) -> u64 {
+        let spec = self.operator.as_ref().map(|operator| operator.spec()).unwrap_or_default();
+        let text = format!("{:?} {:?} {} {spec}", self.inputs, self.schema, self.append_only);
+        HashMode::Seeded(HEAD_SEED).bytes(text.as_bytes())
+    }
+
+    fn freeze(&self, out: &mut StateWriter) -> Result<()> {
+        [self.stats.rows_in, self.stats.rows_out, self.stats.busy_nanos].into_iter().for_each(|n| out.varint(n));
+        out.signed(self.failing);
+        out.varint(self.watermarks.len() as u64);
+        for mark in &self.watermarks {
+            out.varint(mark.column as u64);
+            out.put(&mark.nanos.to_le_bytes());
+        }
+        match &self.operator {
+            Some(operator) => operator.freeze(Part::Whole, out),
+            None => Ok(()),
+        }
+    }
+
+    fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
+        self.stats.rows_in = from.varint()?;
+        self.stats.rows_out = from.varint()?;
+        self.stats.busy_nanos = from.varint()?;
+        self.failing = from.signed()?;
+        let count = from.count()?;
+        self.watermarks.clear();
+        for _ in 0..count {
+            let (column, nanos) = (from.varint()? as usize, i128::from_le_bytes(from.array()?));
+            // Far from the ends of numbers, so that bounds can be added.
+            if column >= self.schema.len() || !(Watermark::NONE..=-Watermark::NONE).contains(&nanos) {
+                return Err(from.damaged("a watermark is not one"));
+            }
+            self.watermarks.push(Watermark { column, nanos });
+        }
+        match &mut self.operator {
+            Some(operator) => operator.thaw(from),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A number for the form that rows have as bytes: it changes where a version of `arrow-row` gives other bytes.
+fn row_form() -> Result<u64> {
+    let numbers: ArrayRef = std::sync::Arc::new(Int64Array::from(vec![Some(-1), None]));
+    let texts: ArrayRef = std::sync::Arc::new(StringArray::from(vec![Some("0123456789".repeat(5).as_str()), Some("")]));
+    let items = [Some(vec![Some(1), None]), None];
+    let lists = ListArray::from_iter_primitive::<arrow_array::types::Int32Type, _, _>(items);
+    let columns = [numbers, texts, std::sync::Arc::new(lists)];
+    let mut hash = 0;
+    for descending in [false, true] {
+        let options = SortOptions { descending, nulls_first: true };
+        let fields = columns.iter().map(|column| (DataType::clone(column.data_type()), options));
+        let rows = RowCodec::new(fields)?.encode(&columns)?;
+        for i in 0..2 {
+            hash = HashMode::Seeded(hash).bytes(rows.row(i));
+        }
+    }
+    Ok(hash)
+}
