@@ -231,7 +231,8 @@ pub fn check_table(table: &TableSnapshot, expected: &ModelTable) {
     if table.log_start() == CommitId(0) || expected.kind == TableKind::Log {
         let mut replica = ModelTable { keyed: BTreeMap::new(), appended: Vec::new(), ..expected.clone() };
         let mut last = CommitId(0);
-        for (commit, batch) in table.changes(table.log_start()).unwrap() {
+        for entry in table.changes(table.log_start()).unwrap() {
+            let (commit, batch) = entry.unwrap();
             assert!(commit >= last, "table {name} has its log in order");
             last = commit;
             for (row, kind) in rows(&batch.columns).iter().zip(batch.kinds.iter()) {

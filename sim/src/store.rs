@@ -500,6 +500,6 @@ const ALL_KINDS: [RowKind; 6] = [
 
 /// The log files of the simulated directory.
 pub fn log_files(fs: &SimFileSystem) -> Vec<(std::path::PathBuf, usize)> {
-    let is_log = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("wal-"));
+    let is_log = |path: &Path| path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with("LOCK"));
     fs.files().into_iter().filter(|(path, _)| is_log(path)).collect()
 }

@@ -110,7 +110,7 @@ impl Core {
                 let Ok(message) = inbox.try_recv() else { break };
                 stop = self.handle(message);
             }
-            if let Err(error) = self.tick().and_then(|()| self.leave_failed()) {
+            if let Err(error) = self.tick().and_then(|()| self.leave_failed()).and_then(|()| self.keep_files()) {
                 self.fatal(error);
             }
             if self.shared.is_closed() {
@@ -211,6 +211,15 @@ impl Core {
         }
     }
 
+    /// Takes what the keeper has made of the store's files, and lays out what is due next.
+    fn keep_files(&mut self) -> Result<()> {
+        self.store.maintain(&mut || None)?;
+        if let Some(trouble) = self.store.take_trouble() {
+            tracing::warn!("tables could not be sealed or merged; it is tried again: {trouble}");
+        }
+        Ok(())
+    }
+
     fn shut_down(&mut self) -> Result<()> {
         for stream in std::mem::take(&mut self.streams).into_values() {
             stream.stop();
@@ -220,6 +229,10 @@ impl Core {
         }
         self.save_cursors()?;
         let commit = self.store.sync()?;
+        if let Err(error) = self.store.checkpoint(&mut || None) {
+            // The log holds everything all the same; the next start reads more of it.
+            tracing::warn!("no checkpoint could be made: {error}");
+        }
         self.store.note_idle()?;
         self.store.sync()?;
         self.shared.set_durable(commit);

@@ -116,6 +116,9 @@ impl Engine {
             }),
         )?;
 
+        let keeper = store.keeper();
+        spawn("keeper", Box::new(move || keeper.run()))?;
+
         let connectors = Connectors {
             sources: options.sources,
             sinks: options.sinks,

@@ -67,7 +67,8 @@ impl Build {
             }
             let Ok(table) = snapshot.table(input.table) else { continue };
             if input.in_order {
-                for (_, batch) in table.changes(table.log_start())? {
+                for entry in table.changes(table.log_start())? {
+                    let (_, batch) = entry?;
                     let columns = input.columns.iter().map(|&c| batch.columns[c].clone()).collect();
                     flow.push(i, ChangeBatch::insertions(columns, batch.len()))?;
                 }
@@ -121,7 +122,8 @@ impl Build {
             }
             // A log that was emptied begins behind what it held; there is nothing older to take.
             let start = table.log_start();
-            for (commit, batch) in table.changes(if after { cursor.max(start) } else { start })? {
+            for entry in table.changes(if after { cursor.max(start) } else { start })? {
+                let (commit, batch) = entry?;
                 if !after && commit > cursor {
                     break;
                 }

@@ -259,7 +259,7 @@ impl Worker {
             .hint("was the outside restored from a back-up? empty the outside table, delete its row in gridhouse_sink, and START JOB")
             .caused_by(error)
         })?;
-        Ok(changes.map(|(_, batch)| batch).collect())
+        changes.map(|entry| entry.map(|(_, batch)| batch)).collect()
     }
 
     /// Tells the core how far the outside has come. The core may be waiting for this thread to end, so a full queue is no

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use gridhouse_base::{CommitId, Result};
 
 use crate::bits::Bits;
+use crate::group::{Entries, LiveGroup};
+use crate::segment::Section;
 use crate::tail::{Kept, MAX_BATCH_ROWS, TailBatch, merge_batches};
 
 /// Batches are not merged beyond this, so that 32-bit offsets of text columns cannot overflow.
@@ -17,28 +19,6 @@ const MAX_BATCH_BYTES: usize = 256 << 20;
 
 /// How many batches of one size become one of the next.
 const MERGE_FACTOR: usize = 8;
-
-/// A batch with its bitmap of live entries.
-#[derive(Clone, Debug)]
-pub(crate) struct BatchRef {
-    pub data: Arc<TailBatch>,
-    pub alive: Arc<Bits>,
-}
-
-impl BatchRef {
-    /// Whether entry `i` is needed by a reader of the live view, or of the log above `floor`.
-    fn is_needed(&self, i: usize, floor: CommitId) -> bool {
-        self.alive.get(i) || self.data.commit_at(i) > floor
-    }
-
-    /// The size class: batches of one class are merged by eights.
-    fn level(&self) -> u32 {
-        if self.data.bytes >= MAX_BATCH_BYTES / MERGE_FACTOR {
-            return TOP_LEVEL;
-        }
-        self.data.len.max(1).ilog2().div_ceil(3)
-    }
-}
 
 /// The size class of batches that are not merged any more: 64k rows, or an eighth of the byte limit.
 const TOP_LEVEL: u32 = 6;
@@ -48,32 +28,86 @@ const TOP_LEVEL: u32 = 6;
 pub(crate) struct BucketView {
     /// The sequence number of the next entry.
     pub next_seq: u64,
-    /// Ascending.
-    pub batches: Vec<BatchRef>,
+    /// Ascending: first what lies in segments, then what is in memory.
+    pub groups: Vec<LiveGroup>,
+    /// The sections that the sealed groups lie in, oldest first, for look-ups by key: one after the other, their groups are
+    /// those that are sealed. None for log tables.
+    pub sections: Vec<Section>,
+    /// Entries below this sequence number lie in segments or are on their way there: batches of them stay as they are.
+    pub sealing: u64,
     /// The newest commit of which an entry has been left out; the log can be read from there on.
     pub reclaimed: CommitId,
 }
 
 impl BucketView {
-    /// Appends entries; `alive` is false for deletions.
+    /// Appends entries; deletions are dead from the start.
     pub fn append(&mut self, batch: TailBatch) {
         debug_assert_eq!(batch.first_seq, self.next_seq, "entries are numbered without gaps");
         self.next_seq += batch.len as u64;
         let alive = Bits::filled(batch.len, batch.deletes.is_none());
-        self.batches.push(BatchRef { data: Arc::new(batch), alive: Arc::new(alive) });
+        self.groups.push(LiveGroup::tail(batch, alive));
     }
 
-    /// The batch and the position of entry `seq`, which has not been reclaimed.
+    /// The group and the position of entry `seq`, which has not been reclaimed.
     pub fn locate(&self, seq: u64) -> (usize, usize) {
-        let batch = self.batches.partition_point(|batch| batch.data.first_seq <= seq) - 1;
-        let position = self.batches[batch].data.position(seq).expect("an entry that is looked for is there");
-        (batch, position)
+        self.find_seq(seq).expect("an entry that is looked for is there")
     }
 
-    /// Marks entry `seq` dead.
-    pub fn kill(&mut self, seq: u64) {
-        let (batch, position) = self.locate(seq);
-        Arc::make_mut(&mut self.batches[batch].alive).clear(position);
+    /// The group and the position of entry `seq`, if it is still there.
+    pub fn find_seq(&self, seq: u64) -> Option<(usize, usize)> {
+        let group = self.groups.partition_point(|group| group.first_seq <= seq).checked_sub(1)?;
+        Some((group, self.groups[group].entries.position(seq)?))
+    }
+
+    /// For each of `keys`, numbers of primary keys, the group and the position of the live row in a segment.
+    ///
+    /// # Errors
+    /// `Corrupt` if a segment is damaged where it was looked.
+    pub fn find_sealed(&self, keys: &[u128]) -> Result<Vec<Option<(u32, u32)>>> {
+        let mut found = vec![None; keys.len()];
+        let mut wanted: Vec<u32> = (0..keys.len() as u32).collect();
+        let mut end = self.sealed_groups();
+        // Newest first: what has changed of late is looked for most.
+        for section in self.sections.iter().rev() {
+            if wanted.is_empty() {
+                break;
+            }
+            let first = end - section.groups().len();
+            let is_alive = |group: usize, position: usize| self.groups[first + group].alive.get(position);
+            let missing: Vec<u128> = wanted.iter().map(|&i| keys[i as usize]).collect();
+            section.find(&missing, &is_alive, &mut |hit| {
+                let place = ((first + hit.group) as u32, hit.position as u32);
+                found[wanted[hit.key] as usize] = Some(place);
+            })?;
+            wanted.retain(|&i| found[i as usize].is_none());
+            end = first;
+        }
+        Ok(found)
+    }
+
+    /// Marks an entry dead.
+    pub fn kill(&mut self, group: usize, position: usize) {
+        Arc::make_mut(&mut self.groups[group].alive).clear(position);
+    }
+
+    /// How many of the groups, the first ones, lie in segments.
+    pub fn sealed_groups(&self) -> usize {
+        self.groups.partition_point(|group| matches!(group.entries, Entries::Sealed(_)))
+    }
+
+    /// The first sequence number that may belong to an entry in memory.
+    pub fn sealed_end(&self) -> u64 {
+        self.groups.get(self.sealed_groups()).map_or(self.next_seq, |group| group.first_seq)
+    }
+
+    /// The first group in memory that may still be merged or rewritten.
+    fn open_tail(&self) -> usize {
+        self.groups.partition_point(|group| group.first_seq < self.sealing)
+    }
+
+    /// The number of live entries.
+    pub fn live_rows(&self) -> u64 {
+        self.groups.iter().map(|group| group.alive.count() as u64).sum()
     }
 
     /// Merges small batches at the end and rewrites batches that are mostly dead. Dead entries of commits up to `floor`
@@ -84,79 +118,79 @@ impl BucketView {
     }
 
     fn merge_small(&mut self, floor: CommitId) -> Result<()> {
+        let open = self.open_tail();
         for level in 0..TOP_LEVEL {
-            let suffix = self.batches.iter().rev().take_while(|batch| batch.level() <= level).count();
-            let start = self.batches.len() - suffix;
-            let full = self.batches[start..].iter().filter(|batch| batch.level() == level).count();
+            let suffix = self.groups[open..].iter().rev().take_while(|group| level_of(group) <= level).count();
+            let start = self.groups.len() - suffix;
+            let full = self.groups[start..].iter().filter(|group| level_of(group) == level).count();
             if full >= MERGE_FACTOR {
-                let merged = self.merge(start..self.batches.len(), floor)?;
-                self.batches.truncate(start);
-                self.batches.extend(merged);
+                let merged = self.merge(start..self.groups.len(), floor)?;
+                self.groups.truncate(start);
+                self.groups.extend(merged);
             }
         }
         Ok(())
     }
 
     fn rewrite_dead(&mut self, floor: CommitId) -> Result<()> {
-        let mut i = 0;
-        while i < self.batches.len() {
-            let batch = &self.batches[i];
-            if batch.alive.count() * 2 >= batch.data.len || batch.data.last_commit() > floor {
+        let open = self.open_tail();
+        let mut i = open;
+        while i < self.groups.len() {
+            let group = &self.groups[i];
+            if group.alive.count() * 2 >= group.entries.len() || group.entries.last_commit() > floor {
                 i += 1;
                 continue;
             }
             // Survivors join the batch before them, so that a table whose rows keep changing does not fall into crumbs.
-            let joins = i > 0 && {
-                let before = &self.batches[i - 1];
-                before.data.len + batch.alive.count() <= MAX_BATCH_ROWS / 2
-                    && before.data.bytes + batch.data.bytes <= MAX_BATCH_BYTES
-                    && before.data.last_commit() <= floor
+            let joins = i > open && {
+                let before = &self.groups[i - 1];
+                before.entries.len() + group.alive.count() <= MAX_BATCH_ROWS / 2
+                    && before.entries.memory_bytes() + group.entries.memory_bytes() <= MAX_BATCH_BYTES
+                    && before.entries.last_commit() <= floor
             };
             let from = if joins { i - 1 } else { i };
             let merged = self.merge(from..i + 1, floor)?;
             let kept = usize::from(merged.is_some());
-            self.batches.splice(from..i + 1, merged);
+            self.groups.splice(from..i + 1, merged);
             i = from + kept;
         }
         Ok(())
     }
 
-    /// The needed entries of some batches as one; `None` if no entry is needed.
-    fn merge(&mut self, range: std::ops::Range<usize>, floor: CommitId) -> Result<Option<BatchRef>> {
-        let inputs = &self.batches[range];
+    /// The needed entries of some batches in memory as one; `None` if no entry is needed.
+    fn merge(&mut self, range: std::ops::Range<usize>, floor: CommitId) -> Result<Option<LiveGroup>> {
         let mut reclaimed = self.reclaimed;
-        let mut keep: Vec<Option<Vec<u32>>> = Vec::with_capacity(inputs.len());
-        for batch in inputs {
-            let whole = batch.alive.is_full() || batch.data.first_commit() > floor;
-            keep.push((!whole).then(|| {
-                let mut kept = Vec::with_capacity(batch.data.len);
-                for i in 0..batch.data.len {
-                    if batch.is_needed(i, floor) {
-                        kept.push(i as u32);
-                    } else {
-                        reclaimed = reclaimed.max(batch.data.commit_at(i));
-                    }
-                }
-                kept
-            }));
+        let mut kept = Vec::with_capacity(range.len());
+        for group in &self.groups[range] {
+            let data = group.entries.tail().expect("only batches in memory are merged here");
+            let (rows, gone) = group.needed(floor);
+            reclaimed = reclaimed.max(gone);
+            kept.push(Kept { data, alive: &group.alive, rows });
         }
-        let kept = inputs.iter().zip(keep).map(|(batch, rows)| Kept { data: &batch.data, alive: &batch.alive, rows });
-        let merged = merge_batches(&kept.collect::<Vec<_>>())?;
+        let merged = merge_batches(&kept)?;
         self.reclaimed = reclaimed;
-        Ok(merged.map(|(data, alive)| BatchRef { data: Arc::new(data), alive: Arc::new(alive) }))
+        Ok(merged.map(|(data, alive)| LiveGroup::tail(data, alive)))
     }
 
-    /// Drops whole batches of commits up to `floor`, dead or alive: a log that is only a queue between its writer and its
+    /// Drops whole groups of commits up to `floor`, dead or alive: a log that is only a queue between its writer and its
     /// readers. Returns the number of live entries dropped.
     pub fn cut(&mut self, floor: CommitId) -> usize {
-        let gone = self.batches.iter().take_while(|batch| batch.data.last_commit() <= floor).count();
+        let gone = self.groups.iter().take_while(|group| group.entries.last_commit() <= floor).count();
         let mut rows = 0;
-        for batch in self.batches.drain(..gone) {
-            rows += batch.alive.count();
-            self.reclaimed = self.reclaimed.max(batch.data.last_commit());
+        for group in self.groups.drain(..gone) {
+            rows += group.alive.count();
+            self.reclaimed = self.reclaimed.max(group.entries.last_commit());
         }
         rows
     }
+}
+
+/// The size class: batches of one class are merged by eights.
+fn level_of(group: &LiveGroup) -> u32 {
+    if group.entries.memory_bytes() >= MAX_BATCH_BYTES / MERGE_FACTOR {
+        return TOP_LEVEL;
+    }
+    group.entries.len().max(1).ilog2().div_ceil(3)
 }
 
 #[cfg(test)]
@@ -169,19 +203,21 @@ mod tests {
     fn entries(bucket: &mut BucketView, values: &[i64], prev: &[u64], commit: u64) {
         let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(values.to_vec()))];
         for &seq in prev.iter().filter(|&&seq| seq != NO_ROW) {
-            bucket.kill(seq);
+            let (group, position) = bucket.locate(seq);
+            bucket.kill(group, position);
         }
         let first = bucket.next_seq;
         bucket.append(TailBatch::new(first, columns, values.len(), false, Some(prev.into()), CommitId(commit)));
     }
 
     fn all(bucket: &BucketView) -> Vec<(u64, i64, bool)> {
-        let rows = |batch: &BatchRef| {
-            let values = batch.data.columns[0].as_primitive::<Int64Type>().clone();
-            let batch = batch.clone();
-            (0..batch.data.len).map(move |i| (batch.data.seq(i), values.value(i), batch.alive.get(i)))
+        let rows = |group: &LiveGroup| {
+            let batch = group.entries.to_batch().unwrap();
+            let values = batch.columns[0].as_primitive::<Int64Type>().clone();
+            let alive = group.alive.clone();
+            (0..batch.len).map(move |i| (batch.seq(i), values.value(i), alive.get(i)))
         };
-        bucket.batches.iter().flat_map(rows).collect()
+        bucket.groups.iter().flat_map(rows).collect()
     }
 
     #[test]
@@ -197,7 +233,7 @@ mod tests {
             }
             bucket.maintain(CommitId(0)).unwrap();
         }
-        assert!(bucket.batches.len() < 40, "{} batches", bucket.batches.len());
+        assert!(bucket.groups.len() < 40, "{} batches", bucket.groups.len());
         assert_eq!(all(&bucket).len(), 1000, "a cursor at 0 keeps everything");
         assert_eq!(bucket.reclaimed, CommitId(0));
         let alive: Vec<_> = all(&bucket).into_iter().filter(|row| row.2).collect();
@@ -213,7 +249,10 @@ mod tests {
         assert!(bucket.reclaimed > CommitId(0));
         for &(seq, value, _) in &expected {
             let (batch, position) = bucket.locate(seq);
-            assert_eq!(bucket.batches[batch].data.columns[0].as_primitive::<Int64Type>().value(position), value);
+            assert_eq!(
+                bucket.groups[batch].entries.tail().unwrap().columns[0].as_primitive::<Int64Type>().value(position),
+                value
+            );
         }
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! Extendible hashing: a directory of sub-tables chosen by the top bits of the key's hash. A sub-table that is full splits
 //! in two, so growth moves at most [`SUB_TABLE_KEYS`] keys at once, however large the table is. Slots hold 16 bytes for
-//! exact keys and 24 for hashed ones. The index belongs to the writer; it is never shared and never on disk, but rebuilt
-//! from the live rows.
+//! exact keys and 24 for hashed ones. The index belongs to the writer; it is never shared and never on disk.
+//!
+//! Every key whose live row is in memory is always here. Keys whose rows lie in segments are found there by the segments' key
+//! runs; here they are kept as far as the budget allows. A sub-table that holds all keys of its range is *complete*: what it
+//! does not have, nobody has. A new table's index is complete; one that has been opened again, or has had to forget, is not.
 
 use gridhouse_base::random::Random;
 use hashbrown::HashTable;
@@ -61,11 +64,24 @@ impl Slot for WideSlot {
     }
 }
 
+/// What the index knows of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The live row.
+    Row(RowId),
+    /// There is no live row.
+    Nothing,
+    /// A live row may lie in a segment.
+    Unknown,
+}
+
 /// The key index of one table.
 #[derive(Debug)]
 pub(crate) struct KeyIndex {
     hasher: KeyHasher,
     slots: Slots,
+    /// Whether keys of sealed rows may still be kept.
+    has_room: bool,
 }
 
 #[derive(Debug)]
@@ -75,19 +91,45 @@ enum Slots {
 }
 
 impl KeyIndex {
-    /// An empty index, for exact keys or for hashed ones.
-    pub fn new(exact: bool, secret: u64) -> Self {
-        let slots = if exact { Slots::Narrow(Directory::new()) } else { Slots::Wide(Directory::new()) };
-        Self { hasher: KeyHasher::new(Random::new(secret).bits()), slots }
+    /// An empty index, for exact keys or for hashed ones; `complete` if there are no rows that it does not know of.
+    pub fn new(exact: bool, secret: u64, complete: bool) -> Self {
+        let slots = if exact { Slots::Narrow(Directory::new(complete)) } else { Slots::Wide(Directory::new(complete)) };
+        Self { hasher: KeyHasher::new(Random::new(secret).bits()), slots, has_room: true }
     }
 
-    /// The row id of the live row with `key`.
-    pub fn get(&self, key: u128) -> Option<RowId> {
+    /// What is known of `key`.
+    pub fn get(&self, key: u128) -> Found {
         let hash = self.hasher.hash(key);
         match &self.slots {
             Slots::Narrow(directory) => directory.get(hash, key),
             Slots::Wide(directory) => directory.get(hash, key),
         }
+    }
+
+    /// Keeps in mind that the live row of `key` is `row`, which lies in a segment, if there is room.
+    pub fn remember(&mut self, key: u128, row: RowId) {
+        if self.has_room {
+            self.set(key, row);
+        }
+    }
+
+    /// The memory of all sub-tables in bytes.
+    pub fn bytes(&self) -> usize {
+        match &self.slots {
+            Slots::Narrow(directory) => directory.bytes(),
+            Slots::Wide(directory) => directory.bytes(),
+        }
+    }
+
+    /// Forgets sub-table by sub-table until at most `budget` bytes are held; keys of rows that are `in_memory` stay.
+    pub fn shrink(&mut self, budget: usize, in_memory: &dyn Fn(RowId) -> bool) {
+        let hasher = self.hasher;
+        match &mut self.slots {
+            Slots::Narrow(directory) => directory.shrink(budget, in_memory, hasher),
+            Slots::Wide(directory) => directory.shrink(budget, in_memory, hasher),
+        }
+        // Between two calls the index grows by what is written; an eighth of the budget is left for that.
+        self.has_room = self.bytes() <= budget - budget / 8;
     }
 
     /// Points `key` to `row`.
@@ -122,12 +164,37 @@ struct Directory<S> {
 #[derive(Debug)]
 struct SubTable<S> {
     depth: u32,
+    /// Whether it holds all keys of its range.
+    complete: bool,
     slots: HashTable<S>,
 }
 
 impl<S: Slot> Directory<S> {
-    fn new() -> Self {
-        Self { depth: 0, entries: vec![0], tables: vec![SubTable { depth: 0, slots: HashTable::new() }] }
+    fn new(complete: bool) -> Self {
+        Self { depth: 0, entries: vec![0], tables: vec![SubTable { depth: 0, complete, slots: HashTable::new() }] }
+    }
+
+    fn bytes(&self) -> usize {
+        let tables = self.tables.iter().map(|table| table.slots.allocation_size() + size_of::<SubTable<S>>());
+        tables.sum::<usize>() + self.entries.len() * size_of::<u32>()
+    }
+
+    fn shrink(&mut self, budget: usize, in_memory: &dyn Fn(RowId) -> bool, hasher: KeyHasher) {
+        let mut bytes = self.bytes();
+        // Where to begin moves on with what is held, so that the same ranges are not forgotten every time.
+        let first = self.tables.iter().map(|table| table.slots.len()).sum::<usize>() % self.tables.len();
+        for i in 0..self.tables.len() {
+            if bytes <= budget {
+                return;
+            }
+            let at = (first + i) % self.tables.len();
+            let table = &mut self.tables[at];
+            let before = table.slots.allocation_size();
+            table.complete = false;
+            table.slots.retain(|slot| in_memory(slot.row()));
+            table.slots.shrink_to_fit(|slot| hasher.hash(slot.key()));
+            bytes = bytes + table.slots.allocation_size() - before;
+        }
     }
 
     fn entry(&self, hash: u64) -> usize {
@@ -138,8 +205,13 @@ impl<S: Slot> Directory<S> {
         self.entries[self.entry(hash)] as usize
     }
 
-    fn get(&self, hash: u64, key: u128) -> Option<RowId> {
-        self.tables[self.table(hash)].slots.find(hash, |slot| slot.key() == key).map(Slot::row)
+    fn get(&self, hash: u64, key: u128) -> Found {
+        let table = &self.tables[self.table(hash)];
+        match table.slots.find(hash, |slot| slot.key() == key) {
+            Some(slot) => Found::Row(slot.row()),
+            None if table.complete => Found::Nothing,
+            None => Found::Unknown,
+        }
     }
 
     fn set(&mut self, hash: u64, key: u128, row: RowId, hasher: KeyHasher) {
@@ -164,7 +236,7 @@ impl<S: Slot> Directory<S> {
 
     /// Splits sub-table `table`, to which `hash` belongs, by the next bit of the hash.
     fn split(&mut self, table: usize, hash: u64, hasher: KeyHasher) {
-        let depth = self.tables[table].depth + 1;
+        let (depth, complete) = (self.tables[table].depth + 1, self.tables[table].complete);
         if depth > self.depth {
             self.entries = self.entries.iter().flat_map(|&entry| [entry, entry]).collect();
             self.depth = depth;
@@ -177,8 +249,8 @@ impl<S: Slot> Directory<S> {
             halves[half].insert_unique(hash, slot, |slot: &S| hasher.hash(slot.key()));
         }
         let [low, high] = halves;
-        self.tables[table] = SubTable { depth, slots: low };
-        self.tables.push(SubTable { depth, slots: high });
+        self.tables[table] = SubTable { depth, complete, slots: low };
+        self.tables.push(SubTable { depth, complete, slots: high });
         // The entries whose top bits are the old sub-table's: the second half of them moves to the new one.
         let span = 1usize << (self.depth - depth);
         let first = (self.entry(hash) / (2 * span)) * 2 * span;
@@ -195,7 +267,7 @@ mod tests {
     #[test]
     fn keys_are_found_after_many_splits_and_removals() {
         for exact in [true, false] {
-            let mut index = KeyIndex::new(exact, 7);
+            let mut index = KeyIndex::new(exact, 7, true);
             let key = |i: u64| if exact { u128::from(i) } else { u128::from(i) << 64 | u128::from(i * 3) };
             let keys = 200_000;
             for i in 0..keys {
@@ -207,13 +279,19 @@ mod tests {
             }
             for i in 0..keys {
                 let expected = match i % 3 {
-                    0 => None,
-                    1 => Some(RowId(keys + i - 1)),
-                    _ => Some(RowId(i)),
+                    0 => Found::Nothing,
+                    1 => Found::Row(RowId(keys + i - 1)),
+                    _ => Found::Row(RowId(i)),
                 };
                 assert_eq!(index.get(key(i)), expected, "key {i}, exact {exact}");
             }
-            assert_eq!(index.get(key(keys + 5)), None);
+            assert_eq!(index.get(key(keys + 5)), Found::Nothing);
+            let full = index.bytes();
+            index.shrink(full / 4, &|row| row.0 % 1000 == 2);
+            assert!(index.bytes() <= full / 4, "{} of {full} bytes", index.bytes());
+            assert_eq!(index.get(key(2)), Found::Row(RowId(2)), "a row in memory is never forgotten");
+            let unknown = (0..keys).filter(|&i| index.get(key(i)) == Found::Unknown).count();
+            assert!(unknown > 100_000, "{unknown} keys are to be looked up in segments");
         }
     }
 }

@@ -124,7 +124,7 @@ impl State {
             pending.parts = None;
         }
         self.waiting_bytes += pending.bytes_in_memory();
-        self.last_commit = pending.commit;
+        self.last_commit = self.last_commit.max(pending.commit);
         self.pending.push_back(pending);
     }
 
@@ -143,14 +143,15 @@ impl State {
         })
     }
 
-    /// The lowest frame that is still to be read, or would have to be after a restart; `None` if the state has everything.
-    pub fn oldest_needed_frame(&self) -> Option<u64> {
-        let open = self.stages.values().filter_map(Stage::first_frame);
-        let waiting = self.pending.iter().chain(&self.applied).map(|pending| {
-            let staged = pending.stages.iter().filter_map(|(_, stage)| stage.first_frame());
-            staged.chain([pending.frame.frame]).min().expect("there is the commit's own frame")
+    /// The first frame of the log that is still read while the store runs, or that a restart would need; `None` if there is
+    /// none: stages that are open, and source commits that no tick has applied.
+    pub fn oldest_needed_frame(&self) -> Option<&FramePlace> {
+        let open = self.stages.values().filter_map(|stage| stage.frames.first());
+        let waiting = self.pending.iter().chain(&self.applied).flat_map(|pending| {
+            let staged = pending.stages.iter().filter_map(|(_, stage)| stage.frames.first());
+            staged.chain([&pending.frame])
         });
-        open.chain(waiting).min()
+        open.chain(waiting).min_by_key(|place| place.frame)
     }
 
     /// Whether no commit has been applied in part only.
@@ -274,12 +275,12 @@ impl State {
         for place in &stage.frames {
             let Some(part) = self.staged(place)?.filter(|part| part.table == table) else { continue };
             let columns = target.shape.key_columns(&part.batch.columns, part.columns.as_deref());
-            for key in target.shape.codec.keys(&columns)? {
-                let Some(row) = target.row_of(key) else { continue };
+            let keys = target.shape.codec.keys(&columns)?;
+            for row in target.rows_of(&columns, &keys)?.0.into_iter().flatten() {
                 let bucket = &mut gone.buckets[usize::from(row.bucket())];
-                let (batch, position) = bucket.locate(row.seq());
-                if bucket.batches[batch].alive.get(position) {
-                    Arc::make_mut(bucket).kill(row.seq());
+                let (group, position) = bucket.locate(row.seq());
+                if bucket.groups[group].alive.get(position) {
+                    Arc::make_mut(bucket).kill(group, position);
                 }
             }
         }
@@ -302,11 +303,5 @@ impl State {
 impl Pending {
     fn bytes_in_memory(&self) -> usize {
         if self.parts.is_some() { self.frame.bytes } else { 0 }
-    }
-}
-
-impl Stage {
-    fn first_frame(&self) -> Option<u64> {
-        self.frames.first().map(|place| place.frame)
     }
 }

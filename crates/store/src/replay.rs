@@ -7,19 +7,25 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_schema::DataType;
-use gridhouse_base::{CommitId, Error, ErrorKind, Result, SourceId, TableId};
+use gridhouse_base::{ChangeBatch, CommitId, Error, ErrorKind, Result, SourceId, TableId};
 
+use crate::checkpoint::ReplayStart;
 use crate::codec::{Input, damaged};
+use crate::follow::Follow;
 use crate::payload::{Op, read_drop_stage, read_op, read_source, read_stage};
 use crate::pending::Pending;
 use crate::source::{SourcePosition, StageUse};
 use crate::state::State;
 use crate::wal::frame::{Frame, FrameKind};
-use crate::wal::place::FramePlace;
+use crate::wal::place::{FramePlace, LogPlace};
 
 /// Applies frames to a state.
 pub(crate) struct Replay<'a> {
     pub state: &'a mut State,
+    /// Where the checkpoint is that the state comes from.
+    pub start: Option<ReplayStart>,
+    /// Who sees what becomes of the tables.
+    pub follow: Option<&'a mut dyn Follow>,
     /// Pieces of a tick that has not ended yet, by frame number.
     pub pieces: BTreeMap<u64, Vec<u8>>,
 }
@@ -34,25 +40,49 @@ impl Replay<'_> {
     }
 
     fn apply(&mut self, frame: &Frame<'_>, place: &FramePlace) -> Result<()> {
+        if let Some(start) = self.start
+            && frame.head.number <= start.tick_frame
+        {
+            return if frame.head.number < start.first.frame { Ok(()) } else { self.before_checkpoint(frame, place) };
+        }
         match frame.head.kind {
-            FrameKind::Source => self.source(frame, place),
-            FrameKind::Tick => self.tick(frame),
+            FrameKind::Source => {
+                let commit = self.next_commit(frame)?;
+                self.source(frame, commit, place)
+            }
+            FrameKind::Tick => self.tick(frame, place),
             FrameKind::TickPiece => {
                 self.pieces.insert(frame.head.number, frame.payload.to_vec());
                 Ok(())
             }
-            FrameKind::Stage => {
-                let (stage, part) = read_stage(frame.payload, &|id| self.state.logged_types(id))?;
-                part.iter().try_for_each(|part| self.check(part))?;
-                self.state.stages.entry(stage).or_default().frames.push(place.clone());
-                Ok(())
-            }
-            FrameKind::DropStage => {
-                self.state.stages.remove(&read_drop_stage(frame.payload)?);
-                Ok(())
-            }
+            FrameKind::Stage | FrameKind::DropStage => self.stage(frame, place),
             FrameKind::SyncNote => Ok(()),
         }
+    }
+
+    /// A frame that the checkpoint reflects, unless it is a commit that no tick had applied, or rows of one.
+    fn before_checkpoint(&mut self, frame: &Frame<'_>, place: &FramePlace) -> Result<()> {
+        match frame.head.kind {
+            FrameKind::Stage | FrameKind::DropStage => self.stage(frame, place),
+            FrameKind::Source if frame.head.commit <= self.state.view.as_of => {
+                let record = read_source(frame.payload, &|id| self.state.logged_types(id))?;
+                record.stages.iter().for_each(|(stage, _)| drop(self.state.stages.remove(stage)));
+                Ok(())
+            }
+            FrameKind::Source => self.source(frame, frame.head.commit, place),
+            FrameKind::Tick | FrameKind::TickPiece | FrameKind::SyncNote => Ok(()),
+        }
+    }
+
+    fn stage(&mut self, frame: &Frame<'_>, place: &FramePlace) -> Result<()> {
+        if frame.head.kind == FrameKind::DropStage {
+            self.state.stages.remove(&read_drop_stage(frame.payload)?);
+            return Ok(());
+        }
+        let (stage, part) = read_stage(frame.payload, &|id| self.state.logged_types(id))?;
+        part.iter().try_for_each(|part| self.check(part))?;
+        self.state.stages.entry(stage).or_default().frames.push(place.clone());
+        Ok(())
     }
 
     fn check(&self, part: &crate::source::Part) -> Result<()> {
@@ -67,8 +97,7 @@ impl Replay<'_> {
         Ok(commit)
     }
 
-    fn source(&mut self, frame: &Frame<'_>, place: &FramePlace) -> Result<()> {
-        let commit = self.next_commit(frame)?;
+    fn source(&mut self, frame: &Frame<'_>, commit: CommitId, place: &FramePlace) -> Result<()> {
         let record = read_source(frame.payload, &|id| self.state.logged_types(id))?;
         record.parts.iter().try_for_each(|part| self.check(part))?;
         let mut stages = Vec::new();
@@ -88,7 +117,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn tick(&mut self, frame: &Frame<'_>) -> Result<()> {
+    fn tick(&mut self, frame: &Frame<'_>, place: &FramePlace) -> Result<()> {
         let commit = self.next_commit(frame)?;
         let mut input = Input::new(frame.payload);
         let first_piece = input.u64()?;
@@ -102,26 +131,59 @@ impl Replay<'_> {
         if !self.state.is_between_commits() {
             return Err(damaged("a tick ends in the middle of a source's commit"));
         }
-        self.state.finish_tick(commit, frame.head.as_of, frame.head.time_micros)
+        let (offset, next) = (place.offset + frame.size as u64, frame.head.number + 1);
+        let end = LogPlace { file: place.file_number, offset, frame: next };
+        self.state.finish_tick(commit, frame.head.as_of, frame.head.time_micros, end)?;
+        match &mut self.follow {
+            Some(follow) => follow.tick(commit, frame.head.as_of, frame.head.time_micros),
+            None => Ok(()),
+        }
     }
 
     fn operations(&mut self, input: &mut Input<'_>, commit: CommitId) -> Result<()> {
         while !input.is_at_end() {
             match read_op(input, &|id| types_of(self.state, id))? {
-                Op::ApplyPending(upto, limit) => drop(self.state.apply_step(upto, commit, limit)?),
+                Op::ApplyPending(upto, limit) => {
+                    let step = self.state.apply_step(upto, commit, limit)?;
+                    for applied in step.into_iter().flat_map(|step| step.changes) {
+                        self.show(applied.table, &applied.rows)?;
+                    }
+                }
                 Op::CreateTable(id, spec) => self.state.create_table(id, spec)?,
                 Op::DropTable(id) => drop(self.state.drop_table(id)?),
                 Op::Rows(part) => {
                     self.check(&part)?;
-                    self.state.apply_part(&part, commit, false)?;
+                    let effect = self.state.apply_part(&part, commit, self.follow.is_some())?;
+                    if self.follow.is_some() {
+                        self.show(part.table, &effect.into_batch()?)?;
+                    }
                 }
-                Op::Truncate(id) => drop(self.state.truncate(id, commit)?),
-                Op::Restore(id) => self.state.restore(id)?,
+                Op::Truncate(id) => {
+                    if let Some(change) = self.state.truncate(id, commit)? {
+                        self.show(id, &change)?;
+                    }
+                }
+                Op::Restore(id) => {
+                    self.state.restore(id)?;
+                    if let Some(follow) = &mut self.follow {
+                        follow.restored(id)?;
+                    }
+                }
                 Op::SetCursor(consumer, table, upto) => self.state.set_cursor(&consumer, table, upto),
                 Op::ForgetCursor(consumer, table) => self.state.forget_cursor(&consumer, table),
             }
         }
         Ok(())
+    }
+}
+
+impl Replay<'_> {
+    /// Shows the follower what became of a table.
+    fn show(&mut self, table: TableId, change: &ChangeBatch) -> Result<()> {
+        match &mut self.follow {
+            Some(follow) if !change.is_empty() => follow.change(table, change),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! condition is TRUE, in order of bucket and sequence number.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::types::ArrowPrimitiveType;
 use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, downcast_primitive};
@@ -14,10 +14,10 @@ use arrow_buffer::{ArrowNativeType, BooleanBuffer};
 use arrow_select::filter::{FilterBuilder, FilterPredicate};
 use gridhouse_base::{ChangeBatch, Result};
 
-use crate::bucket_view::BatchRef;
 use crate::condition::{ColumnStatistics, Conjunct, order_of};
-use crate::snapshot::TableSnapshot;
-use crate::tail::rearrange_error;
+use crate::group::{Entries, LiveGroup};
+use crate::snapshot::{TableSnapshot, TableView};
+use crate::tail::{TailBatch, rearrange_error};
 
 /// Entries of a piece of the hot tail. Its columns stay in the caches of a core while the conditions go over them, and the
 /// chunks of segments have as many.
@@ -42,7 +42,7 @@ impl TableSnapshot {
     /// `Invalid` where the request does not fit the table's columns.
     pub fn scan_where(&self, request: &ScanRequest) -> Result<Scan> {
         let mut parts = self.partitions(request, 1)?;
-        Ok(parts.pop().unwrap_or_else(|| Scan::new(Vec::new(), &Arc::default())))
+        Ok(parts.pop().unwrap_or_else(|| Scan::new(Vec::new(), &Arc::default(), 0)))
     }
 
     /// The rows of [`TableSnapshot::scan_where`] in at most `count` parts of about as many rows each; one after the other they
@@ -61,7 +61,7 @@ impl TableSnapshot {
                 "table {name} has {columns} columns, number {column} is asked for"
             )));
         }
-        let pieces: Vec<Piece> = self.pieces(&request.conjuncts).collect();
+        let pieces = self.pieces(&request.conjuncts)?;
         let rows: usize = pieces.iter().map(|piece| piece.len).sum();
         let share = rows.div_ceil(count.max(1)).max(1);
         let request = Arc::new(request.clone());
@@ -70,29 +70,27 @@ impl TableSnapshot {
             filled += piece.len;
             part.push(piece);
             if filled >= share {
-                parts.push(Scan::new(std::mem::take(&mut part), &request));
+                parts.push(Scan::new(std::mem::take(&mut part), &request, types.len()));
                 filled = 0;
             }
         }
         if !part.is_empty() {
-            parts.push(Scan::new(part, &request));
+            parts.push(Scan::new(part, &request, types.len()));
         }
         Ok(parts)
     }
 
     /// Where live rows that may meet `conjuncts` are.
-    fn pieces(&self, conjuncts: &[Conjunct]) -> impl Iterator<Item = Piece> {
-        let batches = self.view.batches().filter(|batch| batch.alive.count() > 0);
-        let may = |batch: &&BatchRef| {
-            let may = |conjunct: &Conjunct| {
-                batch.statistics(conjunct.column()).is_none_or(|statistics| conjunct.may_match(statistics))
-            };
-            conjuncts.iter().all(may)
-        };
-        batches.filter(may).flat_map(|batch| {
-            let len = batch.data.len;
-            (0..len).step_by(PIECE_ROWS).map(move |start| Piece::new(batch, start, PIECE_ROWS.min(len - start)))
-        })
+    fn pieces(&self, conjuncts: &[Conjunct]) -> Result<Vec<Piece>> {
+        let mut pieces = Vec::new();
+        for group in self.view.groups().filter(|group| group.alive.count() > 0) {
+            for piece in Piece::all_of(group) {
+                if piece.has_rows() && piece.may_match(conjuncts)? {
+                    pieces.push(piece);
+                }
+            }
+        }
+        Ok(pieces)
     }
 
     /// What is known of `column` over all entries of the table, dead ones included; without bounds where a part of the table
@@ -100,20 +98,21 @@ impl TableSnapshot {
     pub fn column_statistics(&self, column: usize) -> ColumnStatistics {
         let mut sum = ColumnStatistics { rows: 0, nulls: 0, min: None, max: None, is_sorted: true };
         let mut bounded = true;
-        for batch in self.view.batches() {
-            sum.rows += batch.data.len;
-            sum.nulls += batch.data.columns[column].logical_null_count();
-            let part = batch.statistics(column);
-            sum.is_sorted &= part.is_some_and(|part| {
-                let (Some(last), Some(next)) = (&sum.max, &part.min) else {
-                    return part.is_sorted && sum.max.is_none();
-                };
-                part.is_sorted && order_of(last, 0, next, 0).is_some_and(Ordering::is_le)
-            });
-            let Some(part) = part.filter(|part| part.nulls == part.rows || part.min.is_some()) else {
+        for part in self.view.groups().flat_map(|group| parts_of(group, column)) {
+            let Some(part) = part else {
                 bounded = false;
                 continue;
             };
+            sum.rows += part.rows;
+            sum.nulls += part.nulls;
+            sum.is_sorted &= match (&sum.max, &part.min) {
+                (Some(last), Some(next)) => part.is_sorted && order_of(last, 0, next, 0).is_some_and(Ordering::is_le),
+                _ => part.is_sorted && sum.max.is_none(),
+            };
+            if part.nulls < part.rows && part.min.is_none() {
+                bounded = false;
+                continue;
+            }
             merge_bound(&mut sum.min, &part.min, Ordering::Less, &mut bounded);
             merge_bound(&mut sum.max, &part.max, Ordering::Greater, &mut bounded);
         }
@@ -141,27 +140,77 @@ fn merge_bound(bound: &mut Option<ArrayRef>, part: &Option<ArrayRef>, further: O
     }
 }
 
+/// What is known of a column in each part of a group that keeps statistics of its own; `None` where nothing is.
+fn parts_of(group: &LiveGroup, column: usize) -> Vec<Option<ColumnStatistics>> {
+    match &group.entries {
+        Entries::Tail(batch) => vec![statistics(batch, column).cloned()],
+        Entries::Sealed(_) => (0..group.entries.chunks()).map(|k| group.entries.statistics(column, k).ok()).collect(),
+    }
+}
+
+impl Entries {
+    /// What is known of a column of a chunk of a segment.
+    fn statistics(&self, column: usize, chunk: usize) -> Result<ColumnStatistics> {
+        let Self::Sealed(group) = self else { unreachable!("asked of segments only") };
+        let known = group.stats(column, chunk)?;
+        let rows = group.chunk_rows(chunk);
+        Ok(ColumnStatistics { rows, nulls: known.nulls, min: known.min, max: known.max, is_sorted: known.is_sorted })
+    }
+}
+
 /// Some neighbouring entries whose columns are read one by one.
 #[derive(Clone, Debug)]
 struct Piece {
-    batch: BatchRef,
+    group: LiveGroup,
+    chunk: usize,
+    /// Where in the group the piece begins.
     start: usize,
     len: usize,
 }
 
 impl Piece {
-    fn new(batch: &BatchRef, start: usize, len: usize) -> Self {
-        Self { batch: batch.clone(), start, len }
+    /// A group in pieces: the chunks of a segment's, stretches of a batch in memory.
+    fn all_of(group: &LiveGroup) -> impl Iterator<Item = Self> {
+        let is_sealed = matches!(group.entries, Entries::Sealed(_));
+        let step = if is_sealed { crate::segment::encoding::CHUNK_ROWS } else { PIECE_ROWS };
+        let len = group.entries.len();
+        (0..len).step_by(step).map(move |start| {
+            let chunk = if is_sealed { start / step } else { 0 };
+            Self { group: group.clone(), chunk, start, len: step.min(len - start) }
+        })
+    }
+
+    /// Whether any of its entries lives.
+    fn has_rows(&self) -> bool {
+        self.alive().is_none_or(|alive| alive.count_set_bits() > 0)
+    }
+
+    /// Whether the statistics leave it open that a row meets all of `conjuncts`.
+    fn may_match(&self, conjuncts: &[Conjunct]) -> Result<bool> {
+        for conjunct in conjuncts {
+            let column = conjunct.column();
+            let may = match &self.group.entries {
+                Entries::Tail(batch) => statistics(batch, column).is_none_or(|known| conjunct.may_match(known)),
+                Entries::Sealed(_) => conjunct.may_match(&self.group.entries.statistics(column, self.chunk)?),
+            };
+            if !may {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Which entries are alive; `None`: all.
     fn alive(&self) -> Option<BooleanBuffer> {
-        (!self.batch.alive.is_full()).then(|| self.batch.alive.range(self.start, self.len))
+        (!self.group.alive.is_full()).then(|| self.group.alive.range(self.start, self.len))
     }
 
     /// All values of a column.
     fn column(&self, column: usize) -> Result<ArrayRef> {
-        Ok(self.batch.data.columns[column].slice(self.start, self.len))
+        match &self.group.entries {
+            Entries::Tail(batch) => Ok(batch.columns[column].slice(self.start, self.len)),
+            Entries::Sealed(group) => group.column(column, self.chunk),
+        }
     }
 
     /// The values of a column at the rows that have passed.
@@ -211,19 +260,28 @@ impl Piece {
 pub struct Scan {
     pieces: std::vec::IntoIter<Piece>,
     request: Arc<ScanRequest>,
+    /// The number of the table's columns.
+    width: usize,
 }
 
 impl Scan {
-    fn new(pieces: Vec<Piece>, request: &Arc<ScanRequest>) -> Self {
-        Self { pieces: pieces.into_iter(), request: request.clone() }
+    fn new(pieces: Vec<Piece>, request: &Arc<ScanRequest>, width: usize) -> Self {
+        Self { pieces: pieces.into_iter(), request: request.clone(), width }
     }
 
-    /// All live rows of `batches`, a batch of them at a time.
-    pub(crate) fn whole<'a>(batches: impl Iterator<Item = &'a BatchRef>, projection: Option<&[usize]>) -> Self {
-        let alive = batches.filter(|batch| batch.alive.count() > 0);
-        let pieces = alive.map(|batch| Piece::new(batch, 0, batch.data.len)).collect();
+    /// All live rows of a table; a batch in memory is not cut.
+    pub(crate) fn whole(table: &TableView, projection: Option<&[usize]>) -> Self {
+        let mut pieces = Vec::new();
+        for group in table.groups().filter(|group| group.alive.count() > 0) {
+            match &group.entries {
+                Entries::Tail(batch) => {
+                    pieces.push(Piece { group: group.clone(), chunk: 0, start: 0, len: batch.len });
+                }
+                Entries::Sealed(_) => pieces.extend(Piece::all_of(group).filter(Piece::has_rows)),
+            }
+        }
         let request = ScanRequest { projection: projection.map(<[usize]>::to_vec), conjuncts: Vec::new() };
-        Self::new(pieces, &Arc::new(request))
+        Self::new(pieces, &Arc::new(request), table.shape.types.len())
     }
 }
 
@@ -233,22 +291,21 @@ impl Iterator for Scan {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let piece = self.pieces.next()?;
-            if let Some(rows) = piece.read(&self.request, piece.batch.data.columns.len()).transpose() {
+            if let Some(rows) = piece.read(&self.request, self.width).transpose() {
                 return Some(rows);
             }
         }
     }
 }
 
-impl BatchRef {
-    /// What is known of a column, dead entries included; looked up once. `None` where knowing it does not pay.
-    fn statistics(&self, column: usize) -> Option<&ColumnStatistics> {
-        if self.data.len < MIN_STATISTICS_ROWS {
-            return None;
-        }
-        let known = self.data.statistics.get_or_init(|| self.data.columns.iter().map(|_| Default::default()).collect());
-        known[column].get_or_init(|| statistics_of(&self.data.columns[column])).as_ref()
+/// What is known of a column of a batch in memory, dead entries included; looked up once. `None` where knowing it does not
+/// pay.
+fn statistics(batch: &TailBatch, column: usize) -> Option<&ColumnStatistics> {
+    if batch.len < MIN_STATISTICS_ROWS {
+        return None;
     }
+    let known = batch.statistics.get_or_init(|| batch.columns.iter().map(|_| OnceLock::new()).collect());
+    known[column].get_or_init(|| statistics_of(&batch.columns[column])).as_ref()
 }
 
 /// The statistics of a column of numbers, dates or times; `None` for others.

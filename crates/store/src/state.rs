@@ -17,10 +17,12 @@ use crate::snapshot::View;
 use crate::source::{Part, SourcePosition};
 use crate::spec::{TableKind, TableSpec};
 use crate::table::{Intent, Rows, Table, TableShape};
+use crate::wal::place::LogPlace;
 
 /// Everything that the store knows.
 pub(crate) struct State {
-    secret: [u64; 2],
+    /// The secrets of key hashing.
+    pub secret: [u64; 2],
     pub tables: BTreeMap<TableId, Table>,
     pub names: Arc<HashMap<String, TableId>>,
     pub next_table: u32,
@@ -41,12 +43,20 @@ pub(crate) struct State {
     pub touched: BTreeSet<TableId>,
     /// The last tick.
     pub view: Arc<View>,
+    /// The frame that published it, 0 if there is none.
+    pub tick_frame: u64,
+    /// Where the frame behind it stands, or will stand.
+    pub tick_end: LogPlace,
 }
 
 impl State {
     /// An empty store; `random` gives the secrets of key hashing.
     pub fn new(random: &mut Random) -> Result<Self> {
-        let secret = [random.bits(), random.bits()];
+        Self::with_secret([random.bits(), random.bits()])
+    }
+
+    /// An empty store with these secrets of key hashing.
+    pub fn with_secret(secret: [u64; 2]) -> Result<Self> {
         let shape = Arc::new(TableShape::new(SYSTEM_TABLE, system_spec(), secret)?);
         let table = Table::new(shape, secret[0]);
         let names = Arc::new(HashMap::from([(table.shape.spec.name.clone(), SYSTEM_TABLE)]));
@@ -75,6 +85,8 @@ impl State {
             last_commit: CommitId(0),
             touched: BTreeSet::new(),
             view: Arc::new(view),
+            tick_frame: 0,
+            tick_end: LogPlace::default(),
         })
     }
 
@@ -172,8 +184,8 @@ impl State {
         Arc::make_mut(&mut self.cursors).forget(consumer, table);
     }
 
-    /// Ends a tick: merges and reclaims in the tables that changed, and makes the view that readers will get.
-    pub fn finish_tick(&mut self, commit: CommitId, as_of: CommitId, time_micros: i64) -> Result<()> {
+    /// Ends a tick, whose frame stands before `end`: merges and reclaims in the tables that changed, and makes the view that readers will get.
+    pub fn finish_tick(&mut self, commit: CommitId, as_of: CommitId, time_micros: i64, end: LogPlace) -> Result<()> {
         for id in &self.touched {
             let Some(table) = self.tables.get_mut(id) else { continue };
             let slowest = self.cursors.slowest(*id);
@@ -194,6 +206,7 @@ impl State {
             cursors: self.cursors.clone(),
         };
         self.view = Arc::new(view);
+        (self.tick_frame, self.tick_end) = (end.frame - 1, end);
         self.touched.clear();
         self.applied.clear();
         self.last_commit = commit;

@@ -6,11 +6,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gridhouse_base::clock::Clock;
 use gridhouse_base::fs::{FileSystem, Lock};
 use gridhouse_base::random::Random;
-use gridhouse_base::{CommitId, Error, Result, SourceId};
+use gridhouse_base::{CommitId, Error, ErrorKind, Result, SourceId};
 
+use crate::checkpoint::keeper::Workshop;
+use crate::checkpoint::load::{last_checkpoint, leftovers};
+use crate::checkpoint::seal::Attachment;
+use crate::follow::{Follow, Nobody};
+use crate::maintenance::{Files, Limits};
 use crate::payload::{drop_stage_payload, source_payload, stage_payload};
 use crate::pending::Pending;
 use crate::replay::{Replay, with_way_back};
@@ -19,7 +25,8 @@ use crate::source::{Part, SourceCommit, SourcePosition, StageUse};
 use crate::state::State;
 use crate::sync::{Boundary, Reader, Shared, Syncer};
 use crate::tick::Tick;
-use crate::wal::frame::FrameKind;
+use crate::wal::frame::{FILE_HEAD_BYTES, FrameKind};
+use crate::wal::place::LogPlace;
 use crate::wal::recovery::read_log;
 use crate::wal::writer::{FrameNote, MAX_FILE_BYTES, WalWriter, disk_error};
 
@@ -46,22 +53,32 @@ pub struct StoreOptions {
     pub seed: u64,
     /// The size of the first log file that this start writes; each further one is twice as large, up to 64 MiB.
     pub wal_file_bytes: u64,
+    /// When segments and checkpoints are made, and how much memory the key indexes may take.
+    pub limits: Limits,
 }
 
 impl StoreOptions {
     /// Options for `dir` with the default sizes.
     pub fn new(dir: impl Into<PathBuf>, fs: Arc<dyn FileSystem>, clock: Arc<dyn Clock>, seed: u64) -> Self {
-        Self { dir: dir.into(), fs, clock, seed, wal_file_bytes: DEFAULT_WAL_FILE_BYTES }
+        let (wal_file_bytes, limits) = (DEFAULT_WAL_FILE_BYTES, Limits::default());
+        Self { dir: dir.into(), fs, clock, seed, wal_file_bytes, limits }
     }
 }
 
 /// The store. One thread owns it and writes; any number of threads read through [`Reader`].
 pub struct Store {
-    id: u128,
+    pub(crate) id: u128,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) wal: WalWriter,
     pub(crate) state: State,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) fs: Arc<dyn FileSystem>,
+    pub(crate) dir: PathBuf,
+    pub(crate) limits: Limits,
+    pub(crate) files: Files,
+    pub(crate) workshop: Arc<Workshop>,
+    /// Why the keeper could not do its work the last time.
+    pub(crate) last_trouble: Option<Error>,
     /// The last frame is a sync note, so another would say nothing new.
     noted: bool,
     _lock: Box<dyn Lock>,
@@ -74,13 +91,46 @@ impl Store {
     /// `Conflict` if another process has it open or another version wrote it, `Corrupt` if what was durable is damaged
     /// (with file, offset and the way back), `Unavailable` if the disk does not answer or is full.
     pub fn open(options: StoreOptions) -> Result<Self> {
-        let StoreOptions { dir, fs, clock, seed, wal_file_bytes } = options;
+        Self::open_with(options, |_, _| Ok(None::<Nobody>)).map(|(store, _)| store)
+    }
+
+    /// As [`Store::open`]. If the last checkpoint has something attached, `begin` gets it, with the tables as of then, and may
+    /// return a follower that sees all ticks from there on; it is handed back with the open store.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and what `begin` and the follower return.
+    pub fn open_with<F: Follow>(
+        options: StoreOptions,
+        begin: impl FnOnce(&Snapshot, Bytes) -> Result<Option<F>>,
+    ) -> Result<(Self, Option<F>)> {
+        let StoreOptions { dir, fs, clock, seed, wal_file_bytes, limits } = options;
         let mut random = Random::new(seed);
         let lock = prepare_directory(fs.as_ref(), &dir)?;
-        let mut state = State::new(&mut random)?;
-        let mut replay = Replay { state: &mut state, pieces: BTreeMap::new() };
-        let end = read_log(fs.as_ref(), &dir, &mut |frame, place| replay.take(frame, place)).map_err(with_way_back)?;
+        let (found, damage) = last_checkpoint(fs.as_ref(), &dir)?;
+        let (mut state, start, store, files, attachment) = match found {
+            Some(loaded) => loaded.into_parts(),
+            None => (State::new(&mut random)?, None, None, Files::new(), None),
+        };
+        let mut follower = match attachment {
+            Some(bytes) => begin(&Snapshot { view: state.view.clone() }, bytes)?,
+            None => None,
+        };
+        let mut replay = Replay {
+            state: &mut state,
+            start,
+            follow: follower.as_mut().map(|follower| follower as &mut dyn Follow),
+            pieces: BTreeMap::new(),
+        };
+        let read = read_log(fs.as_ref(), &dir, (store, start), &mut |frame, place| replay.take(frame, place));
+        let read = read.map_err(with_way_back);
+        // Without its checkpoint a log that has been cut cannot be read: then the checkpoint is what is damaged.
+        let is_cut = |error: &Error| error.kind() == ErrorKind::Corrupt;
+        let end = read.map_err(|error| damage.filter(|_| is_cut(&error)).map_or(error, with_way_back))?;
         let id = end.store.unwrap_or_else(|| u128::from(random.bits()) << 64 | u128::from(random.bits()));
+        for path in leftovers(fs.as_ref(), &dir, (files.checkpoint > 0).then_some(files.checkpoint), &files.segments)? {
+            // What cannot be removed now is found again at the next start.
+            let _ = fs.remove(&path);
+        }
 
         let boundary = Boundary {
             commit: state.last_commit,
@@ -89,21 +139,42 @@ impl Store {
             positions: state.positions.clone(),
         };
         let shared = Arc::new(Shared::new(boundary));
-        let place = (end.last_file + 1, end.next_frame);
+        let place = (end.files.last().map_or(0, |file| file.0) + 1, end.next_frame);
+        let end_files_first = end.files.first().map(|file| file.0);
         let file_bytes = wal_file_bytes.clamp(MIN_FILE_BYTES, MAX_FILE_BYTES);
-        let wal = WalWriter::begin(fs, dir, (id, random), shared.clone(), place, file_bytes)?;
+        let wal =
+            WalWriter::begin(fs.clone(), dir.clone(), (id, random), shared.clone(), place, end.files, file_bytes)?;
         if let Some((file, length)) = end.tail {
             // What lies behind the last good frame is of no use to anyone now; failing to free it harms nobody.
             let _ = file.allocate(length);
         }
-        let mut store = Self { id, clock, wal, state, shared, noted: false, _lock: lock };
+        if state.tick_frame == 0 {
+            let first = end_files_first.unwrap_or(place.0);
+            state.tick_end = LogPlace { file: first, offset: FILE_HEAD_BYTES as u64, frame: 1 };
+        }
+        let workshop = Arc::default();
+        let mut store = Self {
+            id,
+            clock,
+            wal,
+            state,
+            shared,
+            fs,
+            dir,
+            limits,
+            files,
+            workshop,
+            last_trouble: None,
+            noted: false,
+            _lock: lock,
+        };
         // Stages that a crash left open are dropped in writing, so that their numbers can be used again.
         let open: Vec<u64> = store.state.stages.keys().copied().collect();
         for stage in open {
             store.drop_stage(stage)?;
         }
         store.sync()?;
-        Ok(store)
+        Ok((store, follower))
     }
 
     /// The store's id: random, made once, and the same ever after.
@@ -139,7 +210,7 @@ impl Store {
     /// The lowest frame of the log that is still read while the store runs, or that a restart would need; `None` if there is
     /// none: stages that are open, and source commits that no tick has applied.
     pub fn oldest_needed_frame(&self) -> Option<u64> {
-        self.state.oldest_needed_frame()
+        self.state.oldest_needed_frame().map(|place| place.frame)
     }
 
     /// Whether one step of at most `rows` rows ([`Tick::apply_step`]) would apply everything that waits.
@@ -257,14 +328,25 @@ impl Store {
         Ok(())
     }
 
-    /// Makes everything durable and says so in the log.
+    /// Makes everything durable, with a checkpoint, so that the next start has nothing to read again.
     ///
     /// # Errors
     /// `Unavailable` if the disk is full or has failed.
-    pub fn close(mut self) -> Result<()> {
+    pub fn close(self) -> Result<()> {
+        self.close_with(&mut || None)
+    }
+
+    /// As [`Store::close`]; `attach` gives what is to be kept with the checkpoint.
+    ///
+    /// # Errors
+    /// As [`Store::close`].
+    pub fn close_with(mut self, attach: &mut dyn FnMut() -> Option<Attachment>) -> Result<()> {
         self.sync()?;
+        let checkpoint = self.checkpoint(attach);
         self.note_idle()?;
-        self.sync().map(|_| ())
+        self.sync()?;
+        // The log holds everything all the same; but whoever closes wants to know.
+        checkpoint
     }
 
     /// Checks that the rows of `part` fit their table, as [`Store::append_source`] and [`Store::stage`] do.
@@ -297,6 +379,7 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         self.shared.close();
+        self.workshop.close();
     }
 }
 

@@ -68,6 +68,15 @@ impl Shared {
         self.state().ordered = boundary;
     }
 
+    /// `view` is that of the last tick in another form: whoever may see that tick sees it in this form from now on.
+    pub fn replace_view(&self, view: Arc<View>) {
+        let mut state = self.state();
+        if state.durable.view.commit == view.commit {
+            state.durable.view = view.clone();
+        }
+        state.ordered.view = view;
+    }
+
     pub fn ordered_view(&self) -> Arc<View> {
         self.state().ordered.view.clone()
     }

@@ -18,7 +18,9 @@ use hashbrown::HashTable;
 use crate::bucket::BucketFunction;
 use crate::bucket_view::BucketView;
 use crate::delta::{Effect, KeyedRows, rows_equal, spread, take_rows};
-use crate::index::KeyIndex;
+use crate::gather::{Place, gather};
+use crate::group::Entries;
+use crate::index::{Found, KeyIndex};
 use crate::key::KeyCodec;
 use crate::snapshot::TableView;
 use crate::spec::{TableKind, TableSpec};
@@ -93,6 +95,21 @@ impl TableShape {
         self.spec.primary_key.iter().map(|key| columns[position(key)].clone()).collect()
     }
 
+    /// The rows of `keys` (the key columns, in key order) by bucket.
+    pub fn by_bucket(&self, keys: &[ArrayRef], rows: usize) -> BTreeMap<u16, Vec<u32>> {
+        if !self.buckets.is_by_value() || self.spec.bucket_count == 1 {
+            return BTreeMap::from([(0, (0..rows as u32).collect())]);
+        }
+        let position =
+            |c: &usize| self.spec.primary_key.iter().position(|key| key == c).expect("bucket keys are key columns");
+        let deciding: Vec<ArrayRef> = self.buckets.columns().iter().map(|c| keys[position(c)].clone()).collect();
+        let mut members: BTreeMap<u16, Vec<u32>> = BTreeMap::new();
+        for (row, bucket) in self.buckets.buckets(&deciding).into_iter().enumerate() {
+            members.entry(bucket).or_default().push(row as u32);
+        }
+        members
+    }
+
     /// Checks that a source's rows can be applied later, when it is too late to refuse them.
     pub fn check_source_rows(&self, batch: &KindBatch, listed: Option<&[usize]>) -> Result<()> {
         self.check_columns(&batch.columns, listed)?;
@@ -159,8 +176,15 @@ struct Upsert {
 impl Table {
     pub fn new(shape: Arc<TableShape>, secret: u64) -> Self {
         let buckets = (0..shape.spec.bucket_count).map(|_| Arc::default()).collect();
-        let index = shape.is_keyed().then(|| KeyIndex::new(shape.codec.is_exact(), secret));
+        let index = shape.is_keyed().then(|| KeyIndex::new(shape.codec.is_exact(), secret, true));
         Self { shape, buckets, index, secret, live_rows: 0 }
+    }
+
+    /// The table as it is in `view`.
+    pub fn of_view(view: &TableView, secret: u64) -> Result<Self> {
+        let mut table = Self::new(view.shape.clone(), secret);
+        table.revert(view)?;
+        Ok(table)
     }
 
     /// What readers see of the table now.
@@ -168,24 +192,40 @@ impl Table {
         TableView { shape: self.shape.clone(), buckets: self.buckets.clone(), live_rows: self.live_rows }
     }
 
-    /// Goes back to `view`, which is an earlier state of the same table, and rebuilds the index from its live rows.
+    /// Goes back to `view`, which is an earlier state of the same table. The index holds the rows in memory from then on, and
+    /// finds those in segments there.
     pub fn revert(&mut self, view: &TableView) -> Result<()> {
         self.buckets = view.buckets.clone();
         self.live_rows = view.live_rows;
         if self.index.is_none() {
             return Ok(());
         }
-        let mut index = KeyIndex::new(self.shape.codec.is_exact(), self.secret);
+        let sealed = self.buckets.iter().any(|bucket| !bucket.sections.is_empty());
+        let mut index = KeyIndex::new(self.shape.codec.is_exact(), self.secret, !sealed);
         for (b, bucket) in self.buckets.iter().enumerate() {
-            for batch in &bucket.batches {
-                let keys = self.shape.codec.keys(&self.shape.key_columns(&batch.data.columns, None))?;
-                for i in (0..batch.data.len).filter(|&i| batch.alive.get(i)) {
-                    index.set(keys[i], RowId::new(b as u16, batch.data.seq(i)));
+            for group in &bucket.groups {
+                let Entries::Tail(batch) = &group.entries else { continue };
+                let keys = self.shape.codec.keys(&self.shape.key_columns(&batch.columns, None))?;
+                for i in (0..batch.len).filter(|&i| group.alive.get(i)) {
+                    index.set(keys[i], RowId::new(b as u16, batch.seq(i)));
                 }
             }
         }
         self.index = Some(index);
         Ok(())
+    }
+
+    /// The memory of the key index in bytes.
+    pub fn index_bytes(&self) -> usize {
+        self.index.as_ref().map_or(0, KeyIndex::bytes)
+    }
+
+    /// Makes the index forget keys whose rows lie in segments until it takes at most `budget` bytes.
+    pub fn shrink_index(&mut self, budget: usize) {
+        let in_memory = |row: RowId| row.seq() >= self.buckets[usize::from(row.bucket())].sealed_end();
+        if let Some(index) = &mut self.index {
+            index.shrink(budget, &in_memory);
+        }
     }
 
     /// Applies rows of `commit` and returns what changed; with `want_effect` false the rows are known to be effective (they
@@ -205,14 +245,21 @@ impl Table {
     }
 
     fn apply_keyed(&mut self, rows: &Rows<'_>, commit: CommitId, want_effect: bool) -> Result<Effect> {
-        let index = self.index.as_ref().expect("a primary-key table has an index");
-        let keys = self.shape.codec.keys(&self.shape.key_columns(rows.columns, rows.listed))?;
+        let key_columns = self.shape.key_columns(rows.columns, rows.listed);
+        let keys = self.shape.codec.keys(&key_columns)?;
         let outcomes = resolve(&keys, rows);
         let mut upserts: Vec<Upsert> = Vec::with_capacity(outcomes.len());
         let mut up_keys: Vec<u128> = Vec::with_capacity(outcomes.len());
         let mut deletes = Vec::new();
-        for outcome in &outcomes {
-            let old = index.get(outcome.key);
+        let wanted: Vec<u128> = outcomes.iter().map(|outcome| outcome.key).collect();
+        let deciding: Vec<u32> = outcomes.iter().map(|outcome| outcome.row).collect();
+        let (olds, sealed) = self.rows_of(&take_keys(&key_columns, &deciding)?, &wanted)?;
+        let index = self.index.as_mut().expect("a primary-key table has an index");
+        for i in sealed {
+            let row = olds[i as usize].expect("it has been found");
+            index.remember(wanted[i as usize], row);
+        }
+        for (outcome, old) in outcomes.iter().zip(olds) {
             if outcome.upsert {
                 up_keys.push(outcome.key);
                 upserts.push(Upsert { row: outcome.row, old, fresh: outcome.fresh });
@@ -224,7 +271,8 @@ impl Table {
         let replaced: Vec<RowId> = upserts.iter().filter_map(|upsert| upsert.old).collect();
         let needs_old = want_effect || rows.listed.is_some();
         let old_ids: Vec<RowId> = replaced.iter().copied().chain(deletes.iter().map(|(_, old)| *old)).collect();
-        let old_columns = if needs_old { self.gather(&old_ids, None)? } else { Vec::new() };
+        let old_places = self.places(&old_ids);
+        let old_columns = if needs_old { self.gather(&old_places)? } else { Vec::new() };
         let mut new_columns = self.full_rows(rows, &upserts, &old_columns)?;
         let mut up_olds: Vec<Option<RowId>> = upserts.iter().map(|upsert| upsert.old).collect();
         let mut old_keep: Option<Vec<u32>> = None;
@@ -247,11 +295,11 @@ impl Table {
                 old_keep = Some(keep);
             }
         }
-        let (old_ids, old_columns) = match old_keep {
-            None => (old_ids, old_columns),
+        let (old_places, old_columns) = match old_keep {
+            None => (old_places, old_columns),
             Some(keep) => {
-                let ids = keep.iter().map(|&i| old_ids[i as usize]).collect();
-                (ids, take_rows(&old_columns, &keep)?)
+                let places = keep.iter().map(|&i| old_places[i as usize]).collect();
+                (places, take_rows(&old_columns, &keep)?)
             }
         };
         let delete_keys: Vec<u128> = deletes.iter().map(|(outcome, _)| outcome.key).collect();
@@ -261,13 +309,14 @@ impl Table {
 
         let new_ids = self.append_entries(&new_columns, up_keys.len(), &up_olds, false, commit)?;
         self.append_entries(&delete_columns, delete_keys.len(), &delete_olds, true, commit)?;
-        for old in &old_ids {
-            Arc::make_mut(&mut self.buckets[usize::from(old.bucket())]).kill(old.seq());
+        for old in &old_places {
+            let bucket = Arc::make_mut(&mut self.buckets[usize::from(old.bucket)]);
+            bucket.kill(old.group as usize, old.position as usize);
         }
         let index = self.index.as_mut().expect("a primary-key table has an index");
         up_keys.iter().zip(&new_ids).for_each(|(&key, &id)| index.set(key, id));
         delete_keys.iter().for_each(|&key| index.remove(key));
-        self.live_rows = self.live_rows + up_keys.len() as u64 - old_ids.len() as u64;
+        self.live_rows = self.live_rows + up_keys.len() as u64 - old_places.len() as u64;
 
         let replaced_keys = up_keys.iter().zip(&up_olds).filter(|(_, old)| old.is_some()).map(|(key, _)| *key);
         let deleted = delete_keys.len();
@@ -278,6 +327,36 @@ impl Table {
             new: KeyedRows { keys: up_keys, columns: new_columns, len: new_len },
             replaced: old_len - deleted,
         })
+    }
+
+    /// The live row of each of `keys`, whose key columns are `columns`: from the index where it knows, else from the segments.
+    /// Second, which of them came from there.
+    pub fn rows_of(&self, columns: &[ArrayRef], keys: &[u128]) -> Result<(Vec<Option<RowId>>, Vec<u32>)> {
+        let index = self.index.as_ref().expect("a primary-key table has an index");
+        let mut found = vec![None; keys.len()];
+        let mut unknown: Vec<u32> = Vec::new();
+        for (i, &key) in keys.iter().enumerate() {
+            match index.get(key) {
+                Found::Row(row) => found[i] = Some(row),
+                Found::Nothing => {}
+                Found::Unknown => unknown.push(i as u32),
+            }
+        }
+        if unknown.is_empty() {
+            return Ok((found, Vec::new()));
+        }
+        let columns = take_rows(columns, &unknown)?;
+        for (bucket, members) in self.shape.by_bucket(&columns, unknown.len()) {
+            let view = &self.buckets[usize::from(bucket)];
+            let wanted: Vec<u128> = members.iter().map(|&m| keys[unknown[m as usize] as usize]).collect();
+            for (member, place) in members.iter().zip(view.find_sealed(&wanted)?) {
+                let Some((group, position)) = place else { continue };
+                let seq = view.groups[group as usize].entries.seq(position as usize);
+                found[unknown[*member as usize] as usize] = Some(RowId::new(bucket, seq));
+            }
+        }
+        unknown.retain(|&i| found[i as usize].is_some());
+        Ok((found, unknown))
     }
 
     /// The whole rows that `upserts` come to: columns that are not given keep the old value or become NULL. `old_columns`
@@ -389,37 +468,18 @@ impl Table {
         Ok(ids)
     }
 
-    /// The rows `ids`, all columns or those at `columns`.
-    fn gather(&self, ids: &[RowId], columns: Option<&[usize]>) -> Result<Vec<ArrayRef>> {
-        let mut sources: Vec<&[ArrayRef]> = Vec::new();
-        let mut known: BTreeMap<(u16, usize), usize> = BTreeMap::new();
-        let mut last: Option<((u16, usize), usize)> = None;
-        let mut places = Vec::with_capacity(ids.len());
-        for id in ids {
-            let bucket = &self.buckets[usize::from(id.bucket())];
-            let (batch, position) = bucket.locate(id.seq());
-            let place = (id.bucket(), batch);
-            let source = match last {
-                Some((known_place, source)) if known_place == place => source,
-                _ => *known.entry(place).or_insert_with(|| {
-                    sources.push(&bucket.batches[batch].data.columns);
-                    sources.len() - 1
-                }),
-            };
-            last = Some((place, source));
-            places.push((source, position));
-        }
-        let column = |c: usize| {
-            let parts: Vec<&dyn Array> = sources.iter().map(|columns| columns[c].as_ref()).collect();
-            if parts.is_empty() {
-                return Ok(arrow_array::new_empty_array(&self.shape.types[c]));
-            }
-            interleave(&parts, &places).map_err(rearrange_error)
+    /// Where the rows `ids` are. Appending does not move them.
+    fn places(&self, ids: &[RowId]) -> Vec<Place> {
+        let place = |id: &RowId| {
+            let (group, position) = self.buckets[usize::from(id.bucket())].locate(id.seq());
+            Place { bucket: id.bucket(), group: group as u32, position: position as u32 }
         };
-        match columns {
-            None => (0..self.shape.types.len()).map(column).collect(),
-            Some(columns) => columns.iter().map(|&c| column(c)).collect(),
-        }
+        ids.iter().map(place).collect()
+    }
+
+    /// The rows at `places`, all columns.
+    fn gather(&self, places: &[Place]) -> Result<Vec<ArrayRef>> {
+        gather(&self.buckets, &self.shape.types, places, None)
     }
 
     /// Removes all rows and returns them. A primary-key table logs a deletion per row; a log table forgets its entries.
@@ -445,18 +505,13 @@ impl Table {
         if !self.shape.is_keyed() {
             for bucket in &mut self.buckets {
                 let bucket = Arc::make_mut(bucket);
-                bucket.batches.clear();
+                bucket.groups.clear();
                 // Rows that this tick appends afterwards belong to its log.
                 bucket.reclaimed = CommitId(commit.0 - 1);
             }
             self.live_rows = 0;
         }
         Ok(effects)
-    }
-
-    /// The live row with a key.
-    pub fn row_of(&self, key: u128) -> Option<RowId> {
-        self.index.as_ref().and_then(|index| index.get(key))
     }
 
     /// Merges and reclaims below `floor`; `cut` also drops live rows of a log that is only a queue.
@@ -470,6 +525,13 @@ impl Table {
         }
         Ok(())
     }
+}
+
+/// The rows at `rows` of the key columns, without copying where they are all there are.
+fn take_keys(columns: &[ArrayRef], rows: &[u32]) -> Result<Vec<ArrayRef>> {
+    let all = columns.first().is_some_and(|column| column.len() == rows.len())
+        && rows.iter().enumerate().all(|(i, &row)| i == row as usize);
+    if all { Ok(columns.to_vec()) } else { take_rows(columns, rows) }
 }
 
 /// The deciding row of each key, in the order in which keys first appear.

@@ -314,7 +314,8 @@ impl<'a> Tick<'a> {
         let frame = self.store.append(self.note(FrameKind::Tick), &payload)?;
         // The frame counts from here on: undoing the tick would contradict the log.
         self.published = true;
-        let finished = self.store.state.finish_tick(self.commit, self.as_of, self.time_micros);
+        let end = self.store.wal.end();
+        let finished = self.store.state.finish_tick(self.commit, self.as_of, self.time_micros, end);
         finished.map_err(|error| self.store.shared.fail(&error))?;
         self.store.publish_boundary(frame);
         Ok(self.commit)

@@ -290,6 +290,17 @@ impl Segment {
         Section::new(self.clone(), section)
     }
 
+    /// The section of a bucket, if there is one.
+    pub fn section_of(self: &Arc<Self>, table: TableId, bucket: u16) -> Option<Section> {
+        let found = self.sections.binary_search_by_key(&(table, bucket), |meta| (meta.table(), meta.bucket)).ok()?;
+        Some(self.section(found))
+    }
+
+    /// How many entries there are, in sections of unknown tables too.
+    pub fn entries(&self) -> u64 {
+        self.footer.groups.iter().map(|group| group.len as u64).sum()
+    }
+
     /// Group number `group`; sections say which are theirs.
     pub fn group(self: &Arc<Self>, group: usize) -> Group {
         Group::new(self.clone(), group)

@@ -10,6 +10,7 @@ use gridhouse_base::{CommitId, Result, RowKind, TableId};
 use super::encoding::{CHUNK_ROWS, EncodedColumn, GatherColumn};
 use super::file::{GroupState, SectionMeta, Segment, place_of};
 use super::footer::Spread;
+use super::section::Section;
 use super::statistics::{ChunkStats, decode_bounds};
 use crate::bits::Bits;
 use crate::table::TableShape;
@@ -50,6 +51,16 @@ impl Group {
     /// The number of the group's section in its segment.
     pub fn section_index(&self) -> usize {
         self.state().section
+    }
+
+    /// The section that the group belongs to.
+    pub fn home(&self) -> Section {
+        self.segment().section(self.section_index())
+    }
+
+    /// The number of the group in its section.
+    pub fn index_in_section(&self) -> usize {
+        self.index() - self.home().groups().start
     }
 
     /// The shape of the group's table.

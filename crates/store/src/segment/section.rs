@@ -38,6 +38,11 @@ impl Section {
         Self { segment, index }
     }
 
+    /// Whether `other` is the same section.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.segment, &other.segment) && self.index == other.index
+    }
+
     /// The segment.
     pub fn segment(&self) -> &Arc<Segment> {
         &self.segment

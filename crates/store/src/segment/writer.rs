@@ -103,6 +103,11 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Bytes of the file so far.
+    pub fn bytes_written(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
     /// Appends entries as one group, or as several where there are more than [`GROUP_ROWS`]. They follow those before them by
     /// sequence number and commit; their oldest and newest commits were made at `time_micros`.
     ///

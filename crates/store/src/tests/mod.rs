@@ -1,5 +1,6 @@
 //! Tests through the public interface, on a real directory: what tables do, and what a restart finds.
 
+mod checkpoints;
 mod recovery;
 mod scans;
 mod steps;
@@ -95,7 +96,8 @@ fn live(table: &TableSnapshot) -> Vec<String> {
 /// The log from `after` on: commit, kind and id of each entry.
 fn log(table: &TableSnapshot, after: u64) -> Vec<String> {
     let mut entries = Vec::new();
-    for (commit, batch) in table.changes(gridhouse_base::CommitId(after)).unwrap() {
+    for entry in table.changes(gridhouse_base::CommitId(after)).unwrap() {
+        let (commit, batch) = entry.unwrap();
         for (row, kind) in batch.kinds.iter().enumerate() {
             let id = Value::from_array(&batch.columns[0], row, &TypeKind::BigInt);
             let Value::Integer(id) = id else { panic!("the key is never NULL") };

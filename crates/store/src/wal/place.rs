@@ -27,7 +27,23 @@ pub(crate) struct FramePlace {
     pub frame: u64,
 }
 
+/// Where a frame stands, or will stand, in the log, whether it is there or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogPlace {
+    /// The file.
+    pub file: u64,
+    /// Where in the file: at its end, the frame is the first one of the next file.
+    pub offset: u64,
+    /// The frame's number.
+    pub frame: u64,
+}
+
 impl FramePlace {
+    /// The same, without the file.
+    pub fn log_place(&self) -> LogPlace {
+        LogPlace { file: self.file_number, offset: self.offset, frame: self.frame }
+    }
+
     /// The frame's payload.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ use std::sync::Arc;
 use gridhouse_base::fs::{File, FileSystem};
 use gridhouse_base::{Error, Result};
 
+use crate::checkpoint::ReplayStart;
+
 use super::frame::{
     BadFrame, FILE_HEAD_BYTES, FRAME_ALIGN, FRAME_HEAD_BYTES, FRAME_MAGIC, FileHead, Frame, read_frame,
 };
@@ -32,8 +34,8 @@ use super::{file_name, file_number};
 pub(crate) struct LogEnd {
     /// The store's id, if the log has begun.
     pub store: Option<u128>,
-    /// The number of the last file, 0 if there is none.
-    pub last_file: u64,
+    /// The files, each with its first frame; ascending.
+    pub files: Vec<(u64, u64)>,
     /// The number of the first frame that is not there.
     pub next_frame: u64,
     /// The last file and where its last good frame ends.
@@ -48,11 +50,15 @@ pub(crate) struct LogEnd {
 pub(crate) fn read_log(
     fs: &dyn FileSystem,
     dir: &Path,
+    (store, start): (Option<u128>, Option<ReplayStart>),
     take: &mut dyn FnMut(&Frame<'_>, &FramePlace) -> Result<()>,
 ) -> Result<LogEnd> {
     let names = fs.list(dir).map_err(|error| disk_error("could not list", dir, error))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| file_number(name)).collect();
     numbers.sort_unstable();
+    // Files below a checkpoint's start were to be removed; a crash may have brought some of them back.
+    let first_file = start.map_or(0, |start| start.first.file);
+    let (below, mut numbers): (Vec<u64>, Vec<u64>) = numbers.into_iter().partition(|&number| number < first_file);
     let mut files = Vec::new();
     for &number in &numbers {
         files.push(open_file(fs, dir, number)?);
@@ -66,13 +72,20 @@ pub(crate) fn read_log(
         files.pop();
         numbers.pop();
     }
-    let mut end = LogEnd { next_frame: 1, ..LogEnd::default() };
+    let mut end = LogEnd { store, next_frame: 1, ..LogEnd::default() };
+    if let Some(start) = start
+        && numbers.first() != Some(&start.first.file)
+    {
+        let path = dir.join(file_name(start.first.file));
+        return Err(Error::corrupt(format!("the log is damaged: {} is missing", path.display()))
+            .hint("restore the data directory from a backup"));
+    }
     for (i, file) in files.iter().enumerate() {
         let head = file.head.ok_or_else(|| file.damage(0, "its header is damaged"))?;
         if head.number != file.number || numbers[i] != numbers[0] + i as u64 {
             return Err(file.damage(0, "it does not belong at this place of the log, or the file before it is missing"));
         }
-        if i == 0 && head.first_frame != 1 {
+        if i == 0 && head.first_frame > start.map_or(1, |start| start.first.frame) {
             return Err(file.damage(0, "the files before it are missing"));
         }
         if end.store.is_some_and(|store| store != head.store) {
@@ -80,10 +93,29 @@ pub(crate) fn read_log(
         }
         let stop = files.get(i + 1).and_then(|next| next.head).map(|next| next.first_frame);
         end.store = Some(head.store);
-        end.last_file = head.number;
-        end.next_frame = head.first_frame;
-        let tail = file.read_frames(&head, stop, &mut end.next_frame, take)?;
+        end.files.push((head.number, head.first_frame));
+        // Of a checkpoint's first file only what it needs is read: damage before that is no matter.
+        let (mut at, first) = (FILE_HEAD_BYTES, head.first_frame);
+        end.next_frame = first;
+        if let Some(start) = start.filter(|_| i == 0) {
+            at = usize::try_from(start.first.offset).unwrap_or(usize::MAX);
+            end.next_frame = start.first.frame;
+        }
+        let tail = file.read_frames(&head, at, stop, &mut end.next_frame, take)?;
         end.tail = Some((file.file.clone(), tail as u64));
+    }
+    if let (Some(start), Some(last)) = (start, files.last())
+        && end.next_frame <= start.tick_frame
+    {
+        let at = end.tail.as_ref().map_or(0, |(_, at)| *at as usize);
+        let (frame, tick) = (end.next_frame, start.tick_frame);
+        return Err(
+            last.damage(at, &format!("frame {frame} is missing, and the checkpoint proves frames up to {tick}"))
+        );
+    }
+    for number in below {
+        // What cannot be removed now is found again at the next start.
+        let _ = fs.remove(&dir.join(file_name(number)));
     }
     if let Some(last) = files.last() {
         // A killed process leaves bytes in the system's memory; the next file's header will vouch for them.
@@ -121,11 +153,11 @@ impl LogFile {
     fn read_frames(
         &self,
         head: &FileHead,
+        mut at: usize,
         stop: Option<u64>,
         next_frame: &mut u64,
         take: &mut dyn FnMut(&Frame<'_>, &FramePlace) -> Result<()>,
     ) -> Result<usize> {
-        let mut at = FILE_HEAD_BYTES;
         while stop.is_none_or(|stop| *next_frame < stop) {
             let frame = match read_frame(&self.bytes[at.min(self.bytes.len())..], head.salt) {
                 Ok(frame) if frame.head.number == *next_frame => frame,

@@ -13,7 +13,7 @@ use gridhouse_base::{CommitId, Error, Result};
 
 use super::file_name;
 use super::frame::{FILE_HEAD_BYTES, FRAME_HEAD_BYTES, FileHead, FrameHead, FrameKind, MAX_PAYLOAD_BYTES};
-use super::place::FramePlace;
+use super::place::{FramePlace, LogPlace};
 use crate::sync::Shared;
 
 /// Files grow to this size, each twice as large as the one before: at 100 MB/s a new file every 0.6 s, and at most this
@@ -52,22 +52,28 @@ pub(crate) struct WalWriter {
     next_frame: u64,
     /// Offset and bytes of the last frame.
     last: (u64, usize),
+    /// The files that are there, each with its first frame; ascending.
+    files: Vec<(u64, u64)>,
+    /// Bytes of all frames appended since the start.
+    written: u64,
 }
 
 impl WalWriter {
-    /// Begins file `number`, whose first frame will be `first_frame`; all frames before it are durable.
+    /// Begins file `number`, whose first frame will be `first_frame`; all frames before it are durable, in `files`.
     pub fn begin(
         fs: Arc<dyn FileSystem>,
         dir: PathBuf,
         (store, mut random): (u128, Random),
         shared: Arc<Shared>,
         (number, first_frame): (u64, u64),
+        mut files: Vec<(u64, u64)>,
         file_bytes: u64,
     ) -> Result<Self> {
         let head = FileHead { number, first_frame, salt: random.bits(), store };
         let file = create_file(fs.as_ref(), &dir, &head, file_bytes)?;
         shared.set_file(file.clone());
         let offset = FILE_HEAD_BYTES as u64;
+        files.push((number, first_frame));
         Ok(Self {
             fs,
             dir,
@@ -80,6 +86,8 @@ impl WalWriter {
             file_bytes,
             next_frame: first_frame,
             last: (0, 0),
+            files,
+            written: 0,
         })
     }
 
@@ -114,6 +122,7 @@ impl WalWriter {
         written.map_err(|error| disk_error("could not write to the log", &self.path(), error))?;
         self.last = (self.offset, FRAME_HEAD_BYTES + payload.len());
         self.offset += bytes.len() as u64;
+        self.written += bytes.len() as u64;
         self.next_frame += 1;
         Ok(head.number)
     }
@@ -123,6 +132,22 @@ impl WalWriter {
         let (offset, bytes) = self.last;
         let (file, salt) = (self.file.clone(), self.head.salt);
         FramePlace { file, file_number: self.head.number, offset, bytes, salt, frame: self.next_frame - 1 }
+    }
+
+    /// Bytes of all frames appended since the start.
+    pub fn bytes_written(&self) -> u64 {
+        self.written
+    }
+
+    /// Where the next frame will stand, unless it begins a new file.
+    pub fn end(&self) -> LogPlace {
+        LogPlace { file: self.head.number, offset: self.offset, frame: self.next_frame }
+    }
+
+    /// Forgets the files below `number` and returns their paths: nobody needs them any more.
+    pub fn retire_below(&mut self, number: u64) -> Vec<PathBuf> {
+        let kept = self.files.partition_point(|&(file, _)| file < number);
+        self.files.drain(..kept).map(|(file, _)| self.dir.join(file_name(file))).collect()
     }
 
     fn path(&self) -> PathBuf {
@@ -143,6 +168,7 @@ impl WalWriter {
             store: self.store,
         };
         self.file = create_file(self.fs.as_ref(), &self.dir, &head, file_bytes)?;
+        self.files.push((head.number, head.first_frame));
         self.head = head;
         self.file_bytes = file_bytes;
         self.offset = FILE_HEAD_BYTES as u64;

@@ -1,0 +1,157 @@
+//! Compaction: neighbouring segments become one that holds only what is still needed.
+//!
+//! Row ids never change, so nothing outside the bucket's list of groups notices. The merge works on a view; what dies
+//! meanwhile is carried over when the writer puts the new groups in the place of the old ones. No log record is needed: a
+//! restart goes back to the segments that the last checkpoint names, which are still there, and merges anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gridhouse_base::clock::Clock;
+use gridhouse_base::fs::FileSystem;
+use gridhouse_base::{CommitId, Result, TableId};
+
+use super::SegmentEntry;
+use super::replacement::{Draft, Replacement};
+use crate::group::{Entries, LiveGroup};
+use crate::segment::SegmentWriter;
+use crate::snapshot::View;
+
+/// How many segments of one level become one of the next: a row is written about once per factor of eight that a table is
+/// larger than the log's share, three times at 500 MB and 4 times at 4 GB.
+const FACTOR: usize = 8;
+
+/// Segments are not merged to more than this: above it merging saves neither files nor look-ups worth the writing.
+const MAX_MERGED_BYTES: u64 = 2 << 30;
+
+/// A segment of which less than half is still needed is rewritten, so that tables take at most about twice their live rows'
+/// space; every further row written costs at most one row rewritten.
+const MIN_NEEDED: f64 = 0.5;
+
+/// Segments to be merged.
+pub(crate) struct Compaction {
+    pub fs: Arc<dyn FileSystem>,
+    pub clock: Arc<dyn Clock>,
+    pub dir: PathBuf,
+    pub store: u128,
+    pub segment_number: u64,
+    pub view: Arc<View>,
+    pub floors: BTreeMap<TableId, CommitId>,
+    pub inputs: Vec<SegmentEntry>,
+    /// The level of what they become.
+    pub level: u8,
+    /// Bytes to be written in a second at most; 0: no limit.
+    pub bytes_per_second: u64,
+}
+
+/// What a merge came to.
+pub(crate) struct Compacted {
+    /// The numbers of the segments that were merged.
+    pub inputs: Vec<u64>,
+    /// What they became; `None` if nothing in them was needed.
+    pub output: Option<SegmentEntry>,
+    pub replacements: Vec<Replacement>,
+    /// The floors that entries were left out by.
+    pub floors: BTreeMap<TableId, CommitId>,
+    pub bytes: u64,
+}
+
+/// How much of a segment is in use.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    pub entries: u64,
+    pub needed: u64,
+}
+
+/// Chooses neighbouring segments to merge, if any are worth it, and the level of what they become; `segments` in order, each
+/// with its usage.
+pub(crate) fn choose(segments: &[(SegmentEntry, Usage)]) -> Option<(Range<usize>, u8)> {
+    let mut start = 0;
+    while start < segments.len() {
+        let level = segments[start].0.level;
+        let run = segments[start..].iter().take_while(|(entry, _)| entry.level == level).count();
+        let bytes =
+            |range: Range<usize>| segments[range].iter().map(|(entry, _)| entry.segment.file_bytes()).sum::<u64>();
+        if run >= FACTOR && bytes(start..start + FACTOR) <= MAX_MERGED_BYTES {
+            return Some((start..start + FACTOR, level + 1));
+        }
+        start += run;
+    }
+    let is_thin = |(_, usage): &(SegmentEntry, Usage)| (usage.needed as f64) < usage.entries as f64 * MIN_NEEDED;
+    let thin = segments.iter().position(is_thin)?;
+    let end = thin + segments[thin..].iter().take_while(|segment| is_thin(segment)).count();
+    let level = segments[thin..end].iter().map(|(entry, _)| entry.level).max()?;
+    Some((thin..end, level))
+}
+
+impl Compaction {
+    /// Writes the merged segment.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk is full or fails; `Corrupt` if a segment is damaged.
+    pub fn carry_out(self) -> Result<Compacted> {
+        let inputs: BTreeSet<u64> = self.inputs.iter().map(|entry| entry.segment.number()).collect();
+        let started = self.clock.monotonic();
+        let mut writer: Option<SegmentWriter> = None;
+        let mut drafts = Vec::new();
+        for table in &self.view.tables {
+            let floor = self.floors.get(&table.shape.id).copied().unwrap_or(self.view.commit);
+            for (b, bucket) in table.buckets.iter().enumerate() {
+                let is_input = |group: &&LiveGroup| match &group.entries {
+                    Entries::Tail(_) => false,
+                    Entries::Sealed(sealed) => inputs.contains(&sealed.segment().number()),
+                };
+                let old: Vec<LiveGroup> = bucket.groups.iter().filter(is_input).cloned().collect();
+                if old.is_empty() {
+                    continue;
+                }
+                let times = times_of(&old);
+                let place = (table.shape.id, b as u16);
+                drafts.push(Draft::write(place, old, floor, &mut |batch, is_first| {
+                    let writer = match &mut writer {
+                        Some(writer) => writer,
+                        None => writer.insert(self.begin()?),
+                    };
+                    if is_first {
+                        writer.begin_section(&table.shape, b as u16)?;
+                    }
+                    writer.push(batch, times)?;
+                    self.keep_to_rate(started, writer.bytes_written());
+                    Ok(())
+                })?);
+            }
+        }
+        let segment = writer.map(SegmentWriter::finish).transpose()?;
+        let bytes = segment.as_ref().map_or(0, |segment| segment.file_bytes());
+        let replacements = Draft::finish(drafts, segment.as_ref());
+        let output = segment.map(|segment| SegmentEntry { segment, level: self.level });
+        Ok(Compacted { inputs: inputs.into_iter().collect(), output, replacements, floors: self.floors, bytes })
+    }
+
+    fn begin(&self) -> Result<SegmentWriter> {
+        SegmentWriter::create(self.fs.clone(), &self.dir, self.segment_number, self.store)
+    }
+
+    /// Waits where more has been written than the rate allows.
+    fn keep_to_rate(&self, started: Duration, bytes: u64) {
+        if self.bytes_per_second > 0 {
+            let due = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+            let ahead = due.saturating_sub(self.clock.monotonic().saturating_sub(started));
+            if !ahead.is_zero() {
+                std::thread::park_timeout(ahead);
+            }
+        }
+    }
+}
+
+/// The time range of all `groups`.
+fn times_of(groups: &[LiveGroup]) -> (i64, i64) {
+    let times = groups.iter().filter_map(|group| match &group.entries {
+        Entries::Tail(_) => None,
+        Entries::Sealed(sealed) => Some(sealed.time_micros()),
+    });
+    times.fold((i64::MAX, i64::MIN), |all, one| (all.0.min(one.0), all.1.max(one.1)))
+}

@@ -1,0 +1,246 @@
+//! Sealing: what the tables of a view hold in memory becomes a first-level segment, and the view becomes a checkpoint.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gridhouse_base::fs::{File, FileSystem};
+use gridhouse_base::{CommitId, Result, SourceId, TableId};
+
+use super::file::{Checkpoint, SavedBucket, SavedTable};
+use super::replacement::{Draft, Replacement};
+use super::{ReplayStart, SegmentEntry, attachment_name, checkpoint_name};
+use crate::bits::Bits;
+use crate::group::Entries;
+use crate::segment::{Group, Segment, SegmentWriter};
+use crate::snapshot::{TableView, View};
+use crate::source::SourcePosition;
+use crate::sync::Shared;
+use crate::wal::writer::disk_error;
+
+/// What others keep with a checkpoint, written on the keeper's thread: the state of jobs at the checkpoint's commit.
+pub type Attachment = Box<dyn FnOnce(&mut dyn Write) -> Result<()> + Send>;
+
+/// Everything that sealing needs.
+pub(crate) struct Seal {
+    pub fs: Arc<dyn FileSystem>,
+    pub dir: PathBuf,
+    pub shared: Arc<Shared>,
+    pub store: u128,
+    pub secret: [u64; 2],
+    pub number: u64,
+    pub segment_number: u64,
+    pub view: Arc<View>,
+    /// The clock of the checkpoint before: no entry that is sealed now is older.
+    pub since_micros: i64,
+    /// Per table the commit up to which nobody needs dead entries.
+    pub floors: BTreeMap<TableId, CommitId>,
+    pub segments: Vec<SegmentEntry>,
+    pub positions: Arc<BTreeMap<SourceId, SourcePosition>>,
+    pub next_table: u32,
+    pub start: ReplayStart,
+    pub attachment: Option<Attachment>,
+}
+
+/// What sealing came to.
+pub(crate) struct Sealed {
+    pub number: u64,
+    pub time_micros: i64,
+    pub start: ReplayStart,
+    /// The new segment, if there was anything to seal.
+    pub segment: Option<Arc<Segment>>,
+    pub replacements: Vec<Replacement>,
+    /// Bytes of the segment, the checkpoint and what is attached.
+    pub bytes: u64,
+}
+
+impl Seal {
+    /// Writes segment, attachment and checkpoint, each durable before the next.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk is full or fails; what has been written is removed, or named by nobody.
+    pub fn carry_out(mut self) -> Result<Sealed> {
+        // The log up to the view's tick: a checkpoint must never know more than it does.
+        self.shared.sync()?;
+        let (segment, replacements) = self.seal()?;
+        let mut bytes = segment.as_ref().map_or(0, |segment| segment.file_bytes());
+        let attachment = match self.attachment.take() {
+            None => None,
+            Some(write) => {
+                let path = self.dir.join(attachment_name(self.number));
+                Some(write_attachment(self.fs.as_ref(), &path, write)?)
+            }
+        };
+        bytes += attachment.map_or(0, |(length, _)| length);
+        let checkpoint = self.checkpoint(segment.as_deref(), &replacements, attachment).encode();
+        bytes += checkpoint.len() as u64;
+        let path = self.dir.join(checkpoint_name(self.number));
+        write_named(self.fs.as_ref(), &self.dir, &path, &checkpoint)?;
+        Ok(Sealed {
+            number: self.number,
+            time_micros: self.view.time_micros,
+            start: self.start,
+            segment,
+            replacements,
+            bytes,
+        })
+    }
+
+    fn seal(&self) -> Result<(Option<Arc<Segment>>, Vec<Replacement>)> {
+        let mut writer: Option<SegmentWriter> = None;
+        let mut drafts = Vec::new();
+        for table in &self.view.tables {
+            let floor = self.floors.get(&table.shape.id).copied().unwrap_or(self.view.commit);
+            for (b, bucket) in table.buckets.iter().enumerate() {
+                let old = bucket.groups[bucket.sealed_groups()..].to_vec();
+                if old.is_empty() {
+                    continue;
+                }
+                let place = (table.shape.id, b as u16);
+                drafts.push(Draft::write(place, old, floor, &mut |batch, is_first| {
+                    if is_first {
+                        self.begin_section(&mut writer, table, b as u16)?;
+                    }
+                    let writer = writer.as_mut().expect("a section has been begun");
+                    writer.push(batch, (self.since_micros, self.view.time_micros))
+                })?);
+            }
+        }
+        let segment = writer.map(SegmentWriter::finish).transpose()?;
+        let replacements = Draft::finish(drafts, segment.as_ref());
+        Ok((segment, replacements))
+    }
+
+    fn begin_section(&self, writer: &mut Option<SegmentWriter>, table: &TableView, bucket: u16) -> Result<()> {
+        if writer.is_none() {
+            let fs = self.fs.clone();
+            *writer = Some(SegmentWriter::create(fs, &self.dir, self.segment_number, self.store)?);
+        }
+        writer.as_mut().expect("made above").begin_section(&table.shape, bucket)
+    }
+
+    fn checkpoint(
+        &self,
+        segment: Option<&Segment>,
+        replacements: &[Replacement],
+        attachment: Option<(u64, u32)>,
+    ) -> Checkpoint {
+        let mut sealed: BTreeMap<(TableId, u16), &Replacement> = BTreeMap::new();
+        sealed.extend(replacements.iter().map(|made| ((made.table, made.bucket), made)));
+        let table = |table: &Arc<TableView>| {
+            let bucket = |(b, bucket): (usize, &Arc<crate::bucket_view::BucketView>)| {
+                let old = bucket.groups.iter().filter_map(|group| match &group.entries {
+                    Entries::Tail(_) => None,
+                    Entries::Sealed(sealed) => Some((sealed, group.alive.as_ref())),
+                });
+                let made = sealed.get(&(table.shape.id, b as u16));
+                let new = made.into_iter().flat_map(|made| &made.new).map(|(group, alive)| (group, alive));
+                let named = |(group, alive): (&Group, &Bits)| {
+                    (group.segment().number(), group.index_in_section() as u32, alive.clone())
+                };
+                let reclaimed = made.map_or(CommitId(0), |made| made.reclaimed).max(bucket.reclaimed);
+                SavedBucket { next_seq: bucket.next_seq, reclaimed, groups: old.chain(new).map(named).collect() }
+            };
+            SavedTable {
+                id: table.shape.id,
+                spec: table.shape.spec.clone(),
+                live_rows: table.live_rows,
+                buckets: table.buckets.iter().enumerate().map(bucket).collect(),
+            }
+        };
+        let segments = self.segments.iter().map(|entry| (entry.segment.number(), entry.level));
+        let cursors = self.view.cursors.iter().map(|(consumer, table, upto)| (consumer.to_owned(), table, upto));
+        Checkpoint {
+            number: self.number,
+            store: self.store,
+            secret: self.secret,
+            commit: self.view.commit,
+            as_of: self.view.as_of,
+            time_micros: self.view.time_micros,
+            start: self.start,
+            next_table: self.next_table,
+            next_segment: self.segment_number + 1,
+            segments: segments.chain(segment.map(|segment| (segment.number(), 0))).collect(),
+            tables: self.view.tables.iter().map(table).collect(),
+            cursors: cursors.collect(),
+            positions: self.positions.iter().map(|(source, position)| (*source, position.clone())).collect(),
+            attachment,
+        }
+    }
+}
+
+/// Writes a file under a temporary name, makes it durable, and gives it its name, durably.
+fn write_named(fs: &dyn FileSystem, dir: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("tmp");
+    let write = || {
+        let file = create(fs, &temporary)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_data()?;
+        fs.rename(&temporary, path)?;
+        fs.sync_dir(dir)
+    };
+    write().map_err(|error| {
+        // Left over, it would be removed at the next start; the space may be wanted before.
+        let _ = fs.remove(&temporary);
+        disk_error("could not write", path, error)
+    })
+}
+
+/// Creates a file anew: what an earlier attempt left under the name is nobody's.
+fn create(fs: &dyn FileSystem, path: &Path) -> std::io::Result<Arc<dyn File>> {
+    match fs.create(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            fs.remove(path)?;
+            fs.create(path)
+        }
+        other => other,
+    }
+}
+
+/// Writes what is attached, durably, and returns its length and checksum.
+fn write_attachment(fs: &dyn FileSystem, path: &Path, write: Attachment) -> Result<(u64, u32)> {
+    let file = create(fs, path).map_err(|error| disk_error("could not create", path, error))?;
+    let mut out = Appender { file: file.as_ref(), buffer: Vec::new(), length: 0, checksum: 0 };
+    let written = write(&mut out).and_then(|()| {
+        let done = out.flush().and_then(|()| file.sync_data());
+        done.map_err(|error| disk_error("could not write", path, error))
+    });
+    match written {
+        Ok(()) => Ok((out.length, out.checksum)),
+        Err(error) => {
+            // Nobody names it; the space may be wanted.
+            let _ = fs.remove(path);
+            Err(error)
+        }
+    }
+}
+
+/// Bytes gathered before they are written: enough that calls to the system do not count.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Writes to a file from its beginning to its end.
+struct Appender<'a> {
+    file: &'a dyn File,
+    buffer: Vec<u8>,
+    length: u64,
+    checksum: u32,
+}
+
+impl Write for Appender<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.write_all_at(&self.buffer, self.length)?;
+        self.checksum = crc32c::crc32c_append(self.checksum, &self.buffer);
+        self.length += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,428 @@
+//! The writer's side of sealing, checkpoints and compaction: deciding what is due, and putting in place what has been made.
+//!
+//! All of it happens between ticks. What the keeper has made stands in for entries that have not changed since; deaths that
+//! came meanwhile are carried over. The view is replaced by one of the same tick, so that memory and files are let go of as
+//! soon as the last reader of the older one is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gridhouse_base::{CommitId, Result, TableId};
+
+use crate::bits::Bits;
+use crate::bucket_view::BucketView;
+use crate::checkpoint::compact::{Compacted, Compaction, Usage, choose};
+use crate::checkpoint::keeper::{Done, Keeper, Task};
+use crate::checkpoint::replacement::Replacement;
+use crate::checkpoint::seal::{Attachment, Seal, Sealed};
+use crate::checkpoint::{ReplayStart, SegmentEntry, attachment_name, checkpoint_name};
+use crate::group::{Entries, LiveGroup};
+use crate::snapshot::View;
+use crate::spec::TableKind;
+use crate::state::State;
+use crate::store::Store;
+use crate::wal::place::FramePlace;
+
+/// What decides when the store's files are worked on.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A checkpoint is due when the log has grown by this many bytes since the last one: so much is read at a restart, and
+    /// some two to four times as much is held in memory.
+    pub checkpoint_log_bytes: u64,
+    /// The key indexes of all tables may take this many bytes of memory; keys beyond that are looked up in segments.
+    pub index_bytes: usize,
+    /// Compaction writes at most this many bytes a second; 0: no limit.
+    pub compaction_bytes_per_second: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { checkpoint_log_bytes: 64 << 20, index_bytes: 512 << 20, compaction_bytes_per_second: 0 }
+    }
+}
+
+/// What has been written to disk since the store was opened, and what lies there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Written {
+    /// Bytes of log frames.
+    pub log_bytes: u64,
+    /// Bytes of first-level segments and checkpoints.
+    pub sealed_bytes: u64,
+    /// Bytes of merged segments.
+    pub compacted_bytes: u64,
+    /// Checkpoints made.
+    pub checkpoints: u64,
+}
+
+/// What the writer knows of the store's files.
+#[derive(Default)]
+pub(crate) struct Files {
+    /// Segments in the order of their entries.
+    pub segments: Vec<SegmentEntry>,
+    pub next_segment: u64,
+    /// The last checkpoint, 0 if there is none.
+    pub checkpoint: u64,
+    /// The clock of its tick.
+    pub checkpoint_micros: i64,
+    /// Where a restart begins to read the log.
+    pub start: Option<ReplayStart>,
+    /// Segments that the last checkpoint names: they stay until the next one, whether or not they are still in use.
+    pub named: BTreeSet<u64>,
+    /// Files that are to go, and could not be removed yet.
+    pub doomed: Vec<PathBuf>,
+    pub written: Written,
+    /// Bytes of the log at the last checkpoint that was begun, or failed.
+    pub log_bytes_then: u64,
+    /// Whether segments have been merged since the last checkpoint was begun: those that went still take their space.
+    pub has_merged: bool,
+}
+
+impl Files {
+    /// Those of a new store. Segments are numbered from 1.
+    pub fn new() -> Self {
+        Self { next_segment: 1, ..Self::default() }
+    }
+}
+
+impl Store {
+    /// A handle for the work on segments and checkpoints, for a thread of its own.
+    pub fn keeper(&self) -> Keeper {
+        Keeper(self.workshop.clone())
+    }
+
+    /// What has been written since the store was opened.
+    pub fn written(&self) -> Written {
+        Written { log_bytes: self.wal.bytes_written(), ..self.files.written }
+    }
+
+    /// To be called between ticks, often: takes what the [`Keeper`] has done and lays out what is due next. `attach` is asked
+    /// for what is to be kept with a checkpoint when one is begun. Cheap when there is nothing to do. Returns whether
+    /// something has been taken or laid out.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk failed for good. That the keeper found the disk full is no error here: it tries again.
+    pub fn maintain(&mut self, attach: &mut dyn FnMut() -> Option<Attachment>) -> Result<bool> {
+        let taken = self.take_done()?;
+        if !self.workshop.is_free() {
+            return Ok(taken);
+        }
+        let grown = self.wal.bytes_written() - self.files.log_bytes_then;
+        if grown >= self.limits.checkpoint_log_bytes || self.files.has_merged {
+            self.begin_checkpoint(attach())?;
+            return Ok(true);
+        }
+        if taken {
+            self.begin_compaction()?;
+        }
+        Ok(taken)
+    }
+
+    /// Makes a checkpoint now, on this thread, waiting for the keeper if it is at work. Nothing if the last one says it all.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk is full or fails.
+    pub fn checkpoint(&mut self, attach: &mut dyn FnMut() -> Option<Attachment>) -> Result<()> {
+        self.finish_work()?;
+        let is_said = self.files.start.is_some_and(|start| start.tick_frame >= self.state.tick_frame);
+        if is_said && !self.files.has_merged {
+            return Ok(());
+        }
+        self.begin_checkpoint(attach())?;
+        self.workshop.work();
+        self.workshop.wait_for_keeper();
+        match self.workshop.take_done() {
+            Some(done) => self.put_in_place(done?),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for work that is under way and takes it.
+    fn finish_work(&mut self) -> Result<()> {
+        self.workshop.work();
+        self.workshop.wait_for_keeper();
+        self.take_done().map(|_| ())
+    }
+
+    fn take_done(&mut self) -> Result<bool> {
+        let Some(done) = self.workshop.take_done() else { return Ok(false) };
+        self.shared.check()?;
+        match done {
+            Ok(done) => self.put_in_place(done)?,
+            Err(error) => {
+                // Files that were begun are nobody's; the next attempt takes other numbers.
+                self.last_trouble = Some(error);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Why the keeper could not do its work the last time, if it could not; taken once.
+    pub fn take_trouble(&mut self) -> Option<gridhouse_base::Error> {
+        self.last_trouble.take()
+    }
+
+    fn put_in_place(&mut self, done: Done) -> Result<()> {
+        match done {
+            Done::Sealed(sealed) => self.place_sealed(*sealed),
+            Done::Compacted(compacted) => self.place_compacted(*compacted),
+        }
+        self.state.refresh_view();
+        self.shared.replace_view(self.state.view.clone());
+        self.remove_doomed();
+        Ok(())
+    }
+
+    /// Per table the commit up to which nobody needs dead entries.
+    fn floors(&self) -> BTreeMap<TableId, CommitId> {
+        let commit = self.state.view.commit;
+        let floor = |id: &TableId| (*id, self.state.cursors.slowest(*id).unwrap_or(commit).min(commit));
+        self.state.tables.keys().map(floor).collect()
+    }
+
+    fn begin_checkpoint(&mut self, attachment: Option<Attachment>) -> Result<()> {
+        self.state.freeze_tails();
+        self.state.refresh_view();
+        self.shared.replace_view(self.state.view.clone());
+        let tick_end = self.state.tick_end;
+        let oldest = self.state.oldest_needed_frame().map(FramePlace::log_place);
+        let first = oldest.filter(|oldest| oldest.frame < tick_end.frame).unwrap_or(tick_end);
+        let start = ReplayStart { first, tick_frame: self.state.tick_frame };
+        self.files.log_bytes_then = self.wal.bytes_written();
+        self.files.has_merged = false;
+        let seal = Seal {
+            fs: self.fs.clone(),
+            dir: self.dir.clone(),
+            shared: self.shared.clone(),
+            store: self.id,
+            secret: self.state.secret,
+            number: self.files.checkpoint + 1,
+            segment_number: self.take_segment_number(),
+            view: self.state.view.clone(),
+            since_micros: self.files.checkpoint_micros,
+            floors: self.floors(),
+            segments: self.files.segments.clone(),
+            positions: self.state.positions.clone(),
+            next_table: self.state.next_table,
+            start,
+            attachment,
+        };
+        self.workshop.lay_out(Task::Seal(Box::new(seal)));
+        Ok(())
+    }
+
+    fn take_segment_number(&mut self) -> u64 {
+        self.files.next_segment += 1;
+        self.files.next_segment - 1
+    }
+
+    /// Lays out a merge if one is worth it.
+    fn begin_compaction(&mut self) -> Result<bool> {
+        let floors = self.floors();
+        let usage = self.usage(&floors);
+        let Some((range, level)) = choose(&usage) else { return Ok(false) };
+        let inputs = usage[range].iter().map(|(entry, _)| entry.clone()).collect();
+        let compaction = Compaction {
+            fs: self.fs.clone(),
+            clock: self.clock.clone(),
+            dir: self.dir.clone(),
+            store: self.id,
+            segment_number: self.take_segment_number(),
+            view: self.state.view.clone(),
+            floors,
+            inputs,
+            level,
+            bytes_per_second: self.limits.compaction_bytes_per_second,
+        };
+        self.workshop.lay_out(Task::Compact(Box::new(compaction)));
+        Ok(true)
+    }
+
+    /// How much of each segment is still needed. Groups that a cursor may still read count whole.
+    fn usage(&self, floors: &BTreeMap<TableId, CommitId>) -> Vec<(SegmentEntry, Usage)> {
+        let mut by_number: BTreeMap<u64, Usage> = BTreeMap::new();
+        for (id, table) in &self.state.tables {
+            let floor = floors.get(id).copied().unwrap_or_default();
+            for group in table.buckets.iter().flat_map(|bucket| &bucket.groups) {
+                let Entries::Sealed(sealed) = &group.entries else { continue };
+                let usage = by_number.entry(sealed.segment().number()).or_default();
+                let is_read = sealed.last_commit() > floor;
+                usage.needed += if is_read { sealed.len() } else { group.alive.count() } as u64;
+            }
+        }
+        let with_usage = |entry: &SegmentEntry| {
+            let mut usage = by_number.get(&entry.segment.number()).copied().unwrap_or_default();
+            usage.entries = entry.segment.entries();
+            (entry.clone(), usage)
+        };
+        self.files.segments.iter().map(with_usage).collect()
+    }
+
+    fn place_sealed(&mut self, sealed: Sealed) {
+        for replacement in sealed.replacements {
+            self.state.replace(replacement);
+        }
+        let files = &mut self.files;
+        if let Some(segment) = sealed.segment {
+            files.segments.push(SegmentEntry { segment, level: 0 });
+        }
+        files.doomed.extend((files.checkpoint > 0).then(|| self.dir.join(checkpoint_name(files.checkpoint))));
+        files.doomed.extend((files.checkpoint > 0).then(|| self.dir.join(attachment_name(files.checkpoint))));
+        // One piece of work at a time: the segments are still those that the checkpoint names.
+        let in_use: BTreeSet<u64> = files.segments.iter().map(|entry| entry.segment.number()).collect();
+        let before = std::mem::replace(&mut files.named, in_use);
+        let gone = before.difference(&files.named);
+        files.doomed.extend(gone.map(|number| self.dir.join(crate::segment::file_name(*number))));
+        files.checkpoint = sealed.number;
+        files.checkpoint_micros = sealed.time_micros;
+        files.start = Some(sealed.start);
+        files.written.sealed_bytes += sealed.bytes;
+        files.written.checkpoints += 1;
+        files.doomed.extend(self.wal.retire_below(sealed.start.first.file));
+        self.shrink_indexes();
+    }
+
+    fn shrink_indexes(&mut self) {
+        let bytes: usize = self.state.tables.values().map(|table| table.index_bytes()).sum();
+        if bytes <= self.limits.index_bytes {
+            return;
+        }
+        // Every table gives in proportion to what it holds.
+        let share = self.limits.index_bytes as f64 / bytes as f64;
+        for table in self.state.tables.values_mut() {
+            let budget = (table.index_bytes() as f64 * share) as usize;
+            table.shrink_index(budget);
+        }
+    }
+
+    fn place_compacted(&mut self, compacted: Compacted) {
+        self.files.written.compacted_bytes += compacted.bytes;
+        let floors = self.floors();
+        let is_held_back = |(id, floor): (&TableId, &CommitId)| floors.get(id).is_some_and(|now| now < floor);
+        if compacted.floors.iter().any(is_held_back) {
+            // A reader has registered since whose log has been thinned out: the merge is given up.
+            let output = compacted.output.map(|entry| self.dir.join(crate::segment::file_name(entry.segment.number())));
+            self.files.doomed.extend(output);
+            return;
+        }
+        for replacement in compacted.replacements {
+            self.state.replace(replacement);
+        }
+        let files = &mut self.files;
+        files.has_merged = true;
+        let is_input = |entry: &SegmentEntry| compacted.inputs.contains(&entry.segment.number());
+        let at = files.segments.iter().position(is_input).unwrap_or(files.segments.len());
+        files.segments.retain(|entry| !is_input(entry));
+        if let Some(output) = compacted.output {
+            files.segments.insert(at.min(files.segments.len()), output);
+        }
+        let gone = compacted.inputs.iter().filter(|number| !files.named.contains(number));
+        files.doomed.extend(gone.map(|number| self.dir.join(crate::segment::file_name(*number))));
+    }
+
+    /// Removes files that nobody names any more. One that cannot be removed now is tried again the next time, and at the next
+    /// start.
+    fn remove_doomed(&mut self) {
+        let fs = self.fs.clone();
+        self.files.doomed.retain(|path| {
+            let removed = fs.remove(path);
+            !matches!(&removed, Ok(())) && !matches!(&removed, Err(e) if e.kind() == std::io::ErrorKind::NotFound)
+        });
+    }
+}
+
+impl State {
+    /// Marks everything in memory as on its way to a segment.
+    fn freeze_tails(&mut self) {
+        for (id, table) in &mut self.tables {
+            for bucket in &mut table.buckets {
+                if bucket.sealing < bucket.next_seq {
+                    Arc::make_mut(bucket).sealing = bucket.next_seq;
+                    self.touched.insert(*id);
+                }
+            }
+        }
+    }
+
+    /// Makes the view of the last tick anew after tables have changed their form, not their rows.
+    fn refresh_view(&mut self) {
+        let touched = std::mem::take(&mut self.touched);
+        let mut view = View::clone(&self.view);
+        for table in &mut view.tables {
+            let id = table.shape.id;
+            if touched.contains(&id)
+                && let Some(now) = self.tables.get(&id)
+            {
+                *table = Arc::new(now.view());
+            }
+        }
+        self.view = Arc::new(view);
+    }
+
+    /// Puts new groups in the place of old ones. What has died since the work began is dead in the new groups too.
+    fn replace(&mut self, replacement: Replacement) {
+        let Some(table) = self.tables.get_mut(&replacement.table) else { return };
+        let is_keyed = table.shape.spec.kind == TableKind::PrimaryKey;
+        let bucket = Arc::make_mut(&mut table.buckets[usize::from(replacement.bucket)]);
+        bucket.replace(replacement, is_keyed);
+        self.touched.insert(table.shape.id);
+    }
+}
+
+impl BucketView {
+    fn replace(&mut self, replacement: Replacement, is_keyed: bool) {
+        let Replacement { old, new, reclaimed, .. } = replacement;
+        let Some(first) = old.first() else { return };
+        let mut new: Vec<(LiveGroup, Bits)> = new
+            .into_iter()
+            .map(|(group, alive)| (LiveGroup::new(Entries::Sealed(group), Arc::new(alive.clone())), alive))
+            .collect();
+        // A log table may have lost its first groups, or all of them, meanwhile; others are where they were.
+        let at = self.groups.partition_point(|group| group.first_seq < first.first_seq);
+        let lost = match self.groups.get(at) {
+            Some(now) => old.iter().position(|group| group.first_seq == now.first_seq).unwrap_or(old.len()),
+            None => old.len(),
+        };
+        for (i, before) in old.iter().enumerate() {
+            let nothing;
+            let now = if i < lost {
+                nothing = Bits::filled(before.alive.len(), false);
+                &nothing
+            } else {
+                self.groups[at + i - lost].alive.as_ref()
+            };
+            for position in before.alive.without(now) {
+                let seq = before.entries.seq(position);
+                let group = new.partition_point(|(group, _)| group.first_seq <= seq) - 1;
+                let (group, alive) = &mut new[group];
+                alive.clear(group.entries.position(seq).expect("an entry that lived was taken over"));
+            }
+        }
+        let new = new.into_iter().map(|(group, alive)| LiveGroup::new(group.entries, Arc::new(alive)));
+        let new: Vec<LiveGroup> = new
+            .filter(|group| is_keyed || group.alive.count() > 0 || group.entries.last_commit() > self.reclaimed)
+            .collect();
+        if is_keyed {
+            self.replace_sections(at, old.len(), &new);
+        }
+        self.groups.splice(at..at + old.len() - lost, new);
+        self.reclaimed = self.reclaimed.max(reclaimed);
+    }
+
+    /// Follows in the list of sections that `count` groups from `at` on become `new`.
+    fn replace_sections(&mut self, at: usize, count: usize, new: &[LiveGroup]) {
+        let section = |group: &LiveGroup| match &group.entries {
+            Entries::Sealed(sealed) => Some(sealed.home()),
+            Entries::Tail(_) => None,
+        };
+        let mut sections = Vec::new();
+        let before = self.groups[..at].iter();
+        let after = self.groups[at + count..].iter();
+        for section in before.chain(new).chain(after).filter_map(section) {
+            if sections.last().is_none_or(|last: &crate::segment::Section| !last.is_same(&section)) {
+                sections.push(section);
+            }
+        }
+        self.sections = sections;
+    }
+}

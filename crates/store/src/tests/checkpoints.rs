@@ -1,0 +1,235 @@
+//! Checkpoints, segments and compaction: what readers see must not change by them, and a restart reads the log's end only.
+
+use std::collections::BTreeMap;
+
+use gridhouse_base::random::Random;
+use gridhouse_base::{CommitId, RowKind};
+
+use super::*;
+use crate::Limits;
+
+fn names(dir: &Path, prefix: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = entries.filter(|name| name.starts_with(prefix)).collect();
+    names.sort();
+    names
+}
+
+/// Lets the store and its keeper do all that is due.
+fn settle(store: &mut Store) {
+    let keeper = store.keeper();
+    while store.maintain(&mut || None).unwrap() | keeper.work() {}
+    assert!(store.take_trouble().is_none());
+}
+
+fn get(table: &TableSnapshot, id: i64) -> Option<String> {
+    table.get(&[Value::Integer(id)]).unwrap().map(|row| format!("{row:?}"))
+}
+
+fn ids_by_key(table: &TableSnapshot, keys: i64) -> BTreeMap<i64, Option<String>> {
+    (0..keys).map(|id| (id, get(table, id))).collect()
+}
+
+#[test]
+fn a_checkpoint_holds_everything_and_the_log_below_it_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(StoreOptions { wal_file_bytes: 4096, ..options(dir.path()) }).unwrap();
+    let t = create(&mut store, keyed("t"));
+    let e = create(&mut store, log_table("e"));
+    let gone = create(&mut store, keyed("gone"));
+    for i in 0..200 {
+        let id = i % 40;
+        store.append_source(commit(i as u8, vec![part(t, &[(RowKind::Insert, (id, "s", Some(i)))])])).unwrap();
+        let mut tick = store.tick().unwrap();
+        tick.apply_pending().unwrap();
+        tick.write(e, &change(&[(1, (i, "e", None))])).unwrap();
+        tick.write(gone, &change(&[(1, (i, "g", None))])).unwrap();
+        tick.put("jobs", &format!("{}", i % 7), Some(&format!("{i}")));
+        tick.set_cursor("sink", t, CommitId(390)).unwrap();
+        tick.publish().unwrap();
+    }
+    let files_before = names(dir.path(), "wal-").len();
+    assert!(files_before > 3, "{files_before} log files");
+    store.checkpoint(&mut || None).unwrap();
+    assert_eq!(names(dir.path(), "checkpoint-").len(), 1);
+    assert_eq!(names(dir.path(), "seg-").len(), 1);
+    assert!(names(dir.path(), "wal-").len() <= 2, "{:?}", names(dir.path(), "wal-"));
+    assert_eq!(store.ordered_snapshot().table(t).unwrap().bytes(), 0, "nothing is left in memory");
+
+    // The tail behind the checkpoint: updates and deletions of sealed rows, new ones, a dropped table.
+    store.append_source(commit(201, vec![part(t, &[(RowKind::Delete, (3, "", None))])])).unwrap();
+    let mut tick = store.tick().unwrap();
+    tick.apply_pending().unwrap();
+    tick.write(t, &change(&[(1, (5, "new", Some(-5))), (1, (99, "new", None))])).unwrap();
+    tick.drop_table(gone).unwrap();
+    tick.put("jobs", "3", None);
+    tick.publish().unwrap();
+    store.append_source(commit(202, vec![part(t, &[(RowKind::Delete, (7, "", None))])])).unwrap();
+    store.sync().unwrap();
+    let before = store.ordered_snapshot();
+    let was = (ids_by_key(&before.table(t).unwrap(), 100), log(&before.table(t).unwrap(), 390));
+    assert_eq!(was.0[&3], None);
+    assert!(was.0[&5].as_ref().unwrap().contains("-5"));
+    // Twice: once as after a kill, once after a clean stop.
+    for round in 0..2 {
+        if round == 0 {
+            drop(store);
+        } else {
+            store.close().unwrap();
+        }
+        store = open(dir.path());
+        let after = store.ordered_snapshot();
+        assert_eq!((after.commit(), after.as_of()), (before.commit(), before.as_of()));
+        for id in [t, e] {
+            assert_eq!(live(&after.table(id).unwrap()), live(&before.table(id).unwrap()));
+        }
+        assert_eq!(log(&after.table(t).unwrap(), 390), was.1);
+        assert_eq!(ids_by_key(&after.table(t).unwrap(), 100), was.0);
+        assert_eq!(after.list("jobs"), before.list("jobs"));
+        assert_eq!(after.cursor("sink", t), Some(CommitId(390)));
+        assert!(after.table(gone).is_err());
+        assert_eq!(store.source_position(SourceId(1)).unwrap().position, [202]);
+        assert_eq!(store.pending_count(), 1, "a commit that no tick had applied still waits");
+    }
+    let mut tick = store.tick().unwrap();
+    let applied = tick.apply_pending().unwrap();
+    assert_eq!(shown(&applied[0].1), [format!("-1 7 s {}", 7 + 160)]);
+    tick.publish().unwrap();
+}
+
+#[test]
+fn readers_keep_what_they_saw_while_segments_are_made_and_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { checkpoint_log_bytes: 2_000, index_bytes: 600, ..Limits::default() };
+    let with = |limits: Limits| StoreOptions { limits, ..options(dir.path()) };
+    let mut store = Store::open(with(limits)).unwrap();
+    let t = create(&mut store, keyed("t"));
+    let e = create(&mut store, log_table("e"));
+    let mut random = Random::new(5);
+    let mut model: BTreeMap<i64, Option<i64>> = BTreeMap::new();
+    let mut held = Vec::new();
+    for i in 0..600 {
+        let mut tick = store.tick().unwrap();
+        let mut rows = Vec::new();
+        for _ in 0..=random.below(8) {
+            let id = random.below(200) as i64;
+            if random.chance(0.3) && model.remove(&id).is_some() {
+                rows.push((-1, (id, "x", None)));
+            } else if !rows.iter().any(|row: &(i32, Row)| row.1.0 == id) {
+                model.insert(id, Some(i));
+                rows.push((1, (id, "x", Some(i))));
+            }
+        }
+        // The last change of a key within one write counts; deletions come first where both are there.
+        let mut last: BTreeMap<i64, (i32, Row)> = BTreeMap::new();
+        for row in rows {
+            last.insert(row.1.0, row);
+        }
+        for (id, row) in &last {
+            if row.0 > 0 {
+                model.insert(*id, Some(i));
+            } else {
+                model.remove(id);
+            }
+        }
+        let changes: Vec<(i32, Row)> = last.into_values().collect();
+        tick.write(t, &change(&changes)).unwrap();
+        tick.write(e, &change(&[(1, (i, "e", None))])).unwrap();
+        tick.publish().unwrap();
+        store.sync().unwrap();
+        if i % 3 == 0 {
+            settle(&mut store);
+        } else {
+            store.maintain(&mut || None).unwrap();
+        }
+        if i % 50 == 7 {
+            let snapshot = store.ordered_snapshot();
+            held.push((live(&snapshot.table(t).unwrap()), live(&snapshot.table(e).unwrap()), snapshot));
+        }
+        if i % 150 == 100 {
+            drop(store);
+            store = Store::open(with(limits)).unwrap();
+        }
+        let table = store.ordered_snapshot().table(t).unwrap();
+        assert_eq!(table.row_count(), model.len() as u64, "tick {i}");
+        for _ in 0..5 {
+            let id = random.below(210) as i64;
+            assert_eq!(get(&table, id).is_some(), model.contains_key(&id), "key {id} after tick {i}");
+        }
+    }
+    settle(&mut store);
+    assert!(store.written().compacted_bytes > 0, "{:?}", store.written());
+    for (rows, entries, snapshot) in &held {
+        assert_eq!(live(&snapshot.table(t).unwrap()), *rows);
+        assert_eq!(live(&snapshot.table(e).unwrap()), *entries);
+    }
+    let table = store.ordered_snapshot().table(t).unwrap();
+    let expected: Vec<String> = model.iter().map(|(id, v)| format!("+1 {id} x {}", v.unwrap())).collect();
+    let mut expected = expected;
+    expected.sort();
+    assert_eq!(live(&table), expected);
+    assert!(table.entry_count() < 2_000, "{} entries for {} rows", table.entry_count(), table.row_count());
+    drop(held);
+    store.close().unwrap();
+    let store = Store::open(with(limits)).unwrap();
+    let table = store.ordered_snapshot().table(t).unwrap();
+    assert_eq!(live(&table), expected);
+    let segments = names(dir.path(), "seg-").len();
+    assert!(segments < 24, "{segments} segments are left");
+}
+
+#[test]
+fn a_log_that_is_read_from_segments_is_the_log_that_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let t = create(&mut store, keyed("t"));
+    for i in 0..300_i64 {
+        let mut tick = store.tick().unwrap();
+        tick.set_cursor("reader", t, CommitId(10)).unwrap();
+        let id = i % 11;
+        tick.write(t, &change(&[(if i % 5 == 4 { -1 } else { 1 }, (id, "x", Some(i)))])).unwrap();
+        tick.publish().unwrap();
+        if i % 60 == 59 {
+            store.checkpoint(&mut || None).unwrap();
+        }
+    }
+    let before = log(&store.ordered_snapshot().table(t).unwrap(), 10);
+    assert!(before.len() > 250, "a cursor keeps every entry");
+    store.close().unwrap();
+    let mut store = open(dir.path());
+    assert_eq!(log(&store.ordered_snapshot().table(t).unwrap(), 10), before);
+    let mut tick = store.tick().unwrap();
+    tick.set_cursor("reader", t, CommitId(200)).unwrap();
+    tick.publish().unwrap();
+    let later: Vec<String> = log(&store.ordered_snapshot().table(t).unwrap(), 200);
+    assert!(before.ends_with(&later) && later.len() > 90);
+}
+
+#[test]
+fn a_damaged_checkpoint_or_segment_is_refused_with_its_file() {
+    use std::os::unix::fs::FileExt;
+    for prefix in ["checkpoint-", "seg-"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(StoreOptions { wal_file_bytes: 4096, ..options(dir.path()) }).unwrap();
+        let t = create(&mut store, keyed("t"));
+        for i in 0..100 {
+            let mut tick = store.tick().unwrap();
+            tick.write(t, &change(&[(1, (i, "a text that fills the log's files", Some(i)))])).unwrap();
+            tick.publish().unwrap();
+        }
+        store.close().unwrap();
+        let name = names(dir.path(), prefix).pop().unwrap();
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(dir.path().join(&name)).unwrap();
+        let at = file.metadata().unwrap().len() - 10;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+        let error = Store::open(options(dir.path())).err().unwrap();
+        assert_eq!(error.kind(), gridhouse_base::ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains(&name), "{error}");
+        assert!(error.remedy().is_some());
+        std::fs::remove_file(dir.path().join(&name)).unwrap();
+        let error = Store::open(options(dir.path())).err().unwrap();
+        assert_eq!(error.kind(), gridhouse_base::ErrorKind::Corrupt, "{error}");
+    }
+}
