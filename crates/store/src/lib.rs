@@ -5,8 +5,9 @@
 //! read through a [`Reader`]; what they see is the last tick that a [`Syncer`] has made durable. After any crash the store
 //! is at a tick boundary at or after the last durable one, and every source goes on from the position that belongs to it.
 //!
-//! All rows are in memory, and the log is never cut: segments, checkpoints and durable indexes are not here yet. The store
-//! knows nothing of SQL, jobs or options; what others want to keep goes into metadata rows ([`Tick::put`]).
+//! Rows that have cooled down lie in segments, which a checkpoint names; a [`Keeper`] makes them beside the writer, which takes
+//! its results between ticks ([`Store::maintain`]). The store knows nothing of SQL, jobs or options; what others want to keep
+//! goes into metadata rows ([`Tick::put`]), or is attached to a checkpoint ([`Attachment`]).
 
 mod bits;
 mod bucket;

@@ -8,16 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gridhouse_base::{CommitId, Result, TableId};
+use gridhouse_base::{CommitId, Error, Result, TableId};
 
 use crate::bits::Bits;
 use crate::bucket_view::BucketView;
 use crate::checkpoint::compact::{Compacted, Compaction, Usage, choose};
-use crate::checkpoint::keeper::{Done, Keeper, Task};
+use crate::checkpoint::keeper::Keeper;
 use crate::checkpoint::replacement::Replacement;
 use crate::checkpoint::seal::{Attachment, Seal, Sealed};
 use crate::checkpoint::{ReplayStart, SegmentEntry, attachment_name, checkpoint_name};
 use crate::group::{Entries, LiveGroup};
+use crate::segment::file_name;
 use crate::snapshot::View;
 use crate::spec::TableKind;
 use crate::state::State;
@@ -69,6 +70,11 @@ pub(crate) struct Files {
     pub start: Option<ReplayStart>,
     /// Segments that the last checkpoint names: they stay until the next one, whether or not they are still in use.
     pub named: BTreeSet<u64>,
+    /// Segments that a checkpoint names that is being made.
+    pub being_named: BTreeSet<u64>,
+    /// The segments that are being written: to be removed if that fails.
+    pub sealing: Option<PathBuf>,
+    pub merging: Option<PathBuf>,
     /// Files that are to go, and could not be removed yet.
     pub doomed: Vec<PathBuf>,
     pub written: Written,
@@ -104,18 +110,17 @@ impl Store {
     /// `Unavailable` if the disk failed for good. That the keeper found the disk full is no error here: it tries again.
     pub fn maintain(&mut self, attach: &mut dyn FnMut() -> Option<Attachment>) -> Result<bool> {
         let taken = self.take_done()?;
-        if !self.workshop.is_free() {
-            return Ok(taken);
-        }
+        let mut laid_out = false;
         let grown = self.wal.bytes_written() - self.files.log_bytes_then;
-        if grown >= self.limits.checkpoint_log_bytes || self.files.has_merged {
-            self.begin_checkpoint(attach())?;
-            return Ok(true);
+        if (grown >= self.limits.checkpoint_log_bytes || self.files.has_merged) && self.workshop.is_free_to_seal() {
+            self.begin_checkpoint(attach());
+            laid_out = true;
         }
-        if taken {
-            self.begin_compaction()?;
+        // What is worth merging changes as segments come and go.
+        if taken && self.workshop.is_free_to_merge() {
+            laid_out |= self.begin_compaction();
         }
-        Ok(taken)
+        Ok(taken || laid_out)
     }
 
     /// Makes a checkpoint now, on this thread, waiting for the keeper if it is at work. Nothing if the last one says it all.
@@ -123,54 +128,61 @@ impl Store {
     /// # Errors
     /// `Unavailable` if the disk is full or fails.
     pub fn checkpoint(&mut self, attach: &mut dyn FnMut() -> Option<Attachment>) -> Result<()> {
-        self.finish_work()?;
+        // One that is under way says less than is to be said now.
+        self.workshop.seal();
+        self.workshop.wait_for_seal();
+        self.take_done()?;
         let is_said = self.files.start.is_some_and(|start| start.tick_frame >= self.state.tick_frame);
         if is_said && !self.files.has_merged {
             return Ok(());
         }
-        self.begin_checkpoint(attach())?;
-        self.workshop.work();
-        self.workshop.wait_for_keeper();
-        match self.workshop.take_done() {
-            Some(done) => self.put_in_place(done?),
-            None => Ok(()),
-        }
+        self.begin_checkpoint(attach());
+        self.workshop.seal();
+        self.workshop.wait_for_seal();
+        self.take_done()?;
+        self.last_trouble.take().map_or(Ok(()), Err)
     }
 
-    /// Waits for work that is under way and takes it.
-    fn finish_work(&mut self) -> Result<()> {
-        self.workshop.work();
-        self.workshop.wait_for_keeper();
-        self.take_done().map(|_| ())
-    }
-
+    /// Takes what the keeper has done; false if there was nothing.
     fn take_done(&mut self) -> Result<bool> {
-        let Some(done) = self.workshop.take_done() else { return Ok(false) };
-        self.shared.check()?;
-        match done {
-            Ok(done) => self.put_in_place(done)?,
-            Err(error) => {
-                // Files that were begun are nobody's; the next attempt takes other numbers.
-                self.last_trouble = Some(error);
-            }
+        let (sealed, merged) = (self.workshop.take_sealed(), self.workshop.take_merged());
+        if sealed.is_none() && merged.is_none() {
+            return Ok(false);
         }
-        Ok(true)
-    }
-
-    /// Why the keeper could not do its work the last time, if it could not; taken once.
-    pub fn take_trouble(&mut self) -> Option<gridhouse_base::Error> {
-        self.last_trouble.take()
-    }
-
-    fn put_in_place(&mut self, done: Done) -> Result<()> {
-        match done {
-            Done::Sealed(sealed) => self.place_sealed(*sealed),
-            Done::Compacted(compacted) => self.place_compacted(*compacted),
+        self.shared.check()?;
+        // Merged first: its inputs are older than what has just been sealed.
+        match merged {
+            Some(Ok(merged)) => self.place_compacted(merged),
+            Some(Err(error)) => self.give_up_merge(error),
+            None => {}
+        }
+        match sealed {
+            Some(Ok(sealed)) => self.place_sealed(sealed),
+            Some(Err(error)) => self.give_up_seal(error),
+            None => {}
         }
         self.state.refresh_view();
         self.shared.replace_view(self.state.view.clone());
         self.remove_doomed();
-        Ok(())
+        Ok(true)
+    }
+
+    /// What a failed seal has left is nobody's; the next attempt takes another number for its segment.
+    fn give_up_seal(&mut self, error: Error) {
+        self.files.being_named.clear();
+        self.files.doomed.extend(self.files.sealing.take());
+        self.files.doomed.push(self.dir.join(attachment_name(self.files.checkpoint + 1)));
+        self.last_trouble = Some(error);
+    }
+
+    fn give_up_merge(&mut self, error: Error) {
+        self.files.doomed.extend(self.files.merging.take());
+        self.last_trouble = Some(error);
+    }
+
+    /// Why the keeper could not do its work the last time, if it could not; taken once.
+    pub fn take_trouble(&mut self) -> Option<Error> {
+        self.last_trouble.take()
     }
 
     /// Per table the commit up to which nobody needs dead entries.
@@ -180,7 +192,7 @@ impl Store {
         self.state.tables.keys().map(floor).collect()
     }
 
-    fn begin_checkpoint(&mut self, attachment: Option<Attachment>) -> Result<()> {
+    fn begin_checkpoint(&mut self, attachment: Option<Attachment>) {
         self.state.freeze_tails();
         self.state.refresh_view();
         self.shared.replace_view(self.state.view.clone());
@@ -190,6 +202,9 @@ impl Store {
         let start = ReplayStart { first, tick_frame: self.state.tick_frame };
         self.files.log_bytes_then = self.wal.bytes_written();
         self.files.has_merged = false;
+        self.files.being_named = self.files.segments.iter().map(|entry| entry.segment.number()).collect();
+        let segment_number = self.take_segment_number();
+        self.files.sealing = Some(self.dir.join(file_name(segment_number)));
         let seal = Seal {
             fs: self.fs.clone(),
             dir: self.dir.clone(),
@@ -197,7 +212,7 @@ impl Store {
             store: self.id,
             secret: self.state.secret,
             number: self.files.checkpoint + 1,
-            segment_number: self.take_segment_number(),
+            segment_number,
             view: self.state.view.clone(),
             since_micros: self.files.checkpoint_micros,
             floors: self.floors(),
@@ -207,8 +222,7 @@ impl Store {
             start,
             attachment,
         };
-        self.workshop.lay_out(Task::Seal(Box::new(seal)));
-        Ok(())
+        self.workshop.lay_out_seal(seal);
     }
 
     fn take_segment_number(&mut self) -> u64 {
@@ -217,25 +231,27 @@ impl Store {
     }
 
     /// Lays out a merge if one is worth it.
-    fn begin_compaction(&mut self) -> Result<bool> {
+    fn begin_compaction(&mut self) -> bool {
         let floors = self.floors();
         let usage = self.usage(&floors);
-        let Some((range, level)) = choose(&usage) else { return Ok(false) };
+        let Some((range, level)) = choose(&usage) else { return false };
         let inputs = usage[range].iter().map(|(entry, _)| entry.clone()).collect();
+        let segment_number = self.take_segment_number();
+        self.files.merging = Some(self.dir.join(file_name(segment_number)));
         let compaction = Compaction {
             fs: self.fs.clone(),
             clock: self.clock.clone(),
             dir: self.dir.clone(),
             store: self.id,
-            segment_number: self.take_segment_number(),
+            segment_number,
             view: self.state.view.clone(),
             floors,
             inputs,
             level,
             bytes_per_second: self.limits.compaction_bytes_per_second,
         };
-        self.workshop.lay_out(Task::Compact(Box::new(compaction)));
-        Ok(true)
+        self.workshop.lay_out_merge(compaction);
+        true
     }
 
     /// How much of each segment is still needed. Groups that a cursor may still read count whole.
@@ -268,11 +284,13 @@ impl Store {
         }
         files.doomed.extend((files.checkpoint > 0).then(|| self.dir.join(checkpoint_name(files.checkpoint))));
         files.doomed.extend((files.checkpoint > 0).then(|| self.dir.join(attachment_name(files.checkpoint))));
-        // One piece of work at a time: the segments are still those that the checkpoint names.
         let in_use: BTreeSet<u64> = files.segments.iter().map(|entry| entry.segment.number()).collect();
-        let before = std::mem::replace(&mut files.named, in_use);
-        let gone = before.difference(&files.named);
-        files.doomed.extend(gone.map(|number| self.dir.join(crate::segment::file_name(*number))));
+        // A merge that has been put in place since the checkpoint was begun is not in it.
+        let before = std::mem::replace(&mut files.named, sealed.named);
+        files.being_named.clear();
+        files.sealing = None;
+        let gone = before.difference(&files.named).filter(|number| !in_use.contains(number));
+        files.doomed.extend(gone.map(|number| self.dir.join(file_name(*number))));
         files.checkpoint = sealed.number;
         files.checkpoint_micros = sealed.time_micros;
         files.start = Some(sealed.start);
@@ -297,11 +315,12 @@ impl Store {
 
     fn place_compacted(&mut self, compacted: Compacted) {
         self.files.written.compacted_bytes += compacted.bytes;
+        self.files.merging = None;
         let floors = self.floors();
         let is_held_back = |(id, floor): (&TableId, &CommitId)| floors.get(id).is_some_and(|now| now < floor);
         if compacted.floors.iter().any(is_held_back) {
             // A reader has registered since whose log has been thinned out: the merge is given up.
-            let output = compacted.output.map(|entry| self.dir.join(crate::segment::file_name(entry.segment.number())));
+            let output = compacted.output.map(|entry| self.dir.join(file_name(entry.segment.number())));
             self.files.doomed.extend(output);
             return;
         }
@@ -316,8 +335,9 @@ impl Store {
         if let Some(output) = compacted.output {
             files.segments.insert(at.min(files.segments.len()), output);
         }
-        let gone = compacted.inputs.iter().filter(|number| !files.named.contains(number));
-        files.doomed.extend(gone.map(|number| self.dir.join(crate::segment::file_name(*number))));
+        let is_named = |number: &u64| files.named.contains(number) || files.being_named.contains(number);
+        let gone = compacted.inputs.iter().filter(|number| !is_named(number));
+        files.doomed.extend(gone.map(|number| self.dir.join(file_name(*number))));
     }
 
     /// Removes files that nobody names any more. One that cannot be removed now is tried again the next time, and at the next

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use gridhouse_base::clock::Clock;
 use gridhouse_base::fs::FileSystem;
-use gridhouse_base::{CommitId, Result, TableId};
+use gridhouse_base::{CommitId, Error, Result, TableId};
 
 use super::SegmentEntry;
+use super::keeper::Workshop;
 use super::replacement::{Draft, Replacement};
 use crate::group::{Entries, LiveGroup};
 use crate::segment::SegmentWriter;
@@ -30,6 +31,9 @@ const MAX_MERGED_BYTES: u64 = 2 << 30;
 /// A segment of which less than half is still needed is rewritten, so that tables take at most about twice their live rows'
 /// space; every further row written costs at most one row rewritten.
 const MIN_NEEDED: f64 = 0.5;
+
+/// A merge that waits for its rate looks up this often, to seal or to end.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Segments to be merged.
 pub(crate) struct Compaction {
@@ -92,7 +96,7 @@ impl Compaction {
     ///
     /// # Errors
     /// `Unavailable` if the disk is full or fails; `Corrupt` if a segment is damaged.
-    pub fn carry_out(self) -> Result<Compacted> {
+    pub fn carry_out(self, workshop: &Workshop) -> Result<Compacted> {
         let inputs: BTreeSet<u64> = self.inputs.iter().map(|entry| entry.segment.number()).collect();
         let started = self.clock.monotonic();
         let mut writer: Option<SegmentWriter> = None;
@@ -119,8 +123,8 @@ impl Compaction {
                         writer.begin_section(&table.shape, b as u16)?;
                     }
                     writer.push(batch, times)?;
-                    self.keep_to_rate(started, writer.bytes_written());
-                    Ok(())
+                    workshop.seal();
+                    self.keep_to_rate(workshop, started, writer.bytes_written())
                 })?);
             }
         }
@@ -136,13 +140,22 @@ impl Compaction {
     }
 
     /// Waits where more has been written than the rate allows.
-    fn keep_to_rate(&self, started: Duration, bytes: u64) {
-        if self.bytes_per_second > 0 {
-            let due = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
-            let ahead = due.saturating_sub(self.clock.monotonic().saturating_sub(started));
-            if !ahead.is_zero() {
-                std::thread::park_timeout(ahead);
+    ///
+    /// # Errors
+    /// `Unavailable` where the store has been closed meanwhile: nobody would take the result.
+    fn keep_to_rate(&self, workshop: &Workshop, started: Duration, bytes: u64) -> Result<()> {
+        loop {
+            if workshop.is_closed() {
+                return Err(Error::unavailable("the store has been closed while segments were merged"));
             }
+            let due = bytes.checked_mul(1_000_000).and_then(|bytes| bytes.checked_div(self.bytes_per_second));
+            let due = Duration::from_micros(due.unwrap_or(0));
+            let ahead = due.saturating_sub(self.clock.monotonic().saturating_sub(started));
+            if ahead.is_zero() {
+                return Ok(());
+            }
+            std::thread::park_timeout(ahead.min(LONGEST_PAUSE));
+            workshop.seal();
         }
     }
 }

@@ -1,8 +1,9 @@
-//! The keeper: work on the store's files beside its writer, one piece at a time.
+//! The keeper: work on the store's files beside its writer.
 //!
 //! The writer lays out a piece of work (seal and checkpoint, or merge segments), a thread of its owner's carries it out, and
-//! the writer takes the result at its next tick boundary. Nothing is shared meanwhile but what cannot change. A piece that
-//! fails (the disk is full) leaves nothing behind but files that nobody names; the writer tries again later.
+//! the writer takes the result at its next tick boundary. Nothing is shared meanwhile but what cannot change. Sealing goes
+//! first, and a merge under way makes room for it, since what waits to be sealed takes memory and log. A piece that fails
+//! (the disk is full) leaves nothing behind but files that nobody names; the writer tries again later.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -11,24 +12,46 @@ use gridhouse_base::{Error, Result};
 use super::compact::{Compacted, Compaction};
 use super::seal::{Seal, Sealed};
 
-/// Work to be done.
-pub(crate) enum Task {
-    Seal(Box<Seal>),
-    Compact(Box<Compaction>),
+/// The way of a piece of work from the writer to the keeper and back.
+struct Slot<T, D> {
+    task: Option<Box<T>>,
+    /// A task has been taken and is not done yet.
+    is_busy: bool,
+    done: Option<Result<D>>,
 }
 
-/// Work that has been done.
-pub(crate) enum Done {
-    Sealed(Box<Sealed>),
-    Compacted(Box<Compacted>),
+impl<T, D> Default for Slot<T, D> {
+    fn default() -> Self {
+        Self { task: None, is_busy: false, done: None }
+    }
+}
+
+impl<T, D> Slot<T, D> {
+    fn is_free(&self) -> bool {
+        self.task.is_none() && !self.is_busy && self.done.is_none()
+    }
+
+    fn lay_out(&mut self, task: T) {
+        assert!(self.is_free(), "one task of a kind at a time");
+        self.task = Some(Box::new(task));
+    }
+
+    fn begin(&mut self) -> Option<Box<T>> {
+        let task = self.task.take();
+        self.is_busy = task.is_some();
+        task
+    }
+
+    fn end(&mut self, done: Result<D>) {
+        self.is_busy = false;
+        self.done = Some(done);
+    }
 }
 
 #[derive(Default)]
 struct Desk {
-    task: Option<Task>,
-    /// A task has been taken and is not done yet.
-    busy: bool,
-    done: Option<Result<Done>>,
+    seal: Slot<Seal, Sealed>,
+    merge: Slot<Compaction, Compacted>,
     closed: bool,
 }
 
@@ -44,29 +67,40 @@ impl Workshop {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a task may be laid out: none waits, is under way, or has a result to be taken.
-    pub fn is_free(&self) -> bool {
-        let desk = self.desk();
-        desk.task.is_none() && !desk.busy && desk.done.is_none()
+    /// Whether a seal may be laid out: none waits, is under way, or has a result to be taken.
+    pub fn is_free_to_seal(&self) -> bool {
+        self.desk().seal.is_free()
     }
 
-    /// Lays out a task.
-    pub fn lay_out(&self, task: Task) {
-        let mut desk = self.desk();
-        assert!(desk.task.is_none() && !desk.busy && desk.done.is_none(), "one task at a time");
-        desk.task = Some(task);
+    /// Whether a merge may be laid out.
+    pub fn is_free_to_merge(&self) -> bool {
+        self.desk().merge.is_free()
+    }
+
+    pub fn lay_out_seal(&self, seal: Seal) {
+        self.desk().seal.lay_out(seal);
         self.changed.notify_all();
     }
 
-    /// The result of a task, if there is one to be taken.
-    pub fn take_done(&self) -> Option<Result<Done>> {
-        self.desk().done.take()
+    pub fn lay_out_merge(&self, merge: Compaction) {
+        self.desk().merge.lay_out(merge);
+        self.changed.notify_all();
     }
 
-    /// Waits until no task is under way; one that nobody has begun stays.
-    pub fn wait_for_keeper(&self) {
+    /// What a seal came to, if there is something to be taken.
+    pub fn take_sealed(&self) -> Option<Result<Sealed>> {
+        self.desk().seal.done.take()
+    }
+
+    /// What a merge came to, if there is something to be taken.
+    pub fn take_merged(&self) -> Option<Result<Compacted>> {
+        self.desk().merge.done.take()
+    }
+
+    /// Waits until no seal is under way.
+    pub fn wait_for_seal(&self) {
         let mut desk = self.desk();
-        while desk.busy {
+        while desk.seal.is_busy {
             desk = self.changed.wait(desk).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -76,41 +110,47 @@ impl Workshop {
         self.changed.notify_all();
     }
 
-    /// Carries out the task that waits; false if there is none.
-    pub fn work(&self) -> bool {
-        let task = {
-            let mut desk = self.desk();
-            let Some(task) = desk.task.take() else { return false };
-            desk.busy = true;
-            task
-        };
-        let done = Busy(self).carry_out(task);
-        self.desk().done = Some(done);
+    /// Whether whoever waits for results is gone, so that a merge need not be carried on.
+    pub fn is_closed(&self) -> bool {
+        self.desk().closed
+    }
+
+    /// Carries out the seal that waits; false if there is none.
+    pub fn seal(&self) -> bool {
+        let Some(seal) = self.desk().seal.begin() else { return false };
+        let mut over = Over { workshop: self, end: |desk, error| desk.seal.end(Err(error)), is_told: false };
+        let done = seal.carry_out();
+        over.is_told = true;
+        self.desk().seal.end(done);
+        self.changed.notify_all();
+        true
+    }
+
+    /// Carries out the merge that waits; false if there is none.
+    fn merge(&self) -> bool {
+        let Some(merge) = self.desk().merge.begin() else { return false };
+        let mut over = Over { workshop: self, end: |desk, error| desk.merge.end(Err(error)), is_told: false };
+        let done = merge.carry_out(self);
+        over.is_told = true;
+        self.desk().merge.end(done);
+        self.changed.notify_all();
         true
     }
 }
 
-/// A task under way. Dropping it says that it is over, however it ended.
-struct Busy<'a>(&'a Workshop);
-
-impl Busy<'_> {
-    fn carry_out(&self, task: Task) -> Result<Done> {
-        match task {
-            Task::Seal(seal) => seal.carry_out().map(|sealed| Done::Sealed(Box::new(sealed))),
-            Task::Compact(compaction) => compaction.carry_out().map(|merged| Done::Compacted(Box::new(merged))),
-        }
-    }
+/// Says that a task is over where its own words never come: a panic must not leave the writer waiting.
+struct Over<'a> {
+    workshop: &'a Workshop,
+    end: fn(&mut Desk, Error),
+    is_told: bool,
 }
 
-impl Drop for Busy<'_> {
+impl Drop for Over<'_> {
     fn drop(&mut self) {
-        let mut desk = self.0.desk();
-        desk.busy = false;
-        if std::thread::panicking() {
-            desk.done = Some(Err(Error::internal("the keeper of segments has panicked")));
+        if !self.is_told {
+            (self.end)(&mut self.workshop.desk(), Error::internal("the keeper of segments has panicked"));
+            self.workshop.changed.notify_all();
         }
-        drop(desk);
-        self.0.changed.notify_all();
     }
 }
 
@@ -119,9 +159,9 @@ impl Drop for Busy<'_> {
 pub struct Keeper(pub(crate) Arc<Workshop>);
 
 impl Keeper {
-    /// Carries out the piece of work that waits; false if there is none.
+    /// Carries out a piece of work that waits; false if there is none.
     pub fn work(&self) -> bool {
-        self.0.work()
+        self.0.seal() || self.0.merge()
     }
 
     /// Works until the store is closed: the body of a thread.
@@ -129,11 +169,14 @@ impl Keeper {
         loop {
             self.work();
             let mut desk = self.0.desk();
-            while desk.task.is_none() {
+            while desk.seal.task.is_none() && desk.merge.task.is_none() {
                 if desk.closed {
                     return;
                 }
                 desk = self.0.changed.wait(desk).unwrap_or_else(PoisonError::into_inner);
+            }
+            if desk.closed {
+                return;
             }
         }
     }

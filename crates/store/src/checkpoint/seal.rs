@@ -1,6 +1,6 @@
 //! Sealing: what the tables of a view hold in memory becomes a first-level segment, and the view becomes a checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,6 +51,8 @@ pub(crate) struct Sealed {
     /// The new segment, if there was anything to seal.
     pub segment: Option<Arc<Segment>>,
     pub replacements: Vec<Replacement>,
+    /// The numbers of the segments that the checkpoint names.
+    pub named: BTreeSet<u64>,
     /// Bytes of the segment, the checkpoint and what is attached.
     pub bytes: u64,
 }
@@ -81,6 +83,7 @@ impl Seal {
             number: self.number,
             time_micros: self.view.time_micros,
             start: self.start,
+            named: self.segments.iter().map(|entry| &entry.segment).chain(&segment).map(|s| s.number()).collect(),
             segment,
             replacements,
             bytes,
