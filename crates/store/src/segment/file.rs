@@ -54,6 +54,8 @@ pub(super) struct GroupState {
     pub bytes: usize,
     /// Sequence numbers, if they have gaps; by chunk.
     pub seqs: Box<[EncodedColumn]>,
+    /// The first of each chunk of them.
+    pub chunk_firsts: Box<[u64]>,
     /// The positions at which commits begin, and the commits, if there are several; by chunk of commits.
     pub starts: Box<[EncodedColumn]>,
     pub commits: Box<[EncodedColumn]>,
@@ -152,13 +154,15 @@ impl Segment {
             Spread::Some => self.bitmap(section, piece, record.len).map(Some),
             Spread::None | Spread::All => Ok(None),
         };
+        let seqs = self.numbers(section, places.seqs..places.starts, record.len, "sequence numbers")?;
         Ok(GroupState {
             record,
             section: self.sections.len(),
             bytes,
             deletes: bitmap(record.deletes, places.deletes)?,
             updates: bitmap(record.updates, places.updates)?,
-            seqs: self.numbers(section, places.seqs..places.starts, record.len, "sequence numbers")?,
+            chunk_firsts: seqs.iter().map(|chunk| chunk.u64_at(0)).collect(),
+            seqs,
             starts: self.numbers(section, places.starts..places.commits, record.commits, "positions of commits")?,
             commits: self.numbers(section, places.commits..places.prev, record.commits, "commits")?,
             prev: OnceLock::new(),
