@@ -191,7 +191,11 @@ impl Segment {
     ) -> Result<Box<[EncodedColumn]>> {
         let chunk = |(k, piece): (usize, usize)| {
             let rows = (count - k * CHUNK_ROWS).min(CHUNK_ROWS);
-            self.parse_piece(piece, &DataType::Int64, rows, || place_of(section, what))
+            let column = self.parse_piece(piece, &DataType::Int64, rows, || place_of(section, what))?;
+            if column.is_whole_numbers() {
+                return Ok(column);
+            }
+            Err(self.damage(self.footer.piece(piece).offset, &place_of(section, what), "they have NULLs"))
         };
         pieces.enumerate().map(chunk).collect()
     }

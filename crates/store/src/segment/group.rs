@@ -304,7 +304,9 @@ impl Group {
         let column = |&column: &usize| {
             let mut out = GatherColumn::new(&self.shape().types[column], positions.len());
             self.gather(column, positions, &mut out)?;
-            out.finish()
+            let chunk = positions.first().map_or(0, |&first| first as usize / CHUNK_ROWS);
+            let located = |error| self.segment.located(error, self.piece(column, chunk), &self.place(column, chunk));
+            out.finish().map_err(located)
         };
         columns.iter().map(column).collect()
     }

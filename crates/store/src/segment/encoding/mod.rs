@@ -264,6 +264,11 @@ impl EncodedColumn {
         Ok(())
     }
 
+    /// Whether [`Self::u64_at`] can be asked: the column has whole numbers only.
+    pub fn is_whole_numbers(&self) -> bool {
+        matches!((&self.body, &self.validity), (Body::Ints(_), Validity::None))
+    }
+
     /// The number at `row` of a column of whole numbers without NULLs, as a number of 64 bits without sign.
     ///
     /// Where bytes contradict themselves (a code outside of its dictionary) this is some number; [`Self::decode`] finds it out.
