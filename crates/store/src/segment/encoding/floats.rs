@@ -197,7 +197,7 @@ impl Decimals {
     pub fn decode<T: Float>(&self, out: &mut Vec<T>) -> Result<()> {
         let from = out.len();
         let power = self.power;
-        self.multiples.decode_as(|multiple| unscaled(multiple, power), out)?;
+        self.multiples.decode_as(move |multiple| unscaled(multiple, power), out)?;
         for (i, row) in self.exceptions.ascending(self.multiples.len())?.enumerate() {
             out[from + row] = self.exception(i);
         }

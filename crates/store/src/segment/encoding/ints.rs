@@ -174,10 +174,10 @@ impl Ints {
                 out.extend(numbers.iter().map(|n| of(base.wrapping_add(*n as i64))));
             }),
             Form::Linear { packed, slope, shift } => {
+                let (slope, shift) = (*slope, *shift);
                 bits::unpack(&packed.bytes, packed.width, self.rows, |start, numbers| {
-                    let value =
-                        |(row, n): (usize, &u64)| base.wrapping_add(line(*slope, *shift, row)).wrapping_add(*n as i64);
-                    out.extend((start..).zip(numbers).map(|pair| of(value(pair))));
+                    let value = |row, n| base.wrapping_add(line(slope, shift, row)).wrapping_add(n);
+                    out.extend((start..).zip(numbers).map(|(row, n)| of(value(row, *n as i64))));
                 });
             }
             _ => {

@@ -191,7 +191,8 @@ impl EncodedColumn {
             (Body::Ints(ints), Values::F32(values)) => ints.decode_as(f32::from_bits_i64, values)?,
             (Body::Ints(ints), Values::F64(values)) => ints.decode_as(f64::from_bits_i64, values)?,
             (Body::WideInts { base, ints }, Values::I128(values)) => {
-                ints.decode_as(|v| base.wrapping_add(i128::from(v)), values)?;
+                let base = *base;
+                ints.decode_as(move |v| base.wrapping_add(i128::from(v)), values)?;
             }
             (Body::Wide(bytes), Values::I128(values)) => {
                 values.extend(bytes.as_chunks::<16>().0.iter().map(|value| i128::from_le_bytes(*value)));

@@ -70,7 +70,7 @@ pub(super) struct Finder {
     symbols: Vec<Symbol>,
     /// By the first three bytes: a symbol of at least three, and its code. Of two that meet here the better one stays.
     long: Vec<(Symbol, u8)>,
-    /// By two bytes: the code of that symbol of two, else of the first byte, else the escape.
+    /// By two bytes: the code of that symbol, else the escape.
     short: Vec<u8>,
     /// By a byte: the code of that symbol, else the escape.
     single: [u8; 256],
@@ -92,11 +92,7 @@ impl Finder {
         let mut single = [ESCAPE; 256];
         for (symbol, code) in symbols.iter().zip(0_u8..) {
             match symbol.length {
-                1 => {
-                    single[symbol.word as usize] = code;
-                    (0..256).for_each(|next| short[symbol.word as usize | next << 8] = code);
-                }
-                // Symbols come by length: one of two bytes overwrites that of its first.
+                1 => single[symbol.word as usize] = code,
                 2 => short[symbol.word as usize] = code,
                 _ => long[slot_of(symbol.word)] = (*symbol, code),
             }
@@ -113,12 +109,11 @@ impl Finder {
         if word & symbol.mask() == symbol.word && length <= text.len() && code != ESCAPE {
             return (code, length);
         }
-        if text.len() == 1 {
-            return (self.single[usize::from(word as u8)], 1);
-        }
         let code = self.short[usize::from(word as u16)];
-        let length = if code == ESCAPE { 1 } else { usize::from(self.symbols[usize::from(code)].length) };
-        (code, length)
+        if code != ESCAPE && text.len() > 1 {
+            return (code, 2);
+        }
+        (self.single[usize::from(word as u8)], 1)
     }
 
     /// The symbols that cover most of a sample of `texts`, which have `total` bytes, if that saves a fifth of it.
@@ -170,6 +165,11 @@ impl Finder {
                 found.push((joined, gain(joined, count)));
             }
         });
+        // Twice as many as can be kept are enough: the same symbol may have come about in two ways, or lose its slot.
+        if found.len() > 2 * MOST {
+            found.select_nth_unstable_by(2 * MOST, |(a, a_gain), (b, b_gain)| b_gain.cmp(a_gain).then(a.cmp(b)));
+            found.truncate(2 * MOST);
+        }
         found.sort_unstable_by(|(a, a_gain), (b, b_gain)| a.cmp(b).then(b_gain.cmp(a_gain)));
         found.dedup_by_key(|(symbol, _)| *symbol);
         found.sort_by(|(_, a), (_, b)| b.cmp(a));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
-use arrow_array::{Array, ArrayRef, Float32Array, Float64Array, Int64Array, StringArray, UInt32Array};
+use arrow_array::{Array, ArrayRef, Decimal128Array, Float32Array, Float64Array, Int64Array, StringArray, UInt32Array};
 use arrow_select::take::take;
 use bytes::Bytes;
 use gridhouse_base::random::Random;
@@ -170,6 +170,26 @@ fn odd_floating_point_numbers_keep_their_bits() {
         check(&(Arc::new(Float64Array::from_iter_values((0..3000).map(double))) as ArrayRef));
         let float = |i: usize| double(i) as f32;
         check(&(Arc::new(Float32Array::from_iter_values((0..3000).map(float))) as ArrayRef));
+    }
+}
+
+#[test]
+fn extreme_numbers_come_back() {
+    let extremes = [i64::MIN, i64::MAX, 0, -1, i64::MIN + 1, 1 << 61, -(1 << 61), 1 << 56];
+    for share in [1, 2, 100] {
+        let number = |i: usize| if i.is_multiple_of(share) { extremes[i / share % extremes.len()] } else { 7 };
+        for rows in [1, 2, 3, 9, 5000] {
+            check(&(Arc::new(Int64Array::from_iter_values((0..rows).map(number))) as ArrayRef));
+            check(&(Arc::new(Int64Array::from_iter_values((1..=rows).map(number))) as ArrayRef));
+        }
+    }
+    let descending = Int64Array::from_iter_values((0..5000).map(|i| i64::MAX - i * 1_000_003));
+    check(&(Arc::new(descending) as ArrayRef));
+    let steep = Int64Array::from_iter_values((0..100).map(|i| i * (1_i64 << 54)));
+    check(&(Arc::new(steep) as ArrayRef));
+    for wide in [[i128::MIN, i128::MAX], [i128::MIN + 4, i128::MAX], [-1, i128::MAX], [i128::MIN, i128::MIN + 5]] {
+        let wide = Decimal128Array::from_iter_values(wide).with_data_type(DataType::Decimal128(38, 0));
+        check(&(Arc::new(wide) as ArrayRef));
     }
 }
 

@@ -28,6 +28,10 @@ const LONGEST_PREFIX: usize = 255;
 const LONGEST_IN_DICTIONARY: usize = 4_096;
 /// How many texts tell whether a dictionary can pay.
 const SAMPLE: usize = 512;
+/// A dictionary with a value for fewer rows than this is given up, if it has some values: symbols do as well then, and
+/// neither finding nor sorting its values is cheap.
+const ROWS_PER_VALUE: usize = 3;
+const LEAST_TO_REFUSE: usize = 64;
 /// Less text than this is written as it is: symbols take a few hundred bytes themselves.
 const LEAST_FOR_SYMBOLS: usize = 2_048;
 
@@ -89,7 +93,7 @@ fn dictionary<'a>(texts: &[&'a [u8]], is_value: &dyn Fn(usize) -> bool) -> Optio
     let sample: Vec<usize> =
         (0..texts.len()).step_by(texts.len().div_ceil(SAMPLE)).filter(|row| is_value(*row)).collect();
     let distinct = sample.iter().map(|row| texts[*row]).collect::<HashSet<_>>().len();
-    if texts.len() > SAMPLE && distinct > sample.len() - sample.len() / 32 {
+    if texts.len() > SAMPLE && distinct > sample.len() - sample.len() / 16 {
         return None;
     }
     let mut known: HashMap<&[u8], i64> = HashMap::new();
@@ -103,7 +107,8 @@ fn dictionary<'a>(texts: &[&'a [u8]], is_value: &dyn Fn(usize) -> bool) -> Optio
                 bytes += text.len();
                 next
             });
-            if text.len() > LONGEST_IN_DICTIONARY || bytes > total - total / 4 {
+            let is_large = known.len() > LEAST_TO_REFUSE && known.len() > texts.len() / ROWS_PER_VALUE;
+            if is_large || text.len() > LONGEST_IN_DICTIONARY || bytes > total - total / 4 {
                 return None;
             }
         }

@@ -133,8 +133,7 @@ impl Writer<'_> {
             let Values::I128(values) = out else { unreachable!("a bound has its column's type") };
             values.push(value);
         });
-        let spread = max.wrapping_sub(min);
-        if i64::try_from(spread).is_err() {
+        if max.checked_sub(min).is_none_or(|spread| i64::try_from(spread).is_err()) {
             values.iter().for_each(|value| self.out.extend_from_slice(&value.to_le_bytes()));
             return kind::WIDE;
         }
