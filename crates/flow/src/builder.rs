@@ -16,8 +16,10 @@ use crate::dataflow::{Dataflow, Node};
 use crate::event_time::EventTime;
 use crate::filter::Filter;
 use crate::hash::HashMode;
+use crate::keys::Keys;
 use crate::map::Map;
 use crate::operator::Operator;
+use crate::spill::{Governor, Spilling};
 use crate::stats::NodeStats;
 use crate::topn::{TopN, TopNOperator};
 use crate::union::Union;
@@ -42,6 +44,7 @@ pub struct DataflowBuilder {
     seed: u64,
     hash: HashMode,
     clock: Option<Arc<dyn Clock>>,
+    governor: Option<Arc<Governor>>,
     keeps_errors: bool,
 }
 
@@ -56,7 +59,7 @@ impl DataflowBuilder {
     pub fn new(seed: u64) -> Self {
         let hash = HashMode::Seeded(seed);
         let (nodes, inputs, outputs) = (Vec::new(), Vec::new(), Vec::new());
-        Self { nodes, inputs, outputs, seed, hash, clock: None, keeps_errors: false }
+        Self { nodes, inputs, outputs, seed, hash, clock: None, governor: None, keeps_errors: false }
     }
 
     /// Hashes keys in another way; for tests.
@@ -68,6 +71,12 @@ impl DataflowBuilder {
     /// Measures the time spent per node by `clock`.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
+        self
+    }
+
+    /// What keyed operators hold is watched over by `governor`, which sends parts of it to disk where memory is short.
+    pub fn governor(mut self, governor: Arc<Governor>) -> Self {
+        self.governor = Some(governor);
         self
     }
 
@@ -216,14 +225,20 @@ impl DataflowBuilder {
         calls: Vec<AggregateCall>,
     ) -> Result<NodeId> {
         let node = &self.nodes[input.0];
-        let operator = Aggregate::new(&node.schema, keys.clone(), calls.clone(), node.append_only, self.hash);
-        let operator = operator.map_err(|error| error.context(name))?;
+        let (schema, append_only, hash) = (node.schema.clone(), node.append_only, self.hash);
+        let (own_keys, own_calls) = (keys.clone(), calls.clone());
+        let fresh = move |_| {
+            let operator = Aggregate::new(&schema, own_keys.clone(), own_calls.clone(), append_only, hash)?;
+            Ok(Box::new(operator) as Box<dyn Operator>)
+        };
+        let operator = self.keyed(fresh, &[(input, keys.clone())]).map_err(|error| error.context(name))?;
+        let node = &self.nodes[input.0];
         let mut schema = node.schema.project(&keys);
         let result = |(i, call): (usize, &AggregateCall)| Column::new(format!("EXPR${i}"), call.sql_type.clone());
         schema.columns.extend(calls.iter().enumerate().map(result));
         // Without functions a group's row never changes, so over an append-only input none is ever withdrawn.
         let append_only = node.append_only && calls.is_empty();
-        Ok(self.add(name.into(), Some(Box::new(operator)), schema, append_only, &[input]))
+        Ok(self.add(name.into(), Some(operator), schema, append_only, &[input]))
     }
 
     /// The first rows of every partition in an order; with a rank, that column follows (`rank`, BIGINT).
@@ -237,9 +252,14 @@ impl DataflowBuilder {
             schema.columns.push(Column::new("rank", TypeKind::BigInt.not_null()));
         }
         let name = spec.name();
-        let operator = TopNOperator::new(&node.schema, spec, node.append_only, self.hash);
-        let operator = operator.map_err(|error| error.context(&name))?;
-        Ok(self.add(name, Some(Box::new(operator)), schema, false, &[input]))
+        let (rows, append_only, hash, partition) =
+            (node.schema.clone(), node.append_only, self.hash, spec.partition.clone());
+        let fresh = move |_| {
+            let operator = TopNOperator::new(&rows, spec.clone(), append_only, hash)?;
+            Ok(Box::new(operator) as Box<dyn Operator>)
+        };
+        let operator = self.keyed(fresh, &[(input, partition)]).map_err(|error| error.context(&name))?;
+        Ok(self.add(name, Some(operator), schema, false, &[input]))
     }
 
     /// Hands out a node's changes; outputs are numbered from 0 in the order of these calls.
@@ -270,6 +290,26 @@ impl DataflowBuilder {
             errors_in_tick: 0,
             failed: false,
         }
+    }
+
+    /// An operator whose inputs' rows have their keys in these columns, all of the same types. Where memory is watched over
+    /// it can be cut by them; `fresh` makes the operator of a part.
+    fn keyed(
+        &self,
+        fresh: impl Fn(u32) -> Result<Box<dyn Operator>> + Send + 'static,
+        inputs: &[(NodeId, Vec<usize>)],
+    ) -> Result<Box<dyn Operator>> {
+        let Some(governor) = &self.governor else { return fresh(0) };
+        let Some((first, columns)) = inputs.first().filter(|(_, columns)| !columns.is_empty()) else {
+            return fresh(0);
+        };
+        // Columns that do not exist are for the operator to refuse.
+        let whole = fresh(0)?;
+        let types: Vec<_> =
+            self.schema(*first).project(columns).columns.iter().map(|column| column.sql_type.kind.arrow()).collect();
+        let columns = inputs.iter().map(|(_, columns)| columns.clone()).collect();
+        let keys = Keys::new(&types, self.hash)?;
+        Ok(Box::new(Spilling::new(Box::new(fresh), whole, keys, columns, governor.clone())?))
     }
 
     fn node_seed(&self) -> u64 {

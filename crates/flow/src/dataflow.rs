@@ -153,6 +153,7 @@ impl Dataflow {
             stats.errors = node.failing.max(0) as u64;
             if let Some(operator) = &node.operator {
                 (stats.state, stats.late_rows) = (operator.state(), operator.late_rows());
+                stats.spilled_bytes = operator.spilled_bytes();
             }
             let lowest = node.watermarks.iter().map(|mark| mark.nanos).min().filter(|&nanos| nanos > Watermark::NONE);
             stats.watermark_millis = lowest.and_then(|nanos| nanos.div_euclid(1_000_000).try_into().ok());
@@ -174,6 +175,20 @@ impl Dataflow {
     /// Bytes of memory that all operators hold between ticks, estimated.
     pub fn state_bytes(&self) -> usize {
         self.nodes.iter().filter_map(|node| node.operator.as_ref()).map(|operator| operator.state().bytes).sum()
+    }
+
+    /// Bytes of state that lie in files.
+    pub fn spilled_bytes(&self) -> u64 {
+        self.nodes.iter().filter_map(|node| node.operator.as_ref()).map(|operator| operator.spilled_bytes()).sum()
+    }
+
+    /// Writes out what the governor of memory has chosen ([`crate::Governor::choose`]). To be called between ticks.
+    ///
+    /// # Errors
+    /// `Unavailable` where the disk takes no more; what was not written out is still held.
+    pub fn relieve(&mut self) -> Result<()> {
+        let operators = self.nodes.iter_mut().filter_map(|node| node.operator.as_mut());
+        operators.into_iter().try_for_each(|operator| operator.relieve())
     }
 
     pub(crate) fn check_alive(&self) -> Result<()> {

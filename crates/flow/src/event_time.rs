@@ -134,7 +134,7 @@ impl Operator for EventTime {
         format!("{} {}", self.column, self.delay_nanos)
     }
 
-    fn freeze(&self, _part: Part, out: &mut StateWriter) -> Result<()> {
+    fn freeze(&self, _part: Part<'_>, out: &mut StateWriter) -> Result<()> {
         [self.batch, self.late_rows].into_iter().for_each(|number| out.varint(number));
         for time in [self.latest, self.latest_before] {
             out.flag(time.is_some());

@@ -62,7 +62,7 @@ impl Operator for Filter {
         format!("{:?}", self.condition)
     }
 
-    fn freeze(&self, _part: Part, out: &mut StateWriter) -> Result<()> {
+    fn freeze(&self, _part: Part<'_>, out: &mut StateWriter) -> Result<()> {
         self.guard.freeze(out);
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! What a slot means (accumulators, a bag of rows) is no concern of this file.
 
 mod frozen;
+mod parts;
 
 use arrow_array::ArrayRef;
 use arrow_buffer::NullBuffer;

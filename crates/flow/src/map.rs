@@ -64,7 +64,7 @@ impl Operator for Map {
         format!("{:?}", self.expressions)
     }
 
-    fn freeze(&self, _part: Part, out: &mut StateWriter) -> Result<()> {
+    fn freeze(&self, _part: Part<'_>, out: &mut StateWriter) -> Result<()> {
         self.guard.freeze(out);
         Ok(())
     }

@@ -107,10 +107,20 @@ pub(crate) trait Operator: Send {
     fn spec(&self) -> String;
 
     /// Appends what is held of a part of the keys, between two ticks; what belongs to no key is in every part.
-    fn freeze(&self, part: Part, out: &mut StateWriter) -> Result<()>;
+    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()>;
 
     /// Takes what [`Operator::freeze`] wrote; nothing is held yet.
     fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()>;
+
+    /// Writes out what the governor of memory has chosen.
+    fn relieve(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Bytes of state that lie in files.
+    fn spilled_bytes(&self) -> u64 {
+        0
+    }
 
     /// The rows that were left out since the last call because an expression failed for them.
     fn take_failed(&mut self) -> Vec<Failed> {

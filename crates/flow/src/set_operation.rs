@@ -128,7 +128,7 @@ impl Operator for SetOperator {
         format!("{:?}", self.spec)
     }
 
-    fn freeze(&self, part: Part, out: &mut StateWriter) -> Result<()> {
+    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()> {
         let slots = part.slots(&self.index);
         self.index.freeze(&slots, None, out);
         for &slot in &slots {

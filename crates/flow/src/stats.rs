@@ -24,6 +24,8 @@ pub struct NodeStats {
     pub errors: u64,
     /// What it holds now.
     pub state: StateSize,
+    /// Bytes of what it holds that lie in files.
+    pub spilled_bytes: u64,
     /// Time spent in it; 0 where the dataflow was given no clock.
     pub busy_nanos: u64,
     /// The lowest watermark of what it gives out, milliseconds since the epoch, where it has one.
@@ -42,6 +44,7 @@ impl NodeStats {
             late_rows: 0,
             errors: 0,
             state: StateSize::default(),
+            spilled_bytes: 0,
             busy_nanos: 0,
             watermark_millis: None,
         }

@@ -223,7 +223,7 @@ impl Operator for TopNOperator {
         format!("{:?}", self.spec)
     }
 
-    fn freeze(&self, part: Part, out: &mut StateWriter) -> Result<()> {
+    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()> {
         let slots = part.slots(&self.index);
         self.index.freeze(&slots, None, out);
         self.bag.freeze(&slots, out);

@@ -38,7 +38,7 @@ impl Operator for Union {
         String::new()
     }
 
-    fn freeze(&self, _part: Part, _out: &mut StateWriter) -> Result<()> {
+    fn freeze(&self, _part: Part<'_>, _out: &mut StateWriter) -> Result<()> {
         Ok(())
     }
 

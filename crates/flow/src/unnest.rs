@@ -146,7 +146,7 @@ impl Operator for UnnestOperator {
         format!("{:?}", self.spec)
     }
 
-    fn freeze(&self, _part: Part, _out: &mut StateWriter) -> Result<()> {
+    fn freeze(&self, _part: Part<'_>, _out: &mut StateWriter) -> Result<()> {
         Ok(())
     }
 

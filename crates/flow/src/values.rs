@@ -41,7 +41,7 @@ impl Operator for Values {
         String::new()
     }
 
-    fn freeze(&self, _part: Part, out: &mut StateWriter) -> Result<()> {
+    fn freeze(&self, _part: Part<'_>, out: &mut StateWriter) -> Result<()> {
         out.flag(self.rows.is_none());
         Ok(())
     }

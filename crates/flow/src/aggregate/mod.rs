@@ -266,7 +266,7 @@ impl Operator for Aggregate {
         format!("{:?} {calls:?} {}", self.keys, self.append_only)
     }
 
-    fn freeze(&self, part: Part, out: &mut StateWriter) -> Result<()> {
+    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()> {
         let slots = part.slots(&self.index);
         out.flag(self.started);
         self.index.freeze(&slots, None, out);

@@ -8,7 +8,9 @@ use crate::connector::Lookup;
 use crate::enrich::lookup::{self, LookupSpec};
 use crate::enrich::probe::{self, ProbeSpec};
 use crate::enrich::{Enrich, EnrichSpec};
-use crate::join::{Join, JoinKind, JoinSpec};
+use crate::hash::HashMode;
+use crate::join::{Join, JoinKey, JoinKind, JoinSpec};
+use crate::operator::Operator;
 use crate::set_operation::{SetKind, SetOperation, SetOperator};
 use crate::unnest::{Unnest, UnnestOperator};
 
@@ -21,8 +23,15 @@ impl DataflowBuilder {
         let (a, b) = (&self.nodes[left.0], &self.nodes[right.0]);
         let (kind, without_keys) = (spec.kind, spec.keys.is_empty());
         let timed = spec.time.is_some_and(|time| a.has_watermark(time.left) && b.has_watermark(time.right));
-        let operator = Join::new([&a.schema, &b.schema], spec, timed, self.hash, self.node_seed());
-        let operator = operator.map_err(|error| error.context("join"))?;
+        let (schemas, hash, seed) = ([a.schema.clone(), b.schema.clone()], self.hash, self.node_seed());
+        let columns = |side: fn(&JoinKey) -> usize| spec.keys.iter().map(side).collect::<Vec<usize>>();
+        let keys = [(left, columns(|key| key.left)), (right, columns(|key| key.right))];
+        let fresh = move |part| {
+            let [left, right] = &schemas;
+            let operator = Join::new([left, right], spec.clone(), timed, hash, part_seed(seed, part))?;
+            Ok(Box::new(operator) as Box<dyn Operator>)
+        };
+        let operator = self.keyed(fresh, &keys).map_err(|error| error.context("join"))?;
         let mut columns = a.schema.columns.clone();
         if kind.gives_pairs() {
             let padded = |columns: &mut [Column]| columns.iter_mut().for_each(|c| c.sql_type.nullable = true);
@@ -46,7 +55,7 @@ impl DataflowBuilder {
             JoinKind::Anti => "anti join",
         };
         let schema = Schema::new(columns);
-        Ok(self.add(name.into(), Some(Box::new(operator)), schema, append_only, &[left, right]))
+        Ok(self.add(name.into(), Some(operator), schema, append_only, &[left, right]))
     }
 
     /// Rows of `left` with the rows of the table `right` that match at the moment in which they come; later changes of the
@@ -102,10 +111,14 @@ impl DataflowBuilder {
     /// `Internal` where the inputs' columns differ in type.
     pub fn set_operation(&mut self, left: NodeId, right: NodeId, spec: SetOperation) -> Result<NodeId> {
         let schema = self.common_schema(spec.name(), &[left, right])?;
-        let operator = SetOperator::new(&schema, spec, self.hash).map_err(|error| error.context(spec.name()))?;
+        let (rows, hash) = (schema.clone(), self.hash);
+        let fresh = move |_| Ok(Box::new(SetOperator::new(&rows, spec, hash)?) as Box<dyn Operator>);
+        let all: Vec<usize> = (0..schema.len()).collect();
+        let operator = self.keyed(fresh, &[(left, all.clone()), (right, all)]);
+        let operator = operator.map_err(|error| error.context(spec.name()))?;
         // More rows on either side only ever make more rows of an intersection.
         let append_only = spec.kind == SetKind::Intersect && self.is_append_only(left) && self.is_append_only(right);
-        Ok(self.add(spec.name().into(), Some(Box::new(operator)), schema, append_only, &[left, right]))
+        Ok(self.add(spec.name().into(), Some(operator), schema, append_only, &[left, right]))
     }
 }
 
@@ -116,6 +129,11 @@ fn with_partner(own: &Schema, partner: &Schema, kind: JoinKind) -> Schema {
         partner.iter_mut().for_each(|column| column.sql_type.nullable = true);
     }
     Schema::new(own.columns.iter().cloned().chain(partner).collect())
+}
+
+/// The seed of random functions in a part of an operator, so that parts do not draw the same; the whole has its own.
+fn part_seed(seed: u64, part: u32) -> u64 {
+    if part == 0 { seed } else { HashMode::Seeded(seed).words([part.into()]) }
 }
 
 fn look_up_name(kind: JoinKind) -> &'static str {

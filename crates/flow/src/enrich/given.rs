@@ -111,7 +111,7 @@ impl Given {
     }
 
     /// Appends the answers, those of each row from the oldest to the newest.
-    pub fn freeze(&self, part: Part, out: &mut StateWriter) {
+    pub fn freeze(&self, part: Part<'_>, out: &mut StateWriter) {
         let slots = part.slots(&self.index);
         self.index.freeze(&slots, None, out);
         for &slot in &slots {

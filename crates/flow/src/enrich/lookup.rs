@@ -141,7 +141,7 @@ impl Finder for Outside {
         format!("outside {:?}", self.keys)
     }
 
-    fn freeze(&self, _part: Part, _out: &mut StateWriter) -> Result<()> {
+    fn freeze(&self, _part: Part<'_>, _out: &mut StateWriter) -> Result<()> {
         Ok(())
     }
 

@@ -49,7 +49,7 @@ pub(crate) trait Finder: Send {
     fn spec(&self) -> String;
 
     /// Appends what is held of the other side, between two ticks.
-    fn freeze(&self, part: Part, out: &mut StateWriter) -> Result<()>;
+    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()>;
 
     /// Takes what [`Finder::freeze`] wrote; nothing is held yet.
     fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()>;
@@ -295,7 +295,7 @@ impl<F: Finder> Operator for Enrich<F> {
         format!("{} {condition:?} {:?} {recorded} {finder}", self.left_join, self.types)
     }
 
-    fn freeze(&self, part: Part, out: &mut StateWriter) -> Result<()> {
+    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()> {
         if let Some(residual) = &self.residual {
             residual.guard.freeze(out);
         }

@@ -125,7 +125,7 @@ impl Finder for Table {
         format!("table {left:?} {right:?}")
     }
 
-    fn freeze(&self, part: Part, out: &mut StateWriter) -> Result<()> {
+    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()> {
         let slots = part.slots(&self.index);
         self.index.freeze(&slots, None, out);
         self.right.bag.freeze(&slots, out);

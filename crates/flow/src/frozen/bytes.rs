@@ -5,8 +5,11 @@
 //! memory than the bytes that are left account for.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use gridhouse_base::{Error, Result};
+
+use crate::spill::SpillFile;
 
 /// What a frozen state begins with.
 const MAGIC: [u8; 8] = *b"GRIDFLW\0";
@@ -14,14 +17,28 @@ const MAGIC: [u8; 8] = *b"GRIDFLW\0";
 /// The version of the frame around the nodes' own forms.
 const VERSION: u32 = 1;
 
+/// Bytes of the beginning: magic and version.
+const HEAD_BYTES: usize = 12;
+
+/// Bytes before every block: its length and its checksum.
+const BLOCK_HEAD_BYTES: usize = 8;
+
 /// The most bytes of a block: large enough that its eight bytes of frame do not count, small enough to be checked at once.
 const BLOCK_BYTES: usize = 256 * 1024;
 
 /// Gathers bytes.
 #[derive(Default)]
 pub(crate) struct StateWriter {
-    full: Vec<Vec<u8>>,
+    full: Vec<Piece>,
     last: Vec<u8>,
+}
+
+/// A part of the content.
+enum Piece {
+    /// At most [`BLOCK_BYTES`].
+    Block(Vec<u8>),
+    /// The content of a state that lies in a file, with a frame of its own.
+    File(Arc<SpillFile>),
 }
 
 impl StateWriter {
@@ -32,7 +49,7 @@ impl StateWriter {
         while self.last.len() + bytes.len() > BLOCK_BYTES {
             let (now, later) = bytes.split_at(BLOCK_BYTES - self.last.len());
             self.last.extend_from_slice(now);
-            self.full.push(std::mem::take(&mut self.last));
+            self.full.push(Piece::Block(std::mem::take(&mut self.last)));
             bytes = later;
         }
         self.last.extend_from_slice(bytes);
@@ -71,29 +88,103 @@ impl StateWriter {
         self.put(bytes);
     }
 
-    /// The bytes gathered so far.
-    pub fn len(&self) -> usize {
-        self.full.len() * BLOCK_BYTES + self.last.len()
+    /// Appends the content of a state that lies in a file. It stays there until it is written.
+    pub fn file(&mut self, file: Arc<SpillFile>) {
+        if !self.last.is_empty() {
+            self.full.push(Piece::Block(std::mem::take(&mut self.last)));
+        }
+        self.full.push(Piece::File(file));
+    }
+
+    /// Bytes of memory held.
+    pub fn memory_bytes(&self) -> usize {
+        self.full.iter().map(|piece| if let Piece::Block(block) = piece { block.len() } else { 0 }).sum::<usize>()
+            + self.last.len()
+    }
+
+    /// How many bytes [`StateWriter::write`] writes.
+    pub fn written_bytes(&self) -> u64 {
+        let framed = |len: usize| (BLOCK_HEAD_BYTES + len) as u64;
+        let of = |piece: &Piece| match piece {
+            Piece::Block(block) => framed(block.len()),
+            // Its blocks, without its beginning and its end.
+            Piece::File(file) => file.len() - (HEAD_BYTES + BLOCK_HEAD_BYTES) as u64,
+        };
+        let last = if self.last.is_empty() { 0 } else { framed(self.last.len()) };
+        (HEAD_BYTES + BLOCK_HEAD_BYTES) as u64 + self.full.iter().map(of).sum::<u64>() + last
+    }
+
+    /// Whether both hold the same few bytes in memory; false where they are many.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.full.is_empty() && other.full.is_empty() && self.last == other.last
     }
 
     /// Hands the state on, with its frame and checksums.
     ///
     /// # Errors
-    /// Those of `out`, as `Unavailable`.
+    /// Those of `out`, as `Unavailable`; those of reading what lies in files.
     pub fn write(&self, out: &mut dyn Write) -> Result<()> {
-        let failed = |error| Error::unavailable("a state could not be written").caused_by(error);
-        let mut head = [0; 12];
+        let mut head = [0; HEAD_BYTES];
         head[..8].copy_from_slice(&MAGIC);
         head[8..].copy_from_slice(&VERSION.to_le_bytes());
-        out.write_all(&head).map_err(failed)?;
-        let blocks = self.full.iter().chain((!self.last.is_empty()).then_some(&self.last));
-        for (number, block) in blocks.map(Vec::as_slice).chain([[].as_slice()]).enumerate() {
-            out.write_all(&(block.len() as u32).to_le_bytes()).map_err(failed)?;
-            out.write_all(&checksum(number as u64, block).to_le_bytes()).map_err(failed)?;
-            out.write_all(block).map_err(failed)?;
+        let mut blocks = Blocks { out, number: 0 };
+        blocks.put(&head)?;
+        for piece in &self.full {
+            match piece {
+                Piece::Block(block) => blocks.block(block)?,
+                Piece::File(file) => blocks.file(file)?,
+            }
+        }
+        if !self.last.is_empty() {
+            blocks.block(&self.last)?;
+        }
+        blocks.block(&[])
+    }
+}
+
+/// Writes blocks with their frames.
+struct Blocks<'a> {
+    out: &'a mut dyn Write,
+    number: u64,
+}
+
+impl Blocks<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.out.write_all(bytes).map_err(|error| Error::unavailable("a state could not be written").caused_by(error))
+    }
+
+    fn block(&mut self, block: &[u8]) -> Result<()> {
+        self.put(&(block.len() as u32).to_le_bytes())?;
+        self.put(&checksum(self.number, block).to_le_bytes())?;
+        self.number += 1;
+        self.put(block)
+    }
+
+    /// Writes the blocks of a file anew, checked, with numbers that go on here.
+    fn file(&mut self, file: &SpillFile) -> Result<()> {
+        let (mut at, mut head, mut block) = (HEAD_BYTES as u64, [0; BLOCK_HEAD_BYTES], Vec::new());
+        for number in 0.. {
+            file.read_at(&mut head, at)?;
+            let (len, sum) = block_head(&head);
+            if len == 0 {
+                break;
+            }
+            block.resize(len.min(BLOCK_BYTES), 0);
+            file.read_at(&mut block, at + BLOCK_HEAD_BYTES as u64)?;
+            if len > BLOCK_BYTES || checksum(number, &block) != sum {
+                return Err(Error::corrupt("spilled state does not fit its checksum"));
+            }
+            self.block(&block)?;
+            at += (BLOCK_HEAD_BYTES + len) as u64;
         }
         Ok(())
     }
+}
+
+/// Length and checksum of a block.
+fn block_head(head: &[u8; BLOCK_HEAD_BYTES]) -> (usize, u32) {
+    let [a, b, c, d, e, f, g, h] = *head;
+    (u32::from_le_bytes([a, b, c, d]) as usize, u32::from_le_bytes([e, f, g, h]))
 }
 
 /// The checksum of the `number`-th block. The number is a part of it, so that blocks cannot change places.
@@ -120,7 +211,7 @@ impl<'a> StateReader<'a> {
     /// `Corrupt` where they do not begin like a state; `Conflict` where another version wrote them.
     pub fn new(bytes: &'a [u8]) -> Result<Self> {
         let mut reader = Self { all: bytes.len(), rest: bytes, block: &[], number: 0, ended: false };
-        let head = reader.raw(12)?;
+        let head = reader.raw(HEAD_BYTES)?;
         if head[..8] != MAGIC {
             return Err(reader.damaged("it does not begin like one"));
         }
@@ -153,9 +244,7 @@ impl<'a> StateReader<'a> {
         if self.ended {
             return Ok(false);
         }
-        let head = self.raw(8)?;
-        let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes"));
-        let (len, sum) = (number(&head[..4]) as usize, number(&head[4..]));
+        let (len, sum) = block_head(self.raw(BLOCK_HEAD_BYTES)?.try_into().expect("it is as long as a head"));
         if len > BLOCK_BYTES {
             return Err(self.damaged("a block is too long"));
         }

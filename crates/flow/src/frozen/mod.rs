@@ -15,6 +15,8 @@
 
 mod bytes;
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use arrow_array::{ArrayRef, Int64Array, ListArray, StringArray};
@@ -39,18 +41,62 @@ const INPUT: Form = ("input", 1);
 const HEAD_SEED: u64 = 0x6772_6964_666c_6f77;
 
 /// Which keys are written.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Part {
+#[derive(Clone, Copy)]
+pub(crate) enum Part<'a> {
     /// All of them.
     Whole,
+    /// Those of one hash partition.
+    One(&'a Parts, u32),
 }
 
-impl Part {
+impl Part<'_> {
     /// The slots of `keys` that belong to the part, ascending.
     pub fn slots(self, keys: &Keys) -> Vec<Slot> {
         match self {
             Self::Whole => keys.live_slots(),
+            Self::One(parts, number) => parts.slots(keys, number),
         }
+    }
+}
+
+/// The hash partitions of an operator that is being cut.
+pub(crate) struct Parts {
+    count: u32,
+    /// The slots of every part, by the place of their keys in memory, which does not move meanwhile: every key is hashed
+    /// once, not once for every part.
+    slots: RefCell<BTreeMap<usize, Vec<Vec<Slot>>>>,
+    /// How many keys have been given out.
+    given: Cell<usize>,
+}
+
+impl Parts {
+    /// So many parts.
+    pub fn new(count: u32) -> Self {
+        Self { count, slots: RefCell::default(), given: Cell::new(0) }
+    }
+
+    /// The number of parts.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// How many keys have been given out so far.
+    pub fn given(&self) -> usize {
+        self.given.get()
+    }
+
+    fn slots(&self, keys: &Keys, number: u32) -> Vec<Slot> {
+        let mut known = self.slots.borrow_mut();
+        let parts = known.entry(std::ptr::from_ref(keys) as usize).or_insert_with(|| {
+            let mut parts = vec![Vec::new(); self.count as usize];
+            for slot in keys.live_slots() {
+                parts[keys.part_of_slot(slot, self.count) as usize].push(slot);
+            }
+            parts
+        });
+        let slots = std::mem::take(&mut parts[number as usize]);
+        self.given.set(self.given.get() + slots.len());
+        slots
     }
 }
 
@@ -75,15 +121,20 @@ impl Frozen {
         self.bytes.write(out)
     }
 
+    /// How many bytes [`Frozen::write`] hands on.
+    pub fn written_bytes(&self) -> u64 {
+        self.bytes.written_bytes()
+    }
+
     /// Bytes of memory held.
     pub fn memory_bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.memory_bytes()
     }
 }
 
 impl std::fmt::Debug for Frozen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Frozen").field("bytes", &self.bytes.len()).finish()
+        f.debug_struct("Frozen").field("bytes", &self.bytes.memory_bytes()).finish()
     }
 }
 
@@ -138,6 +189,14 @@ impl Dataflow {
         from.end()?;
         self.failed = false;
         Ok(())
+    }
+
+    /// Whether a state of `other` would be taken by this dataflow, as far as the plan is concerned.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let plan = |flow: &Self| -> Vec<(Form, u64)> {
+            flow.nodes.iter().map(|node| (node.form(), node.signature())).collect()
+        };
+        plan(self) == plan(other)
     }
 
     /// Compares the head of a state with this dataflow.

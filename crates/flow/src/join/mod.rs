@@ -413,7 +413,7 @@ impl Operator for Join {
         format!("{kind:?} {keys:?} {condition:?} {time:?}")
     }
 
-    fn freeze(&self, part: Part, out: &mut StateWriter) -> Result<()> {
+    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()> {
         if let Some(residual) = &self.residual {
             residual.guard.freeze(out);
         }

@@ -12,6 +12,7 @@ mod failing;
 mod frozen;
 mod heavy;
 mod join;
+mod memory;
 mod nested;
 mod plans;
 mod set_operation;
