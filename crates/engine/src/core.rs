@@ -83,6 +83,8 @@ pub(crate) struct Core {
     pub(crate) starting: bool,
     /// Jobs that failed in a tick and have yet to take leave of their streams.
     pub(crate) failed: Vec<JobId>,
+    /// Jobs that left a tick with one that failed, and have yet to go on.
+    pub(crate) followers: Vec<JobId>,
     /// Whether source commits wait for a tick.
     pub(crate) pending: bool,
     /// The oldest source time among them.

@@ -209,7 +209,7 @@ impl Session {
                 for (target, out) in writes {
                     for batch in out {
                         let effective = target.write(tick, &batch)?;
-                        deltas.entry(target.table).or_default().push(effective);
+                        deltas.push(target.table, effective);
                     }
                 }
                 Ok(())
@@ -390,7 +390,7 @@ impl Session {
             let commit = core.tick_writing(|tick, deltas| {
                 for batch in changes {
                     let effective = tick.write(table, &batch)?;
-                    deltas.entry(table).or_default().push(effective);
+                    deltas.push(table, effective);
                 }
                 Ok(())
             })?;
@@ -421,7 +421,7 @@ impl Session {
         self.change(move |core| {
             core.tick_writing(|tick, deltas| {
                 let effective = tick.truncate(table)?;
-                deltas.entry(table).or_default().push(effective);
+                deltas.push(table, effective);
                 Ok(())
             })
         })?;

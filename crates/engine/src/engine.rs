@@ -19,6 +19,7 @@ use crate::core::{Core, Message, QUEUE_MESSAGES};
 use crate::prepare::Connectors;
 use crate::session::Session;
 use crate::shared::{Shared, lock};
+use crate::tick::ROUND_ROWS;
 
 /// How long [`Engine::settle`] sleeps between looks at the sinks.
 const SINK_LOOK: Duration = Duration::from_millis(1);
@@ -46,11 +47,13 @@ pub struct EngineOptions {
 pub struct Tuning {
     /// How jobs hash the keys of their state.
     pub hash: HashMode,
+    /// How many source rows a tick passes through the jobs at once.
+    pub round_rows: usize,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { hash: HashMode::Seeded(0) }
+        Self { hash: HashMode::Seeded(0), round_rows: ROUND_ROWS }
     }
 }
 
@@ -145,6 +148,7 @@ impl Engine {
             source_counter: 0,
             starting: true,
             failed: Vec::new(),
+            followers: Vec::new(),
             pending: false,
             pending_event_time: None,
             undurable: Vec::new(),

@@ -7,7 +7,7 @@ use arrow_array::{Array, ArrayRef, Int8Array, new_null_array};
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::table::ObjectPath;
 use gridhouse_base::{ChangeBatch, Error, ErrorKind, Result, Schema, TableId};
-use gridhouse_flow::{Dataflow, NodeId, TickContext};
+use gridhouse_flow::{Dataflow, NodeId, Piece, TickContext};
 use gridhouse_sql::plan::BoundInsert;
 use gridhouse_store::Tick;
 
@@ -53,6 +53,8 @@ pub(crate) struct Flow {
     pub(crate) zone: chrono_tz::Tz,
     /// What the nodes had counted in the last minute.
     pub(crate) history: History,
+    /// Rows that belong to what it was given last may follow in the same tick.
+    pub(crate) is_open: bool,
 }
 
 impl Flow {
@@ -60,8 +62,8 @@ impl Flow {
     ///
     /// # Errors
     /// The operators' own; never `Unavailable`.
-    pub(crate) fn push(&mut self, input: usize, batch: ChangeBatch) -> Result<()> {
-        self.dataflow.push(input, batch).map_err(of_operators)
+    pub(crate) fn push(&mut self, input: usize, batch: ChangeBatch, piece: Piece) -> Result<()> {
+        self.dataflow.push_piece(input, batch, piece).map_err(of_operators)
     }
 
     /// Ends the tick of the operators: what is to be written, and the rows that cannot be.
@@ -149,6 +151,23 @@ impl Job {
             }
         }
         tables
+    }
+
+    /// Tables that the job's operators read.
+    pub(crate) fn flow_inputs(&self) -> impl Iterator<Item = TableId> + '_ {
+        let flows = self.branches.iter().filter_map(|branch| match branch {
+            Branch::Flow(flow) => Some(flow),
+            _ => None,
+        });
+        flows.flat_map(|flow| flow.inputs.iter().map(|input| input.table))
+    }
+
+    /// Tables that the job's operators write, dead letters left out.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = TableId> + '_ {
+        self.branches.iter().filter_map(|branch| match branch {
+            Branch::Flow(flow) => Some(flow.target.table),
+            _ => None,
+        })
     }
 
     /// Tables that the job writes in a tick.

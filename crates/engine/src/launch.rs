@@ -336,7 +336,8 @@ impl Core {
                             false => None,
                         };
                         let history = History::default();
-                        let mut flow = Flow { dataflow, inputs, lines, target, dead_letters, zone, history };
+                        let mut flow =
+                            Flow { dataflow, inputs, lines, target, dead_letters, zone, history, is_open: false };
                         let how = Build { output, sole: sole[i], cursor: store_changes, was_running, now_micros };
                         let (out, letters) = how.first_output(&mut flow, &snapshot, deltas, &insert.outside)?;
                         flow.note(clock.monotonic());
@@ -350,7 +351,7 @@ impl Core {
                         for batch in out {
                             *rows += batch.len() as u64;
                             let effective = flow.target.write(tick, &batch)?;
-                            deltas.entry(flow.target.table).or_default().push(effective);
+                            deltas.push(flow.target.table, effective);
                         }
                         branches_out.push((Branch::Flow(Box::new(flow)), None));
                     }
@@ -366,7 +367,7 @@ impl Core {
             }
             for (table, letters) in letters_by_table {
                 let effective = dead::replace(tick, table, letters_under(record_out), now_micros, letters)?;
-                deltas.entry(table).or_default().push(effective);
+                deltas.push(table, effective);
             }
             tick.put(COUNTERS, SOURCE_COUNTER, Some(&counter_out.to_string()));
             tick.put(COUNTERS, JOB_COUNTER, Some(&job_counter.to_string()));

@@ -5,13 +5,13 @@
 //! target that only grows gets what came after the job's cursor.
 
 use gridhouse_base::{ChangeBatch, CommitId, Result};
-use gridhouse_flow::{TickContext, consolidate};
+use gridhouse_flow::{Piece, TickContext, consolidate};
 use gridhouse_store::Snapshot;
 
 use crate::dead::Letter;
+use crate::deltas::{Delta, Deltas};
 use crate::job::Flow;
 use crate::outside::OutsideRows;
-use crate::tick::Deltas;
 
 /// Whether a job's output is written or only its state built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,19 +63,22 @@ impl Build {
         for i in 0..flow.inputs.len() {
             let input = flow.inputs[i].clone();
             for batch in outside.rows(input.table).unwrap_or_default() {
-                flow.push(i, batch.project(&input.columns))?;
+                flow.push(i, batch.project(&input.columns), Piece::default())?;
             }
             let Ok(table) = snapshot.table(input.table) else { continue };
             if input.in_order {
+                let mut last = None;
                 for entry in table.changes(table.log_start())? {
-                    let (_, batch) = entry?;
+                    let (commit, batch) = entry?;
                     let columns = input.columns.iter().map(|&c| batch.columns[c].clone()).collect();
-                    flow.push(i, ChangeBatch::insertions(columns, batch.len()))?;
+                    // What came in one tick is judged as one.
+                    let piece = Piece { continues: last.replace(commit) == Some(commit), goes_on: false };
+                    flow.push(i, ChangeBatch::insertions(columns, batch.len()), piece)?;
                 }
                 continue;
             }
             for batch in table.scan(Some(&input.columns)) {
-                flow.push(i, batch?)?;
+                flow.push(i, batch?, Piece::default())?;
             }
         }
         feed_deltas(flow, deltas)?;
@@ -115,20 +118,22 @@ impl Build {
             if !table.spec().primary_key.is_empty() {
                 if !after {
                     for batch in table.scan(Some(&input.columns)) {
-                        flow.push(i, batch?)?;
+                        flow.push(i, batch?, Piece::default())?;
                     }
                 }
                 continue;
             }
             // A log that was emptied begins behind what it held; there is nothing older to take.
             let start = table.log_start();
+            let mut last = None;
             for entry in table.changes(if after { cursor.max(start) } else { start })? {
                 let (commit, batch) = entry?;
                 if !after && commit > cursor {
                     break;
                 }
                 let columns = input.columns.iter().map(|&c| batch.columns[c].clone()).collect();
-                flow.push(i, ChangeBatch::insertions(columns, batch.len()))?;
+                let piece = Piece { continues: last.replace(commit) == Some(commit), goes_on: false };
+                flow.push(i, ChangeBatch::insertions(columns, batch.len()), piece)?;
             }
         }
         Ok(())
@@ -138,8 +143,8 @@ impl Build {
 fn feed_deltas(flow: &mut Flow, deltas: &Deltas) -> Result<()> {
     for i in 0..flow.inputs.len() {
         let (table, columns) = (flow.inputs[i].table, flow.inputs[i].columns.clone());
-        for batch in deltas.get(&table).into_iter().flatten() {
-            flow.push(i, batch.project(&columns))?;
+        for Delta { rows, piece } in deltas.of(table) {
+            flow.push(i, rows.project(&columns), *piece)?;
         }
     }
     Ok(())

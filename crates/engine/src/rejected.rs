@@ -63,7 +63,7 @@ impl Core {
         self.tick_writing(|tick, deltas| {
             for (table, job, own) in letters {
                 let effective = dead::add(tick, table, job, now_micros, own)?;
-                deltas.entry(table).or_default().push(effective);
+                deltas.push(table, effective);
             }
             Ok(())
         })

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use gridhouse_base::{CommitId, Error, JobId, Result, SourceId};
+use gridhouse_base::{CommitId, Error, ErrorKind, JobId, Result, SourceId};
 
 use crate::core::Core;
 use crate::dead::{self, letters_under};
@@ -60,6 +60,20 @@ impl Core {
             let text = encode(&job.record);
             self.tick_with(|tick| tick.put(JOBS, &id.0.to_string(), Some(&text)))?;
         }
+        // They left only because of another's error, and go on from the last tick.
+        for id in std::mem::take(&mut self.followers) {
+            let Some(record) = self.jobs.get(&id).map(|job| job.record.clone()) else { continue };
+            if record.state == JobState::Running {
+                continue;
+            }
+            let resumed = crate::boot::bind(self, &record).and_then(|inserts| self.resume(id, inserts));
+            if let Err(error) = resumed {
+                if error.kind() == ErrorKind::Unavailable {
+                    return Err(error);
+                }
+                self.fail_job(id, error)?;
+            }
+        }
         Ok(())
     }
 
@@ -104,7 +118,7 @@ impl Core {
             tick.put(JOBS, &id.0.to_string(), None);
             for table in letters {
                 let effective = dead::clear(tick, table, under)?;
-                deltas.entry(table).or_default().push(effective);
+                deltas.push(table, effective);
             }
             for (source, record, _) in &records {
                 tick.put(STREAMS, &source.0.to_string(), record.as_deref());

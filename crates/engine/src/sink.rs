@@ -23,6 +23,7 @@ use gridhouse_store::{Reader, TableSnapshot};
 use crate::core::{Core, Message};
 use crate::history::{Counts, History};
 use crate::landing::Landing;
+use crate::passing::net_by_commit;
 use crate::shared::{Shared, lock};
 
 /// The first pause after the outside did not answer; doubles up to [`LONGEST_PAUSE`].
@@ -247,7 +248,8 @@ impl Worker {
         if upto == CommitId(0) && table.log_start() > upto {
             let rows = |batch: Result<gridhouse_base::ChangeBatch>| {
                 let batch = batch?;
-                Ok(KindBatch::new(batch.columns().to_vec(), vec![RowKind::Insert; batch.len()]))
+                let rows = KindBatch::new(batch.columns().to_vec(), vec![RowKind::Insert; batch.len()]);
+                Ok(if self.plan.kinds_inside { unpack_kinds(rows) } else { rows })
             };
             return table.scan(None).map(rows).collect();
         }
@@ -259,7 +261,13 @@ impl Worker {
             .hint("was the outside restored from a back-up? empty the outside table, delete its row in gridhouse_sink, and START JOB")
             .caused_by(error)
         })?;
-        changes.map(|entry| entry.map(|(_, batch)| batch)).collect()
+        if self.plan.mode == ChangelogMode::Upsert && !self.plan.key.is_empty() {
+            return changes.map(|entry| entry.map(|(_, batch)| batch)).collect();
+        }
+        if self.plan.kinds_inside {
+            return net_by_commit(changes.map(|entry| entry.map(|(commit, batch)| (commit, unpack_kinds(batch)))), &[]);
+        }
+        net_by_commit(changes, &table.spec().primary_key)
     }
 
     /// Tells the core how far the outside has come. The core may be waiting for this thread to end, so a full queue is no
@@ -289,7 +297,6 @@ impl Worker {
     fn outside_rows(&self, changes: Vec<KindBatch>) -> Result<Vec<KindBatch>> {
         let mut rows = Vec::with_capacity(changes.len());
         for batch in changes {
-            let batch = if self.plan.kinds_inside { unpack_kinds(batch) } else { batch };
             rows.push(match &self.plan.projection {
                 Some(projection) => projection.apply(None, batch, &self.plan.context)?.0,
                 None => batch,

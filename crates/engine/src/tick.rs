@@ -1,12 +1,13 @@
 //! The tick: everything committed since the last one goes through every affected job, layer by layer, and one frame
-//! publishes it all.
+//! publishes it all. It goes in rounds of a bounded number of rows, each through all jobs before the next, so that a source's
+//! transaction of any size needs bounded memory; readers see nothing before the last.
 //!
 //! What always holds: jobs run in an order in which each comes after the jobs that write its inputs, so all layers agree at
 //! the end of a tick; the outputs of a job's branches are computed before any is written (where one branch reads what another
 //! writes: layer by layer). A job that errs loses its state and waits for `START JOB`, which rebuilds it and corrects what its
 //! tables hold by the difference; its neighbours never notice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gridhouse_base::{ChangeBatch, CommitId, Error, JobId, Result, TableId};
@@ -15,11 +16,13 @@ use gridhouse_store::Tick;
 
 use crate::core::Core;
 use crate::dead::{self, letters_under};
+use crate::deltas::{Delta, Deltas, Writer};
 use crate::job::{Branch, Job, Target};
 use crate::records::{JOBS, JobState, encode};
 
-/// What changed in this tick, by table.
-pub(crate) type Deltas = BTreeMap<TableId, Vec<ChangeBatch>>;
+/// How many source rows a round takes: some 10 MB at a hundred bytes a row, and as much again for each layer that they go
+/// through; large enough that what each round costs anew does not count.
+pub(crate) const ROUND_ROWS: usize = 65_536;
 
 impl Core {
     /// Runs a tick if anything waits for one.
@@ -29,11 +32,11 @@ impl Core {
 
     /// Runs a tick that also carries what `add` puts into it.
     pub(crate) fn tick_with(&mut self, add: impl FnOnce(&mut Tick<'_>)) -> Result<()> {
-        self.tick_writing(|tick, _| {
+        let carried = self.carry_out(|tick, _| {
             add(tick);
             Ok(())
-        })
-        .map(|_| ())
+        });
+        carried.map(|_| ())
     }
 
     /// Runs a tick in which `write` changes tables itself, before the jobs run; it adds the effective changes to the deltas.
@@ -42,10 +45,18 @@ impl Core {
         &mut self,
         write: impl FnOnce(&mut Tick<'_>, &mut Deltas) -> Result<()>,
     ) -> Result<CommitId> {
-        let mut written = false;
-        let published = self.write_and_publish(write, &mut written);
+        if !self.starting && !self.store.waits_for_one_step(self.tuning.round_rows) {
+            // `write` may fail, and must not find jobs that have seen part of its tick.
+            self.tick()?;
+        }
+        self.carry_out(write)
+    }
+
+    fn carry_out(&mut self, write: impl FnOnce(&mut Tick<'_>, &mut Deltas) -> Result<()>) -> Result<CommitId> {
+        let mut seen = false;
+        let published = self.write_and_publish(write, &mut seen);
         match published {
-            Err(error) if written => {
+            Err(error) if seen => {
                 let told = Error::new(error.kind(), error.to_string());
                 self.fatal(error);
                 Err(told)
@@ -54,106 +65,167 @@ impl Core {
         }
     }
 
-    /// One tick; `written` is set once `write` has done its part.
+    /// One tick; `seen` is set once jobs have seen something of it.
     fn write_and_publish(
         &mut self,
         write: impl FnOnce(&mut Tick<'_>, &mut Deltas) -> Result<()>,
-        written: &mut bool,
+        seen: &mut bool,
     ) -> Result<CommitId> {
-        let (now_micros, now) = (self.clock.now_micros(), self.clock.monotonic());
+        let now = (self.clock.now_micros(), self.clock.monotonic());
         let before = self.ordered();
         let mut tick = self.store.tick()?;
-        let mut deltas = Deltas::new();
+        let mut deltas = Deltas::default();
+        let mut write = Some(write);
         // While the engine opens, jobs are rebuilt as of the last tick of the process before. What had been committed but not
         // ticked then waits until all of them are there: applied now, jobs that come later would take it for seen.
-        let applied = !self.starting;
-        if applied {
-            for (table, batch) in tick.apply_pending()? {
-                deltas.entry(table).or_default().push(batch);
+        let applies = !self.starting;
+        loop {
+            let step = if applies { tick.apply_step(self.tuning.round_rows)? } else { None };
+            let is_last = step.as_ref().is_none_or(|step| step.is_last);
+            deltas.begin_round(!is_last);
+            step.into_iter().flat_map(|step| step.changes).for_each(|change| deltas.applied(change));
+            if let Some(write) = write.take_if(|_| is_last) {
+                write(&mut tick, &mut deltas)?;
             }
-        }
-        write(&mut tick, &mut deltas)?;
-        *written = true;
-        for id in &self.order {
-            let job = self.jobs.get_mut(id).expect("the order names jobs that exist");
-            if let Err(error) = job.run(&mut tick, &mut deltas, now_micros, now) {
+            *seen = true;
+            for id in &self.order {
+                let job = self.jobs.get_mut(id).expect("the order names jobs that exist");
+                let Err(error) = job.run(&mut tick, &mut deltas, now) else { continue };
                 if error.kind() == gridhouse_base::ErrorKind::Unavailable {
                     return Err(error);
                 }
-                // It has seen everything up to the last tick, and nothing of this one.
-                job.record.cursor = before;
-                job.detach(JobState::Failed(crate::stream::with_remedy(&error)));
-                tick.put(JOBS, &id.0.to_string(), Some(&encode(&job.record)));
-                tracing::error!(job = job.record.name, "{error}");
-                self.failed.push(*id);
+                let left = leave(&mut self.jobs, *id, &error, &mut tick, &mut deltas, before)?;
+                self.followers.extend(left.iter().filter(|follower| *follower != id));
+                self.failed.extend(left);
+            }
+            if is_last {
+                break;
             }
         }
-        let changed: Vec<(TableId, u64)> =
-            deltas.iter().map(|(table, batches)| (*table, batches.iter().map(|b| b.len() as u64).sum())).collect();
         let commit = tick.publish()?;
-        self.pending &= !applied;
+        self.pending &= !applies;
         let event_time = self.pending_event_time.take();
-        for (table, changes) in &changed {
-            let stats = self.stats.entry(*table).or_default();
+        for (table, changes) in deltas.changed() {
+            let stats = self.stats.entry(table).or_default();
             stats.changes += changes;
             stats.last_commit = commit;
         }
         if let Some(time) = event_time {
             self.shared.note_event_time(commit, time);
         }
-        self.undurable.push((commit, changed.into_iter().map(|(table, _)| table).collect(), event_time));
+        self.undurable.push((commit, deltas.changed().map(|(table, _)| table).collect(), event_time));
         self.want_sync();
         Ok(commit)
     }
 }
 
+/// Takes a job that has failed out of the tick; gives the jobs that have left. What it has written in the rounds before is
+/// taken back, so that it has seen everything up to the last tick and nothing of this one. Jobs that have taken in some of
+/// that leave with it, and those that wrote into the same tables.
+fn leave(
+    jobs: &mut BTreeMap<JobId, Job>,
+    failed: JobId,
+    error: &Error,
+    tick: &mut Tick<'_>,
+    deltas: &mut Deltas,
+    before: CommitId,
+) -> Result<BTreeSet<JobId>> {
+    let wrote = |id: JobId, job: &Job| -> Vec<TableId> {
+        job.targets().filter(|table| deltas.has_written(Writer::Job(id), *table)).collect()
+    };
+    let mut leaving = BTreeSet::from([failed]);
+    let mut undone: BTreeSet<TableId> = wrote(failed, &jobs[&failed]).into_iter().collect();
+    loop {
+        let touched = |(id, job): &(&JobId, &Job)| {
+            !leaving.contains(*id)
+                && (job.flow_inputs().any(|table| undone.contains(&table))
+                    || wrote(**id, job).iter().any(|table| undone.contains(table)))
+        };
+        let more: Vec<JobId> = jobs.iter().filter(touched).map(|(id, _)| *id).collect();
+        if more.is_empty() {
+            break;
+        }
+        undone.extend(more.iter().flat_map(|id| wrote(*id, &jobs[id])));
+        leaving.extend(more);
+    }
+    for table in undone {
+        if deltas.writers(table).all(|writer| matches!(writer, Writer::Job(id) if leaving.contains(&id))) {
+            tick.restore(table)?;
+            deltas.take_back(table);
+        } else {
+            tracing::warn!(%table, "a source wrote in the same transaction what a failed job wrote; both stand");
+        }
+    }
+    let name = jobs[&failed].record.name.clone();
+    for id in &leaving {
+        let job = jobs.get_mut(id).expect("jobs that leave are there");
+        let why = if *id == failed {
+            tracing::error!(job = name, "{error}");
+            crate::stream::with_remedy(error)
+        } else {
+            format!("job {name} ({}), whose rows it takes in, failed in the middle of a transaction", failed.0)
+        };
+        job.record.cursor = before;
+        job.detach(JobState::Failed(why));
+        tick.put(JOBS, &id.0.to_string(), Some(&encode(&job.record)));
+    }
+    Ok(leaving)
+}
+
 impl Job {
-    /// Passes the tick's changes through this job and writes what comes out.
-    fn run(&mut self, tick: &mut Tick<'_>, deltas: &mut Deltas, now_micros: i64, now: Duration) -> Result<()> {
+    /// Passes the round's changes through this job and writes what comes out. `now` is the time of day in microseconds, and
+    /// that of a monotonic clock.
+    fn run(&mut self, tick: &mut Tick<'_>, deltas: &mut Deltas, now: (i64, Duration)) -> Result<()> {
         let mut outputs = Vec::new();
+        let id = self.record.id;
         for branch in &mut self.branches {
             let Branch::Flow(flow) = branch else { continue };
             // A layer that another branch of this job writes must stand before the next is made from it.
             let fed =
                 |(target, _): &(Target, Vec<ChangeBatch>)| flow.inputs.iter().any(|read| read.table == target.table);
             if outputs.iter().any(fed) {
-                self.rows_out += write_all(std::mem::take(&mut outputs), tick, deltas)?;
+                self.rows_out += write_all(id, std::mem::take(&mut outputs), tick, deltas)?;
             }
-            let mut touched = false;
+            // What was left open by the round before is ended, if by nothing else.
+            let mut touched = std::mem::take(&mut flow.is_open);
             for input in 0..flow.inputs.len() {
                 let (table, columns) = (flow.inputs[input].table, flow.inputs[input].columns.clone());
-                for batch in deltas.get(&table).into_iter().flatten() {
-                    touched |= !batch.is_empty();
-                    flow.push(input, batch.project(&columns))?;
+                for Delta { rows, piece } in deltas.of(table) {
+                    touched = true;
+                    flow.is_open |= piece.goes_on;
+                    flow.push(input, rows.project(&columns), *piece)?;
                 }
             }
             if !touched {
                 continue;
             }
-            let context = TickContext { now_micros, zone: flow.zone };
+            let context = TickContext { now_micros: now.0, zone: flow.zone };
             let (out, letters) = flow.finish(&context)?;
-            flow.note(now);
+            flow.note(now.1);
             if let Some(table) = flow.dead_letters.filter(|_| !letters.is_empty()) {
-                let effective = dead::add(tick, table, letters_under(&self.record), now_micros, letters)?;
-                deltas.entry(table).or_default().push(effective);
+                let effective = dead::add(tick, table, letters_under(&self.record), now.0, letters)?;
+                deltas.push(table, effective);
             }
             outputs.push((flow.target.clone(), out));
         }
-        self.rows_out += write_all(outputs, tick, deltas)?;
+        self.rows_out += write_all(id, outputs, tick, deltas)?;
         Ok(())
     }
 }
 
-/// Writes outputs into their targets; gives how many rows they had.
-fn write_all(outputs: Vec<(Target, Vec<ChangeBatch>)>, tick: &mut Tick<'_>, deltas: &mut Deltas) -> Result<u64> {
+/// Writes a job's outputs into their targets; gives how many rows they had.
+fn write_all(
+    job: JobId,
+    outputs: Vec<(Target, Vec<ChangeBatch>)>,
+    tick: &mut Tick<'_>,
+    deltas: &mut Deltas,
+) -> Result<u64> {
     let mut rows = 0;
     for (target, out) in outputs {
         for batch in out {
             rows += batch.len() as u64;
             let effective = target.write(tick, &batch)?;
-            if !effective.is_empty() {
-                deltas.entry(target.table).or_default().push(effective);
-            }
+            deltas.push_by(Writer::Job(job), target.table, effective);
         }
     }
     Ok(rows)

@@ -285,6 +285,7 @@ impl DataflowBuilder {
             hash: self.hash,
             clock: self.clock,
             pushed: 0,
+            last: Vec::new(),
             keeps_errors: self.keeps_errors,
             errors: Vec::new(),
             errors_in_tick: 0,

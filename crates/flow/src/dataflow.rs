@@ -34,6 +34,8 @@ pub struct Dataflow {
     pub(crate) clock: Option<Arc<dyn Clock>>,
     /// How many batches have been laid up.
     pub(crate) pushed: u64,
+    /// The batch that every input got last, and whether more of it may come after this tick.
+    pub(crate) last: Vec<(u64, bool)>,
     /// Whether rows for which an expression fails are left out instead of failing the tick.
     pub(crate) keeps_errors: bool,
     /// Rows that were left out since they were last asked for.
@@ -78,6 +80,15 @@ impl Node {
     }
 }
 
+/// Which piece of a batch is laid up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// It belongs to the same batch as what the input got last.
+    pub continues: bool,
+    /// More of the batch may follow in the next tick.
+    pub goes_on: bool,
+}
+
 /// A chunk before a node.
 pub(crate) struct Waiting {
     port: usize,
@@ -92,6 +103,15 @@ impl Dataflow {
     /// # Errors
     /// `Internal` where there is no such input, the columns do not fit its schema, or the dataflow has failed before.
     pub fn push(&mut self, input: usize, batch: ChangeBatch) -> Result<()> {
+        self.push_piece(input, batch, Piece::default())
+    }
+
+    /// As [`Dataflow::push`], where `batch` is a piece of what would be laid up at once if it were not so large: what is judged
+    /// batch by batch (which rows are late) is judged as if it were.
+    ///
+    /// # Errors
+    /// As [`Dataflow::push`].
+    pub fn push_piece(&mut self, input: usize, batch: ChangeBatch, piece: Piece) -> Result<()> {
         self.check_alive()?;
         let Some(&node) = self.inputs.get(input) else {
             return Err(Error::internal(format!("the dataflow has no input {input}")));
@@ -103,8 +123,13 @@ impl Dataflow {
             let got: Vec<_> = batch.columns().iter().map(|column| column.data_type()).collect();
             return Err(Error::internal(format!("input {input} wants {schema:?} and was given {got:?}")));
         }
-        self.pushed += 1;
-        self.distribute(node, vec![batch], self.pushed);
+        self.last.resize(self.inputs.len(), (0, false));
+        if !piece.continues || self.last[input].0 == 0 {
+            self.pushed += 1;
+            self.last[input].0 = self.pushed;
+        }
+        self.last[input].1 = piece.goes_on;
+        self.distribute(node, vec![batch], self.last[input].0);
         Ok(())
     }
 
@@ -122,6 +147,7 @@ impl Dataflow {
         for node in 0..self.nodes.len() {
             self.run(node, ctx).map_err(|error| error.context(self.nodes[node].title()))?;
         }
+        self.last.iter_mut().for_each(|(_, goes_on)| *goes_on = false);
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for (produced, &node) in self.produced.iter_mut().zip(&self.outputs) {
             let all = consolidate_by(&std::mem::take(produced), &self.nodes[node].schema, self.hash)?;
@@ -223,6 +249,7 @@ impl Dataflow {
         let Node { operator: Some(operator), inputs, watermarks, .. } = &mut this[0] else { unreachable!("checked") };
         let inputs: Vec<&[Watermark]> = inputs.iter().map(|&input| before[input].watermarks.as_slice()).collect();
         operator.finish(ctx, &mut out)?;
+        operator.leave_open(&self.last);
         *watermarks = operator.advance(&inputs)?;
         busy += now().zip(started).map_or(Duration::ZERO, |(end, start)| end.saturating_sub(start));
         self.nodes[node].stats.busy_nanos += busy.as_nanos() as u64;

@@ -2,8 +2,8 @@
 //!
 //! Law. The watermark is the largest time seen minus a delay, as of the end of the last batch that was laid up; a row is
 //! late if its time is not after the watermark as of the end of the batch before its own. The engine lays up one batch per
-//! commit of a source, so which rows are late depends on the source's commits alone and never on ticks. Late rows are left
-//! out and counted. A row without a time cannot be placed and fails.
+//! commit of a source, a large one in pieces, so which rows are late depends on the source's commits alone and never on
+//! ticks. Late rows are left out and counted. A row without a time cannot be placed and fails.
 //!
 //! Only rows that are never withdrawn can be late: leaving out the withdrawal of a row that was let in would keep it for
 //! ever. So over an input that withdraws rows nothing is left out and there is no watermark, and operators above keep
@@ -30,6 +30,8 @@ pub(crate) struct EventTime {
     latest: Option<i64>,
     /// That as of the end of the batch before.
     latest_before: Option<i64>,
+    /// More rows of the batch may come.
+    is_open: bool,
     late_rows: u64,
 }
 
@@ -59,6 +61,7 @@ impl EventTime {
             batch: 0,
             latest: None,
             latest_before: None,
+            is_open: false,
             late_rows: 0,
         })
     }
@@ -111,10 +114,15 @@ impl Operator for EventTime {
         }
     }
 
-    /// Whatever comes next comes in another batch, so all that has been seen counts.
+    fn leave_open(&mut self, last: &[(u64, bool)]) {
+        self.is_open = last.contains(&(self.batch, true));
+    }
+
+    /// Where whatever comes next comes in another batch, all that has been seen counts.
     fn advance(&mut self, inputs: &[&[Watermark]]) -> Result<Vec<Watermark>> {
         let others = inputs[0].iter().filter(|mark| mark.column != self.column).copied();
-        let own = Watermark { column: self.column, nanos: self.watermark(self.latest) };
+        let latest = if self.is_open { self.latest_before } else { self.latest };
+        let own = Watermark { column: self.column, nanos: self.watermark(latest) };
         Ok(others.chain([own]).collect())
     }
 

@@ -36,7 +36,7 @@ mod weight;
 
 pub use builder::{DataflowBuilder, NodeId};
 pub use consolidate::consolidate;
-pub use dataflow::Dataflow;
+pub use dataflow::{Dataflow, Piece};
 pub use enrich::lookup::LookupSpec;
 pub use enrich::probe::ProbeSpec;
 pub use failing::RowError;

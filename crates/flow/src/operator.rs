@@ -86,8 +86,12 @@ pub(crate) trait Operator: Send {
         0
     }
 
-    /// The rows that follow were laid up by one call of `Dataflow::push`, the `number`-th.
+    /// The rows that follow belong to the batch `number` of those that were laid up.
     fn begin_batch(&mut self, _number: u64) {}
+
+    /// Per input of the dataflow the batch that it got last, and whether more of it may come after this tick. Told before the
+    /// watermarks are asked for.
+    fn leave_open(&mut self, _last: &[(u64, bool)]) {}
 
     /// Takes the watermarks of the inputs at the end of a tick's rows, drops what no row can meet any more, and gives the
     /// watermarks of what is given out. Also called once before the first tick.

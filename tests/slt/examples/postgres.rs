@@ -49,7 +49,7 @@ fn check(text: &str, fill: bool) -> Result<(usize, String), String> {
     let file: File = parse(text)?;
     let portable = !file.skip.iter().any(|skip| skip == "postgres");
     let theirs = if portable { ask(&file)? } else { BTreeMap::new() };
-    let mut house = House::new(1, false);
+    let mut house = House::new(1, false, 0);
     let (mut agree, mut complaints, mut filled) = (0, String::new(), BTreeMap::new());
     for (i, record) in file.records.iter().enumerate() {
         let ours = record.applies("batch", false).then(|| house.run(&record.sql));

@@ -50,12 +50,17 @@ struct Open {
 }
 
 impl House {
-    /// A new house; `seed` owns its disk, `constant_hash` sends all keys of state to one place.
+    /// A new house; `seed` owns its disk, `constant_hash` sends all keys of state to one place, and ticks take `round_rows`
+    /// source rows at once (0: as many as usual).
     ///
     /// # Panics
     /// If the engine does not open.
-    pub fn new(seed: u64, constant_hash: bool) -> Self {
-        let tuning = if constant_hash { Tuning { hash: HashMode::Constant } } else { Tuning::default() };
+    pub fn new(seed: u64, constant_hash: bool, round_rows: usize) -> Self {
+        let usual = Tuning::default();
+        let tuning = Tuning {
+            hash: if constant_hash { HashMode::Constant } else { usual.hash },
+            round_rows: if round_rows == 0 { usual.round_rows } else { round_rows },
+        };
         let mut house = Self {
             outside: Outside::default(),
             disk: SimFileSystem::new(seed),

@@ -35,7 +35,7 @@ pub const BATCH: &str = "batch";
 /// # Errors
 /// Every record that does not do what is expected, with its line.
 pub fn at_once(file: &File) -> Result<Seen, String> {
-    let mut house = House::new(1, false);
+    let mut house = House::new(1, false, 0);
     let mut complaints = Vec::new();
     let mut seen = Seen { tables: Vec::new(), states: BTreeMap::new(), types: BTreeMap::new() };
     for (i, record) in file.records.iter().enumerate().filter(|(_, record)| record.applies(BATCH, false)) {
@@ -85,7 +85,7 @@ pub fn at_once(file: &File) -> Result<Seen, String> {
 pub fn as_jobs(file: &File, seen: &Seen, way: Way, seed: u64) -> Result<usize, String> {
     let mut compared = 0;
     let mut random = Random::new(seed);
-    let mut house = House::new(seed, way.constant_hash);
+    let mut house = House::new(seed, way.constant_hash, way.round_rows);
     let takes = |record: &&Record| record.applies(way.name, true);
     for record in file.records.iter().filter(takes).filter(|record| !is_data(record)) {
         if matches!(record.expect, Expect::Ok) {

@@ -20,6 +20,8 @@ pub struct Way {
     pub after: After,
     /// Whether every key of state has the same hash.
     pub constant_hash: bool,
+    /// How many source rows a tick passes through the jobs at once; 0: as many as usual.
+    pub round_rows: usize,
 }
 
 /// How changes are cut into transactions.
@@ -47,15 +49,17 @@ pub enum After {
 }
 
 /// All streaming ways.
-pub const WAYS: [Way; 8] = [
-    Way { name: "whole", cut: Cut::Whole, after: After::Nothing, constant_hash: false },
-    Way { name: "rows", cut: Cut::Rows, after: After::Nothing, constant_hash: false },
-    Way { name: "ticks", cut: Cut::Drawn, after: After::Nothing, constant_hash: false },
-    Way { name: "detours", cut: Cut::Detours, after: After::Nothing, constant_hash: false },
-    Way { name: "restart", cut: Cut::Drawn, after: After::Restart, constant_hash: false },
-    Way { name: "kill", cut: Cut::Detours, after: After::Kill, constant_hash: false },
-    Way { name: "hash", cut: Cut::Detours, after: After::Nothing, constant_hash: true },
-    Way { name: "hash-rows", cut: Cut::Rows, after: After::Nothing, constant_hash: true },
+pub const WAYS: [Way; 10] = [
+    Way { name: "whole", cut: Cut::Whole, after: After::Nothing, constant_hash: false, round_rows: 0 },
+    Way { name: "rows", cut: Cut::Rows, after: After::Nothing, constant_hash: false, round_rows: 0 },
+    Way { name: "ticks", cut: Cut::Drawn, after: After::Nothing, constant_hash: false, round_rows: 0 },
+    Way { name: "detours", cut: Cut::Detours, after: After::Nothing, constant_hash: false, round_rows: 0 },
+    Way { name: "restart", cut: Cut::Drawn, after: After::Restart, constant_hash: false, round_rows: 0 },
+    Way { name: "kill", cut: Cut::Detours, after: After::Kill, constant_hash: false, round_rows: 0 },
+    Way { name: "hash", cut: Cut::Detours, after: After::Nothing, constant_hash: true, round_rows: 0 },
+    Way { name: "hash-rows", cut: Cut::Rows, after: After::Nothing, constant_hash: true, round_rows: 0 },
+    Way { name: "rounds", cut: Cut::Whole, after: After::Nothing, constant_hash: false, round_rows: 3 },
+    Way { name: "round-rows", cut: Cut::Detours, after: After::Restart, constant_hash: false, round_rows: 1 },
 ];
 
 /// A change of the table with a number.

@@ -73,6 +73,8 @@ ways! {
     kill: "kill",
     hash: "hash",
     hash_rows: "hash-rows",
+    rounds: "rounds",
+    round_rows: "round-rows",
 }
 
 #[test]

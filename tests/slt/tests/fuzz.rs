@@ -244,7 +244,7 @@ fn no_text_panics_when_it_is_read() {
 fn no_text_stops_the_engine() {
     let statements = statements();
     let mut random = Random::new(setting("GRIDHOUSE_SEED", 1));
-    let (mut house, mut done) = (House::new(1, false), 0);
+    let (mut house, mut done) = (House::new(1, false, 0), 0);
     for i in 0..RUN * setting("GRIDHOUSE_FUZZ", 1) {
         if i % PER_HOUSE == 0 {
             house = furnished();
@@ -264,7 +264,7 @@ fn no_text_stops_the_engine() {
 }
 
 fn furnished() -> House {
-    let mut house = House::new(1, false);
+    let mut house = House::new(1, false, 0);
     house.run(generate::TABLES).expect("tables");
     house
         .run(

@@ -15,7 +15,7 @@ use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::fs::DiskFileSystem;
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{ChangeBatch, CommitId, Error, Result, RowKind, SourceId, TypeKind, Value};
-use gridhouse_engine::{Engine, EngineOptions, Outcome, Session, StatementReport};
+use gridhouse_engine::{Engine, EngineOptions, Outcome, Session, StatementReport, Tuning};
 use gridhouse_flow::connector::{
     ChangelogMode, Found, Lookup, LookupConnector, LookupRequest, ScanConnector, ScanRequest, ScanRows, Sink,
     SinkConnector, SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvent, SourceEvents,
@@ -31,19 +31,30 @@ pub struct House {
     pub dir: tempfile::TempDir,
     pub outside: Outside,
     pub engine: Option<Engine>,
+    tuning: Tuning,
 }
 
 impl House {
     pub fn new() -> Self {
+        Self::tuned(Tuning::default())
+    }
+
+    /// A house whose ticks take `round_rows` source rows at once.
+    pub fn in_rounds_of(round_rows: usize) -> Self {
+        Self::tuned(Tuning { round_rows, ..Tuning::default() })
+    }
+
+    fn tuned(tuning: Tuning) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut house = Self { dir, outside: Outside::default(), engine: None };
+        let mut house = Self { dir, outside: Outside::default(), engine: None, tuning };
         house.open();
         house
     }
 
     /// Opens the engine, after a stop or a crash.
     pub fn open(&mut self) {
-        self.engine = Some(open(self.dir.path(), &self.outside).expect("the engine opens"));
+        let engine = open(self.dir.path(), &self.outside, self.tuning);
+        self.engine = Some(engine.expect("the engine opens"));
     }
 
     pub fn session(&self) -> Session {
@@ -85,12 +96,12 @@ fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-pub fn open(dir: &Path, outside: &Outside) -> Result<Engine> {
+fn open(dir: &Path, outside: &Outside, tuning: Tuning) -> Result<Engine> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let store = StoreOptions::new(PathBuf::from(dir), Arc::new(DiskFileSystem), clock.clone(), 7);
     let source: Arc<dyn SourceConnector> = Arc::new(outside.clone());
     let sink: Arc<dyn SinkConnector> = Arc::new(outside.clone());
-    Engine::open(EngineOptions {
+    let options = EngineOptions {
         store,
         clock,
         sources: BTreeMap::from([("tap", source)]),
@@ -98,7 +109,8 @@ pub fn open(dir: &Path, outside: &Outside) -> Result<Engine> {
         scans: BTreeMap::from([("shelf", Arc::new(outside.clone()) as Arc<dyn ScanConnector>)]),
         lookups: BTreeMap::from([("shelf", Arc::new(outside.clone()) as Arc<dyn LookupConnector>)]),
         on_fatal: Arc::new(|error| panic!("the engine failed: {error}")),
-    })
+    };
+    Engine::open_tuned(options, tuning)
 }
 
 /// Runs a script to its end; gives every statement's answer as text, a failed one's as `error: …`.

@@ -9,4 +9,5 @@ mod jobs;
 mod lookups;
 mod outside;
 mod queries;
+mod rounds;
 mod scripts;

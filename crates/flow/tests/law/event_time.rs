@@ -3,7 +3,7 @@
 use gridhouse_base::random::Random;
 use gridhouse_base::{ErrorKind, TypeKind, Value};
 use gridhouse_expr::{Expr, functions};
-use gridhouse_flow::{Dataflow, DataflowBuilder, JoinKey, JoinKind, JoinSpec, TimeBound};
+use gridhouse_flow::{Dataflow, DataflowBuilder, JoinKey, JoinKind, JoinSpec, Piece, TimeBound};
 
 use crate::check::{Answer, multiset, thawed, tick};
 use crate::draw::{Row, batch, rows, schema};
@@ -64,7 +64,15 @@ fn which_rows_are_late_depends_on_commits_alone() {
             for some in commits.chunks(ticks_of) {
                 for commit in some {
                     let commit: Vec<_> = commit.iter().map(|row| (row.clone(), 1)).collect();
-                    flow.push(0, batch(&commit, &kinds(3))).unwrap();
+                    // A commit that comes in pieces, with ticks between, is judged as one.
+                    let cut = if ticks_of == 3 { random.below(commit.len() as u64) as usize } else { 0 };
+                    if cut > 0 {
+                        let piece = Piece { continues: false, goes_on: true };
+                        flow.push_piece(0, batch(&commit[..cut], &kinds(3)), piece).unwrap();
+                        answer.add(&flow.finish_tick(&tick()).unwrap()[0], flow.output_schema(0)).unwrap();
+                    }
+                    let piece = Piece { continues: cut > 0, goes_on: false };
+                    flow.push_piece(0, batch(&commit[cut..], &kinds(3)), piece).unwrap();
                 }
                 answer.add(&flow.finish_tick(&tick()).unwrap()[0], flow.output_schema(0)).unwrap();
                 if random.chance(0.2) {
@@ -161,7 +169,14 @@ fn a_join_bounded_in_time_is_exact_though_it_forgets() {
             let side = random.below(2) as usize;
             if next[side] < 30 {
                 let commit: Vec<_> = sides[side][next[side]].iter().map(|row| (row.clone(), 1)).collect();
-                flow.push(side, batch(&commit, &kinds(precision[side]))).unwrap();
+                let cut = random.below(commit.len() as u64) as usize;
+                if cut > 0 {
+                    let piece = Piece { continues: false, goes_on: true };
+                    flow.push_piece(side, batch(&commit[..cut], &kinds(precision[side])), piece).unwrap();
+                    answer.add(&flow.finish_tick(&tick()).unwrap()[0], flow.output_schema(0)).unwrap();
+                }
+                let piece = Piece { continues: cut > 0, goes_on: false };
+                flow.push_piece(side, batch(&commit[cut..], &kinds(precision[side])), piece).unwrap();
                 next[side] += 1;
             }
             if random.chance(0.3) || next == [30, 30] {

@@ -41,7 +41,7 @@ struct Running {
 /// # Errors
 /// Where the engine itself gives up, and so nothing can be said of the single query.
 pub fn run(queries: &[String], history: &History) -> Result<Vec<Verdict>, String> {
-    let mut house = House::new(1, history.constant_hash);
+    let mut house = House::new(1, history.constant_hash, history.round_rows);
     house.run(generate::TABLES)?;
     for table in &history.tables {
         house.run(&table.feed())?;

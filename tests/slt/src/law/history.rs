@@ -30,6 +30,8 @@ pub struct History {
     pub late: usize,
     /// Whether all keys of state have the same hash.
     pub constant_hash: bool,
+    /// How many source rows a tick passes through the jobs at once; 0: as many as usual.
+    pub round_rows: usize,
 }
 
 impl History {
@@ -59,7 +61,8 @@ impl History {
         }
         let late = draws.below(ticks as u32) as usize;
         let constant_hash = draws.chance(1, 8);
-        Self { tables, steps, late, constant_hash }
+        let round_rows = [0, 0, 0, 0, 1, 3][draws.below(6) as usize];
+        Self { tables, steps, late, constant_hash, round_rows }
     }
 
     /// What the tables hold at the end.
@@ -138,6 +141,9 @@ impl fmt::Display for History {
                 writeln!(f, "  {:?}", step.after)?;
             }
         }
-        if self.constant_hash { writeln!(f, "  one hash for all keys") } else { Ok(()) }
+        if self.constant_hash {
+            writeln!(f, "  one hash for all keys")?;
+        }
+        if self.round_rows > 0 { writeln!(f, "  rounds of {} rows", self.round_rows) } else { Ok(()) }
     }
 }

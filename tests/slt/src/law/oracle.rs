@@ -16,7 +16,7 @@ const SPLITS: u64 = 8;
 /// The house at the end of the history of `seed`, in one tick.
 fn at_the_end(seed: u64) -> Result<(House, History), String> {
     let history = History::draw(&mut Draws::new(!seed));
-    let mut house = House::new(1, false);
+    let mut house = House::new(1, false, 0);
     house.run(generate::TABLES)?;
     for table in &history.tables {
         house.run(&table.feed())?;

@@ -47,7 +47,7 @@ struct Pipeline {
 pub fn check(text: &str, schema: &str, seed: u64) -> Result<usize, String> {
     let pipeline = Pipeline::read(text, schema)?;
     let mut draws = Draws::new(seed);
-    let mut house = House::new(seed, draws.chance(1, 4));
+    let mut house = House::new(seed, draws.chance(1, 4), draws.below(4) as usize);
     house.hold_clock();
     for statement in pipeline.furniture.iter().chain(&pipeline.fed).chain(&pipeline.derived) {
         house.run(statement).map_err(|error| format!("{error}\n{statement}"))?;
@@ -155,7 +155,7 @@ impl Pipeline {
 
     /// A house in which the sources' rows came at once and every `INSERT` ran once.
     fn at_once(&self, contents: &[Contents]) -> Result<House, String> {
-        let mut house = House::new(1, false);
+        let mut house = House::new(1, false, 0);
         house.hold_clock();
         for statement in self.furniture.iter().chain(&self.fed) {
             house.run(statement)?;

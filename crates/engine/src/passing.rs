@@ -1,0 +1,148 @@
+//! What a commit comes to for a sink that takes every change: rows that came and went within it are not told.
+//!
+//! A large transaction goes through the jobs in rounds, and a table's log may hold what a row was between two of them. Nobody
+//! inside ever reads that, since readers see a commit whole; this is the same for those outside.
+
+use std::collections::HashMap;
+
+use arrow_array::{Array, ArrayRef, UInt32Array};
+use arrow_row::{OwnedRow, RowConverter, SortField};
+use arrow_select::{concat::concat, take::take};
+use gridhouse_base::batch::{KindBatch, RowKind};
+use gridhouse_base::{CommitId, Error, Result};
+
+/// The changes of each commit without those that another change of the same commit undoes. `key` names the columns by which
+/// rows replace each other; where there is none, a row is undone by the deletion of an equal one.
+///
+/// # Errors
+/// Those of the changes.
+pub(crate) fn net_by_commit(
+    changes: impl Iterator<Item = Result<(CommitId, KindBatch)>>,
+    key: &[usize],
+) -> Result<Vec<KindBatch>> {
+    let mut net = Vec::new();
+    let mut same: Vec<KindBatch> = Vec::new();
+    let mut last = None;
+    for entry in changes {
+        let (commit, batch) = entry?;
+        if last.replace(commit) != Some(commit) {
+            net.extend(settled(std::mem::take(&mut same), key)?);
+        }
+        same.push(batch);
+    }
+    net.extend(settled(same, key)?);
+    Ok(net)
+}
+
+fn settled(batches: Vec<KindBatch>, key: &[usize]) -> Result<Vec<KindBatch>> {
+    // A tick of one round gives what it has changed once.
+    if batches.len() < 2 || !batches.iter().flat_map(|batch| batch.kinds.iter()).any(|kind| *kind != RowKind::Insert) {
+        return Ok(batches);
+    }
+    let columns = batches[0].columns.len();
+    let compared: Vec<usize> = if key.is_empty() { (0..columns).collect() } else { key.to_vec() };
+    let fields: Vec<SortField> =
+        compared.iter().map(|&c| SortField::new(batches[0].columns[c].data_type().clone())).collect();
+    if !RowConverter::supports_fields(&fields) {
+        return Ok(batches);
+    }
+    let internal = |error: arrow_schema::ArrowError| Error::internal("changes could not be merged").caused_by(error);
+    let all = |c: usize| -> Result<ArrayRef> {
+        let parts: Vec<&dyn Array> = batches.iter().map(|batch| batch.columns[c].as_ref()).collect();
+        concat(&parts).map_err(internal)
+    };
+    let columns = (0..columns).map(all).collect::<Result<Vec<_>>>()?;
+    let kinds: Vec<RowKind> = batches.iter().flat_map(|batch| batch.kinds.iter().copied()).collect();
+    let converter = RowConverter::new(fields).map_err(internal)?;
+    let rows = converter
+        .convert_columns(&compared.iter().map(|&c| columns[c].clone()).collect::<Vec<_>>())
+        .map_err(internal)?;
+    let mut kept: Vec<(u32, RowKind)> = Vec::with_capacity(kinds.len());
+    if key.is_empty() {
+        let mut open: HashMap<OwnedRow, Vec<u32>> = HashMap::new();
+        for (i, kind) in kinds.iter().enumerate() {
+            let same = open.entry(rows.row(i).owned()).or_default();
+            let is_deletion = |kind: RowKind| matches!(kind, RowKind::Delete | RowKind::UpdateBefore);
+            match same.last() {
+                Some(&other) if is_deletion(kinds[other as usize]) != is_deletion(*kind) => drop(same.pop()),
+                _ => same.push(i as u32),
+            }
+        }
+        kept.extend(open.into_values().flatten().map(|i| (i, kinds[i as usize])));
+    } else {
+        // Per key whether it was there before the commit, and its last change.
+        let mut of_key: HashMap<OwnedRow, (bool, u32)> = HashMap::new();
+        for (i, kind) in kinds.iter().enumerate() {
+            let was_there = *kind != RowKind::Insert;
+            of_key.entry(rows.row(i).owned()).or_insert((was_there, i as u32)).1 = i as u32;
+        }
+        for (was_there, i) in of_key.into_values() {
+            match (was_there, kinds[i as usize] == RowKind::Delete) {
+                (false, true) => {}
+                (true, true) => kept.push((i, RowKind::Delete)),
+                (true, false) => kept.push((i, RowKind::UpdateAfter)),
+                (false, false) => kept.push((i, RowKind::Insert)),
+            }
+        }
+    }
+    kept.sort_unstable_by_key(|(i, _)| *i);
+    let positions = UInt32Array::from_iter_values(kept.iter().map(|(i, _)| *i));
+    let columns = columns.iter().map(|column| take(column, &positions, None)).collect::<Result<Vec<_>, _>>();
+    let kinds: Vec<RowKind> = kept.into_iter().map(|(_, kind)| kind).collect();
+    Ok(vec![KindBatch::new(columns.map_err(internal)?, kinds)])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::Int64Array;
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Int64Type;
+
+    use super::*;
+
+    use RowKind::{Delete, Insert, UpdateAfter};
+
+    fn net(changes: &[(u64, RowKind, i64, i64)], key: &[usize]) -> Vec<(RowKind, i64, i64)> {
+        let one = |&(commit, kind, id, value): &(u64, RowKind, i64, i64)| {
+            let column = |value: i64| -> ArrayRef { Arc::new(Int64Array::from(vec![value])) };
+            (CommitId(commit), KindBatch::new(vec![column(id), column(value)], vec![kind]))
+        };
+        let batches = net_by_commit(changes.iter().map(|change| Ok(one(change))), key).unwrap();
+        let value = |batch: &KindBatch, c: usize, i: usize| batch.columns[c].as_primitive::<Int64Type>().value(i);
+        let rows = |batch: &KindBatch| {
+            (0..batch.len()).map(|i| (batch.kinds[i], value(batch, 0, i), value(batch, 1, i))).collect::<Vec<_>>()
+        };
+        batches.iter().flat_map(rows).collect()
+    }
+
+    #[test]
+    fn what_came_and_went_within_a_commit_is_not_told() {
+        let changes = [
+            (1, Insert, 1, 10),
+            (1, Delete, 1, 10),
+            (1, Insert, 1, 20),
+            (2, Delete, 1, 20),
+            (2, Insert, 1, 30),
+            (2, Insert, 1, 20),
+        ];
+        assert_eq!(net(&changes, &[]), [(Insert, 1, 20), (Insert, 1, 30)]);
+        assert_eq!(net(&[(1, Insert, 1, 1), (2, Delete, 1, 1)], &[]).len(), 2, "two commits are two");
+    }
+
+    #[test]
+    fn each_key_is_told_once_in_a_commit_with_what_it_came_to() {
+        let changes = [
+            (1, Insert, 1, 10),
+            (1, UpdateAfter, 1, 11),
+            (1, Insert, 2, 20),
+            (1, Delete, 2, 0),
+            (1, UpdateAfter, 3, 31),
+            (1, Delete, 3, 0),
+            (1, Delete, 4, 0),
+            (1, Insert, 4, 41),
+        ];
+        assert_eq!(net(&changes, &[0]), [(Insert, 1, 11), (Delete, 3, 0), (UpdateAfter, 4, 41)]);
+    }
+}
