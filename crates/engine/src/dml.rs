@@ -14,6 +14,7 @@ use gridhouse_store::Snapshot;
 use crate::boot::{bind, find_job};
 use crate::ddl::stored;
 use crate::dead::ON_ERROR;
+use crate::keyed::Keyed;
 use crate::launch::Submission;
 use crate::on_key::settled;
 use crate::outcome::Outcome;
@@ -45,6 +46,18 @@ impl Session {
     /// The rows of a plan over the last durable tick, and over outside tables as they are now.
     fn read(&self, plan: Plan) -> Result<Vec<ChangeBatch>> {
         let catalog = self.catalog();
+        if let Some(keyed) = Keyed::of(&plan)
+            && let Some(table) = catalog.table_id(&keyed.scan.table.path)
+            && !system::is_system(&keyed.scan.table.path)
+        {
+            let context = EvalContext {
+                now_micros: self.engine.inner.clock.now_micros(),
+                zone: zone_of(&self.settings)?,
+                seed: 0,
+                first_row: 0,
+            };
+            return keyed.rows(&plan, &self.engine.inner.reader.snapshot().table(table)?, &context);
+        }
         let (plan, outside) = OutsideRows::read(plan, &self.engine.inner.connectors)?;
         let system = system::rows_of(&plan, &self.engine)?;
         let context = self.tick_context()?;

@@ -15,6 +15,7 @@ mod engine;
 mod finish;
 mod history;
 mod job;
+mod keyed;
 mod landing;
 mod launch;
 mod lower;

@@ -130,7 +130,7 @@ fn unweighted(batches: Vec<ChangeBatch>) -> Result<Vec<ChangeBatch>> {
 }
 
 /// All rows in one batch, in order; equal rows in the order of their bytes, so that the answer is always the same.
-fn sorted(rows: Vec<ChangeBatch>, order: &[SortKey]) -> Result<Vec<ChangeBatch>> {
+pub(crate) fn sorted(rows: Vec<ChangeBatch>, order: &[SortKey]) -> Result<Vec<ChangeBatch>> {
     if rows.is_empty() {
         return Ok(rows);
     }
@@ -157,7 +157,7 @@ fn sorted(rows: Vec<ChangeBatch>, order: &[SortKey]) -> Result<Vec<ChangeBatch>>
 }
 
 /// Leaves out the first `offset` rows and all after `fetch` more.
-fn cut(rows: Vec<ChangeBatch>, offset: u64, fetch: Option<u64>) -> Vec<ChangeBatch> {
+pub(crate) fn cut(rows: Vec<ChangeBatch>, offset: u64, fetch: Option<u64>) -> Vec<ChangeBatch> {
     let (mut skip, mut left) = (offset as usize, fetch.map_or(usize::MAX, |fetch| fetch as usize));
     let mut kept = Vec::new();
     for batch in rows {

@@ -14,6 +14,7 @@ use gridhouse_sql::{Binder, explain, explain_insert, law_line, show_create_table
 
 use crate::catalog::Scope;
 use crate::dead::{ON_ERROR, ON_ERROR_VALUES};
+use crate::keyed::Keyed;
 use crate::outcome::Outcome;
 use crate::query::zone_of;
 use crate::records::ObjectRecord;
@@ -223,7 +224,8 @@ impl Session {
         match statement {
             Statement::Query(query) => {
                 let plan = binder.query(query)?;
-                Ok(format!("{}\n{}", law_line(&plan), explain(&plan)))
+                let keyed = Keyed::of(&plan).map(|keyed| format!("{}\n", keyed.text())).unwrap_or_default();
+                Ok(format!("{}\n{keyed}{}", law_line(&plan), explain(&plan)))
             }
             Statement::Insert(insert) => {
                 let bound = binder.insert(insert)?;

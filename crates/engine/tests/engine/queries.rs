@@ -218,3 +218,64 @@ fn computed_columns_stand_in_assignments() {
     ok(&mut session, "INSERT INTO k (id, a, b) VALUES (1, 9, 8) ON DUPLICATE KEY UPDATE b = EXCLUDED.c + 1");
     assert_eq!(rows(&mut session, "SELECT b FROM k"), ["91"]);
 }
+
+/// What is answered by looking rows up by their key is what a scan would give.
+#[test]
+fn queries_by_the_whole_key_look_rows_up() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TABLE t (a INT, b STRING, at_ts TIMESTAMP(3), v INT, PRIMARY KEY (b, a) NOT ENFORCED) WITH ('bucket.num' = '3');
+        CREATE TABLE d (k DECIMAL(6, 2), v STRING, PRIMARY KEY (k) NOT ENFORCED);
+        CREATE TABLE w (t TIMESTAMP(3), c CHAR(3), f DOUBLE, v INT, PRIMARY KEY (t, c) NOT ENFORCED);
+        INSERT INTO t VALUES (1, 'x', TIMESTAMP '2026-01-01 00:00:00', 10), (2, 'x', CAST(NULL AS TIMESTAMP(3)), 20),
+            (1, 'y', TIMESTAMP '2026-01-02 00:00:00', 30), (3, 'long text', TIMESTAMP '2026-01-03 00:00:00', 0);
+        INSERT INTO d VALUES (1.50, 'one and a half'), (-2.00, 'minus two');
+        INSERT INTO w VALUES (TIMESTAMP '2026-01-01 00:00:00.5', 'abc', 1.5, 1)",
+    );
+    let looked_up = |session: &mut gridhouse_engine::Session, query: &str| {
+        let plan = rows(session, &format!("EXPLAIN {query}")).join("\n");
+        plan.lines().find_map(|line| line.strip_prefix("Look-up: ")).map(str::to_owned)
+    };
+    let t = "(b, a) of default_catalog.default_database.t";
+    for (query, keys, expected) in [
+        ("SELECT * FROM t WHERE a = 1 AND b = 'x'", Some(1), vec!["1|x|2026-01-01 00:00:00.000|10"]),
+        ("SELECT v + 1 FROM t WHERE b = 'x' AND 2 = a", Some(1), vec!["21"]),
+        ("SELECT v FROM t WHERE b = 'x' AND a = 5000000000", Some(1), vec![]),
+        ("SELECT v FROM t WHERE b = 'x' AND a = CAST(NULL AS INT)", Some(1), vec![]),
+        ("SELECT v FROM t WHERE b = 'x' AND a = 1 AND v > 10", Some(1), vec![]),
+        ("SELECT v FROM t WHERE b = 'x' AND a = 1.0", Some(1), vec!["10"]),
+        ("SELECT v FROM t WHERE b = 'x' AND a = 1.5", Some(1), vec![]),
+        ("SELECT v FROM t WHERE b IN ('y', 'x', 'y') AND a IN (1, 2, 3, 1)", Some(12), vec!["10", "20", "30"]),
+        ("SELECT a FROM t WHERE b = 'x' AND a IN (2, 1) ORDER BY a DESC LIMIT 1", Some(2), vec!["2"]),
+        ("SELECT v FROM (SELECT b AS name, a, v FROM t) WHERE name = 'y' AND a = 1", Some(1), vec!["30"]),
+        ("SELECT v FROM t WHERE b = 'x' AND a IN (1, 2) AND a = 2", Some(1), vec!["20"]),
+        ("SELECT v FROM t WHERE b = 'long tex' AND a = 3", Some(1), vec![]),
+        ("SELECT 1 / v FROM t WHERE b = 'x' AND a = 1", Some(1), vec!["0"]),
+        // Not bound, or not by constants.
+        ("SELECT v FROM t WHERE a = 1 AND v > 5", None, vec!["10", "30"]),
+        ("SELECT v FROM t WHERE a = 1 AND (b = 'x' OR v = 5)", None, vec!["10"]),
+        ("SELECT COUNT(*) FROM t WHERE a = 1 AND b = 'x'", None, vec!["1"]),
+    ] {
+        assert_eq!(
+            looked_up(&mut session, query),
+            keys.map(|n| match n {
+                1 => format!("1 key {t}"),
+                n => format!("{n} keys {t}"),
+            }),
+            "{query}"
+        );
+        assert_eq!(rows(&mut session, query), expected, "{query}");
+    }
+    for (query, expected) in [
+        ("SELECT v FROM d WHERE k = 1.5", vec!["one and a half"]),
+        ("SELECT v FROM d WHERE k = 1.505", vec![]),
+        ("SELECT v FROM d WHERE k IN (-2, 1, 7)", vec!["minus two"]),
+        ("SELECT v FROM w WHERE t = TIMESTAMP '2026-01-01 00:00:00.500' AND c = 'abc'", vec!["1"]),
+        ("SELECT v FROM w WHERE t = TIMESTAMP '2026-01-01 00:00:00.500001' AND c = 'abc'", vec![]),
+    ] {
+        assert!(looked_up(&mut session, query).is_some(), "{query}");
+        assert_eq!(rows(&mut session, query), expected, "{query}");
+    }
+}
