@@ -1,4 +1,5 @@
-//! What a commit comes to for a sink that takes every change: rows that came and went within it are not told.
+//! What a commit comes to for a sink that takes every change: rows that came and went within it are not told. (One that takes
+//! upserts gets each key's last change.)
 //!
 //! A large transaction goes through the jobs in rounds, and a table's log may hold what a row was between two of them. Nobody
 //! inside ever reads that, since readers see a commit whole; this is the same for those outside.

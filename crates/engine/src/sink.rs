@@ -318,7 +318,7 @@ fn unpack_kinds(batch: KindBatch) -> KindBatch {
     KindBatch::new(columns, kinds.values().iter().map(kind).collect::<Vec<_>>())
 }
 
-/// One batch with each key's last change, in the order of those changes.
+/// One batch with each key's last change, in the order of those changes; nothing of a key that came and went.
 pub(crate) fn last_of_each_key(batches: Vec<KindBatch>, key: &[usize]) -> Result<Option<KindBatch>> {
     let internal = |error: arrow_schema::ArrowError| Error::internal("changes could not be merged").caused_by(error);
     let Some(first) = batches.first() else { return Ok(None) };
@@ -336,13 +336,15 @@ pub(crate) fn last_of_each_key(batches: Vec<KindBatch>, key: &[usize]) -> Result
     let converter = RowConverter::new(fields).map_err(internal)?;
     let keys: Vec<ArrayRef> = key.iter().map(|&i| columns[i].clone()).collect();
     let rows = converter.convert_columns(&keys).map_err(internal)?;
-    let mut last: HashMap<arrow_row::Row<'_>, u32> = HashMap::with_capacity(kinds.len());
+    // Whether the key was new, and its last change.
+    let mut last: HashMap<arrow_row::Row<'_>, (bool, u32)> = HashMap::with_capacity(kinds.len());
     for (i, kind) in kinds.iter().enumerate() {
         if *kind != RowKind::UpdateBefore {
-            last.insert(rows.row(i), i as u32);
+            last.entry(rows.row(i)).or_insert((*kind == RowKind::Insert, 0)).1 = i as u32;
         }
     }
-    let mut kept: Vec<u32> = last.into_values().collect();
+    let passing = |(is_new, i): &(bool, u32)| *is_new && kinds[*i as usize] == RowKind::Delete;
+    let mut kept: Vec<u32> = last.into_values().filter(|change| !passing(change)).map(|(_, i)| i).collect();
     kept.sort_unstable();
     let kinds: Vec<RowKind> = kept.iter().map(|&i| kinds[i as usize]).collect();
     let kept = UInt32Array::from(kept);
