@@ -75,7 +75,7 @@ impl gridhouse_sql::catalog::Catalog for Scope<'_> {
     fn relation(&self, path: &ObjectPath) -> Result<Option<Relation>> {
         let found = self.temporary.get(path).or_else(|| self.catalog.object(path));
         Ok(found.map(|record| match record {
-            ObjectRecord::Table { definition, .. } => Relation::Table(Arc::new(definition.clone())),
+            ObjectRecord::Table { definition, .. } => Relation::Table(definition.clone()),
             ObjectRecord::View(view) => Relation::View(Arc::new(view.clone())),
         }))
     }

@@ -161,7 +161,7 @@ impl Session {
         let existing =
             if create.temporary { self.temporary.get(&path).cloned() } else { self.catalog().object(&path).cloned() };
         if let Some(existing) = existing {
-            let same = matches!(&existing, ObjectRecord::Table { definition: there, .. } if *there == definition);
+            let same = matches!(&existing, ObjectRecord::Table { definition: there, .. } if **there == definition);
             if same {
                 self.notice(format!("table {path} is there already, just so"));
             } else if create.if_not_exists {
@@ -183,11 +183,12 @@ impl Session {
                     .hint("add 'connector' = '…' to its options, or leave out TEMPORARY to keep its rows here")
                     .at(at));
             }
-            self.temporary.insert(path, ObjectRecord::Table { definition, table: None });
+            self.temporary.insert(path, ObjectRecord::Table { definition: Arc::new(definition), table: None });
             return done(tag);
         }
         if definition.connector().is_some() {
-            self.change(move |core| core.put_object(ObjectRecord::Table { definition, table: None }))?;
+            let record = ObjectRecord::Table { definition: Arc::new(definition), table: None };
+            self.change(move |core| core.put_object(record))?;
             return done(tag);
         }
         let spec = spec_of(&definition).map_err(|error| error.at(at))?;
@@ -228,7 +229,7 @@ impl Session {
                 return Err(Error::conflict(format!("{path} has been made by another session meanwhile")));
             }
             let mut table = None;
-            let mut record = ObjectRecord::Table { definition, table };
+            let mut record = ObjectRecord::Table { definition: Arc::new(definition), table };
             let commit = core.tick_writing(|tick, _| {
                 let id = tick.create_table(spec)?;
                 table = Some(id);

@@ -39,25 +39,34 @@ impl Session {
     pub(crate) fn query(&mut self, query: &Query) -> Result<Outcome> {
         let plan = self.bind(|binder| binder.query(query))?;
         let schema = (**plan.schema()).clone();
+        if let Some(found) = self.look_up(&plan) {
+            let batches = found?;
+            self.known.note(self.catalog(), plan);
+            return Ok(Outcome::Rows { schema, batches });
+        }
         let batches = self.read(plan)?;
         Ok(Outcome::Rows { schema, batches })
     }
 
-    /// The rows of a plan over the last durable tick, and over outside tables as they are now.
-    fn read(&self, plan: Plan) -> Result<Vec<ChangeBatch>> {
-        let catalog = self.catalog();
-        if let Some(keyed) = Keyed::of(&plan)
-            && let Some(table) = catalog.table_id(&keyed.scan.table.path)
-            && !system::is_system(&keyed.scan.table.path)
-        {
+    /// The rows of a plan over the last durable tick, if it names the whole key of the one table that it reads.
+    pub(crate) fn look_up(&self, plan: &Plan) -> Option<Result<Vec<ChangeBatch>>> {
+        let keyed = Keyed::of(plan)?;
+        let table = self.catalog().table_id(&keyed.scan.table.path)?;
+        let found = || {
             let context = EvalContext {
                 now_micros: self.engine.inner.clock.now_micros(),
                 zone: zone_of(&self.settings)?,
                 seed: 0,
                 first_row: 0,
             };
-            return keyed.rows(&plan, &self.engine.inner.reader.snapshot().table(table)?, &context);
-        }
+            keyed.rows(plan, &self.engine.inner.reader.snapshot().table(table)?, &context)
+        };
+        Some(found())
+    }
+
+    /// The rows of a plan over the last durable tick, and over outside tables as they are now.
+    fn read(&self, plan: Plan) -> Result<Vec<ChangeBatch>> {
+        let catalog = self.catalog();
         let (plan, outside) = OutsideRows::read(plan, &self.engine.inner.connectors)?;
         let system = system::rows_of(&plan, &self.engine)?;
         let context = self.tick_context()?;

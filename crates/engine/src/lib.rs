@@ -16,6 +16,7 @@ mod finish;
 mod history;
 mod job;
 mod keyed;
+mod known;
 mod landing;
 mod launch;
 mod lower;

@@ -4,6 +4,7 @@
 //! be added with `#[serde(default)]`; a record that cannot be read is `Corrupt`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gridhouse_base::table::{ObjectPath, TableDef};
 use gridhouse_base::{CommitId, Error, JobId, Result, SourceId, TableId};
@@ -24,6 +25,20 @@ pub const STREAMS: &str = "streams";
 pub const JOBS: &str = "jobs";
 /// The metadata space of numbers that are never given out again; keys are what they number.
 pub const COUNTERS: &str = "counters";
+
+/// A definition that many hold is written and read like one of its own.
+mod shared {
+    use super::{Arc, TableDef};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(definition: &Arc<TableDef>, serializer: S) -> Result<S::Ok, S::Error> {
+        definition.as_ref().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<TableDef>, D::Error> {
+        TableDef::deserialize(deserializer).map(Arc::new)
+    }
+}
 
 /// A catalog.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,7 +66,8 @@ pub enum ObjectRecord {
     /// A table; one without connector has rows in the store.
     Table {
         /// The definition.
-        definition: TableDef,
+        #[serde(with = "shared")]
+        definition: Arc<TableDef>,
         /// Its rows, for a table without connector.
         table: Option<TableId>,
     },

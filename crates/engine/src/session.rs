@@ -15,6 +15,7 @@ use gridhouse_sql::{Binder, NameContext, parse_script, redact};
 
 use crate::catalog::{Catalog, Scope};
 use crate::engine::Engine;
+use crate::known::Known;
 use crate::outcome::{Outcome, StatementReport};
 use crate::query::zone_of;
 use crate::records::ObjectRecord;
@@ -31,31 +32,54 @@ pub struct Session {
     pub(crate) notices: Vec<String>,
     /// Whether queries are optimised.
     optimizing: bool,
+    /// Look-ups by key that were asked for, ready to be asked for again.
+    pub(crate) known: Known,
 }
 
 impl Session {
     pub(crate) fn new(engine: Engine, context: NameContext) -> Self {
         let (settings, temporary) = (BTreeMap::new(), BTreeMap::new());
-        Self { engine, context, settings, temporary, script: 0, notices: Vec::new(), optimizing: true }
+        Self {
+            engine,
+            context,
+            settings,
+            temporary,
+            script: 0,
+            notices: Vec::new(),
+            optimizing: true,
+            known: Known::default(),
+        }
     }
 
     /// Has queries run as they are bound, or optimised as usual; tests compare the answers.
     pub fn set_optimizing(&mut self, optimizing: bool) {
+        self.known.forget();
         self.optimizing = optimizing;
     }
 
     /// Runs the statements of `script` one after the other and reports each; stops at the first that fails, or where `each`
     /// breaks. What ran before stays.
     pub fn run(&mut self, script: &str, each: &mut dyn FnMut(StatementReport) -> ControlFlow<()>) {
+        if let Some(report) = self.known_answer(script) {
+            let _ = each(report);
+            return;
+        }
         self.script = self.engine.next_script();
         let mut statements = parse_script(script);
         let mut notices: Vec<String> = Vec::new();
         for note in statements.notices() {
             notices.push(format!("{}: {}", note.at, note.message));
         }
+        let mut only = None;
         loop {
             let started = self.engine.inner.clock.monotonic();
-            let Some(parsed) = statements.next() else { return };
+            let Some(parsed) = statements.next() else {
+                if let Some((position, text)) = only {
+                    self.known.keep(script, position, text);
+                }
+                return;
+            };
+            let is_first = self.known.begin();
             let (position, text, outcome) = match parsed {
                 Ok(parsed) => {
                     self.notices = std::mem::take(&mut notices);
@@ -70,15 +94,31 @@ impl Session {
             let failed = outcome.is_err();
             let elapsed = self.engine.inner.clock.monotonic().saturating_sub(started);
             let notices = std::mem::take(&mut self.notices);
-            let report = StatementReport { position, text: redact(&text), notices, outcome, elapsed };
+            let text = redact(&text);
+            only = (is_first && notices.is_empty()).then(|| (position, text.clone()));
+            let report = StatementReport { position, text, notices, outcome, elapsed };
             if each(report).is_break() || failed {
                 return;
             }
         }
     }
 
+    /// The answer to a script that is one look-up by key, where it has been read and bound before.
+    fn known_answer(&mut self, script: &str) -> Option<StatementReport> {
+        let started = self.engine.inner.clock.monotonic();
+        let (position, text, plan) = self.known.of(script, &self.catalog())?;
+        let outcome = self.look_up(&plan)?.map_err(|error| error.at(position));
+        let outcome = outcome.map(|batches| Outcome::Rows { schema: (**plan.schema()).clone(), batches });
+        let elapsed = self.engine.inner.clock.monotonic().saturating_sub(started);
+        Some(StatementReport { position, text, notices: Vec::new(), outcome, elapsed })
+    }
+
     fn execute(&mut self, parsed: Parsed) -> Result<Outcome> {
         let text = parsed.text;
+        if !matches!(parsed.statement, Statement::Query(_)) {
+            // It may change what a name means.
+            self.known.forget();
+        }
         match parsed.statement {
             Statement::CreateTable(create) => self.create_table(&create),
             Statement::CreateView(create) => self.create_view(&create),

@@ -1,6 +1,7 @@
 //! The virtual tables of `system.status`: the engine's state as rows, read with the same SQL as everything else.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gridhouse_base::table::{ColumnKind, ObjectPath, TableDef};
 use gridhouse_base::{ChangeBatch, Column, Result, Schema, TableId, TypeKind, Value};
@@ -117,7 +118,7 @@ pub(crate) fn add(catalog: &mut Catalog) {
             options: BTreeMap::new(),
             comment: None,
         };
-        catalog.objects.insert(path, ObjectRecord::Table { definition, table: Some(id_of(i)) });
+        catalog.objects.insert(path, ObjectRecord::Table { definition: Arc::new(definition), table: Some(id_of(i)) });
     }
 }
 

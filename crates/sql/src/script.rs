@@ -112,6 +112,9 @@ pub fn is_complete(text: &str) -> bool {
 
 /// `text` with the values of secret options (`'password' = '…'`) replaced, for wherever a statement is shown.
 pub fn redact(text: &str) -> String {
+    if !text.contains('\'') {
+        return text.to_owned();
+    }
     let lexed = lex(text);
     let mut out = String::with_capacity(text.len());
     let mut shown = 0;

@@ -279,3 +279,28 @@ fn queries_by_the_whole_key_look_rows_up() {
         assert_eq!(rows(&mut session, query), expected, "{query}");
     }
 }
+
+/// A look-up that is asked for again by the same words sees what has changed meanwhile: rows, tables and names.
+#[test]
+fn a_look_up_that_is_asked_again_sees_what_has_changed() {
+    let house = House::new();
+    let (mut session, mut other) = (house.session(), house.session());
+    ok(&mut session, "CREATE TABLE t (id INT, v STRING, PRIMARY KEY (id) NOT ENFORCED); INSERT INTO t VALUES (1, 'a')");
+    let query = "SELECT * FROM t WHERE id = 1";
+    for _ in 0..3 {
+        assert_eq!(rows(&mut session, query), ["1|a"]);
+    }
+    ok(&mut other, "INSERT INTO t VALUES (1, 'b')");
+    assert_eq!(rows(&mut session, query), ["1|b"]);
+    ok(&mut other, "DROP TABLE t; CREATE TABLE t (v INT, id INT, PRIMARY KEY (id) NOT ENFORCED)");
+    ok(&mut other, "INSERT INTO t VALUES (7, 1)");
+    assert_eq!(rows(&mut session, query), ["7|1"]);
+    ok(&mut session, "CREATE DATABASE d; USE d");
+    assert!(fails(&mut session, query).contains("there is no table"), "the name means nothing here");
+    ok(&mut session, "CREATE TABLE t (id INT, PRIMARY KEY (id) NOT ENFORCED); INSERT INTO t VALUES (1)");
+    assert_eq!(rows(&mut session, query), ["1"]);
+    // Two statements are not the one, and neither is one with something behind it.
+    assert_eq!(rows(&mut session, &format!("SHOW JOBS; {query}")), ["1"]);
+    assert!(fails(&mut session, &format!("{query}; SELECT nonsense")).contains("nonsense"));
+    assert_eq!(rows(&mut session, query), ["1"]);
+}
