@@ -146,10 +146,10 @@ impl Store {
     /// Takes what the keeper has done; false if there was nothing.
     fn take_done(&mut self) -> Result<bool> {
         let (sealed, merged) = (self.workshop.take_sealed(), self.workshop.take_merged());
+        self.shared.check()?;
         if sealed.is_none() && merged.is_none() {
             return Ok(false);
         }
-        self.shared.check()?;
         // Merged first: its inputs are older than what has just been sealed.
         match merged {
             Some(Ok(merged)) => self.place_compacted(merged),

@@ -105,9 +105,14 @@ impl Workshop {
         }
     }
 
+    /// Says that no result will be taken any more, and waits until nothing is under way: the directory is free then.
     pub fn close(&self) {
-        self.desk().closed = true;
+        let mut desk = self.desk();
+        desk.closed = true;
         self.changed.notify_all();
+        while desk.seal.is_busy || desk.merge.is_busy {
+            desk = self.changed.wait(desk).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// Whether whoever waits for results is gone, so that a merge need not be carried on.

@@ -61,7 +61,8 @@ impl Seal {
     /// Writes segment, attachment and checkpoint, each durable before the next.
     ///
     /// # Errors
-    /// `Unavailable` if the disk is full or fails; what has been written is removed, or named by nobody.
+    /// `Unavailable` if the disk is full or fails; what has been written is removed, or named by nobody. Where even that is not
+    /// known, the store has failed.
     pub fn carry_out(mut self) -> Result<Sealed> {
         // The log up to the view's tick: a checkpoint must never know more than it does.
         self.shared.sync()?;
@@ -78,7 +79,11 @@ impl Seal {
         let checkpoint = self.checkpoint(segment.as_deref(), &replacements, attachment).encode();
         bytes += checkpoint.len() as u64;
         let path = self.dir.join(checkpoint_name(self.number));
-        write_named(self.fs.as_ref(), &self.dir, &path, &checkpoint)?;
+        write_named(self.fs.as_ref(), &path, &checkpoint)?;
+        if let Err(error) = self.fs.sync_dir(&self.dir) {
+            // The checkpoint may count or not after a crash, so that neither it nor what it names may be touched any more.
+            return Err(self.shared.fail(&disk_error("could not sync", &self.dir, error)));
+        }
         Ok(Sealed {
             number: self.number,
             time_micros: self.view.time_micros,
@@ -173,15 +178,14 @@ impl Seal {
     }
 }
 
-/// Writes a file under a temporary name, makes it durable, and gives it its name, durably.
-fn write_named(fs: &dyn FileSystem, dir: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes a file under a temporary name, makes it durable, and gives it its name.
+fn write_named(fs: &dyn FileSystem, path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_extension("tmp");
     let write = || {
         let file = create(fs, &temporary)?;
         file.write_all_at(bytes, 0)?;
         file.sync_data()?;
-        fs.rename(&temporary, path)?;
-        fs.sync_dir(dir)
+        fs.rename(&temporary, path)
     };
     write().map_err(|error| {
         // Left over, it would be removed at the next start; the space may be wanted before.
