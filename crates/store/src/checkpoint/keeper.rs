@@ -38,7 +38,8 @@ impl<T, D> Slot<T, D> {
 
     fn begin(&mut self) -> Option<Box<T>> {
         let task = self.task.take();
-        self.is_busy = task.is_some();
+        // Where none waits, another may be under way all the same.
+        self.is_busy |= task.is_some();
         task
     }
 

@@ -75,6 +75,20 @@ fn types() -> Vec<TypeKind> {
     ]
 }
 
+/// 峰 and 平 begin with the same byte, which is no text; a NULL between them is read as what all texts begin with.
+#[test]
+fn what_texts_share_ends_between_characters() {
+    let rows = |texts: &[Option<&str>]| check(&(Arc::new(StringArray::from(texts.to_vec())) as ArrayRef));
+    rows(&[Some("时段峰"), None, Some("时段平")]);
+    rows(&[None, Some("峰"), Some("平"), None]);
+    let long = "a".to_owned() + &"电".repeat(100);
+    rows(&[None, Some(&long), Some(&(long.clone() + "网")), None]);
+    // Names of their own, so that no dictionary is made of them.
+    let many: Vec<Option<String>> =
+        (0..3_000).map(|i| (i % 3 > 0).then(|| format!("时段{}{i}", ["峰", "平"][i % 2]))).collect();
+    rows(&many.iter().map(Option::as_deref).collect::<Vec<_>>());
+}
+
 /// A number of some shape for every row: all forms of streams are drawn.
 fn numbers(random: &mut Random, rows: usize) -> Vec<i64> {
     let start = random.between(-1000, 1000);

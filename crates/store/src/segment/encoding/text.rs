@@ -78,13 +78,16 @@ fn encode_texts(texts: &[&[u8]], prefix: &[u8], out: &mut Vec<u8>) {
     out.resize(out.len().next_multiple_of(8), 0);
 }
 
-/// What all `texts` begin with.
+/// What all `texts` begin with. It ends between characters: a row without a value is read as the prefix alone, and that must
+/// be a text too.
 fn shared_prefix<'a>(mut texts: impl Iterator<Item = &'a [u8]>) -> &'a [u8] {
     let first = texts.next().unwrap_or(&[]);
-    texts.fold(&first[..first.len().min(LONGEST_PREFIX)], |prefix, text| {
+    let shared = texts.fold(&first[..first.len().min(LONGEST_PREFIX)], |prefix, text| {
         let same = prefix.iter().zip(text).take_while(|(a, b)| a == b).count();
         &prefix[..same]
-    })
+    });
+    let last = shared.iter().rposition(|byte| byte & 0xC0 != 0x80).unwrap_or(0);
+    if std::str::from_utf8(&shared[last..]).is_ok() { shared } else { &shared[..last] }
 }
 
 /// The distinct texts in order, and each row's place among them, if that takes less than the texts themselves.
