@@ -1,0 +1,138 @@
+//! What it takes to freeze, write and thaw state, and to go on with a fraction of the memory that it needs: a GROUP BY with a
+//! million groups and four aggregates, and a join of two inputs with a million rows each.
+//! `cargo run --release -p gridhouse-flow --example frozen`
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int32Array, Int64Array};
+use gridhouse_base::clock::{Clock, SystemClock};
+use gridhouse_base::fs::DiskFileSystem;
+use gridhouse_base::random::Random;
+use gridhouse_base::{ChangeBatch, Column, Schema, TypeKind};
+use gridhouse_expr::{AggregateCall, AggregateFunction};
+use gridhouse_flow::{CHUNK_ROWS, Dataflow, DataflowBuilder, Governor, JoinKind, JoinSpec, TickContext};
+
+const KEYS: usize = 1_000_000;
+const ROUNDS: usize = 4;
+
+fn batch(rows: &[(i64, i64, i32)]) -> ChangeBatch {
+    let column =
+        |f: fn(&(i64, i64, i32)) -> i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(rows.iter().map(f))) };
+    let weights = Int32Array::from_iter_values(rows.iter().map(|row| row.2));
+    ChangeBatch::new(vec![column(|r| r.0), column(|r| r.1), column(|r| r.1 % 1000)], rows.len(), Some(weights))
+}
+
+fn schema() -> Schema {
+    let column = |name: &str| Column::new(name, TypeKind::BigInt.nullable());
+    Schema::new(["k", "v", "w"].map(column).to_vec())
+}
+
+fn groups(governor: Option<&Arc<Governor>>) -> Dataflow {
+    let mut b = builder(governor);
+    let input = b.input(schema());
+    let call = |function, args: &[usize], kind: TypeKind| AggregateCall {
+        function,
+        args: args.to_vec(),
+        distinct: false,
+        filter: None,
+        sql_type: kind.nullable(),
+    };
+    use AggregateFunction::{Avg, Count, Max, Sum};
+    let kind = || TypeKind::BigInt;
+    let calls =
+        vec![call(Count, &[1], kind()), call(Sum, &[1], kind()), call(Avg, &[2], kind()), call(Max, &[1], kind())];
+    let node = b.aggregate(input, vec![0], calls).expect("the columns are there");
+    b.output(node);
+    b.build()
+}
+
+fn join(governor: Option<&Arc<Governor>>) -> Dataflow {
+    let mut b = builder(governor);
+    let (left, right) = (b.input(schema()), b.input(schema()));
+    let node = b.join(left, right, JoinSpec::on(JoinKind::Inner, &[(0, 0)])).expect("the columns are there");
+    b.output(node);
+    b.build()
+}
+
+fn builder(governor: Option<&Arc<Governor>>) -> DataflowBuilder {
+    let b = DataflowBuilder::new(1);
+    match governor {
+        Some(governor) => b.governor(governor.clone()),
+        None => b,
+    }
+}
+
+/// Loads every key, then updates `ROUNDS` chunks of drawn ones; gives the seconds that the updates took.
+fn run(flow: &mut Dataflow, inputs: usize, clock: &SystemClock, governor: Option<&Arc<Governor>>) -> f64 {
+    let ctx = TickContext { now_micros: 0, zone: "UTC".parse().expect("UTC is a zone") };
+    let mut values: Vec<i64> = (0..KEYS as i64).collect();
+    let end = |flow: &mut Dataflow| {
+        flow.finish_tick(&ctx).expect("the tick succeeds");
+        if governor.is_some_and(|governor| governor.choose()) {
+            flow.relieve().expect("the disk takes it");
+        }
+    };
+    for from in (0..KEYS).step_by(CHUNK_ROWS) {
+        let rows: Vec<_> = (from..(from + CHUNK_ROWS).min(KEYS)).map(|k| (k as i64, values[k], 1)).collect();
+        (0..inputs).for_each(|input| flow.push(input, batch(&rows)).expect("the columns fit"));
+        end(flow);
+    }
+    let mut random = Random::new(1);
+    let started = clock.monotonic();
+    for _ in 0..ROUNDS {
+        let mut rows = Vec::new();
+        for _ in 0..CHUNK_ROWS / 2 {
+            let key = random.below(KEYS as u64) as usize;
+            rows.push((key as i64, values[key], -1));
+            values[key] = random.between(0, 1_000_000);
+            rows.push((key as i64, values[key], 1));
+        }
+        (0..inputs).for_each(|input| flow.push(input, batch(&rows)).expect("the columns fit"));
+        end(flow);
+    }
+    (clock.monotonic() - started).as_secs_f64()
+}
+
+fn measure(name: &str, inputs: usize, build: fn(Option<&Arc<Governor>>) -> Dataflow) {
+    let clock = SystemClock::new();
+    let mut flow = build(None);
+    let plain = run(&mut flow, inputs, &clock, None);
+    let seconds = |f: &mut dyn FnMut()| {
+        let started = clock.monotonic();
+        f();
+        (clock.monotonic() - started).as_secs_f64()
+    };
+    let (mut frozen, mut bytes) = (None, Vec::new());
+    let freeze = seconds(&mut || frozen = Some(flow.freeze().expect("it is between ticks")));
+    let frozen = frozen.expect("it was frozen just now");
+    let write = seconds(&mut || frozen.write(&mut bytes).expect("memory takes it"));
+    let mut twin = build(None);
+    let thaw = seconds(&mut || twin.thaw(&bytes).expect("it is the same plan"));
+    let held = flow.state_bytes();
+    println!(
+        "{name}: {:.0} MB in memory, {:.0} MB frozen; freeze {freeze:.3} s, write {write:.3} s, thaw {thaw:.3} s",
+        held as f64 / 1e6,
+        bytes.len() as f64 / 1e6
+    );
+    drop((flow, twin, bytes));
+    let changes = (ROUNDS * CHUNK_ROWS * inputs) as f64;
+    println!("{name}: {:.0} changes a second without a budget", changes / plain);
+    let dir = std::env::temp_dir().join(format!("gridhouse-frozen-{}", std::process::id()));
+    for (share, percent) in [(held * 2, 200), (held / 2, 50), (held / 10, 10)] {
+        let governor = Governor::new(Arc::new(DiskFileSystem), &dir, share).expect("a directory");
+        let mut flow = build(Some(&governor));
+        let took = run(&mut flow, inputs, &clock, Some(&governor));
+        println!(
+            "{name}: {:.0} changes a second with memory for {percent} %, {:.0} MB on disk",
+            changes / took,
+            governor.spilled_bytes() as f64 / 1e6
+        );
+    }
+    // Nothing else is to be left of it.
+    let _ = std::fs::remove_dir(&dir);
+}
+
+fn main() {
+    measure("group by", 1, groups);
+    measure("join", 2, join);
+}
