@@ -78,6 +78,8 @@ const COLUMNS: &[(&str, [&str; 2], Form)] = &[
     ("busy_ms", ["busy", "计算用时"], Form::Millis),
     ("bytes", ["size", "大小"], Form::Bytes),
     ("state_bytes", ["state size", "状态大小"], Form::Bytes),
+    ("spilled_bytes", ["state on disk", "磁盘状态"], Form::Bytes),
+    ("began", ["began", "启动方式"], Form::Text),
     ("position", ["position", "位点"], Form::Text),
     ("upto", ["up to", "已写到"], Form::Text),
     ("error", ["error", "错误"], Form::Text),

@@ -6,7 +6,7 @@ use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::fs::DiskFileSystem;
 use gridhouse_base::random::Random;
 use gridhouse_base::{Error, Result};
-use gridhouse_engine::{Engine, EngineOptions};
+use gridhouse_engine::{DEFAULT_STATE_BYTES, Engine, EngineOptions};
 use gridhouse_link::{HostMap, LinkContext, lookups, scans, sinks, sources};
 use gridhouse_store::StoreOptions;
 
@@ -36,6 +36,7 @@ pub fn open(settings: &Settings) -> Result<Engine> {
         sinks: sinks(&link),
         scans: scans(&link),
         lookups: lookups(&link),
+        state_bytes: DEFAULT_STATE_BYTES,
         on_fatal: Arc::new(end_at_once),
     })
 }

@@ -39,6 +39,7 @@ fn main() {
         sinks: BTreeMap::new(),
         scans: BTreeMap::new(),
         lookups: BTreeMap::new(),
+        state_bytes: gridhouse_engine::DEFAULT_STATE_BYTES,
         on_fatal: Arc::new(|error| panic!("the engine failed: {error}")),
     })
     .expect("the engine opens");

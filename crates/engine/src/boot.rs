@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use gridhouse_base::{Error, JobId, Result, SourceId};
 use gridhouse_sql::ast::Statement;
 use gridhouse_sql::{Binder, NameContext, parse_script};
+use gridhouse_store::Snapshot;
 
 use crate::catalog::{Catalog, DEFAULT_CATALOG, DEFAULT_DATABASE, Scope};
 use crate::core::Core;
 use crate::dead::ON_ERROR;
 use crate::dml::ONCE;
+use crate::follow::Kept;
 use crate::job::Job;
 use crate::launch::{JOB_COUNTER, SOURCE_COUNTER};
 use crate::prepare::{Prepared, Remembered, prepare};
@@ -30,7 +32,7 @@ use crate::system;
 pub(crate) fn boot(core: &mut Core) -> Result<()> {
     let snapshot = core.store.ordered_snapshot();
     core.shared.set_durable(snapshot.commit());
-    core.catalog = read_catalog(core)?;
+    core.catalog = read_catalog(&snapshot)?;
     if !core.catalog.catalogs.contains_key(DEFAULT_CATALOG) {
         found(core)?;
     }
@@ -57,6 +59,7 @@ pub(crate) fn boot(core: &mut Core) -> Result<()> {
         core.jobs.insert(record.id, Job::resting(record));
     }
     rebuild_all(core, running)?;
+    core.kept = Kept::default();
     core.starting = false;
     core.tick()?;
     for record in interrupted {
@@ -75,8 +78,11 @@ pub(crate) fn boot(core: &mut Core) -> Result<()> {
     Ok(())
 }
 
-fn read_catalog(core: &Core) -> Result<Catalog> {
-    let snapshot = core.store.ordered_snapshot();
+/// The catalog as a snapshot holds it.
+///
+/// # Errors
+/// `Corrupt` where a record cannot be read.
+pub(crate) fn read_catalog(snapshot: &Snapshot) -> Result<Catalog> {
     let mut catalog = Catalog::default();
     for (key, text) in snapshot.list(CATALOGS) {
         catalog.catalogs.insert(key.clone(), decode(CATALOGS, &key, &text)?);
@@ -152,8 +158,16 @@ fn rebuild_all(core: &mut Core, mut waiting: Vec<JobRecord>) -> Result<()> {
 /// # Errors
 /// Where a table that they name is gone.
 pub(crate) fn bind(core: &Core, record: &JobRecord) -> Result<Vec<Prepared>> {
+    bind_in(&core.catalog, core.streams.values().map(|stream| &stream.record).collect(), record)
+}
+
+/// As [`bind`], upon this catalog and these streams.
+///
+/// # Errors
+/// As [`bind`].
+pub(crate) fn bind_in(catalog: &Catalog, streams: Vec<&StreamRecord>, record: &JobRecord) -> Result<Vec<Prepared>> {
     let temporary = record.environment.temporary.iter().map(|object| (object.path().clone(), object.clone())).collect();
-    let scope = Scope { catalog: &core.catalog, temporary: &temporary };
+    let scope = Scope { catalog, temporary: &temporary };
     let context =
         NameContext { catalog: record.environment.catalog.clone(), database: record.environment.database.clone() };
     let binder = Binder::new(&scope, context, zone_of(&record.environment.settings)?);
@@ -164,7 +178,7 @@ pub(crate) fn bind(core: &Core, record: &JobRecord) -> Result<Vec<Prepared>> {
             return Err(Error::corrupt(format!("job {} holds no INSERT", record.name)));
         };
         let bound = binder.insert(&statement)?;
-        let outside = Remembered { insert, streams: core.streams.values().map(|stream| &stream.record).collect() };
+        let outside = Remembered { insert, streams: streams.clone() };
         let on_error = record.environment.settings.get(ON_ERROR).map(String::as_str);
         prepared.push(prepare(&insert.text, bound, on_error, insert.fingerprint.contains(ONCE), &outside)?);
     }

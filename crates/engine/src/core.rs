@@ -12,12 +12,15 @@ use std::time::Duration;
 
 use gridhouse_base::clock::Clock;
 use gridhouse_base::{CommitId, Error, JobId, Result, SourceId, TableId};
+use gridhouse_flow::Governor;
 use gridhouse_flow::connector::{SourceEvent, SourceEvents};
 use gridhouse_store::Store;
 
 use crate::catalog::Catalog;
 use crate::engine::Tuning;
-use crate::job::Job;
+use crate::follow::Kept;
+use crate::job::{Branch, Job};
+use crate::kept::attachment;
 use crate::prepare::Connectors;
 use crate::shared::Shared;
 use crate::stream::Stream;
@@ -79,6 +82,10 @@ pub(crate) struct Core {
     pub(crate) job_counter: u32,
     /// The last stream number given out. Positions are kept by it, so it is never used again.
     pub(crate) source_counter: u32,
+    /// What was kept of the jobs that ran when the last process ended; taken while the directory is being opened.
+    pub(crate) kept: Kept,
+    /// Watches over the memory of what jobs hold.
+    pub(crate) governor: Arc<Governor>,
     /// While the directory is being opened, streams wait until all their tables are known.
     pub(crate) starting: bool,
     /// Jobs that failed in a tick and have yet to take leave of their streams.
@@ -215,7 +222,8 @@ impl Core {
 
     /// Takes what the keeper has made of the store's files, and lays out what is due next.
     fn keep_files(&mut self) -> Result<()> {
-        self.store.maintain(&mut || None)?;
+        let Self { store, jobs, .. } = self;
+        store.maintain(&mut || attachment(jobs))?;
         if let Some(trouble) = self.store.take_trouble() {
             tracing::warn!("tables could not be sealed or merged; it is tried again: {trouble}");
         }
@@ -231,7 +239,8 @@ impl Core {
         }
         self.save_cursors()?;
         let commit = self.store.sync()?;
-        if let Err(error) = self.store.checkpoint(&mut || None) {
+        let Self { store, jobs, .. } = self;
+        if let Err(error) = store.checkpoint(&mut || attachment(jobs)) {
             // The log holds everything all the same; the next start reads more of it.
             tracing::warn!("no checkpoint could be made: {error}");
         }
@@ -240,5 +249,21 @@ impl Core {
         self.shared.set_durable(commit);
         self.shared.close();
         Ok(())
+    }
+}
+
+/// Lets state that was not touched for long leave memory, where that is short. To be called when no job is within a round.
+pub(crate) fn relieve(governor: &Governor, jobs: &mut BTreeMap<JobId, Job>) {
+    if !governor.choose() {
+        return;
+    }
+    for job in jobs.values_mut() {
+        for branch in &mut job.branches {
+            let Branch::Flow(flow) = branch else { continue };
+            if let Err(error) = flow.dataflow.relieve() {
+                // It stays in memory, and is tried again after the next round.
+                tracing::warn!(job = job.record.name, "its state cannot be spilled: {error}");
+            }
+        }
     }
 }

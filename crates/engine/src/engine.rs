@@ -8,18 +8,25 @@ use std::time::Duration;
 
 use gridhouse_base::clock::Clock;
 use gridhouse_base::{Error, Result};
-use gridhouse_flow::HashMode;
 use gridhouse_flow::connector::{LookupConnector, ScanConnector, SinkConnector, SourceConnector};
+use gridhouse_flow::{Governor, HashMode};
 use gridhouse_sql::NameContext;
 use gridhouse_store::{Reader, Store, StoreOptions};
 
 use crate::boot;
 use crate::catalog::{DEFAULT_CATALOG, DEFAULT_DATABASE};
 use crate::core::{Core, Message, QUEUE_MESSAGES};
+use crate::follow::{Follower, Means};
 use crate::prepare::Connectors;
 use crate::session::Session;
 use crate::shared::{Shared, lock};
 use crate::tick::ROUND_ROWS;
+
+/// Where spilled state lies in the data directory.
+const SPILL_DIR: &str = "spill";
+
+/// How much memory the state of jobs may take by default: what a machine with 8 GB can spare beside tables and queries.
+pub const DEFAULT_STATE_BYTES: usize = 1 << 30;
 
 /// How long [`Engine::settle`] sleeps between looks at the sinks.
 const SINK_LOOK: Duration = Duration::from_millis(1);
@@ -38,6 +45,8 @@ pub struct EngineOptions {
     pub scans: BTreeMap<&'static str, Arc<dyn ScanConnector>>,
     /// The connectors in whose tables rows can be looked up.
     pub lookups: BTreeMap<&'static str, Arc<dyn LookupConnector>>,
+    /// How many bytes of memory the state of all jobs may take; what is more goes to disk.
+    pub state_bytes: usize,
     /// Called when nothing can be promised any more (the disk failed): the process should end at once.
     pub on_fatal: Arc<dyn Fn(Error) + Send + Sync>,
 }
@@ -49,11 +58,13 @@ pub struct Tuning {
     pub hash: HashMode,
     /// How many source rows a tick passes through the jobs at once.
     pub round_rows: usize,
+    /// State has no memory at all, and is cut into so many parts.
+    pub state_parts: Option<u32>,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { hash: HashMode::Seeded(0), round_rows: ROUND_ROWS }
+        Self { hash: HashMode::Seeded(0), round_rows: ROUND_ROWS, state_parts: None }
     }
 }
 
@@ -86,7 +97,33 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn open_tuned(options: EngineOptions, tuning: Tuning) -> Result<Self> {
-        let store = Store::open(options.store)?;
+        let connectors = Connectors {
+            sources: options.sources,
+            sinks: options.sinks,
+            scans: options.scans,
+            lookups: options.lookups,
+        };
+        let clock = options.clock;
+        let (fs, spilled, bytes) = (options.store.fs.clone(), options.store.dir.join(SPILL_DIR), options.state_bytes);
+        let govern = || match tuning.state_parts {
+            Some(parts) => Governor::cut_into(fs.clone(), &spilled, 0, parts, 1),
+            None => Governor::new(fs.clone(), &spilled, bytes),
+        };
+        // Made only once the directory is ours, since it empties its own.
+        let mut governor = None;
+        let (store, follower) = Store::open_with(options.store, |snapshot, attachment| {
+            let governor: &mut Arc<Governor> = governor.insert(govern()?);
+            let (connectors, clock) = (connectors.clone(), clock.clone());
+            let means = Means { connectors, hash: tuning.hash, clock, governor: governor.clone() };
+            Ok(Follower::begin(snapshot, &attachment, &means)
+                .inspect_err(|error| tracing::warn!("what was kept of jobs is of no use: {error}"))
+                .ok())
+        })?;
+        let governor = match governor {
+            Some(governor) => governor,
+            None => govern()?,
+        };
+        let kept = follower.map(Follower::end).unwrap_or_default();
         let shared = Arc::new(Shared::default());
         let reader = store.reader();
         let (messages, inbox) = sync_channel::<Message>(QUEUE_MESSAGES);
@@ -122,13 +159,6 @@ impl Engine {
         let keeper = store.keeper();
         spawn("keeper", Box::new(move || keeper.run()))?;
 
-        let connectors = Connectors {
-            sources: options.sources,
-            sinks: options.sinks,
-            scans: options.scans,
-            lookups: options.lookups,
-        };
-        let clock = options.clock;
         let mut core = Core {
             store,
             clock: clock.clone(),
@@ -146,6 +176,8 @@ impl Engine {
             reached: BTreeMap::new(),
             job_counter: 0,
             source_counter: 0,
+            kept,
+            governor,
             starting: true,
             failed: Vec::new(),
             followers: Vec::new(),

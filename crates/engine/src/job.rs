@@ -29,6 +29,34 @@ pub(crate) struct Job {
     pub(crate) script: u64,
     /// Changes written since the process started.
     pub(crate) rows_out: u64,
+    /// How its operators came by what they hold.
+    pub(crate) began: Began,
+}
+
+/// How a running job began in this process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Began {
+    /// It was made in this process, or has not run in it.
+    #[default]
+    New,
+    /// It goes on and holds nothing: its rows land, or are only carried out.
+    Resumed,
+    /// With the state that was kept beside the last checkpoint.
+    Restored,
+    /// From its inputs, and why.
+    Rebuilt(String),
+}
+
+impl Began {
+    /// In a few words.
+    pub(crate) fn word(&self) -> String {
+        match self {
+            Self::New => "new".into(),
+            Self::Resumed => "resumed".into(),
+            Self::Restored => "restored from its kept state".into(),
+            Self::Rebuilt(why) => format!("rebuilt: {why}"),
+        }
+    }
 }
 
 /// How one `INSERT` is carried out.
@@ -82,6 +110,24 @@ impl Flow {
         Ok((out, letters))
     }
 
+    /// The state of these operators for `fresh` ones, if they are built from the same, read and write the same tables, and no
+    /// input `is_corrected`.
+    ///
+    /// # Errors
+    /// Why it is of no use.
+    pub(crate) fn go_on(self, fresh: &Self, is_corrected: impl Fn(TableId) -> bool) -> Result<Dataflow, &'static str> {
+        if self.inputs != fresh.inputs || self.target.table != fresh.target.table || self.zone != fresh.zone {
+            return Err("its tables are not those that it had");
+        }
+        if !fresh.dataflow.is_like(&self.dataflow) {
+            return Err("its plan is not the one that it had");
+        }
+        if self.inputs.iter().any(|input| is_corrected(input.table)) {
+            return Err("one of its inputs was corrected");
+        }
+        Ok(self.dataflow)
+    }
+
     /// Notes what the nodes have counted up to `now`, of a monotonic clock.
     pub(crate) fn note(&mut self, now: std::time::Duration) {
         let counts = self.dataflow.counters().map(|(rows_in, rows_out)| Counts { rows_in, rows_out });
@@ -103,7 +149,7 @@ fn of_operators(error: Error) -> Error {
 }
 
 /// What a dataflow reads.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Input {
     /// The name under which the plan reads it.
     pub(crate) path: ObjectPath,
@@ -135,7 +181,7 @@ pub(crate) struct Target {
 impl Job {
     /// A job that does not run.
     pub(crate) fn resting(record: JobRecord) -> Self {
-        Self { record, branches: Vec::new(), sinks: Vec::new(), script: 0, rows_out: 0 }
+        Self { record, branches: Vec::new(), sinks: Vec::new(), script: 0, rows_out: 0, began: Began::New }
     }
 
     /// Tables that the job reads.
@@ -191,7 +237,13 @@ impl Job {
         self.sinks.clear();
     }
 
-    /// Bytes of operator state.
+    /// Bytes of operator state that lie in files.
+    pub(crate) fn spilled_bytes(&self) -> u64 {
+        let bytes = |branch: &Branch| if let Branch::Flow(flow) = branch { flow.dataflow.spilled_bytes() } else { 0 };
+        self.branches.iter().map(bytes).sum()
+    }
+
+    /// Bytes of memory that operator state takes.
     pub(crate) fn state_bytes(&self) -> usize {
         let bytes = |branch: &Branch| if let Branch::Flow(flow) = branch { flow.dataflow.state_bytes() } else { 0 };
         self.branches.iter().map(bytes).sum()

@@ -19,7 +19,7 @@ use crate::core::Core;
 use crate::dead::{self, Letter, letters_under};
 use crate::dml::ONCE;
 use crate::history::History;
-use crate::job::{Branch, Flow, Job};
+use crate::job::{Began, Branch, Flow, Job};
 use crate::landing::Landing;
 use crate::lower::{Ground, Lowered, lower};
 use crate::prepare::{Prepared, Route};
@@ -198,14 +198,22 @@ impl Core {
         self.assemble(record, inserts, Some(&old), Output::Difference, script)
     }
 
-    /// Rebuilds a job that was running when the process ended; what it had written is there.
+    /// Brings a job back that was running when the process ended; what it had written is there. Operators whose state was
+    /// kept go on with it, others are rebuilt.
     ///
     /// # Errors
     /// Those of the store, and of a row that the query cannot compute.
     pub(crate) fn rebuild(&mut self, record: JobRecord, inserts: Vec<Prepared>) -> Result<()> {
-        let old = record.clone();
+        let (old, id) = (record.clone(), record.id);
         let output = if inserts.iter().all(|insert| insert.is_pure) { Output::Difference } else { Output::Nothing };
-        self.assemble(record, inserts, Some(&old), output, 0)
+        self.assemble(record, inserts, Some(&old), output, 0)?;
+        if let Some(job) = self.jobs.get(&id) {
+            match &job.began {
+                Began::Rebuilt(why) => tracing::info!(job = job.record.name, "rebuilt from its inputs: {why}"),
+                began => tracing::info!(job = job.record.name, "{}", began.word()),
+            }
+        }
+        Ok(())
     }
 
     /// Builds the job's branches, writes its first output in one tick with its record, and starts its streams and sinks.
@@ -228,6 +236,13 @@ impl Core {
         let sole = inserts.iter().map(|insert| self.is_sole_writer(record.id, &inserts, insert)).collect::<Vec<_>>();
         let now_micros = self.clock.now_micros();
         let store_changes = old.map_or(CommitId(0), |old| old.cursor);
+        let (mut kept, lost) = self.kept.take(record.id);
+        // What was kept knows nothing of what jobs before it have corrected since the start.
+        let corrected: BTreeSet<TableId> =
+            self.stats.iter().filter(|(_, s)| s.changes > 0).map(|(id, _)| *id).collect();
+        let mut began = if old.is_some() { Began::Resumed } else { Began::New };
+        let began_out = &mut began;
+        let governor = self.governor.clone();
         let was_running = old.is_some_and(|old| old.state == JobState::Running);
         let mut branches = Vec::new();
         let mut sinks = Vec::new();
@@ -245,6 +260,7 @@ impl Core {
         self.tick_writing(|tick, deltas| {
             let mut records = Vec::new();
             let mut letters_by_table: BTreeMap<TableId, Vec<Letter>> = BTreeMap::new();
+            let mut goes_on: BTreeSet<TableId> = BTreeSet::new();
             for (i, left) in old.into_iter().flat_map(|old| old.inserts.iter().enumerate()) {
                 // Gone before a table of the same name is made.
                 if let Some(outbox) = left.outbox
@@ -320,9 +336,11 @@ impl Core {
                             context: &TickContext { now_micros, zone },
                             clock: Some(clock.clone()),
                             hash,
+                            governor: Some(&governor),
                             keeps_errors: insert.dead_letters,
                             leaves_late_rows_out: true,
                             connectors: &connectors,
+                            refuses: None,
                         };
                         let Lowered { dataflow, inputs, lines } = lower(&insert.bound.plan, unique, &ground)?;
                         if insert.sink.is_some() {
@@ -338,6 +356,29 @@ impl Core {
                         let history = History::default();
                         let mut flow =
                             Flow { dataflow, inputs, lines, target, dead_letters, zone, history, is_open: false };
+                        let is_corrected = |table: TableId| corrected.contains(&table) || !deltas.of(table).is_empty();
+                        let state = match kept.remove(&i) {
+                            None => Err(lost.as_deref().unwrap_or("no state of it was kept")),
+                            // Letters of several `INSERT`s in one table cannot be told apart.
+                            Some(_) if dead_letters.is_some() && !sole[i] => Err("others write into its target too"),
+                            Some(state) => state.go_on(&flow, is_corrected),
+                        };
+                        match state {
+                            Ok(state) => {
+                                // What it has written and left out is there already.
+                                flow.dataflow = state;
+                                if *began_out == Began::Resumed {
+                                    *began_out = Began::Restored;
+                                }
+                                flow.note(clock.monotonic());
+                                goes_on.extend(dead_letters);
+                                branches_out.push((Branch::Flow(Box::new(flow)), None));
+                                records.push(insert_record);
+                                continue;
+                            }
+                            Err(why) if old.is_some() => *began_out = Began::Rebuilt(why.to_owned()),
+                            Err(_) => {}
+                        }
                         let how = Build { output, sole: sole[i], cursor: store_changes, was_running, now_micros };
                         let (out, letters) = how.first_output(&mut flow, &snapshot, deltas, &insert.outside)?;
                         flow.note(clock.monotonic());
@@ -363,7 +404,9 @@ impl Core {
                 old.into_iter().flat_map(|old| &old.inserts).filter_map(|insert| catalog.letters_of(&insert.target));
             for table in held {
                 // What the job kept before and keeps no longer is nobody's.
-                letters_by_table.entry(table).or_default();
+                if !goes_on.contains(&table) {
+                    letters_by_table.entry(table).or_default();
+                }
             }
             for (table, letters) in letters_by_table {
                 let effective = dead::replace(tick, table, letters_under(record_out), now_micros, letters)?;
@@ -380,7 +423,7 @@ impl Core {
         self.job_counter = job_counter;
         self.source_counter = counter;
         let id = record.id;
-        let begun = self.enter(record, streams, branches, script, rows_out);
+        let begun = self.enter(record, streams, branches, (script, rows_out, began));
         let begun = begun.and_then(|()| self.start_sinks(id, inserts, sinks));
         if let Err(error) = &begun
             && self.jobs.contains_key(&id)
@@ -398,8 +441,7 @@ impl Core {
         record: JobRecord,
         streams: BTreeMap<SourceId, StreamRecord>,
         branches: Vec<(Branch, Option<((SourceId, u32), Landing)>)>,
-        script: u64,
-        rows_out: u64,
+        (script, rows_out, began): (u64, u64, Began),
     ) -> Result<()> {
         for (id, stream_record) in streams {
             match self.streams.get_mut(&id) {
@@ -420,7 +462,7 @@ impl Core {
             feeds.extend(landing);
         }
         let id = record.id;
-        self.jobs.insert(id, Job { record, branches: kept, sinks: Vec::new(), script, rows_out });
+        self.jobs.insert(id, Job { record, branches: kept, sinks: Vec::new(), script, rows_out, began });
         self.order = order_jobs(&self.jobs)?;
         for ((source, table), landing) in feeds {
             self.feed(source, table, landing)?;

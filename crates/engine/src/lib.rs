@@ -13,8 +13,10 @@ mod deltas;
 mod dml;
 mod engine;
 mod finish;
+mod follow;
 mod history;
 mod job;
+mod kept;
 mod keyed;
 mod known;
 mod landing;
@@ -40,6 +42,6 @@ mod tick;
 mod timed;
 mod wiring;
 
-pub use engine::{Engine, EngineOptions, Tuning};
+pub use engine::{DEFAULT_STATE_BYTES, Engine, EngineOptions, Tuning};
 pub use outcome::{Outcome, StatementReport};
 pub use session::Session;

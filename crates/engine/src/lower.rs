@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::ArrayRef;
 use gridhouse_base::clock::Clock;
@@ -15,8 +16,8 @@ use gridhouse_base::{ChangeBatch, Error, ErrorKind, Result, Schema, TableId, Val
 use gridhouse_expr::EvalContext;
 use gridhouse_flow::connector::{Found, Lookup, LookupRequest};
 use gridhouse_flow::{
-    Dataflow, DataflowBuilder, HashMode, JoinKey, JoinKind as FlowJoin, JoinSpec, LookupSpec, NodeId, ProbeSpec,
-    SetKind as FlowSet, SetOperation, SortKey, TickContext, TimeBound, TopN, Unnest,
+    Dataflow, DataflowBuilder, Governor, HashMode, JoinKey, JoinKind as FlowJoin, JoinSpec, LookupSpec, NodeId,
+    ProbeSpec, SetKind as FlowSet, SetOperation, SortKey, TickContext, TimeBound, TopN, Unnest,
 };
 use gridhouse_sql::explain::node_text;
 use gridhouse_sql::plan::{self, JoinKind, Limit, Plan, Scan, SetKind, Values};
@@ -37,6 +38,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) clock: Option<Arc<dyn Clock>>,
     /// How operators hash keys.
     pub(crate) hash: HashMode,
+    /// Watches over the memory of what operators hold.
+    pub(crate) governor: Option<&'a Arc<Governor>>,
     /// Whether rows that cannot be computed are gathered instead of failing the tick.
     pub(crate) keeps_errors: bool,
     /// Whether rows that come after the watermark are left out, so that joins bounded in time need not keep all rows. A query
@@ -44,6 +47,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) leaves_late_rows_out: bool,
     /// Where rows of outside tables are looked up.
     pub(crate) connectors: &'a Connectors,
+    /// While this is true, the outside is not asked: rows are taken again whose answers are not known any more.
+    pub(crate) refuses: Option<&'a Arc<AtomicBool>>,
 }
 
 /// The dataflow of `plan` with one output, and what its inputs read. Where `unique` names columns, at most one row for each of
@@ -58,6 +63,9 @@ pub(crate) fn lower(plan: &Plan, unique: Option<&[usize]>, ground: &Ground<'_>) 
     }
     if let Some(clock) = &ground.clock {
         builder = builder.clock(clock.clone());
+    }
+    if let Some(governor) = ground.governor {
+        builder = builder.governor(governor.clone());
     }
     let timed = if ground.leaves_late_rows_out { TimedScans::of(plan) } else { TimedScans::default() };
     let mut lowering =
@@ -209,7 +217,8 @@ impl<'a> Lowering<'a> {
                 let request = LookupRequest { keys: other, columns: lookup.columns.clone() };
                 let open = self.ground.connectors.lookup(&definition)?.open(definition.clone(), request);
                 let outside = open.map_err(|error| error.context(format!("table {}", definition.path)))?;
-                let asked = Asked { outside, name: definition.path.to_string() };
+                let refuses = self.ground.refuses.cloned().unwrap_or_default();
+                let asked = Asked { outside, name: definition.path.to_string(), refuses };
                 let columns = lookup.schema.columns[lookup.input.schema().len()..].to_vec();
                 let (kind, schema) = (matching(lookup.outer), Schema::new(columns));
                 let spec = LookupSpec { kind, keys: own, residual: lookup.residual.clone(), schema };
@@ -258,10 +267,14 @@ impl<'a> Lowering<'a> {
 struct Asked {
     outside: Box<dyn Lookup>,
     name: String,
+    refuses: Arc<AtomicBool>,
 }
 
 impl Lookup for Asked {
     fn lookup(&mut self, keys: &[ArrayRef], len: usize) -> Result<Found> {
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err(Error::conflict(format!("{} would have to be asked again", self.name)));
+        }
         self.outside.lookup(keys, len).map_err(|error| {
             let told = Error::new(
                 if error.kind() == ErrorKind::Unavailable { ErrorKind::Conflict } else { error.kind() },

@@ -73,10 +73,12 @@ pub(crate) fn execute(plan: &Plan, unique: Option<&[usize]>, reading: Reading<'_
         table_of: reading.table_of,
         context,
         clock: None,
+        governor: None,
         hash: HashMode::Seeded(0),
         keeps_errors: false,
         leaves_late_rows_out: false,
         connectors: reading.connectors,
+        refuses: None,
     };
     let Lowered { mut dataflow, inputs, .. } = lower(inner, unique, &ground)?;
     for (i, input) in inputs.iter().enumerate() {

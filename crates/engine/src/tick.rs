@@ -14,7 +14,7 @@ use gridhouse_base::{ChangeBatch, CommitId, Error, JobId, Result, TableId};
 use gridhouse_flow::TickContext;
 use gridhouse_store::Tick;
 
-use crate::core::Core;
+use crate::core::{Core, relieve};
 use crate::dead::{self, letters_under};
 use crate::deltas::{Delta, Deltas, Writer};
 use crate::job::{Branch, Job, Target};
@@ -71,9 +71,10 @@ impl Core {
         write: impl FnOnce(&mut Tick<'_>, &mut Deltas) -> Result<()>,
         seen: &mut bool,
     ) -> Result<CommitId> {
-        let now = (self.clock.now_micros(), self.clock.monotonic());
         let before = self.ordered();
         let mut tick = self.store.tick()?;
+        // The tick's own clock, so that who reads it in the log later has the same.
+        let now = (tick.time_micros(), self.clock.monotonic());
         let mut deltas = Deltas::default();
         let mut write = Some(write);
         // While the engine opens, jobs are rebuilt as of the last tick of the process before. What had been committed but not
@@ -98,6 +99,7 @@ impl Core {
                 self.followers.extend(left.iter().filter(|follower| *follower != id));
                 self.failed.extend(left);
             }
+            relieve(&self.governor, &mut self.jobs);
             if is_last {
                 break;
             }

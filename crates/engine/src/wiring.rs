@@ -144,28 +144,19 @@ pub(crate) fn target_of(
     job: JobId,
     i: usize,
 ) -> Result<Target> {
-    let bound: &BoundInsert = &insert.bound;
-    let definition = &bound.target;
-    let schema = bound.plan.schema().clone();
-    let name = definition.path.to_string();
-    let not_null = bound.not_null.clone();
+    let definition = &insert.bound.target;
     if insert.sink.is_none() {
-        let table = catalog.table_id(&definition.path).ok_or_else(|| gone(&definition.path))?;
-        let stored: Vec<usize> = definition.physical().collect();
-        let position = |c: &usize| stored.iter().position(|s| s == c).expect("only stored columns are written");
-        let columns = bound.columns.as_ref().map(|columns| columns.iter().map(position).collect());
-        return Ok(Target { table, name, columns, key: stored_key(definition), schema, not_null, kinds_inside: false });
+        return inside(catalog, insert);
     }
-    let written = written_columns(definition);
-    let key: Vec<usize> = definition.primary_key.iter().filter_map(|k| written.iter().position(|w| w == k)).collect();
-    let mut stored = definition.schema.project(&written);
-    let kinds_inside = key.is_empty() && insert.retracts;
-    if kinds_inside {
+    let mut stored = definition.schema.project(&written_columns(definition));
+    let target = outside(insert, TableId(0));
+    if target.kinds_inside {
         stored.columns.push(gridhouse_base::Column::new(KIND_COLUMN, TypeKind::TinyInt.not_null()));
     }
+    let key = &target.key;
     if let Some(outbox) = record.outbox {
         let there = tick.table(outbox)?;
-        if there.spec().schema != stored || there.spec().primary_key != key {
+        if there.spec().schema != stored || there.spec().primary_key != *key {
             // A temporary table of the same name may have been defined otherwise since.
             tick.drop_table(outbox)?;
             record.outbox = None;
@@ -185,5 +176,44 @@ pub(crate) fn target_of(
             table
         }
     };
-    Ok(Target { table, name, columns: bound.columns.clone(), key, schema, not_null, kinds_inside })
+    Ok(Target { table, ..target })
+}
+
+/// Where an `INSERT`'s operators wrote when its record was made.
+///
+/// # Errors
+/// `NotFound` where the table is gone.
+pub(crate) fn known_target(
+    catalog: &crate::catalog::Catalog,
+    insert: &Prepared,
+    record: &InsertRecord,
+) -> Result<Target> {
+    match record.outbox {
+        Some(table) if insert.sink.is_some() => Ok(outside(insert, table)),
+        _ => inside(catalog, insert),
+    }
+}
+
+/// The user's table as a target.
+fn inside(catalog: &crate::catalog::Catalog, insert: &Prepared) -> Result<Target> {
+    let definition = &insert.bound.target;
+    let table = catalog.table_id(&definition.path).ok_or_else(|| gone(&definition.path))?;
+    Ok(Target::of(&insert.bound, table))
+}
+
+/// The hidden table that an outside target is read from.
+fn outside(insert: &Prepared, table: TableId) -> Target {
+    let bound: &BoundInsert = &insert.bound;
+    let definition = &bound.target;
+    let written = written_columns(definition);
+    let key: Vec<usize> = definition.primary_key.iter().filter_map(|k| written.iter().position(|w| w == k)).collect();
+    Target {
+        table,
+        name: definition.path.to_string(),
+        columns: bound.columns.clone(),
+        kinds_inside: key.is_empty() && insert.retracts,
+        key,
+        schema: bound.plan.schema().clone(),
+        not_null: bound.not_null.clone(),
+    }
 }

@@ -9,14 +9,17 @@ use std::time::Duration;
 
 use gridhouse_base::clock::{Clock, ManualClock};
 use gridhouse_base::{Position, SqlType};
-use gridhouse_engine::{Engine, EngineOptions, Outcome, Session, Tuning};
+use gridhouse_engine::{DEFAULT_STATE_BYTES, Engine, EngineOptions, Outcome, Session, Tuning};
 use gridhouse_flow::HashMode;
 use gridhouse_flow::connector::{LookupConnector, ScanConnector, SinkConnector, SourceConnector};
 use gridhouse_sim::SimFileSystem;
-use gridhouse_store::StoreOptions;
+use gridhouse_store::{Limits, StoreOptions};
 
 use crate::outside::{Outside, Transaction};
 use crate::rows::{Row, row_at, types_of};
+
+/// How far the log grows between two checkpoints: a few ticks.
+const CHECKPOINT_BYTES: u64 = 4_096;
 
 /// When the house's clock starts: 2026-01-01T00:00:00Z.
 const START_MICROS: i64 = 1_767_225_600_000_000;
@@ -60,6 +63,8 @@ impl House {
         let tuning = Tuning {
             hash: if constant_hash { HashMode::Constant } else { usual.hash },
             round_rows: if round_rows == 0 { usual.round_rows } else { round_rows },
+            // In every third house state has no memory and lies in files, in three parts.
+            state_parts: (seed % 3 == 2).then_some(3),
         };
         let mut house = Self {
             outside: Outside::default(),
@@ -79,6 +84,8 @@ impl House {
         let seed = self.starts.fetch_add(1, Ordering::SeqCst);
         let store = StoreOptions {
             wal_file_bytes: 1 << 16,
+            // Checkpoints come often, so that a kill finds one with some ticks behind it.
+            limits: Limits { checkpoint_log_bytes: CHECKPOINT_BYTES, ..Limits::default() },
             ..StoreOptions::new(PathBuf::from("/house"), Arc::new(self.disk.clone()), clock.clone(), seed)
         };
         let source: Arc<dyn SourceConnector> = Arc::new(self.outside.clone());
@@ -94,6 +101,7 @@ impl House {
             sinks: BTreeMap::from([("collect", sink)]),
             scans: BTreeMap::from([("known", scan)]),
             lookups: BTreeMap::from([("known", lookup)]),
+            state_bytes: DEFAULT_STATE_BYTES,
             on_fatal: Arc::new(move |error| {
                 assert!(seen.load(Ordering::SeqCst), "the engine failed: {error}");
             }),

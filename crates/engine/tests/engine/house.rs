@@ -15,7 +15,7 @@ use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::fs::DiskFileSystem;
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{ChangeBatch, CommitId, Error, Result, RowKind, SourceId, TypeKind, Value};
-use gridhouse_engine::{Engine, EngineOptions, Outcome, Session, StatementReport, Tuning};
+use gridhouse_engine::{DEFAULT_STATE_BYTES, Engine, EngineOptions, Outcome, Session, StatementReport, Tuning};
 use gridhouse_flow::connector::{
     ChangelogMode, Found, Lookup, LookupConnector, LookupRequest, ScanConnector, ScanRequest, ScanRows, Sink,
     SinkConnector, SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvent, SourceEvents,
@@ -108,6 +108,7 @@ fn open(dir: &Path, outside: &Outside, tuning: Tuning) -> Result<Engine> {
         sinks: BTreeMap::from([("drain", sink)]),
         scans: BTreeMap::from([("shelf", Arc::new(outside.clone()) as Arc<dyn ScanConnector>)]),
         lookups: BTreeMap::from([("shelf", Arc::new(outside.clone()) as Arc<dyn LookupConnector>)]),
+        state_bytes: DEFAULT_STATE_BYTES,
         on_fatal: Arc::new(|error| panic!("the engine failed: {error}")),
     };
     Engine::open_tuned(options, tuning)

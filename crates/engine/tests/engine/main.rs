@@ -9,5 +9,6 @@ mod jobs;
 mod lookups;
 mod outside;
 mod queries;
+mod restarts;
 mod rounds;
 mod scripts;
