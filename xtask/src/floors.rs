@@ -34,7 +34,7 @@ const HEAVY: [(&str, &[&str]); 13] = [
     ("postgres-protocol", &["crates/link"]),
     ("rustyline", &["crates/app"]),
     ("sqlparser", &["crates/sql"]),
-    ("tokio", &["crates/link", "crates/serve", "crates/app"]),
+    ("tokio", &["crates/engine", "crates/link", "crates/serve", "crates/app"]),
     ("tokio-postgres", &["crates/link", "crates/app"]),
 ];
 

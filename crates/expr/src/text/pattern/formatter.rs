@@ -422,7 +422,7 @@ impl Fields {
         };
         let date = civil(day);
         let agrees = !whole
-            || (self.weekday.is_none_or(|weekday| weekday == iso_weekday(day).into())
+            || (self.weekday.is_none_or(|weekday| weekday == i64::from(iso_weekday(day)))
                 && self.quarter.is_none_or(|quarter| quarter == i64::from(date.month + 2) / 3)
                 && self.day_of_year.is_none_or(|number| number == day_of_year(day)));
         agrees.then_some((day, whole))
