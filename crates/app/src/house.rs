@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use gridhouse_base::clock::{Clock, SystemClock};
@@ -65,8 +66,9 @@ impl House {
     fn own(settings: &Settings) -> Result<Self> {
         let engine = wiring::open(settings)?;
         let sessions = engine.clone();
-        let new_session: NewSession = Arc::new(move || -> RunScript {
+        let new_session: NewSession = Arc::new(move |cancelled: &Arc<AtomicBool>| -> RunScript {
             let mut session = sessions.session();
+            session.cancel_by(cancelled.clone());
             Box::new(move |script: &str, each: &mut dyn FnMut(StatementReport) -> ControlFlow<()>| {
                 session.run(script, each);
             })

@@ -185,8 +185,14 @@ impl Session {
         let table_of = |path: &ObjectPath| look.tables.get(&(insert, path.clone())).copied();
         let context = TickContext { now_micros: self.engine.inner.clock.now_micros(), zone: look.zone };
         let connectors = &self.engine.inner.connectors;
-        let reading =
-            Reading { snapshot: &snapshot, table_of: &table_of, given: &|_| None, connectors, context: &context };
+        let reading = Reading {
+            snapshot: &snapshot,
+            table_of: &table_of,
+            given: &|_| None,
+            connectors,
+            context: &context,
+            running: None,
+        };
         execute(&some, None, reading)
     }
 }

@@ -1,6 +1,7 @@
 //! Statements that read and change rows, and those that begin and end jobs.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gridhouse_base::table::ObjectPath;
@@ -11,6 +12,7 @@ use gridhouse_sql::ast::{Delete, Insert, JobName, ObjectName, Query, Statement, 
 use gridhouse_sql::plan::{BoundInsert, Plan};
 use gridhouse_store::Snapshot;
 
+use crate::batch::{FEW_ROWS, QUERY_THREADS, Running, obstacle};
 use crate::boot::{bind, find_job};
 use crate::ddl::stored;
 use crate::dead::ON_ERROR;
@@ -77,9 +79,43 @@ impl Session {
             None => outside.rows(table).map(<[ChangeBatch]>::to_vec),
         };
         let connectors = &self.engine.inner.connectors;
-        let reading =
-            Reading { snapshot: &snapshot, table_of: &table_of, given: &given, connectors, context: &context };
+        let (shared, cancelled) = (&self.engine.inner.shared, self.cancelled());
+        let is_cancelled = || cancelled.load(Ordering::Relaxed) || shared.is_closed();
+        let running =
+            Running { queries: &self.engine.inner.queries, path: self.query_path(), is_cancelled: &is_cancelled };
+        let reading = Reading {
+            snapshot: &snapshot,
+            table_of: &table_of,
+            given: &given,
+            connectors,
+            context: &context,
+            running: Some(running),
+        };
         execute(&plan, None, reading)
+    }
+
+    /// On what a query with this plan runs, in words.
+    pub(crate) fn path_text(&self, plan: &Plan) -> String {
+        if let Some(why) = obstacle(plan) {
+            return format!("runs on: the operators of jobs, for {why}");
+        }
+        let (catalog, snapshot) = (self.catalog(), self.engine.inner.reader.snapshot());
+        let outside = plan.tables().iter().any(|table| table.connector().is_some());
+        let mut rows = 0;
+        plan.visit(&mut |node| {
+            let Plan::Scan(scan) = node else { return };
+            let table = catalog.table_id(&scan.table.path).and_then(|table| snapshot.table(table).ok());
+            rows += table.map_or(0, |table| table.row_count());
+        });
+        if rows >= FEW_ROWS {
+            format!("runs on: DataFusion, {QUERY_THREADS} threads, {rows} rows in its tables")
+        } else if outside {
+            format!(
+                "runs on: DataFusion where its outside tables give {FEW_ROWS} rows or more, else the operators of jobs"
+            )
+        } else {
+            format!("runs on: the operators of jobs, for {rows} rows in its tables")
+        }
     }
 
     fn tick_context(&self) -> Result<TickContext> {
@@ -209,6 +245,7 @@ impl Session {
                     given: &given,
                     connectors: &connectors,
                     context: &context,
+                    running: None,
                 };
                 let out = execute(plan, unique.as_deref(), reading)?;
                 let target = crate::job::Target::of(insert, *table);

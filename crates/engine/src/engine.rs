@@ -13,6 +13,7 @@ use gridhouse_flow::{Governor, HashMode};
 use gridhouse_sql::NameContext;
 use gridhouse_store::{Reader, Store, StoreOptions};
 
+use crate::batch::Queries;
 use crate::boot;
 use crate::catalog::{DEFAULT_CATALOG, DEFAULT_DATABASE};
 use crate::core::{Core, Message, QUEUE_MESSAGES};
@@ -80,6 +81,8 @@ pub(crate) struct Inner {
     pub(crate) reader: Reader,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) connectors: Connectors,
+    /// Where ad-hoc queries run.
+    pub(crate) queries: Queries,
     scripts: AtomicU64,
 }
 
@@ -188,7 +191,8 @@ impl Engine {
         };
         boot::boot(&mut core)?;
         spawn("core", Box::new(move || core.run(inbox)))?;
-        let inner = Inner { messages, shared, reader, clock, connectors, scripts: AtomicU64::new(1) };
+        let (queries, scripts) = (Queries::default(), AtomicU64::new(1));
+        let inner = Inner { messages, shared, reader, clock, connectors, queries, scripts };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -4,6 +4,7 @@
 //! temporary objects; any number may run at once on threads of their own. One core thread owns everything that changes.
 
 mod analyze;
+mod batch;
 mod boot;
 mod catalog;
 mod core;
@@ -42,6 +43,7 @@ mod tick;
 mod timed;
 mod wiring;
 
+pub use batch::QueryPath;
 pub use engine::{DEFAULT_STATE_BYTES, Engine, EngineOptions, Tuning};
 pub use outcome::{Outcome, StatementReport};
 pub use session::Session;

@@ -307,7 +307,7 @@ pub(crate) fn is_append_only(table: &TableDef) -> bool {
 }
 
 /// The rows that a `VALUES` gives.
-fn constant_rows(values: &Values, context: &TickContext) -> Result<ChangeBatch> {
+pub(crate) fn constant_rows(values: &Values, context: &TickContext) -> Result<ChangeBatch> {
     let context = EvalContext { now_micros: context.now_micros, zone: context.zone, seed: 0, first_row: 0 };
     let mut columns: Vec<Vec<Value>> = vec![Vec::with_capacity(values.rows.len()); values.schema.len()];
     for row in &values.rows {

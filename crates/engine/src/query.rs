@@ -1,7 +1,7 @@
-//! Ad-hoc queries: the plan as a dataflow over one snapshot, in one tick.
+//! Ad-hoc queries over one snapshot: on DataFusion where a plan is for it, else as a dataflow in one tick.
 //!
-//! A query sees the last durable tick, all tables at the same one. The operators are those of jobs, so a query and a job over
-//! the same rows cannot disagree.
+//! A query sees the last durable tick, all tables at the same one. Expressions are those of jobs whatever it runs on, and so
+//! are the rules of aggregates and of ties, so a query and a job over the same rows cannot disagree.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +15,7 @@ use gridhouse_flow::{HashMode, TickContext};
 use gridhouse_sql::plan::{Plan, SortKey};
 use gridhouse_store::Snapshot;
 
+use crate::batch::{self, Running, Wanted, is_plain};
 use crate::lower::{Ground, Lowered, lower};
 use crate::prepare::Connectors;
 
@@ -44,6 +45,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) connectors: &'a Connectors,
     /// The query's time and zone.
     pub(crate) context: &'a TickContext,
+    /// Where it may run beside the streaming operators.
+    pub(crate) running: Option<Running<'a>>,
 }
 
 /// The rows of `plan`, in the plan's order, every row as often as it weighs. Where `unique` names columns, at most one row for
@@ -69,6 +72,27 @@ pub(crate) fn execute(plan: &Plan, unique: Option<&[usize]>, reading: Reading<'_
     }
     // A limit or order at the root is applied to what comes out, so that it need not be kept up to date by an operator.
     let (inner, order, offset, fetch) = if unique.is_some() { (plan, [].as_slice(), 0, None) } else { peel(plan) };
+    // Some rows of a result that has no order of its own are the first in the order of their bytes, as in a job; of a table
+    // any will do, so that not all are looked at.
+    let is_ordered = !order.is_empty() || (offset > 0 || fetch.is_some()) && !is_plain(inner);
+    let rows = match reading.running.filter(|_| unique.is_none()) {
+        None => None,
+        Some(running) => {
+            let wanted = Wanted { order, fetch: fetch.map(|fetch| fetch.saturating_add(offset)) };
+            batch::execute(inner, wanted, running, &reading)?
+        }
+    };
+    let rows = match rows {
+        Some(rows) => rows,
+        None => streamed(inner, unique, reading)?,
+    };
+    let rows = if is_ordered { sorted(rows, order)? } else { rows };
+    Ok(cut(rows, offset, fetch))
+}
+
+/// The rows of `plan` on the streaming operators, as they come out.
+fn streamed(plan: &Plan, unique: Option<&[usize]>, reading: Reading<'_>) -> Result<Vec<ChangeBatch>> {
+    let context = reading.context;
     let ground = Ground {
         table_of: reading.table_of,
         context,
@@ -80,7 +104,7 @@ pub(crate) fn execute(plan: &Plan, unique: Option<&[usize]>, reading: Reading<'_
         connectors: reading.connectors,
         refuses: None,
     };
-    let Lowered { mut dataflow, inputs, .. } = lower(inner, unique, &ground)?;
+    let Lowered { mut dataflow, inputs, .. } = lower(plan, unique, &ground)?;
     for (i, input) in inputs.iter().enumerate() {
         if let Some(rows) = (reading.given)(input.table) {
             for batch in rows {
@@ -93,9 +117,7 @@ pub(crate) fn execute(plan: &Plan, unique: Option<&[usize]>, reading: Reading<'_
         }
     }
     let out = dataflow.finish_tick(context)?.into_iter().next().unwrap_or_default();
-    let rows = unweighted(out)?;
-    let rows = if order.is_empty() { rows } else { sorted(rows, order)? };
-    Ok(cut(rows, offset, fetch))
+    unweighted(out)
 }
 
 /// The plan below the order and limit at its root, and those.

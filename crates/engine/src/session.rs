@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use gridhouse_base::table::ObjectPath;
 use gridhouse_base::{CommitId, Error, Position, Result};
@@ -13,6 +14,7 @@ use gridhouse_sql::ast::Statement;
 use gridhouse_sql::script::Parsed;
 use gridhouse_sql::{Binder, NameContext, parse_script, redact};
 
+use crate::batch::QueryPath;
 use crate::catalog::{Catalog, Scope};
 use crate::engine::Engine;
 use crate::known::Known;
@@ -34,6 +36,10 @@ pub struct Session {
     optimizing: bool,
     /// Look-ups by key that were asked for, ready to be asked for again.
     pub(crate) known: Known,
+    /// On what queries run.
+    path: QueryPath,
+    /// Whether nobody waits for the statement under way any more.
+    cancelled: Arc<AtomicBool>,
 }
 
 impl Session {
@@ -48,6 +54,8 @@ impl Session {
             notices: Vec::new(),
             optimizing: true,
             known: Known::default(),
+            path: QueryPath::Chosen,
+            cancelled: Arc::default(),
         }
     }
 
@@ -55,6 +63,26 @@ impl Session {
     pub fn set_optimizing(&mut self, optimizing: bool) {
         self.known.forget();
         self.optimizing = optimizing;
+    }
+
+    /// Has queries run on DataFusion or on the operators of jobs, or as usual; tests compare the answers.
+    pub fn set_query_path(&mut self, path: QueryPath) {
+        self.path = path;
+    }
+
+    /// Has a query on DataFusion end when `cancelled` becomes true; who sets it clears it.
+    pub fn cancel_by(&mut self, cancelled: Arc<AtomicBool>) {
+        self.cancelled = cancelled;
+    }
+
+    /// Whether nobody waits for the statement under way any more.
+    pub(crate) fn cancelled(&self) -> &AtomicBool {
+        &self.cancelled
+    }
+
+    /// On what queries run.
+    pub(crate) fn query_path(&self) -> QueryPath {
+        self.path
     }
 
     /// Runs the statements of `script` one after the other and reports each; stops at the first that fails, or where `each`

@@ -10,6 +10,7 @@ use gridhouse_base::{ChangeBatch, Column, Error, Result, Schema, TypeKind};
 use gridhouse_sql::ast::{Explain, Note, ObjectName, Pattern, SetPair, Show, Statement};
 use gridhouse_sql::catalog::{Relation, check_database, resolve};
 use gridhouse_sql::explain::redacted;
+use gridhouse_sql::plan::Plan;
 use gridhouse_sql::{Binder, explain, explain_insert, law_line, show_create_table, show_create_view};
 
 use crate::catalog::Scope;
@@ -214,18 +215,26 @@ impl Session {
 
     /// The plan as text, and what Flink would reject.
     fn plan_text(&self, statement: &Statement) -> Result<(String, Vec<Note>)> {
+        let path = |plan: &Plan| self.path_text(plan);
         self.bind(|binder| {
-            let text = Self::plan_of(binder, statement)?;
+            let text = Self::plan_of(binder, statement, &path)?;
             Ok((text, binder.take_notes()))
         })
     }
 
-    fn plan_of(binder: &Binder<'_>, statement: &Statement) -> Result<String> {
+    fn plan_of(binder: &Binder<'_>, statement: &Statement, path: &dyn Fn(&Plan) -> String) -> Result<String> {
         match statement {
             Statement::Query(query) => {
                 let plan = binder.query(query)?;
-                let keyed = Keyed::of(&plan).map(|keyed| format!("{}\n", keyed.text())).unwrap_or_default();
-                Ok(format!("{}\n{keyed}{}", law_line(&plan), explain(&plan)))
+                // What looks rows up by key runs on neither.
+                let path = Keyed::of(&plan).map_or_else(|| path(&plan), |keyed| keyed.text());
+                Ok(format!(
+                    "{}
+{path}
+{}",
+                    law_line(&plan),
+                    explain(&plan)
+                ))
             }
             Statement::Insert(insert) => {
                 let bound = binder.insert(insert)?;

@@ -21,8 +21,9 @@ use crate::{SOCKET_NAME, address};
 /// A session's way to run a script: reports each statement, and stops where the callback breaks.
 pub type RunScript = Box<dyn FnMut(&str, &mut dyn FnMut(StatementReport) -> ControlFlow<()>)>;
 
-/// Makes the session of a new connection, on the connection's own thread.
-pub type NewSession = Arc<dyn Fn() -> RunScript + Send + Sync>;
+/// Makes the session of a new connection, on the connection's own thread; what it is given becomes true when the client wants
+/// the statement under way to end.
+pub type NewSession = Arc<dyn Fn(&Arc<AtomicBool>) -> RunScript + Send + Sync>;
 
 /// Each connection is a thread with a session; people and their tools need tens.
 const MAX_CONNECTIONS: usize = 100;
@@ -160,7 +161,7 @@ fn start_connection(stream: UnixStream, shared: &Arc<Shared>) -> io::Result<()> 
     Ok(())
 }
 
-fn converse(stream: &UnixStream, key: i32, shared: &Shared, cancelled: &AtomicBool) -> io::Result<()> {
+fn converse(stream: &UnixStream, key: i32, shared: &Shared, cancelled: &Arc<AtomicBool>) -> io::Result<()> {
     match greet(stream)? {
         Greeting::Gone => Ok(()),
         Greeting::Cancel { key } => {
@@ -170,7 +171,7 @@ fn converse(stream: &UnixStream, key: i32, shared: &Shared, cancelled: &AtomicBo
             Ok(())
         }
         Greeting::Client { reports } => {
-            let mut session = (shared.new_session)();
+            let mut session = (shared.new_session)(cancelled);
             let served = Connection::new(stream, reports, cancelled).serve(key, &mut session);
             match served {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {

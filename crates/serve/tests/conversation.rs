@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use gridhouse_base::random::Random;
@@ -73,7 +74,7 @@ fn outcome(text: &str, position: Position) -> gridhouse_base::Result<Outcome> {
 }
 
 fn serving(data_dir: &Path) -> Server {
-    Server::start(data_dir, Arc::new(session), Random::new(1)).unwrap()
+    Server::start(data_dir, Arc::new(|_: &Arc<AtomicBool>| session()), Random::new(1)).unwrap()
 }
 
 fn run(client: &mut Client, script: &str) -> Vec<Event> {

@@ -270,8 +270,8 @@ impl Piece {
 }
 
 /// Live rows, batch by batch; made by [`TableSnapshot::scan`], [`TableSnapshot::scan_where`] and
-/// [`TableSnapshot::partitions`].
-#[derive(Debug)]
+/// [`TableSnapshot::partitions`]. A clone begins where this one stands.
+#[derive(Clone, Debug)]
 pub struct Scan {
     pieces: std::vec::IntoIter<Piece>,
     request: Arc<ScanRequest>,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gridhouse_base::clock::{Clock, ManualClock};
 use gridhouse_base::{Position, SqlType};
-use gridhouse_engine::{DEFAULT_STATE_BYTES, Engine, EngineOptions, Outcome, Session, Tuning};
+use gridhouse_engine::{DEFAULT_STATE_BYTES, Engine, EngineOptions, Outcome, QueryPath, Session, Tuning};
 use gridhouse_flow::HashMode;
 use gridhouse_flow::connector::{LookupConnector, ScanConnector, SinkConnector, SourceConnector};
 use gridhouse_sim::SimFileSystem;
@@ -179,6 +179,17 @@ impl House {
         self.opened().session.set_optimizing(false);
         let answer = self.run(sql);
         self.opened().session.set_optimizing(true);
+        answer
+    }
+
+    /// As [`Self::run`], with queries on what `path` says.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_on(&mut self, path: QueryPath, sql: &str) -> Result<Answer, String> {
+        self.opened().session.set_query_path(path);
+        let answer = self.run(sql);
+        self.opened().session.set_query_path(QueryPath::Chosen);
         answer
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use gridhouse_base::random::Random;
 use gridhouse_base::{SqlType, TypeKind};
+use gridhouse_engine::QueryPath;
 use gridhouse_sql::ast::Statement;
 use gridhouse_sql::parse_script;
 
@@ -30,7 +31,7 @@ pub struct Seen {
 /// The name of the way that replays at once.
 pub const BATCH: &str = "batch";
 
-/// Runs the records of a file in order, queries optimised and not.
+/// Runs the records of a file in order, queries optimised and not, and on DataFusion.
 ///
 /// # Errors
 /// Every record that does not do what is expected, with its line.
@@ -42,7 +43,13 @@ pub fn at_once(file: &File) -> Result<Seen, String> {
         let answer = house.run(&record.sql);
         match (&record.expect, answer) {
             (Expect::Ok, Ok(_)) => seen.tables.extend(definition(&record.sql).as_ref().map(Table::of)),
-            (Expect::Error(part), Err(error)) if error.contains(part) => {}
+            (Expect::Error(part), Err(error)) if error.contains(part) => {
+                if let Ok(answer) = house.run_on(QueryPath::DataFusion, &record.sql)
+                    && !answer.types.is_empty()
+                {
+                    complaints.push(format!("line {}: on DataFusion it succeeds\n{}", record.line, record.sql));
+                }
+            }
             (Expect::Error(part), got) => {
                 let got = got.map_or_else(|error| error, |_| "succeeds".into());
                 complaints.push(format!("line {}: expected an error with `{part}`, but it {got}", record.line));
@@ -58,6 +65,16 @@ pub fn at_once(file: &File) -> Result<Seen, String> {
                 }
                 let got: Vec<Text> = answer.rows.into_iter().map(|row| row.text).collect();
                 complaints.extend(compare(record, rows, &got, *ordered));
+                match house.run_on(QueryPath::DataFusion, &record.sql) {
+                    Ok(other) => {
+                        let other: Vec<Text> = other.rows.into_iter().map(|row| row.text).collect();
+                        let complaint = compare(record, rows, &other, *ordered);
+                        complaints.extend(complaint.map(|complaint| format!("on DataFusion: {complaint}")));
+                    }
+                    Err(error) => {
+                        complaints.push(format!("line {}: on DataFusion: {error}\n{}", record.line, record.sql))
+                    }
+                }
                 let plain = house.run_plain(&record.sql).map(|answer| answer.rows.into_iter().map(|row| row.text));
                 match plain {
                     Ok(plain) if Bag::of(plain.clone()) == Bag::of(got.clone()) => {}

@@ -6,6 +6,7 @@ mod dead;
 mod edges;
 mod house;
 mod jobs;
+mod large;
 mod lookups;
 mod outside;
 mod queries;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use gridhouse_base::SqlType;
+use gridhouse_engine::QueryPath;
 
 use super::History;
 use crate::House;
@@ -151,11 +152,18 @@ fn compare(house: &mut House, q: usize, sql: &str, tick: usize, failed: Option<&
     }
 }
 
-/// Compares the optimised plan with the plan as it is bound.
+/// Compares the optimised plan with the plan as it is bound, and with DataFusion.
 fn plain(house: &mut House, sql: &str, verdict: &mut Verdict) {
     let bag = |answer: crate::house::Answer| Bag::of(answer.rows.into_iter().map(|row| row.text));
     match (house.run(sql).map(bag), house.run_plain(sql).map(bag)) {
-        (Ok(optimised), Ok(plain)) if optimised == plain => {}
+        (Ok(optimised), Ok(plain)) if optimised == plain => match house.run_on(QueryPath::DataFusion, sql).map(bag) {
+            Ok(other) if other == optimised => {}
+            Ok(other) => {
+                let difference = optimised.difference(&other);
+                *verdict = Verdict::Broken(format!("DataFusion gives other rows than the operators:\n{difference}"));
+            }
+            Err(error) => *verdict = Verdict::Broken(format!("on DataFusion it fails: {error}")),
+        },
         (Ok(optimised), Ok(plain)) => {
             let difference = plain.difference(&optimised);
             *verdict =

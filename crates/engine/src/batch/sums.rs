@@ -1,0 +1,332 @@
+//! SUM and AVG by Flink's rules, as accumulators of DataFusion.
+//!
+//! - Whole numbers are summed in 64 bits that wrap; a narrower result takes the low bits. Means divide towards zero.
+//! - `DECIMAL` is summed in 128 bits where 10¹⁰ rows cannot leave them, else in 256; means round half up; what does not fit the
+//!   result's precision is NULL.
+//! - `FLOAT` and `DOUBLE` are summed in two doubles (error-free transformations of Knuth and Dekker), NaN and the infinities
+//!   counted apart, rounded once at the end.
+//!
+//! The same rules as the accumulators of `flow`, without withdrawals, and with partial sums that can be added up.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int64Type};
+use arrow_array::{
+    Array, ArrayRef, Decimal128Array, Decimal256Array, Float32Array, Float64Array, Int8Array, Int16Array, Int32Array,
+    Int64Array,
+};
+use arrow_buffer::i256;
+use arrow_schema::DataType;
+use datafusion::common::{Result as DfResult, exec_err};
+
+use super::cells::{Cell, Selected};
+
+/// Sums of decimals of at most this precision stay within 128 bits for 10¹⁰ rows.
+const NARROW_PRECISION: u8 = 28;
+
+/// A sum of whole numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct IntegerSum {
+    sum: i64,
+    count: i64,
+}
+
+impl IntegerSum {
+    #[inline]
+    fn add(&mut self, value: i64) {
+        self.sum = self.sum.wrapping_add(value);
+        self.count += 1;
+    }
+}
+
+/// What a sum becomes.
+#[derive(Clone, Debug)]
+pub(super) struct SumOf {
+    /// Whether the mean is wanted.
+    pub mean: bool,
+    /// The argument's type.
+    pub argument: DataType,
+    /// The result's type.
+    pub result: DataType,
+}
+
+impl Cell for IntegerSum {
+    type Rule = SumOf;
+
+    fn state_types(_rule: &SumOf) -> Vec<DataType> {
+        vec![DataType::Int64, DataType::Int64]
+    }
+
+    fn update(cells: &mut [Self], rule: &SumOf, values: &[ArrayRef], rows: &Selected<'_>) -> DfResult<()> {
+        macro_rules! add {
+            ($t:ty) => {{
+                let array = values[0].as_primitive::<$t>();
+                let values = array.values();
+                rows.each(array.nulls(), |row, group| cells[group].add(i64::from(values[row])));
+            }};
+        }
+        match &rule.argument {
+            DataType::Int8 => add!(arrow_array::types::Int8Type),
+            DataType::Int16 => add!(arrow_array::types::Int16Type),
+            DataType::Int32 => add!(arrow_array::types::Int32Type),
+            DataType::Int64 => add!(Int64Type),
+            other => return exec_err!("whole numbers cannot be {other}"),
+        }
+        Ok(())
+    }
+
+    fn merge(cells: &mut [Self], _rule: &SumOf, states: &[ArrayRef], rows: &Selected<'_>) -> DfResult<()> {
+        let (sums, counts) = (states[0].as_primitive::<Int64Type>(), states[1].as_primitive::<Int64Type>());
+        rows.each(None, |row, group| {
+            let cell = &mut cells[group];
+            cell.sum = cell.sum.wrapping_add(sums.value(row));
+            cell.count += counts.value(row);
+        });
+        Ok(())
+    }
+
+    fn states(cells: &[Self], _rule: &SumOf) -> DfResult<Vec<ArrayRef>> {
+        let sums: Int64Array = cells.iter().map(|cell| Some(cell.sum)).collect();
+        let counts: Int64Array = cells.iter().map(|cell| Some(cell.count)).collect();
+        Ok(vec![Arc::new(sums), Arc::new(counts)])
+    }
+
+    fn results(cells: &[Self], rule: &SumOf) -> DfResult<ArrayRef> {
+        let value = |cell: &Self| match (cell.count, rule.mean) {
+            (0, _) => None,
+            (count, true) => Some(cell.sum / count),
+            (_, false) => Some(cell.sum),
+        };
+        let values = cells.iter().map(value);
+        Ok(match &rule.result {
+            DataType::Int8 => Arc::new(values.map(|v| v.map(|v| v as i8)).collect::<Int8Array>()),
+            DataType::Int16 => Arc::new(values.map(|v| v.map(|v| v as i16)).collect::<Int16Array>()),
+            DataType::Int32 => Arc::new(values.map(|v| v.map(|v| v as i32)).collect::<Int32Array>()),
+            DataType::Int64 => Arc::new(values.collect::<Int64Array>()),
+            other => return exec_err!("a sum of whole numbers cannot be {other}"),
+        })
+    }
+}
+
+/// A sum of decimals.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct DecimalSum {
+    /// What fits 128 bits.
+    narrow: i128,
+    /// The rest.
+    wide: i256,
+    count: i64,
+}
+
+impl DecimalSum {
+    fn sum(&self) -> i256 {
+        self.wide.wrapping_add(i256::from_i128(self.narrow))
+    }
+}
+
+impl Cell for DecimalSum {
+    type Rule = SumOf;
+
+    fn state_types(_rule: &SumOf) -> Vec<DataType> {
+        vec![DataType::Decimal256(76, 0), DataType::Int64]
+    }
+
+    fn update(cells: &mut [Self], rule: &SumOf, values: &[ArrayRef], rows: &Selected<'_>) -> DfResult<()> {
+        let DataType::Decimal128(precision, _) = &rule.argument else {
+            return exec_err!("decimals cannot be {}", rule.argument);
+        };
+        let array = values[0].as_primitive::<Decimal128Type>();
+        let (values, is_narrow) = (array.values(), *precision <= NARROW_PRECISION);
+        rows.each(array.nulls(), |row, group| {
+            let cell = &mut cells[group];
+            cell.count += 1;
+            if is_narrow {
+                cell.narrow = cell.narrow.wrapping_add(values[row]);
+            } else {
+                cell.wide = cell.wide.wrapping_add(i256::from_i128(values[row]));
+            }
+        });
+        Ok(())
+    }
+
+    fn merge(cells: &mut [Self], _rule: &SumOf, states: &[ArrayRef], rows: &Selected<'_>) -> DfResult<()> {
+        let (sums, counts) = (states[0].as_primitive::<Decimal256Type>(), states[1].as_primitive::<Int64Type>());
+        rows.each(None, |row, group| {
+            let cell = &mut cells[group];
+            cell.wide = cell.wide.wrapping_add(sums.value(row));
+            cell.count += counts.value(row);
+        });
+        Ok(())
+    }
+
+    fn states(cells: &[Self], _rule: &SumOf) -> DfResult<Vec<ArrayRef>> {
+        let sums: Decimal256Array = cells.iter().map(|cell| Some(cell.sum())).collect();
+        let counts: Int64Array = cells.iter().map(|cell| Some(cell.count)).collect();
+        Ok(vec![Arc::new(sums.with_precision_and_scale(76, 0)?), Arc::new(counts)])
+    }
+
+    fn results(cells: &[Self], rule: &SumOf) -> DfResult<ArrayRef> {
+        let (DataType::Decimal128(_, from), DataType::Decimal128(precision, to)) = (&rule.argument, &rule.result)
+        else {
+            return exec_err!("a sum of {} cannot be {}", rule.argument, rule.result);
+        };
+        let value = |cell: &Self| {
+            if cell.count == 0 {
+                return None;
+            }
+            let ten = i256::from_i128(10);
+            let up = ten.checked_pow(u32::from((to - from).max(0).unsigned_abs()))?;
+            let down = ten.checked_pow(u32::from((from - to).max(0).unsigned_abs()))?;
+            let count = if rule.mean { i256::from_i128(i128::from(cell.count)) } else { i256::ONE };
+            let value = half_up(cell.sum().checked_mul(up)?, down.checked_mul(count)?)?.to_i128()?;
+            (value.unsigned_abs() < 10_u128.pow(u32::from(*precision))).then_some(value)
+        };
+        let values: Decimal128Array = cells.iter().map(value).collect();
+        Ok(Arc::new(values.with_precision_and_scale(*precision, *to)?))
+    }
+}
+
+/// `value / divisor`, rounded half away from zero; `divisor` is positive.
+fn half_up(value: i256, divisor: i256) -> Option<i256> {
+    let quotient = value.checked_div(divisor)?;
+    let rest = value.checked_rem(divisor)?.checked_abs()?;
+    let step = if value < i256::ZERO { i256::MINUS_ONE } else { i256::ONE };
+    if rest.checked_add(rest)? >= divisor { quotient.checked_add(step) } else { Some(quotient) }
+}
+
+/// A sum of floating-point numbers as an unevaluated sum of two doubles, and what cannot be summed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FloatSum {
+    high: f64,
+    low: f64,
+    count: i64,
+    nans: i64,
+    positive_infinities: i64,
+    negative_infinities: i64,
+}
+
+impl FloatSum {
+    #[inline]
+    fn add(&mut self, value: f64) {
+        self.count += 1;
+        if value.is_finite() {
+            self.add_pair(value, 0.0);
+        } else if value.is_nan() {
+            self.nans += 1;
+        } else if value > 0.0 {
+            self.positive_infinities += 1;
+        } else {
+            self.negative_infinities += 1;
+        }
+    }
+
+    #[inline]
+    fn add_pair(&mut self, value: f64, error: f64) {
+        let (high, rest) = two_sum(self.high, value);
+        let (high, low) = two_sum(high, rest + (self.low + error));
+        (self.high, self.low) = (high, low);
+    }
+
+    fn sum(&self) -> (f64, f64) {
+        if self.nans > 0 || (self.positive_infinities > 0 && self.negative_infinities > 0) {
+            (f64::NAN, 0.0)
+        } else if self.positive_infinities > 0 {
+            (f64::INFINITY, 0.0)
+        } else if self.negative_infinities > 0 {
+            (f64::NEG_INFINITY, 0.0)
+        } else {
+            (self.high, self.low)
+        }
+    }
+
+    fn mean(&self) -> f64 {
+        let (high, low) = self.sum();
+        let count = self.count as f64;
+        let quotient = high / count;
+        if !quotient.is_finite() {
+            return quotient;
+        }
+        let rest = (-quotient).mul_add(count, high) + low;
+        quotient + rest / count
+    }
+}
+
+/// `a + b` and its rounding error.
+#[inline]
+fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    if !sum.is_finite() {
+        return (sum, 0.0);
+    }
+    let part = sum - a;
+    (sum, (a - (sum - part)) + (b - part))
+}
+
+impl Cell for FloatSum {
+    type Rule = SumOf;
+
+    fn state_types(_rule: &SumOf) -> Vec<DataType> {
+        let mut types = vec![DataType::Float64; 2];
+        types.extend(vec![DataType::Int64; 4]);
+        types
+    }
+
+    fn update(cells: &mut [Self], rule: &SumOf, values: &[ArrayRef], rows: &Selected<'_>) -> DfResult<()> {
+        match &rule.argument {
+            DataType::Float32 => {
+                let array = values[0].as_primitive::<Float32Type>();
+                let values = array.values();
+                rows.each(array.nulls(), |row, group| cells[group].add(f64::from(values[row])));
+            }
+            DataType::Float64 => {
+                let array = values[0].as_primitive::<Float64Type>();
+                let values = array.values();
+                rows.each(array.nulls(), |row, group| cells[group].add(values[row]));
+            }
+            other => return exec_err!("floating-point numbers cannot be {other}"),
+        }
+        Ok(())
+    }
+
+    fn merge(cells: &mut [Self], _rule: &SumOf, states: &[ArrayRef], rows: &Selected<'_>) -> DfResult<()> {
+        let (high, low) = (states[0].as_primitive::<Float64Type>(), states[1].as_primitive::<Float64Type>());
+        let counts: Vec<_> = states[2..].iter().map(|state| state.as_primitive::<Int64Type>()).collect();
+        rows.each(None, |row, group| {
+            let cell = &mut cells[group];
+            cell.add_pair(high.value(row), low.value(row));
+            cell.count += counts[0].value(row);
+            cell.nans += counts[1].value(row);
+            cell.positive_infinities += counts[2].value(row);
+            cell.negative_infinities += counts[3].value(row);
+        });
+        Ok(())
+    }
+
+    fn states(cells: &[Self], _rule: &SumOf) -> DfResult<Vec<ArrayRef>> {
+        let doubles = |of: fn(&Self) -> f64| -> ArrayRef {
+            Arc::new(cells.iter().map(|cell| Some(of(cell))).collect::<Float64Array>())
+        };
+        let counts = |of: fn(&Self) -> i64| -> ArrayRef {
+            Arc::new(cells.iter().map(|cell| Some(of(cell))).collect::<Int64Array>())
+        };
+        Ok(vec![
+            doubles(|cell| cell.high),
+            doubles(|cell| cell.low),
+            counts(|cell| cell.count),
+            counts(|cell| cell.nans),
+            counts(|cell| cell.positive_infinities),
+            counts(|cell| cell.negative_infinities),
+        ])
+    }
+
+    fn results(cells: &[Self], rule: &SumOf) -> DfResult<ArrayRef> {
+        let value = |cell: &Self| (cell.count > 0).then(|| if rule.mean { cell.mean() } else { cell.sum().0 });
+        let values = cells.iter().map(value);
+        Ok(match &rule.result {
+            DataType::Float32 => Arc::new(values.map(|v| v.map(|v| v as f32)).collect::<Float32Array>()),
+            DataType::Float64 => Arc::new(values.collect::<Float64Array>()),
+            other => return exec_err!("a sum of floating-point numbers cannot be {other}"),
+        })
+    }
+}
