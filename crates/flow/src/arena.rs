@@ -23,6 +23,12 @@ impl ByteArena {
         &self.bytes[offset as usize..offset as usize + len as usize]
     }
 
+    /// The first byte at `index`, 0 where there is none; to have the bytes fetched from memory.
+    #[inline]
+    pub fn touch(&self, index: usize) -> u8 {
+        self.get(index).first().copied().unwrap_or(0)
+    }
+
     /// Sets the bytes at `index`, which holds none.
     pub fn set(&mut self, index: usize, bytes: &[u8]) {
         if index >= self.spans.len() {

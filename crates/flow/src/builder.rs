@@ -152,8 +152,13 @@ impl DataflowBuilder {
         };
         let schema = Schema::new(expressions.iter().enumerate().map(column).collect());
         let append_only = self.nodes[input.0].append_only;
+        // Rows that differ stay different where all their columns stay.
+        let stays = |column| expressions.iter().any(|expression| expression.as_column() == Some(column));
+        let each_once = self.nodes[input.0].each_once && (0..self.nodes[input.0].schema.len()).all(stays);
         let operator = Map::new(expressions, self.schema(input), self.node_seed());
-        self.add("map".into(), Some(Box::new(operator)), schema, append_only, &[input])
+        let node = self.add("map".into(), Some(Box::new(operator)), schema, append_only, &[input]);
+        self.nodes[node.0].each_once = each_once;
+        node
     }
 
     /// The rows for which `condition` is true.
@@ -161,7 +166,9 @@ impl DataflowBuilder {
         let Node { schema, append_only, .. } = &self.nodes[input.0];
         let (schema, append_only) = (schema.clone(), *append_only);
         let operator = Filter::new(condition, &schema, self.node_seed());
-        self.add("filter".into(), Some(Box::new(operator)), schema, append_only, &[input])
+        let node = self.add("filter".into(), Some(Box::new(operator)), schema, append_only, &[input]);
+        self.nodes[node.0].each_once = self.nodes[input.0].each_once;
+        node
     }
 
     /// All rows of all `inputs` (at least one), as `UNION ALL`.
@@ -336,7 +343,20 @@ impl DataflowBuilder {
         // Before the first tick nothing is held, so nothing can fail.
         let watermarks = operator.as_mut().and_then(|operator| operator.advance(&marks).ok()).unwrap_or_default();
         let failing = 0;
-        let node = Node { name, operator, schema, append_only, inputs, consumers, waiting, watermarks, failing, stats };
+        let each_once = operator.as_ref().is_some_and(|operator| operator.gives_each_row_once());
+        let node = Node {
+            name,
+            operator,
+            schema,
+            append_only,
+            each_once,
+            inputs,
+            consumers,
+            waiting,
+            watermarks,
+            failing,
+            stats,
+        };
         self.nodes.push(node);
         NodeId(self.nodes.len() - 1)
     }

@@ -3,13 +3,12 @@
 //! Withdrawn rows come before inserted ones, so that a reader that applies the rows one after the other to a keyed table
 //! never removes a row that it has just written. Within the two parts rows stand in the order of their first appearance.
 
-use arrow_array::UInt32Array;
+use arrow_array::BooleanArray;
+use arrow_buffer::BooleanBuffer;
 use gridhouse_base::{ChangeBatch, Error, Result, Schema};
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 
+use crate::compare::Comparison;
 use crate::hash::HashMode;
-use crate::rows::RowCodec;
 use crate::weight::weighed;
 
 /// The sum of `batches`, whose rows are of `schema`. Where nothing is withdrawn, equal rows may stay apart, and so do the
@@ -36,27 +35,59 @@ pub(crate) fn consolidate_by(batches: &[ChangeBatch], schema: &Schema, mode: Has
         let error = Error::invalid(format!("{} changes of one tick are more than can be summed up at once", all.len()));
         return Err(error.hint("give fewer rows out: add a condition, or aggregate them"));
     }
-    let rows = RowCodec::of_schema(schema)?.encode(all.columns())?;
-    // One entry per different row: its hash and its place in `first` and `sums`.
-    let mut table: HashTable<(u64, u32)> = HashTable::with_capacity(all.len());
-    let (mut first, mut sums) = (Vec::<u32>::new(), Vec::<i64>::new());
-    for (i, &weight) in weights.values().iter().enumerate() {
-        let row = rows.row(i);
-        let hash = mode.bytes(row);
-        let same = |&(h, at): &(u64, u32)| h == hash && rows.row(first[at as usize] as usize) == row;
-        match table.entry(hash, same, |&(h, _)| h) {
-            Entry::Occupied(entry) => sums[entry.get().1 as usize] += i64::from(weight),
-            Entry::Vacant(entry) => {
-                entry.insert((hash, first.len() as u32));
-                first.push(i as u32);
-                sums.push(i64::from(weight));
+    let sums = sums_of_equal_rows(&all, weights.values(), mode)?;
+    let with = |holds: fn(i64) -> bool| sums.iter().enumerate().filter(move |&(_, &sum)| holds(sum));
+    let order: Vec<u32> = with(|sum| sum < 0).chain(with(|sum| sum > 0)).map(|(i, _)| i as u32).collect();
+    if order.len() == all.len() && order.is_sorted() {
+        return weighed(all.columns().to_vec(), &sums);
+    }
+    let sums: Vec<i64> = order.iter().map(|&i| sums[i as usize]).collect();
+    let kept = ChangeBatch::insertions(all.columns().to_vec(), all.len()).take(&order.into())?;
+    weighed(kept.columns().to_vec(), &sums)
+}
+
+/// All rows of `batches`, no two of which are equal, in the same order as consolidation gives them.
+pub(crate) fn withdrawn_first(batches: &[ChangeBatch], schema: &Schema) -> Result<ChangeBatch> {
+    let [mut withdrawn, mut inserted] = [Vec::new(), Vec::new()];
+    for batch in batches.iter().filter(|batch| !batch.is_empty()) {
+        let is_withdrawn: Option<BooleanArray> =
+            batch.diff().map(|diff| diff.values().iter().map(|&weight| Some(weight < 0)).collect());
+        match is_withdrawn.as_ref().map_or(0, BooleanArray::true_count) {
+            0 => inserted.push(batch.clone()),
+            all if all == batch.len() => withdrawn.push(batch.clone()),
+            _ => {
+                let is_withdrawn = is_withdrawn.unwrap_or_else(|| BooleanBuffer::new_unset(batch.len()).into());
+                withdrawn.push(batch.filter(&is_withdrawn)?);
+                inserted.push(batch.filter(&BooleanArray::new(!is_withdrawn.values(), None))?);
             }
         }
     }
-    let withdrawn = (0..first.len()).filter(|&i| sums[i] < 0);
-    let order: Vec<usize> = withdrawn.chain((0..first.len()).filter(|&i| sums[i] > 0)).collect();
-    let indices: UInt32Array = order.iter().map(|&i| first[i]).collect::<Vec<_>>().into();
-    let sums: Vec<i64> = order.iter().map(|&i| sums[i]).collect();
-    let kept = ChangeBatch::insertions(all.columns().to_vec(), all.len()).take(&indices)?;
-    weighed(kept.columns().to_vec(), &sums)
+    withdrawn.append(&mut inserted);
+    if withdrawn.is_empty() { Ok(ChangeBatch::empty(schema)) } else { ChangeBatch::concat(&withdrawn) }
+}
+
+/// The sum of the weights of all rows that equal it at the first of them, 0 at the others.
+fn sums_of_equal_rows(rows: &ChangeBatch, weights: &[i32], mode: HashMode) -> Result<Vec<i64>> {
+    const FREE: u32 = u32::MAX;
+    let comparison = Comparison::of(rows.columns(), rows.len())?;
+    let hashes = comparison.hashes(mode);
+    // Open addressing, at most half full: the number of the first row with a hash, looked for from the hash's place on.
+    let mut table = vec![FREE; (rows.len() * 2).next_power_of_two()];
+    let mask = table.len() - 1;
+    let mut sums = vec![0; rows.len()];
+    for (i, (&hash, &weight)) in hashes.iter().zip(weights).enumerate() {
+        let mut place = hash as usize & mask;
+        let first = loop {
+            match table[place] {
+                FREE => {
+                    table[place] = i as u32;
+                    break i;
+                }
+                other if hashes[other as usize] == hash && comparison.equal(other as usize, i) => break other as usize,
+                _ => place = (place + 1) & mask,
+            }
+        };
+        sums[first] += i64::from(weight);
+    }
+    Ok(sums)
 }

@@ -14,11 +14,11 @@ use std::time::Duration;
 use gridhouse_base::clock::Clock;
 use gridhouse_base::{ChangeBatch, Error, Result, Schema};
 
-use crate::consolidate::consolidate_by;
+use crate::consolidate::{consolidate_by, withdrawn_first};
 use crate::failing::{Failed, MOST_FAILING_ROWS, RowError};
 use crate::hash::HashMode;
 use crate::maps;
-use crate::operator::{CHUNK_ROWS, Operator, Output, TickContext, Watermark};
+use crate::operator::{CHUNK_ROWS, Operator, Output, STEP_ROWS, TickContext, Watermark};
 use crate::stats::NodeStats;
 
 /// A running dataflow.
@@ -52,6 +52,8 @@ pub(crate) struct Node {
     pub operator: Option<Box<dyn Operator>>,
     pub schema: Schema,
     pub append_only: bool,
+    /// Whether no two of the rows that the node gives out in a tick are equal.
+    pub each_once: bool,
     pub inputs: Vec<usize>,
     /// Who takes this node's output: node and port.
     pub consumers: Vec<(usize, usize)>,
@@ -150,8 +152,13 @@ impl Dataflow {
         self.last.iter_mut().for_each(|(_, goes_on)| *goes_on = false);
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for (produced, &node) in self.produced.iter_mut().zip(&self.outputs) {
-            let all = consolidate_by(&std::mem::take(produced), &self.nodes[node].schema, self.hash)?;
-            outputs.push(chunks(all).collect());
+            let (produced, Node { schema, each_once, .. }) = (std::mem::take(produced), &self.nodes[node]);
+            let all = if *each_once {
+                withdrawn_first(&produced, schema)?
+            } else {
+                consolidate_by(&produced, schema, self.hash)?
+            };
+            outputs.push(pieces(all, CHUNK_ROWS).collect());
         }
         self.failed = false;
         Ok(outputs)
@@ -288,7 +295,7 @@ impl Dataflow {
             self.nodes[node].stats.rows_out += batch.len() as u64;
             for consumer in 0..self.nodes[node].consumers.len() {
                 let (consumer, port) = self.nodes[node].consumers[consumer];
-                let chunks = chunks(batch.clone()).map(|batch| Waiting { port, batch, number });
+                let chunks = pieces(batch.clone(), STEP_ROWS).map(|batch| Waiting { port, batch, number });
                 self.nodes[consumer].waiting.extend(chunks);
             }
             for (output, produced) in self.produced.iter_mut().enumerate() {
@@ -300,10 +307,10 @@ impl Dataflow {
     }
 }
 
-/// A batch in pieces of at most [`CHUNK_ROWS`] rows.
-fn chunks(batch: ChangeBatch) -> impl Iterator<Item = ChangeBatch> {
+/// A batch in pieces of at most so many rows.
+fn pieces(batch: ChangeBatch, rows: usize) -> impl Iterator<Item = ChangeBatch> {
     let len = batch.len();
     (0..len)
-        .step_by(CHUNK_ROWS)
-        .map(move |from| if len <= CHUNK_ROWS { batch.clone() } else { batch.slice(from, CHUNK_ROWS.min(len - from)) })
+        .step_by(rows)
+        .map(move |from| if len <= rows { batch.clone() } else { batch.slice(from, rows.min(len - from)) })
 }

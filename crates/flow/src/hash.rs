@@ -27,6 +27,12 @@ fn fold(a: u64, b: u64) -> u64 {
     (product as u64) ^ ((product >> 64) as u64)
 }
 
+/// A hash with one more word taken in.
+#[inline]
+pub(crate) fn fold_in(state: u64, word: u64) -> u64 {
+    fold(state ^ word, MIX_B).wrapping_add(MIX_C)
+}
+
 impl HashMode {
     /// The hash of fixed-width key `words`.
     #[inline]
@@ -34,7 +40,7 @@ impl HashMode {
         let Self::Seeded(seed) = self else { return 0 };
         let mut state = seed ^ MIX_A;
         for word in words {
-            state = fold(state ^ word, MIX_B).wrapping_add(MIX_C);
+            state = fold_in(state, word);
         }
         fold(state, MIX_A)
     }
@@ -47,13 +53,13 @@ impl HashMode {
         let mut chunks = bytes.chunks_exact(8);
         for chunk in &mut chunks {
             let word = u64::from_le_bytes(chunk.try_into().expect("chunks of eight bytes"));
-            state = fold(state ^ word, MIX_B).wrapping_add(MIX_C);
+            state = fold_in(state, word);
         }
         let rest = chunks.remainder();
         if !rest.is_empty() {
             let mut word = [0; 8];
             word[..rest.len()].copy_from_slice(rest);
-            state = fold(state ^ u64::from_le_bytes(word), MIX_B).wrapping_add(MIX_C);
+            state = fold_in(state, u64::from_le_bytes(word));
         }
         fold(state, MIX_A)
     }

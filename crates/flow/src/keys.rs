@@ -1,10 +1,10 @@
-//! The key index of the Cells: key → slot, by open addressing on the key's hash.
+//! The key index: key → slot, through a table of hashes ([`crate::slots`]).
 //!
 //! A slot is a small number that the columns of state are indexed by; every live key has exactly one, and slots of
-//! released keys are given out again. Keys of up to 24 bytes (null bits included) are packed into words and live inside
-//! the table, 8 and 16 bytes among them; a single 8-byte column keeps its NULL outside the word, so that it stays at
-//! 8 bytes. All other keys are `arrow-row` bytes in an arena. Two NULLs are the same key here; where SQL says otherwise
-//! (joins) the caller leaves such rows out.
+//! released keys are given out again. Keys of up to 24 bytes (null bits included) are packed into words, 8 and 16 bytes
+//! among them; a single 8-byte column keeps its NULL outside the word, so that it stays at 8 bytes. All other keys are
+//! `arrow-row` bytes in an arena. Two NULLs are the same key here; where SQL says otherwise (joins) the caller leaves such
+//! rows out.
 //!
 //! What a slot means (accumulators, a bag of rows) is no concern of this file.
 
@@ -15,19 +15,16 @@ use arrow_array::ArrayRef;
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, SortOptions};
 use gridhouse_base::{Error, Result};
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as TableEntry;
 
 use crate::arena::ByteArena;
 use crate::hash::HashMode;
 use crate::packing::{Packed, Packing};
 use crate::rows::RowCodec;
+pub(crate) use crate::slots::{NO_SLOT, Slot};
+use crate::slots::{SlotTable, Slots};
 
-/// The index of a key's state.
-pub(crate) type Slot = u32;
-
-/// Stands in the place of a slot for rows that have none.
-pub(crate) const NO_SLOT: Slot = Slot::MAX;
+/// How many keys are looked up side by side: enough to keep the memory busy, few enough to stay in the first cache.
+const BLOCK_KEYS: usize = 256;
 
 /// Key → slot.
 pub(crate) struct Keys {
@@ -108,7 +105,7 @@ impl Keys {
 
     /// The number of live keys.
     pub fn live(&self) -> usize {
-        self.slots.end() - self.slots.free.len()
+        self.slots.live()
     }
 
     /// Bytes of memory held.
@@ -117,61 +114,26 @@ impl Keys {
             Store::One(store) => store.bytes(),
             Store::Two(store) => store.bytes(),
             Store::Three(store) => store.bytes(),
-            Store::Bytes(store) => store.table.allocation_size() + store.arena.memory_bytes(),
+            Store::Bytes(store) => store.table.bytes() + store.arena.memory_bytes(),
         };
-        store + self.slots.live.capacity() + self.slots.free.capacity() * size_of::<Slot>()
+        store + self.slots.bytes()
     }
 }
 
-/// Which slots are live; released ones are given out again, last first.
-#[derive(Default)]
-struct Slots {
-    live: Vec<bool>,
-    free: Vec<Slot>,
-}
-
-impl Slots {
-    fn take(&mut self) -> Slot {
-        if let Some(slot) = self.free.pop() {
-            self.live[slot as usize] = true;
-            return slot;
-        }
-        self.live.push(true);
-        (self.live.len() - 1) as Slot
-    }
-
-    fn release(&mut self, slot: Slot) -> bool {
-        let was_live = std::mem::replace(&mut self.live[slot as usize], false);
-        if was_live {
-            self.free.push(slot);
-        }
-        was_live
-    }
-
-    fn end(&self) -> usize {
-        self.live.len()
-    }
-}
-
-/// Keys of `N` words, inside the table.
+/// Keys of `N` words.
 struct Fixed<const N: usize> {
     packing: Packing,
     mode: HashMode,
-    table: HashTable<FixedEntry<N>>,
+    table: SlotTable,
     /// The key of every slot.
     keys: Vec<[u64; N]>,
     /// The slot of NULL where it is kept outside the words.
     null_slot: Option<Slot>,
 }
 
-struct FixedEntry<const N: usize> {
-    key: [u64; N],
-    slot: Slot,
-}
-
 impl<const N: usize> Fixed<N> {
     fn new(packing: Packing, mode: HashMode) -> Self {
-        Self { packing, mode, table: HashTable::new(), keys: Vec::new(), null_slot: None }
+        Self { packing, mode, table: SlotTable::default(), keys: Vec::new(), null_slot: None }
     }
 
     fn resolve(
@@ -185,30 +147,41 @@ impl<const N: usize> Fixed<N> {
         let packed: Vec<[u64; N]> = self.packing.pack(columns, len);
         let outside = if self.packing.null_outside { columns[0].nulls() } else { None };
         let mode = self.mode;
-        for (i, &key) in packed.iter().enumerate() {
-            if present.is_some_and(|present| present.is_null(i)) {
-                out.push(NO_SLOT);
-                continue;
-            }
-            if outside.is_some_and(|nulls| nulls.is_null(i)) {
-                let slot = match self.null_slot {
-                    Some(slot) => slot,
-                    None => self.add_key(slots.take(), key),
-                };
-                self.null_slot = Some(slot);
-                out.push(slot);
-                continue;
-            }
-            let hash = mode.words(key);
-            let slot = match self.table.entry(hash, |entry| entry.key == key, |entry| mode.words(entry.key)) {
-                TableEntry::Occupied(entry) => entry.get().slot,
-                TableEntry::Vacant(entry) => {
-                    let slot = slots.take();
-                    entry.insert(FixedEntry { key, slot });
-                    self.add_key(slot, key)
+        let (mut hashes, mut entries) = ([0; BLOCK_KEYS], [0; BLOCK_KEYS]);
+        for (block, keys) in packed.chunks(BLOCK_KEYS).enumerate() {
+            let (hashes, entries) = (&mut hashes[..keys.len()], &mut entries[..keys.len()]);
+            keys.iter().zip(&mut *hashes).for_each(|(&key, hash)| *hash = mode.words(key));
+            hashes.iter().zip(&mut *entries).for_each(|(&hash, entry)| *entry = self.table.first(hash));
+            let found = entries.iter().zip(&*hashes).filter_map(|(&entry, &hash)| SlotTable::candidate(entry, hash));
+            std::hint::black_box(found.fold(0, |read, slot| read ^ self.keys[slot as usize][0]));
+            for (i, &key) in keys.iter().enumerate() {
+                let row = block * BLOCK_KEYS + i;
+                if present.is_some_and(|present| present.is_null(row)) {
+                    out.push(NO_SLOT);
+                    continue;
                 }
-            };
-            out.push(slot);
+                if outside.is_some_and(|nulls| nulls.is_null(row)) {
+                    let slot = match self.null_slot {
+                        Some(slot) => slot,
+                        None => self.add_key(slots.take(), key),
+                    };
+                    self.null_slot = Some(slot);
+                    out.push(slot);
+                    continue;
+                }
+                let hash = hashes[i];
+                let same = |slot: Slot| self.keys[slot as usize] == key;
+                let first = SlotTable::candidate(entries[i], hash).filter(|&slot| same(slot));
+                let slot = match first.or_else(|| self.table.find(hash, same)) {
+                    Some(slot) => slot,
+                    None => {
+                        let slot = slots.take();
+                        self.table.insert(hash, slot);
+                        self.add_key(slot, key)
+                    }
+                };
+                out.push(slot);
+            }
         }
     }
 
@@ -227,10 +200,7 @@ impl<const N: usize> Fixed<N> {
             self.null_slot = None;
             return;
         }
-        let hash = self.mode.words(self.keys[slot as usize]);
-        if let Ok(entry) = self.table.find_entry(hash, |entry| entry.slot == slot) {
-            entry.remove();
-        }
+        self.table.remove(self.mode.words(self.keys[slot as usize]), slot);
     }
 
     fn columns(&self, slots: &[Slot]) -> Result<Vec<ArrayRef>> {
@@ -247,7 +217,7 @@ impl<const N: usize> Fixed<N> {
     }
 
     fn bytes(&self) -> usize {
-        self.table.allocation_size() + self.keys.capacity() * size_of::<[u64; N]>()
+        self.table.bytes() + self.keys.capacity() * size_of::<[u64; N]>()
     }
 }
 
@@ -255,20 +225,14 @@ impl<const N: usize> Fixed<N> {
 struct Bytes {
     codec: RowCodec,
     mode: HashMode,
-    table: HashTable<BytesEntry>,
+    table: SlotTable,
     arena: ByteArena,
-}
-
-/// The whole hash is kept: it makes growing cheap and spares most comparisons of bytes.
-struct BytesEntry {
-    hash: u64,
-    slot: Slot,
 }
 
 impl Bytes {
     fn new(types: &[DataType], mode: HashMode) -> Result<Self> {
         let codec = RowCodec::new(types.iter().map(|t| (t.clone(), SortOptions::default())))?;
-        Ok(Self { codec, mode, table: HashTable::new(), arena: ByteArena::default() })
+        Ok(Self { codec, mode, table: SlotTable::default(), arena: ByteArena::default() })
     }
 
     fn resolve(
@@ -280,34 +244,39 @@ impl Bytes {
         out: &mut Vec<Slot>,
     ) -> Result<()> {
         let rows = self.codec.encode(columns)?;
-        for i in 0..len {
-            if present.is_some_and(|present| present.is_null(i)) {
-                out.push(NO_SLOT);
-                continue;
-            }
-            let key = rows.row(i);
-            let hash = self.mode.bytes(key);
-            let arena = &mut self.arena;
-            let same = |entry: &BytesEntry| entry.hash == hash && arena.get(entry.slot as usize) == key;
-            let slot = match self.table.entry(hash, same, |entry| entry.hash) {
-                TableEntry::Occupied(entry) => entry.get().slot,
-                TableEntry::Vacant(entry) => {
-                    let slot = slots.take();
-                    entry.insert(BytesEntry { hash, slot });
-                    arena.set(slot as usize, key);
-                    slot
+        let (mut hashes, mut entries) = ([0; BLOCK_KEYS], [0; BLOCK_KEYS]);
+        for from in (0..len).step_by(BLOCK_KEYS) {
+            let block = from..len.min(from + BLOCK_KEYS);
+            let (hashes, entries) = (&mut hashes[..block.len()], &mut entries[..block.len()]);
+            block.clone().zip(&mut *hashes).for_each(|(row, hash)| *hash = self.mode.bytes(rows.row(row)));
+            hashes.iter().zip(&mut *entries).for_each(|(&hash, entry)| *entry = self.table.first(hash));
+            let found = entries.iter().zip(&*hashes).filter_map(|(&entry, &hash)| SlotTable::candidate(entry, hash));
+            std::hint::black_box(found.fold(0, |read, slot| read ^ self.arena.touch(slot as usize)));
+            for row in block {
+                if present.is_some_and(|present| present.is_null(row)) {
+                    out.push(NO_SLOT);
+                    continue;
                 }
-            };
-            out.push(slot);
+                let (key, hash) = (rows.row(row), hashes[row - from]);
+                let same = |slot: Slot| self.arena.get(slot as usize) == key;
+                let first = SlotTable::candidate(entries[row - from], hash).filter(|&slot| same(slot));
+                let slot = match first.or_else(|| self.table.find(hash, same)) {
+                    Some(slot) => slot,
+                    None => {
+                        let slot = slots.take();
+                        self.table.insert(hash, slot);
+                        self.arena.set(slot as usize, key);
+                        slot
+                    }
+                };
+                out.push(slot);
+            }
         }
         Ok(())
     }
 
     fn remove(&mut self, slot: Slot) {
-        let hash = self.mode.bytes(self.arena.get(slot as usize));
-        if let Ok(entry) = self.table.find_entry(hash, |entry| entry.slot == slot) {
-            entry.remove();
-        }
+        self.table.remove(self.mode.bytes(self.arena.get(slot as usize)), slot);
         self.arena.clear(slot as usize);
     }
 }

@@ -12,9 +12,17 @@ use gridhouse_expr::EvalContext;
 use crate::failing::Failed;
 use crate::frozen::{Form, Part, StateReader, StateWriter};
 
-/// The most rows that an operator is given at once; larger batches are cut. It bounds the scratch memory of a step (at 64
-/// columns of 16 bytes, 64 MiB) and is small enough that the slots of a chunk stay in the processor's cache.
+/// The most rows of a batch that a dataflow hands out, and of pairs that an operator makes at once. It bounds scratch memory
+/// (at 64 columns of 16 bytes, 64 MiB).
 pub const CHUNK_ROWS: usize = 65_536;
+
+/// The most rows that an operator is given at once; larger batches are cut. At 100 bytes a row, they and what is computed
+/// from them stay in the processor's second cache.
+pub(crate) const STEP_ROWS: usize = 8_192;
+
+/// How many rows' state is fetched from memory side by side before it is worked on row by row: enough to keep the memory
+/// busy, few enough to stay in the first cache until they are looked at.
+pub(crate) const TOUCHED_ROWS: usize = 256;
 
 /// What all operators may know of the tick they run in.
 #[derive(Clone, Debug)]
@@ -63,7 +71,7 @@ impl Watermark {
 
 /// An incremental operator. See the head of this file for what it promises.
 pub(crate) trait Operator: Send {
-    /// Takes at most [`CHUNK_ROWS`] rows of one input.
+    /// Takes at most [`STEP_ROWS`] rows of one input.
     fn push(&mut self, port: usize, batch: &ChangeBatch, ctx: &TickContext, out: &mut Output) -> Result<()>;
 
     /// Ends the tick: what is still owed is given out.
@@ -78,6 +86,11 @@ pub(crate) trait Operator: Send {
 
     /// Whether rows are neither kept nor compared, so that the form of their values is of no matter.
     fn is_stateless(&self) -> bool {
+        false
+    }
+
+    /// Whether no two of the rows that are given out in a tick are equal.
+    fn gives_each_row_once(&self) -> bool {
         false
     }
 

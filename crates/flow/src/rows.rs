@@ -81,6 +81,11 @@ impl RowCodec {
 }
 
 impl EncodedRows {
+    /// Bytes of memory held, those of all rows among them.
+    pub fn bytes(&self) -> usize {
+        self.rows.as_ref().map_or(0, Rows::size)
+    }
+
     /// The bytes of row `i`.
     #[inline]
     pub fn row(&self, i: usize) -> &[u8] {

@@ -115,6 +115,10 @@ impl Operator for SetOperator {
         if sound { Ok(()) } else { missing("a row") }
     }
 
+    fn gives_each_row_once(&self) -> bool {
+        true
+    }
+
     fn state(&self) -> StateSize {
         let own = self.weights.capacity() * size_of::<[i64; 2]>() + self.touched.capacity();
         StateSize { rows: self.index.live(), bytes: own + self.index.bytes() }

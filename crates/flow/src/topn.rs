@@ -70,7 +70,7 @@ pub(crate) struct TopNOperator {
     index: Keys,
     /// Sort columns in their order, then all columns: the form that rows are ordered in and read back from.
     codec: RowCodec,
-    bag: Bag<Box<[u8]>>,
+    bag: Bag,
     /// Weight of all rows per partition.
     rows: Vec<i64>,
     touched: Vec<bool>,
@@ -103,7 +103,7 @@ impl TopNOperator {
             append_only,
             index: Keys::new(&partition, mode)?,
             codec: RowCodec::new(fields)?,
-            bag: Bag::default(),
+            bag: Bag::new(false),
             rows: Vec::new(),
             touched: Vec::new(),
             before: Vec::new(),
@@ -127,9 +127,9 @@ impl TopNOperator {
             let (from, upto) = (place.max(self.spec.offset), after.min(end));
             place = after;
             if from < upto && self.spec.rank {
-                window.extend((from..upto).map(|place| ((row.clone(), place as i64 + 1), 1)));
+                window.extend((from..upto).map(|place| ((row.into(), place as i64 + 1), 1)));
             } else if from < upto {
-                window.insert((row.clone(), 0), (upto - from) as i64);
+                window.insert((row.into(), 0), (upto - from) as i64);
             }
         }
         window
@@ -138,7 +138,7 @@ impl TopNOperator {
     /// Drops the rows behind the window; nothing can bring them back.
     fn trim(&mut self, slot: Slot) {
         let end = self.end();
-        while let Some(last) = self.bag.set(slot).peek_last().map(|(_, held)| held.weight) {
+        while let Some(last) = self.bag.set(slot).iter().next_back().map(|(_, held)| held.weight) {
             let rest = self.rows[slot as usize] - last;
             if rest < 0 || (rest as u64) < end {
                 break;
@@ -165,9 +165,9 @@ impl Operator for TopNOperator {
         let order = self.spec.order.iter().map(|key| batch.column(key.column));
         let columns: Vec<ArrayRef> = order.chain(batch.columns()).cloned().collect();
         let rows = self.codec.encode(&columns)?;
+        self.bag.room_for(batch.len(), rows.bytes())?;
         for (i, (&slot, weight)) in slots.iter().zip(weights(batch)).enumerate() {
-            let row = rows.row(i);
-            let (_, after) = self.bag.add(slot, row, weight, 0, || row.into());
+            let (_, after) = self.bag.add(slot, rows.row(i), weight, 0);
             self.rows[slot as usize] += weight;
             if after < 0 {
                 self.suspects.push(slot);
@@ -210,9 +210,13 @@ impl Operator for TopNOperator {
         if sound { Ok(()) } else { missing("a row") }
     }
 
+    fn gives_each_row_once(&self) -> bool {
+        true
+    }
+
     fn state(&self) -> StateSize {
         let own = self.rows.capacity() * size_of::<i64>() + self.touched.capacity();
-        StateSize { rows: self.bag.items(), bytes: own + self.bag.bytes() + self.index.bytes() }
+        StateSize { rows: self.bag.rows(), bytes: own + self.bag.bytes() + self.index.bytes() }
     }
 
     fn form(&self) -> Form {

@@ -1,102 +1,96 @@
-//! The accumulators of sums, counts and means: a fixed-width cell per slot, updated a batch at a time.
+//! What an aggregate function asks of its state, and the accumulators of counts and of sums of whole numbers.
 //!
-//! All are sums of weighted values, so a withdrawal takes back exactly what its insertion added, in any order:
-//!
-//! - integers in 64 bits that wrap; a narrower result takes the low bits, which is the same as wrapping in its own type;
-//! - `DECIMAL` in 128 bits where 10¹⁰ rows cannot leave them, else in 256; a result outside its precision is NULL;
-//! - `FLOAT`/`DOUBLE` in two doubles (error-free transformations of Knuth and Dekker), with NaN and the infinities counted
-//!   apart, since they cannot be taken back from a sum. Where no finite value is left at the end of a tick the cell starts
-//!   afresh; until then a sum of finite values that has left the range of a double stays infinite.
-//!
-//! Means divide at the end: integers towards zero, `DECIMAL` half up (away from zero) to the result's scale.
+//! Sums are sums of weighted values, so a withdrawal takes back exactly what its insertion added, in any order. Whole numbers
+//! are summed in 64 bits that wrap; a narrower result takes the low bits, which is the same as wrapping in its own type.
+//! Means divide at the end, here towards zero.
 
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Decimal128Type, Float32Type, Float64Type};
-use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, make_array};
-use arrow_buffer::{Buffer, NullBuffer, i256};
+use arrow_array::{Array, ArrayRef, BooleanArray, Int64Array, make_array};
+use arrow_buffer::{Buffer, NullBuffer};
 use arrow_data::ArrayData;
 use arrow_schema::DataType;
 use gridhouse_base::{Error, Result, TypeKind};
 use gridhouse_expr::AggregateFunction;
 
-use super::extreme;
+use super::cells::{Cells, Layout};
 use super::single::SingleValue;
+use super::{decimal, extreme, float};
 use crate::frozen::{StateReader, StateWriter};
 use crate::keys::Slot;
 
-/// One aggregate function over many groups.
+/// One aggregate function over many groups. What has a fixed width lies in the groups' cells, the rest in the accumulator.
 pub(crate) trait Accumulator: Send {
-    /// Makes room for slots below `end`; new cells are neutral.
-    fn resize(&mut self, end: usize);
+    /// Makes room for slots below `end`; what is beside the cells is neutral there.
+    fn resize(&mut self, _end: usize) {}
 
-    /// Adds `weights[i]` times row `i` of the arguments to the cell at `slots[i]`. Rows of weight 0 are to be ignored; rows
+    /// Adds `weights[i]` times row `i` of the arguments to the group at `slots[i]`. Rows of weight 0 are to be ignored; rows
     /// with a NULL argument have it.
-    fn update(&mut self, slots: &[Slot], weights: &[i64], args: &[ArrayRef]) -> Result<()>;
+    fn update(&mut self, cells: &mut Cells, slots: &[Slot], weights: &[i64], args: &[ArrayRef]) -> Result<()>;
 
     /// The results at `slots`.
     ///
     /// # Errors
     /// `Invalid` where what a group holds has none; only at the end of a tick that is more than a passing state.
-    fn results(&self, slots: &[Slot]) -> Result<ArrayRef>;
+    fn results(&self, cells: &Cells, slots: &[Slot]) -> Result<ArrayRef>;
 
-    /// Ends the tick for the cell at `slot`. Only now does a count of 0 mean that nothing is there: within a tick a
+    /// Ends the tick for the groups at `slots`. Only now does a count of 0 mean that nothing is there: within a tick a
     /// withdrawal may stand for a row that is still to come.
-    fn settle(&mut self, _slot: Slot) {}
+    fn settle(&mut self, _cells: &mut Cells, _slots: &[Slot]) {}
 
-    /// Whether the cell at `slot` is as if nothing had ever been added.
-    fn is_neutral(&self, slot: Slot) -> bool;
+    /// Whether the group at `slot` is as if nothing had ever been added.
+    fn is_neutral(&self, cells: &Cells, slot: Slot) -> bool;
 
-    /// Entries beside the cells themselves.
+    /// Entries beside the cells.
     fn entries(&self) -> usize {
         0
     }
 
-    /// Bytes of memory held.
-    fn bytes(&self) -> usize;
+    /// Bytes of memory held beside the cells.
+    fn bytes(&self) -> usize {
+        0
+    }
 
-    /// Appends the cells at `slots`, which are ascending.
-    fn freeze(&self, slots: &[Slot], out: &mut StateWriter) -> Result<()>;
+    /// Appends what is held of the groups at `slots`, which are ascending.
+    fn freeze(&self, cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()>;
 
-    /// Reads the cells of the slots below `count`; nothing is held yet.
+    /// Reads what is held of the groups at the slots below `count`, whose cells are there and empty.
     ///
     /// # Errors
-    /// `Corrupt` where they are not cells of this function.
-    fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()>;
+    /// `Corrupt` where it cannot be that of this function.
+    fn thaw(&mut self, cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()>;
 }
 
-/// The accumulator of `function` over arguments of `args`, with results of `result`. Over `append_only` inputs less is kept.
-pub(crate) fn accumulator(
+/// The accumulator of `function` over arguments of `args`, with results of `result`, its words in cells of `layout`. Over
+/// `append_only` inputs less is kept.
+pub(super) fn accumulator(
     function: AggregateFunction,
     args: &[TypeKind],
     result: &TypeKind,
     append_only: bool,
+    layout: &mut Layout,
 ) -> Result<Box<dyn Accumulator>> {
     let unfit = || Error::internal(format!("{function:?} over {args:?} cannot give {result}"));
     Ok(match (function, args) {
         (AggregateFunction::CountStar, []) | (AggregateFunction::Count, [_, ..]) => {
-            Box::new(Count { counts: Vec::new(), result: result.arrow() })
+            Box::new(Count { at: layout.take(1), result: result.arrow() })
         }
-        (AggregateFunction::Min, [arg]) => extreme::accumulator(arg, result, false, append_only)?,
-        (AggregateFunction::Max, [arg]) => extreme::accumulator(arg, result, true, append_only)?,
+        (AggregateFunction::Min, [arg]) => extreme::accumulator(arg, result, false, append_only, layout)?,
+        (AggregateFunction::Max, [arg]) => extreme::accumulator(arg, result, true, append_only, layout)?,
         (AggregateFunction::SingleValue, [arg]) => Box::new(SingleValue::new(arg, result)?),
         (AggregateFunction::Sum | AggregateFunction::Avg, [arg]) => {
             let mean = function == AggregateFunction::Avg;
             match (arg, result) {
                 (arg, result) if arg.is_integer() && result.is_integer() => {
-                    Box::new(IntegerSum { cells: Vec::new(), mean, result: result.arrow() })
+                    Box::new(IntegerSum { at: layout.take(2), mean, result: result.arrow() })
                 }
                 (TypeKind::Decimal { precision, scale }, TypeKind::Decimal { precision: digits, scale: places }) => {
-                    let finish = DecimalResult { mean, from_scale: *scale, precision: *digits, scale: *places };
-                    if *precision <= NARROW_PRECISION {
-                        Box::new(DecimalSum::<i128> { cells: Vec::new(), finish })
-                    } else {
-                        Box::new(DecimalSum::<i256> { cells: Vec::new(), finish })
-                    }
+                    let finish = decimal::Finish::new(mean, *scale, *digits, *places);
+                    decimal::accumulator(*precision, finish, layout)
                 }
                 (TypeKind::Float | TypeKind::Double, TypeKind::Float | TypeKind::Double) => {
-                    Box::new(FloatSum { cells: Vec::new(), mean, narrow: *result == TypeKind::Float })
+                    Box::new(float::FloatSum::new(mean, *result == TypeKind::Float, layout))
                 }
                 _ => return Err(unfit()),
             }
@@ -105,414 +99,114 @@ pub(crate) fn accumulator(
     })
 }
 
-/// Decimals of up to this many digits are summed in 128 bits: 10²⁸ × 10¹⁰ rows < 2¹²⁷.
-const NARROW_PRECISION: u8 = 28;
+/// Of what `COUNT(*)` without a condition needs nothing is kept: it is the number of the group's rows, at this place of its
+/// cell.
+pub(super) struct Rows {
+    pub at: usize,
+    pub result: DataType,
+}
+
+impl Accumulator for Rows {
+    fn update(&mut self, _cells: &mut Cells, _slots: &[Slot], _weights: &[i64], _args: &[ArrayRef]) -> Result<()> {
+        Ok(())
+    }
+
+    fn results(&self, cells: &Cells, slots: &[Slot]) -> Result<ArrayRef> {
+        integer_array(slots.iter().map(|&slot| cells.number(slot, self.at)).collect(), None, &self.result)
+    }
+
+    fn is_neutral(&self, cells: &Cells, slot: Slot) -> bool {
+        cells.number(slot, self.at) == 0
+    }
+
+    /// The group's rows are written with the group.
+    fn freeze(&self, _cells: &Cells, _slots: &[Slot], _out: &mut StateWriter) -> Result<()> {
+        Ok(())
+    }
+
+    fn thaw(&mut self, _cells: &mut Cells, _count: usize, _from: &mut StateReader<'_>) -> Result<()> {
+        Ok(())
+    }
+}
 
 /// `COUNT(*)` and `COUNT(x)`; which rows count is settled by their weights.
 struct Count {
-    counts: Vec<i64>,
+    at: usize,
     result: DataType,
 }
 
 impl Accumulator for Count {
-    fn resize(&mut self, end: usize) {
-        self.counts.resize(end.max(self.counts.len()), 0);
-    }
-
-    fn update(&mut self, slots: &[Slot], weights: &[i64], _args: &[ArrayRef]) -> Result<()> {
+    fn update(&mut self, cells: &mut Cells, slots: &[Slot], weights: &[i64], _args: &[ArrayRef]) -> Result<()> {
         for (&slot, &weight) in slots.iter().zip(weights) {
-            self.counts[slot as usize] += weight;
+            cells.add(slot, self.at, weight);
         }
         Ok(())
     }
 
-    fn results(&self, slots: &[Slot]) -> Result<ArrayRef> {
-        integer_array(slots.iter().map(|&slot| self.counts[slot as usize]).collect(), None, &self.result)
+    fn results(&self, cells: &Cells, slots: &[Slot]) -> Result<ArrayRef> {
+        integer_array(slots.iter().map(|&slot| cells.number(slot, self.at)).collect(), None, &self.result)
     }
 
-    fn is_neutral(&self, slot: Slot) -> bool {
-        self.counts[slot as usize] == 0
+    fn is_neutral(&self, cells: &Cells, slot: Slot) -> bool {
+        cells.number(slot, self.at) == 0
     }
 
-    fn bytes(&self) -> usize {
-        self.counts.capacity() * size_of::<i64>()
-    }
-
-    fn freeze(&self, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
-        slots.iter().for_each(|&slot| out.signed(self.counts[slot as usize]));
+    fn freeze(&self, cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
+        slots.iter().for_each(|&slot| out.signed(cells.number(slot, self.at)));
         Ok(())
     }
 
-    fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()> {
-        self.counts = (0..count).map(|_| from.signed()).collect::<Result<_>>()?;
+    fn thaw(&mut self, cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()> {
+        for slot in 0..count as Slot {
+            cells.set(slot, self.at, [from.signed()?]);
+        }
         Ok(())
     }
 }
 
-/// A sum and the number of values in it; they are always needed together.
-#[derive(Clone, Copy, Default)]
-struct Summed<T> {
-    sum: T,
-    count: i64,
-}
-
-/// `SUM` and `AVG` of integers.
+/// `SUM` and `AVG` of integers: the sum and the number of values in it.
 struct IntegerSum {
-    cells: Vec<Summed<i64>>,
+    at: usize,
     mean: bool,
     result: DataType,
 }
 
 impl Accumulator for IntegerSum {
-    fn resize(&mut self, end: usize) {
-        self.cells.resize(end.max(self.cells.len()), Summed::default());
-    }
-
-    fn update(&mut self, slots: &[Slot], weights: &[i64], args: &[ArrayRef]) -> Result<()> {
+    fn update(&mut self, cells: &mut Cells, slots: &[Slot], weights: &[i64], args: &[ArrayRef]) -> Result<()> {
         integers(&args[0], |values| {
             for ((&slot, &weight), &value) in slots.iter().zip(weights).zip(values) {
-                let cell = &mut self.cells[slot as usize];
-                cell.sum = cell.sum.wrapping_add(value.wrapping_mul(weight));
-                cell.count += weight;
+                let [sum, count] = cells.at_mut(slot, self.at);
+                *sum = sum.wrapping_add(value.wrapping_mul(weight) as u64);
+                *count = count.wrapping_add(weight as u64);
             }
         });
         Ok(())
     }
 
-    fn results(&self, slots: &[Slot]) -> Result<ArrayRef> {
-        let cells = || slots.iter().map(|&slot| self.cells[slot as usize]);
-        let value = |cell: Summed<i64>| match (self.mean, cell.count) {
-            (_, count) if count <= 0 => 0,
-            (true, count) => cell.sum / count,
-            (false, _) => cell.sum,
-        };
-        integer_array(cells().map(value).collect(), valid(cells().map(|cell| cell.count > 0)), &self.result)
+    fn results(&self, cells: &Cells, slots: &[Slot]) -> Result<ArrayRef> {
+        let (values, nulls) = results_of(slots, |slot| {
+            let [sum, count] = cells.at(slot, self.at).map(|word| word as i64);
+            (count > 0).then(|| if self.mean { sum / count } else { sum })
+        });
+        integer_array(values, nulls, &self.result)
     }
 
-    fn is_neutral(&self, slot: Slot) -> bool {
-        let cell = &self.cells[slot as usize];
-        cell.count == 0 && cell.sum == 0
+    fn is_neutral(&self, cells: &Cells, slot: Slot) -> bool {
+        *cells.at(slot, self.at) == [0; 2]
     }
 
-    fn bytes(&self) -> usize {
-        self.cells.capacity() * size_of::<Summed<i64>>()
-    }
-
-    fn freeze(&self, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
+    fn freeze(&self, cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
         for &slot in slots {
-            let cell = self.cells[slot as usize];
-            out.signed(cell.sum);
-            out.signed(cell.count);
+            let held: &[u64; 2] = cells.at(slot, self.at);
+            held.iter().for_each(|&word| out.signed(word as i64));
         }
         Ok(())
     }
 
-    fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()> {
-        let cell = |_| Ok(Summed { sum: from.signed()?, count: from.signed()? });
-        self.cells = (0..count).map(cell).collect::<Result<_>>()?;
-        Ok(())
-    }
-}
-
-/// A number wide enough for sums of decimals.
-trait Wide: Copy + Default + Send + PartialEq {
-    fn add(&mut self, value: i128, weight: i64);
-    fn widest(self) -> i256;
-    fn freeze(self, out: &mut StateWriter);
-    fn thaw(from: &mut StateReader<'_>) -> Result<Self>;
-}
-
-impl Wide for i128 {
-    #[inline]
-    fn add(&mut self, value: i128, weight: i64) {
-        *self = self.wrapping_add(value.wrapping_mul(i128::from(weight)));
-    }
-
-    fn widest(self) -> i256 {
-        i256::from_i128(self)
-    }
-
-    fn freeze(self, out: &mut StateWriter) {
-        out.put(&self.to_le_bytes());
-    }
-
-    fn thaw(from: &mut StateReader<'_>) -> Result<Self> {
-        Ok(Self::from_le_bytes(from.array()?))
-    }
-}
-
-impl Wide for i256 {
-    #[inline]
-    fn add(&mut self, value: i128, weight: i64) {
-        let value = i256::from_i128(value);
-        *self = match weight {
-            1 => self.wrapping_add(value),
-            -1 => self.wrapping_sub(value),
-            _ => self.wrapping_add(value.wrapping_mul(i256::from_i128(i128::from(weight)))),
-        };
-    }
-
-    fn widest(self) -> i256 {
-        self
-    }
-
-    fn freeze(self, out: &mut StateWriter) {
-        out.put(&self.to_le_bytes());
-    }
-
-    fn thaw(from: &mut StateReader<'_>) -> Result<Self> {
-        Ok(Self::from_le_bytes(from.array()?))
-    }
-}
-
-/// `SUM` and `AVG` of decimals.
-struct DecimalSum<T> {
-    cells: Vec<Summed<T>>,
-    finish: DecimalResult,
-}
-
-struct DecimalResult {
-    mean: bool,
-    from_scale: u8,
-    precision: u8,
-    scale: u8,
-}
-
-impl<T: Wide> Accumulator for DecimalSum<T> {
-    fn resize(&mut self, end: usize) {
-        self.cells.resize(end.max(self.cells.len()), Summed::default());
-    }
-
-    fn update(&mut self, slots: &[Slot], weights: &[i64], args: &[ArrayRef]) -> Result<()> {
-        let values = args[0].as_primitive::<Decimal128Type>().values();
-        for ((&slot, &weight), &value) in slots.iter().zip(weights).zip(values) {
-            if weight != 0 {
-                let cell = &mut self.cells[slot as usize];
-                cell.sum.add(value, weight);
-                cell.count += weight;
-            }
+    fn thaw(&mut self, cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()> {
+        for slot in 0..count as Slot {
+            cells.set(slot, self.at, [from.signed()?, from.signed()?]);
         }
-        Ok(())
-    }
-
-    fn results(&self, slots: &[Slot]) -> Result<ArrayRef> {
-        let result = |&slot: &Slot| {
-            let cell = self.cells[slot as usize];
-            if cell.count > 0 { self.finish.of(cell.sum.widest(), cell.count) } else { None }
-        };
-        let values: Decimal128Array = slots.iter().map(result).collect();
-        let kind = DataType::Decimal128(self.finish.precision, self.finish.scale as i8);
-        Ok(Arc::new(values.with_data_type(kind)))
-    }
-
-    fn is_neutral(&self, slot: Slot) -> bool {
-        let cell = &self.cells[slot as usize];
-        cell.count == 0 && cell.sum == T::default()
-    }
-
-    fn bytes(&self) -> usize {
-        self.cells.capacity() * size_of::<Summed<T>>()
-    }
-
-    fn freeze(&self, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
-        for &slot in slots {
-            let cell = self.cells[slot as usize];
-            cell.sum.freeze(out);
-            out.signed(cell.count);
-        }
-        Ok(())
-    }
-
-    fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()> {
-        let cell = |_| Ok(Summed { sum: T::thaw(from)?, count: from.signed()? });
-        self.cells = (0..count).map(cell).collect::<Result<_>>()?;
-        Ok(())
-    }
-}
-
-impl DecimalResult {
-    /// The sum or mean as a decimal of the result's type, `None` where it does not fit.
-    fn of(&self, sum: i256, count: i64) -> Option<i128> {
-        let ten = i256::from_i128(10);
-        let up = ten.checked_pow(u32::from(self.scale.saturating_sub(self.from_scale)))?;
-        let down = ten.checked_pow(u32::from(self.from_scale.saturating_sub(self.scale)))?;
-        let divisor = if self.mean { down.checked_mul(i256::from_i128(i128::from(count)))? } else { down };
-        let value = half_up(sum.checked_mul(up)?, divisor)?.to_i128()?;
-        (value.unsigned_abs() < 10_u128.pow(u32::from(self.precision))).then_some(value)
-    }
-}
-
-/// `value / divisor`, rounded half away from zero; `divisor` is positive.
-fn half_up(value: i256, divisor: i256) -> Option<i256> {
-    if divisor == i256::ONE {
-        return Some(value);
-    }
-    if let (Some(value), Some(divisor)) = (value.to_i128(), divisor.to_i128()) {
-        let (quotient, rest) = (value / divisor, value % divisor);
-        let away = rest.unsigned_abs() >= divisor.unsigned_abs().div_ceil(2);
-        return Some(i256::from_i128(quotient + if away { value.signum() } else { 0 }));
-    }
-    let quotient = value.checked_div(divisor)?;
-    let rest = value.checked_rem(divisor)?.checked_abs()?;
-    let away = rest.checked_add(rest)? >= divisor;
-    let step = if value < i256::ZERO { i256::MINUS_ONE } else { i256::ONE };
-    if away { quotient.checked_add(step) } else { Some(quotient) }
-}
-
-/// A sum of floats as an unevaluated sum of two doubles, and what cannot be summed.
-#[derive(Clone, Copy, Default)]
-struct FloatCell {
-    high: f64,
-    low: f64,
-    count: i64,
-    nans: i64,
-    positive_infinities: i64,
-    negative_infinities: i64,
-}
-
-impl FloatCell {
-    #[inline]
-    fn add(&mut self, value: f64, weight: i64) {
-        self.count += weight;
-        if value.is_finite() {
-            // The product's rounding error by a fused multiply-add; exact, since weights are far below 2⁵³.
-            let (product, error) = match weight {
-                1 => (value, 0.0),
-                -1 => (-value, 0.0),
-                _ => {
-                    let product = value * weight as f64;
-                    (product, value.mul_add(weight as f64, -product))
-                }
-            };
-            let (high, rest) = two_sum(self.high, product);
-            let (high, low) = two_sum(high, rest + (self.low + error));
-            (self.high, self.low) = (high, low);
-        } else if value.is_nan() {
-            self.nans += weight;
-        } else if value > 0.0 {
-            self.positive_infinities += weight;
-        } else {
-            self.negative_infinities += weight;
-        }
-    }
-
-    fn finite(&self) -> i64 {
-        self.count - self.nans - self.positive_infinities - self.negative_infinities
-    }
-
-    fn sum(&self) -> (f64, f64) {
-        if self.nans > 0 || (self.positive_infinities > 0 && self.negative_infinities > 0) {
-            (f64::NAN, 0.0)
-        } else if self.positive_infinities > 0 {
-            (f64::INFINITY, 0.0)
-        } else if self.negative_infinities > 0 {
-            (f64::NEG_INFINITY, 0.0)
-        } else {
-            (self.high, self.low)
-        }
-    }
-
-    fn mean(&self) -> f64 {
-        let (high, low) = self.sum();
-        let count = self.count as f64;
-        let quotient = high / count;
-        if !quotient.is_finite() {
-            return quotient;
-        }
-        let rest = (-quotient).mul_add(count, high) + low;
-        quotient + rest / count
-    }
-}
-
-/// `a + b` and its rounding error.
-#[inline]
-fn two_sum(a: f64, b: f64) -> (f64, f64) {
-    let sum = a + b;
-    if !sum.is_finite() {
-        return (sum, 0.0);
-    }
-    let part = sum - a;
-    (sum, (a - (sum - part)) + (b - part))
-}
-
-/// `SUM` and `AVG` of floats.
-struct FloatSum {
-    cells: Vec<FloatCell>,
-    mean: bool,
-    narrow: bool,
-}
-
-impl Accumulator for FloatSum {
-    fn resize(&mut self, end: usize) {
-        self.cells.resize(end.max(self.cells.len()), FloatCell::default());
-    }
-
-    fn update(&mut self, slots: &[Slot], weights: &[i64], args: &[ArrayRef]) -> Result<()> {
-        let mut add = |i: usize, value: f64| {
-            if weights[i] != 0 {
-                self.cells[slots[i] as usize].add(value, weights[i]);
-            }
-        };
-        match args[0].as_primitive_opt::<Float64Type>() {
-            Some(array) => array.values().iter().enumerate().for_each(|(i, &v)| add(i, v)),
-            None => {
-                let array = args[0].as_primitive::<Float32Type>();
-                array.values().iter().enumerate().for_each(|(i, &v)| add(i, f64::from(v)));
-            }
-        }
-        Ok(())
-    }
-
-    fn results(&self, slots: &[Slot]) -> Result<ArrayRef> {
-        let cells = || slots.iter().map(|&slot| &self.cells[slot as usize]);
-        let value = |cell: &FloatCell| if self.mean { cell.mean() } else { cell.sum().0 };
-        let nulls = valid(cells().map(|cell| cell.count > 0));
-        Ok(if self.narrow {
-            Arc::new(Float32Array::new(cells().map(|cell| value(cell) as f32).collect(), nulls))
-        } else {
-            Arc::new(Float64Array::new(cells().map(value).collect(), nulls))
-        })
-    }
-
-    fn settle(&mut self, slot: Slot) {
-        let cell = &mut self.cells[slot as usize];
-        if cell.finite() == 0 {
-            (cell.high, cell.low) = (0.0, 0.0);
-        }
-    }
-
-    fn is_neutral(&self, slot: Slot) -> bool {
-        let cell = &self.cells[slot as usize];
-        cell.count == 0 && cell.nans == 0 && cell.positive_infinities == 0 && cell.negative_infinities == 0
-    }
-
-    fn bytes(&self) -> usize {
-        self.cells.capacity() * size_of::<FloatCell>()
-    }
-
-    fn freeze(&self, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
-        for &slot in slots {
-            let cell = &self.cells[slot as usize];
-            out.put(&cell.high.to_bits().to_le_bytes());
-            out.put(&cell.low.to_bits().to_le_bytes());
-            let counts = [cell.count, cell.nans, cell.positive_infinities, cell.negative_infinities];
-            counts.into_iter().for_each(|count| out.signed(count));
-        }
-        Ok(())
-    }
-
-    fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()> {
-        let cell = |_| {
-            Ok(FloatCell {
-                high: f64::from_bits(u64::from_le_bytes(from.array()?)),
-                low: f64::from_bits(u64::from_le_bytes(from.array()?)),
-                count: from.signed()?,
-                nans: from.signed()?,
-                positive_infinities: from.signed()?,
-                negative_infinities: from.signed()?,
-            })
-        };
-        self.cells = (0..count).map(cell).collect::<Result<_>>()?;
         Ok(())
     }
 }
@@ -552,8 +246,17 @@ pub(super) fn integer_array(values: Vec<i64>, nulls: Option<NullBuffer>, data_ty
     Ok(make_array(data.build().map_err(crate::rows::arrow)?))
 }
 
-/// Which results are there, `None` where all are.
-pub(super) fn valid(flags: impl Iterator<Item = bool>) -> Option<NullBuffer> {
-    let nulls: NullBuffer = flags.collect();
-    (nulls.null_count() > 0).then_some(nulls)
+/// The result of every slot, the neutral value where there is none; and which are there, `None` where all are.
+#[inline]
+pub(super) fn results_of<T: Default>(slots: &[Slot], of: impl Fn(Slot) -> Option<T>) -> (Vec<T>, Option<NullBuffer>) {
+    let mut missing = false;
+    let mut there = Vec::with_capacity(slots.len());
+    let values = slots.iter().map(|&slot| {
+        let result = of(slot);
+        missing |= result.is_none();
+        there.push(result.is_some());
+        result.unwrap_or_default()
+    });
+    let values = values.collect();
+    (values, missing.then(|| there.into()))
 }

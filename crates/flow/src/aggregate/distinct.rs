@@ -13,6 +13,7 @@ use arrow_schema::DataType;
 use gridhouse_base::{Result, TypeKind};
 
 use super::accumulator::Accumulator;
+use super::cells::{Cells, Layout};
 use crate::frozen::{Part, StateReader, StateWriter, places};
 use crate::hash::HashMode;
 use crate::keys::{Keys, NO_SLOT, Slot};
@@ -23,25 +24,24 @@ pub(super) struct Distinct {
     /// (group, arguments) → place in `weights`.
     index: Keys,
     weights: Vec<i64>,
-    /// Entries per group, so that a group is known to be neutral.
-    entries: Vec<u32>,
+    /// Where a group's cell has the number of its entries, so that it is known to be neutral.
+    entries_at: usize,
 }
 
 impl Distinct {
     /// Wraps `inner`, whose arguments are of `args`.
-    pub fn new(inner: Box<dyn Accumulator>, args: &[TypeKind], mode: HashMode) -> Result<Self> {
+    pub fn new(inner: Box<dyn Accumulator>, args: &[TypeKind], mode: HashMode, layout: &mut Layout) -> Result<Self> {
         let types: Vec<DataType> = [DataType::UInt32].into_iter().chain(args.iter().map(TypeKind::arrow)).collect();
-        Ok(Self { inner, index: Keys::new(&types, mode)?, weights: Vec::new(), entries: Vec::new() })
+        Ok(Self { inner, index: Keys::new(&types, mode)?, weights: Vec::new(), entries_at: layout.take(1) })
     }
 }
 
 impl Accumulator for Distinct {
     fn resize(&mut self, end: usize) {
-        self.entries.resize(end.max(self.entries.len()), 0);
         self.inner.resize(end);
     }
 
-    fn update(&mut self, slots: &[Slot], weights: &[i64], args: &[ArrayRef]) -> Result<()> {
+    fn update(&mut self, cells: &mut Cells, slots: &[Slot], weights: &[i64], args: &[ArrayRef]) -> Result<()> {
         let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt32Array::from(slots.to_vec()))];
         columns.extend(args.iter().cloned());
         let counted: NullBuffer = weights.iter().map(|&w| w != 0).collect();
@@ -55,8 +55,7 @@ impl Accumulator for Distinct {
                 let before = *held;
                 *held += weights[i];
                 toggles[i] = i64::from(*held > 0) - i64::from(before > 0);
-                let entries = &mut self.entries[slots[i] as usize];
-                *entries = (*entries + u32::from(before == 0)) - u32::from(*held == 0);
+                cells.add(slots[i], self.entries_at, i64::from(before == 0) - i64::from(*held == 0));
             }
         }
         // Released only now, since later rows of this batch may have come back to the same entry.
@@ -65,28 +64,32 @@ impl Accumulator for Distinct {
                 self.index.release(place);
             }
         }
-        self.inner.update(slots, &toggles, args)
+        self.inner.update(cells, slots, &toggles, args)
     }
 
-    fn results(&self, slots: &[Slot]) -> Result<ArrayRef> {
-        self.inner.results(slots)
+    fn results(&self, cells: &Cells, slots: &[Slot]) -> Result<ArrayRef> {
+        self.inner.results(cells, slots)
     }
 
-    fn settle(&mut self, slot: Slot) {
-        self.inner.settle(slot);
+    fn settle(&mut self, cells: &mut Cells, slots: &[Slot]) {
+        self.inner.settle(cells, slots);
     }
 
-    fn is_neutral(&self, slot: Slot) -> bool {
-        self.entries[slot as usize] == 0 && self.inner.is_neutral(slot)
+    fn is_neutral(&self, cells: &Cells, slot: Slot) -> bool {
+        cells.number(slot, self.entries_at) == 0 && self.inner.is_neutral(cells, slot)
     }
 
     fn entries(&self) -> usize {
         self.index.live() + self.inner.entries()
     }
 
+    fn bytes(&self) -> usize {
+        self.weights.capacity() * size_of::<i64>() + self.index.bytes() + self.inner.bytes()
+    }
+
     /// The entries of these groups, each with the place of its group among `slots`.
-    fn freeze(&self, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
-        let places = places(slots, self.entries.len());
+    fn freeze(&self, cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
+        let places = places(slots, cells.end());
         let entries = Part::Whole.slots(&self.index);
         let groups = match entries.is_empty() {
             true => Vec::new(),
@@ -96,26 +99,20 @@ impl Accumulator for Distinct {
         let (entries, groups): (Vec<Slot>, Vec<u32>) = placed.unzip();
         self.index.freeze(&entries, Some(&groups), out);
         entries.iter().for_each(|&entry| out.signed(self.weights[entry as usize]));
-        self.inner.freeze(slots, out)
+        self.inner.freeze(cells, slots, out)
     }
 
-    fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()> {
+    fn thaw(&mut self, cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()> {
         let entries = self.index.thaw(from)?;
-        self.entries = vec![0; count];
         if entries > 0 {
             for &group in self.index.first_column()?.as_primitive::<UInt32Type>().values() {
-                let Some(held) = self.entries.get_mut(group as usize) else {
+                if group as usize >= count {
                     return Err(from.damaged("a value belongs to a group that is not there"));
-                };
-                *held += 1;
+                }
+                cells.add(group, self.entries_at, 1);
             }
         }
         self.weights = (0..entries).map(|_| from.signed()).collect::<Result<_>>()?;
-        self.inner.thaw(count, from)
-    }
-
-    fn bytes(&self) -> usize {
-        let own = self.weights.capacity() * size_of::<i64>() + self.entries.capacity() * size_of::<u32>();
-        own + self.index.bytes() + self.inner.bytes()
+        self.inner.thaw(cells, count, from)
     }
 }

@@ -5,12 +5,15 @@
 //! gives out its old row with -1 and its new one with +1, once, at the end; within a tick nothing is given out. Without
 //! keys there is one group, which is there from the first tick on even over nothing (`COUNT` 0, `SUM` NULL).
 //!
-//! State (Cells): the key index, a row count and one cell per function and group. A group's cells are dropped at the end
+//! State: the key index and a cell per group ([`cells`]) with its row count and the words of every function. A group's cells are dropped at the end
 //! of the tick in which its rows and all its cells have become neutral.
 
 mod accumulator;
+mod cells;
+mod decimal;
 mod distinct;
 mod extreme;
+mod float;
 mod single;
 
 use std::borrow::Cow;
@@ -31,7 +34,8 @@ use crate::keys::{Keys, Slot};
 use crate::operator::{Operator, Output, StateSize, TickContext, missing};
 use crate::rows::{RowCodec, arrow};
 use crate::weight::weights;
-use accumulator::{Accumulator, accumulator};
+use accumulator::{Accumulator, Rows, accumulator};
+use cells::{Cells, Layout};
 use distinct::Distinct;
 
 /// The operator.
@@ -41,8 +45,10 @@ pub(crate) struct Aggregate {
     calls: Vec<(AggregateCall, Box<dyn Accumulator>)>,
     append_only: bool,
     index: Keys,
-    /// Weight of all rows per group.
-    rows: Vec<i64>,
+    /// The fixed-width state of every group.
+    cells: Cells,
+    /// Where a cell has the weight of all rows of the group.
+    rows_at: usize,
     /// Whether a group was touched in this tick.
     touched: Vec<bool>,
     /// The groups touched in this tick as they were before it, in portions.
@@ -73,23 +79,31 @@ impl Aggregate {
         };
         let key_kinds = keys.iter().map(kind).collect::<Result<Vec<_>>>()?;
         let key_types: Vec<_> = key_kinds.iter().map(TypeKind::arrow).collect();
-        let with_state = |call: AggregateCall| {
+        let mut layout = Layout::default();
+        let rows_at = layout.take(1);
+        let with_state = |call: AggregateCall| -> Result<(AggregateCall, Box<dyn Accumulator>)> {
             let args: Vec<TypeKind> = call.args.iter().map(kind).collect::<Result<_>>()?;
             if let Some(filter) = &call.filter {
                 kind(filter)?;
             }
-            let plain = accumulator(call.function, &args, &call.sql_type.kind, append_only)?;
+            let result = &call.sql_type.kind;
+            if call.function == AggregateFunction::CountStar && call.filter.is_none() && !call.distinct {
+                let rows = Rows { at: rows_at, result: result.arrow() };
+                return Ok((call, Box::new(rows) as Box<dyn Accumulator>));
+            }
+            let plain = accumulator(call.function, &args, result, append_only, &mut layout)?;
             let state: Box<dyn Accumulator> =
-                if call.distinct { Box::new(Distinct::new(plain, &args, mode)?) } else { plain };
+                if call.distinct { Box::new(Distinct::new(plain, &args, mode, &mut layout)?) } else { plain };
             Ok((call, state))
         };
         Ok(Self {
             calls: calls.into_iter().map(with_state).collect::<Result<_>>()?,
             append_only,
+            cells: layout.cells(),
+            rows_at,
             index: Keys::new(&key_types, mode)?,
             keys,
             key_kinds,
-            rows: Vec::new(),
             touched: Vec::new(),
             before: Vec::new(),
             started: false,
@@ -105,7 +119,7 @@ impl Aggregate {
         let mut slots = Vec::new();
         self.index.resolve(columns, len, None, &mut slots)?;
         let end = self.index.end();
-        self.rows.resize(end, 0);
+        self.cells.resize(end);
         self.touched.resize(end, false);
         self.calls.iter_mut().for_each(|(_, state)| state.resize(end));
         let mut first = Vec::new();
@@ -123,11 +137,11 @@ impl Aggregate {
     }
 
     fn exists(&self, slot: Slot, started: bool) -> bool {
-        if self.is_total() { started } else { self.rows[slot as usize] > 0 }
+        if self.is_total() { started } else { self.cells.number(slot, self.rows_at) > 0 }
     }
 
     fn results(&self, slots: &[Slot]) -> Result<Vec<ArrayRef>> {
-        self.calls.iter().map(|(_, state)| state.results(slots)).collect()
+        self.calls.iter().map(|(_, state)| state.results(&self.cells, slots)).collect()
     }
 
     /// The results of groups at the end of a tick; an error names the group.
@@ -164,10 +178,12 @@ impl Aggregate {
         }
         let keys = self.index.columns(&before.slots)?;
         for (rows, results, weight) in [(withdrawn, &before.results, -1), (inserted, &now, 1)] {
-            if !rows.is_empty() {
-                let columns = keys.iter().chain(results).cloned().collect();
-                let diff = (weight != 1).then(|| Int32Array::from(vec![weight; before.slots.len()]));
-                out.push(ChangeBatch::new(columns, before.slots.len(), diff).take(&UInt32Array::from(rows))?);
+            let diff = (weight != 1).then(|| Int32Array::from(vec![weight; before.slots.len()]));
+            let all = ChangeBatch::new(keys.iter().chain(results).cloned().collect(), before.slots.len(), diff);
+            if rows.len() == all.len() {
+                out.push(all);
+            } else if !rows.is_empty() {
+                out.push(all.take(&UInt32Array::from(rows))?);
             }
         }
         Ok(())
@@ -176,11 +192,11 @@ impl Aggregate {
     /// Drops the groups that have become neutral; tells whether all touched ones are sound.
     fn settle(&mut self, slots: &[Slot]) -> bool {
         let mut sound = true;
+        self.calls.iter_mut().for_each(|(_, state)| state.settle(&mut self.cells, slots));
         for &slot in slots {
             self.touched[slot as usize] = false;
-            self.calls.iter_mut().for_each(|(_, state)| state.settle(slot));
-            let rows = self.rows[slot as usize];
-            let neutral = rows == 0 && self.calls.iter().all(|(_, state)| state.is_neutral(slot));
+            let rows = self.cells.number(slot, self.rows_at);
+            let neutral = rows == 0 && self.calls.iter().all(|(_, state)| state.is_neutral(&self.cells, slot));
             sound &= rows > 0 || neutral;
             if neutral && !self.is_total() {
                 self.index.release(slot);
@@ -225,11 +241,11 @@ impl Operator for Aggregate {
         let slots = self.touch(&keys, batch.len())?;
         let weights = weights(batch);
         for (&slot, &weight) in slots.iter().zip(&weights) {
-            self.rows[slot as usize] += weight;
+            self.cells.add(slot, self.rows_at, weight);
         }
         for (call, state) in &mut self.calls {
             let args: Vec<ArrayRef> = call.args.iter().map(|&i| batch.column(i).clone()).collect();
-            state.update(&slots, &counted(call, batch.columns(), &weights), &args)?;
+            state.update(&mut self.cells, &slots, &counted(call, batch.columns(), &weights), &args)?;
         }
         Ok(())
     }
@@ -250,15 +266,19 @@ impl Operator for Aggregate {
         if sound { Ok(()) } else { missing("a row") }
     }
 
+    fn gives_each_row_once(&self) -> bool {
+        true
+    }
+
     fn state(&self) -> StateSize {
         let entries: usize = self.calls.iter().map(|(_, state)| state.entries()).sum();
-        let cells: usize = self.calls.iter().map(|(_, state)| state.bytes()).sum();
-        let own = self.rows.capacity() * size_of::<i64>() + self.touched.capacity();
-        StateSize { rows: self.index.live() + entries, bytes: own + cells + self.index.bytes() }
+        let beside: usize = self.calls.iter().map(|(_, state)| state.bytes()).sum();
+        let own = self.cells.bytes() + self.touched.capacity();
+        StateSize { rows: self.index.live() + entries, bytes: own + beside + self.index.bytes() }
     }
 
     fn form(&self) -> Form {
-        ("aggregate", 1)
+        ("aggregate", 2)
     }
 
     fn spec(&self) -> String {
@@ -270,8 +290,8 @@ impl Operator for Aggregate {
         let slots = part.slots(&self.index);
         out.flag(self.started);
         self.index.freeze(&slots, None, out);
-        slots.iter().for_each(|&slot| out.signed(self.rows[slot as usize]));
-        self.calls.iter().try_for_each(|(_, state)| state.freeze(&slots, out))
+        slots.iter().for_each(|&slot| out.signed(self.cells.number(slot, self.rows_at)));
+        self.calls.iter().try_for_each(|(_, state)| state.freeze(&self.cells, &slots, out))
     }
 
     fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
@@ -280,8 +300,11 @@ impl Operator for Aggregate {
         if self.is_total() && count > 1 {
             return Err(from.damaged("a grand total has several groups"));
         }
-        self.rows = (0..count).map(|_| from.signed()).collect::<Result<_>>()?;
         self.touched.resize(count, false);
-        self.calls.iter_mut().try_for_each(|(_, state)| state.thaw(count, from))
+        self.cells.resize(count);
+        for slot in 0..count as Slot {
+            self.cells.set(slot, self.rows_at, [from.signed()?]);
+        }
+        self.calls.iter_mut().try_for_each(|(_, state)| state.thaw(&mut self.cells, count, from))
     }
 }

@@ -9,6 +9,7 @@ use gridhouse_base::{Error, Result, TypeKind};
 use gridhouse_expr::text::format_value;
 
 use super::accumulator::Accumulator;
+use super::cells::Cells;
 use crate::bag::Bag;
 use crate::frozen::{StateReader, StateWriter};
 use crate::keys::Slot;
@@ -18,7 +19,7 @@ use crate::rows::RowCodec;
 pub(super) struct SingleValue {
     kind: TypeKind,
     codec: RowCodec,
-    bag: Bag<Box<[u8]>>,
+    bag: Bag,
     /// NULL in the row form: the result of a group without rows.
     null: Box<[u8]>,
 }
@@ -34,12 +35,12 @@ impl SingleValue {
         }
         let codec = RowCodec::new([(arg.arrow(), Default::default())])?;
         let null = codec.encode(&[arrow_array::new_null_array(&arg.arrow(), 1)])?.row(0).into();
-        Ok(Self { kind: arg.clone(), codec, bag: Bag::default(), null })
+        Ok(Self { kind: arg.clone(), codec, bag: Bag::new(false), null })
     }
 
     /// The error for a group with more than one row, which shows two of its values.
     fn too_many(&self, slot: Slot, rows: i64) -> Result<Error> {
-        let some: Vec<&[u8]> = self.bag.set(slot).iter().map(|(value, _)| &**value).take(2).collect();
+        let some: Vec<&[u8]> = self.bag.set(slot).iter().map(|(value, _)| value).take(2).collect();
         let values = self.codec.decode(some.iter().copied())?.remove(0);
         let text = |i| format_value(&values, i, &self.kind, chrono_tz::UTC).unwrap_or_else(|| "NULL".into());
         let shown = match some.len() {
@@ -58,16 +59,16 @@ impl Accumulator for SingleValue {
         self.bag.resize(end);
     }
 
-    fn update(&mut self, slots: &[Slot], weights: &[i64], args: &[ArrayRef]) -> Result<()> {
+    fn update(&mut self, _cells: &mut Cells, slots: &[Slot], weights: &[i64], args: &[ArrayRef]) -> Result<()> {
         let rows = self.codec.encode(&args[..1])?;
+        self.bag.room_for(slots.len(), rows.bytes())?;
         for (i, (&slot, &weight)) in slots.iter().zip(weights).enumerate() {
-            let value = rows.row(i);
-            self.bag.add(slot, value, weight, 0, || value.into());
+            self.bag.add(slot, rows.row(i), weight, 0);
         }
         Ok(())
     }
 
-    fn results(&self, slots: &[Slot]) -> Result<ArrayRef> {
+    fn results(&self, _cells: &Cells, slots: &[Slot]) -> Result<ArrayRef> {
         let mut values: Vec<&[u8]> = Vec::with_capacity(slots.len());
         for &slot in slots {
             let rows: i64 = self.bag.set(slot).iter().map(|(_, held)| held.weight).sum();
@@ -79,24 +80,24 @@ impl Accumulator for SingleValue {
         Ok(self.codec.decode(values)?.remove(0))
     }
 
-    fn is_neutral(&self, slot: Slot) -> bool {
+    fn is_neutral(&self, _cells: &Cells, slot: Slot) -> bool {
         self.bag.set(slot).is_empty()
     }
 
     fn entries(&self) -> usize {
-        self.bag.items()
+        self.bag.rows()
     }
 
     fn bytes(&self) -> usize {
         self.bag.bytes()
     }
 
-    fn freeze(&self, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
+    fn freeze(&self, _cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
         self.bag.freeze(slots, out);
         Ok(())
     }
 
-    fn thaw(&mut self, count: usize, from: &mut StateReader<'_>) -> Result<()> {
+    fn thaw(&mut self, _cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()> {
         self.bag.thaw(count, from, |value| self.codec.is_row(value))
     }
 }

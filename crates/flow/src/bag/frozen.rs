@@ -1,62 +1,50 @@
-//! A Bag in a frozen state: slot by slot the number of items, then each item with its weight and that of its matches.
+//! A Bag in a frozen state: slot by slot the number of rows, then each row with its weight and that of its matches.
 
 use gridhouse_base::{Error, Result};
 
-use super::{Bag, FEW, Item, Multiset, Weight};
+use super::{Bag, Weight};
 use crate::frozen::{StateReader, StateWriter};
 use crate::keys::Slot;
 
-impl<K: Item> Bag<K> {
+impl Bag {
     /// Writes the multisets at `slots`.
     pub fn freeze(&self, slots: &[Slot], out: &mut StateWriter) {
         for &slot in slots {
-            let set = &self.sets[slot as usize];
-            out.varint(set.len() as u64);
-            for (item, held) in set.iter() {
-                item.freeze(out);
+            out.varint(self.set(slot).len() as u64);
+            for (row, held) in self.set(slot).iter() {
+                out.bytes(row);
                 out.signed(held.weight);
                 out.signed(held.matches);
             }
         }
     }
 
-    /// Reads the multisets of the slots below `count` into this Bag, which has none. Items that `accept` does not are damage.
+    /// Reads the multisets of the slots below `count` into this Bag, which has none. Rows that `accept` does not are damage.
     ///
     /// # Errors
     /// `Corrupt` where the bytes are not such multisets.
-    pub fn thaw(&mut self, count: usize, from: &mut StateReader<'_>, accept: impl Fn(&K) -> bool) -> Result<()> {
-        if !self.sets.is_empty() {
+    pub fn thaw(&mut self, count: usize, from: &mut StateReader<'_>, accept: impl Fn(&[u8]) -> bool) -> Result<()> {
+        if !self.heads.is_empty() {
             return Err(Error::internal("rows can only be read into a state that is empty"));
         }
-        self.sets.reserve_exact(count);
+        self.heads.reserve_exact(count);
         for _ in 0..count {
             let len = from.count()?;
-            let mut items: Vec<(K, Weight)> = Vec::new();
+            let mut rows: Vec<(Box<[u8]>, Weight)> = Vec::new();
             for _ in 0..len {
-                let item = K::thaw(from)?;
+                let row = from.bytes()?;
                 let held = Weight { weight: from.signed()?, matches: from.signed()? };
-                let in_order = items.last().is_none_or(|(last, _)| *last < item);
-                if !in_order || held.weight == 0 || !accept(&item) {
-                    return Err(from.damaged("an item is out of order, without weight, or not of its type"));
+                let in_order = rows.last().is_none_or(|(last, _)| *last < row);
+                let has_place = held.matches == 0 || self.slab.counts_matches();
+                if !in_order || held.weight == 0 || !has_place || !accept(&row) {
+                    return Err(from.damaged("a row is out of order, without weight, or not of its kind"));
                 }
-                self.heap_bytes += item.heap_bytes();
-                items.push((item, held));
+                rows.push((row, held));
             }
-            self.items += len;
-            self.sets.push(Multiset::of_sorted(items));
+            self.room_for(len, rows.iter().map(|(row, _)| row.len()).sum())?;
+            let head = self.kept(rows);
+            self.heads.push(head);
         }
         Ok(())
-    }
-}
-
-impl<K: Ord> Multiset<K> {
-    /// The multiset of items that are in order and all different.
-    fn of_sorted(mut items: Vec<(K, Weight)>) -> Self {
-        match items.len() {
-            0 => Self::Empty,
-            1 => items.pop().map_or(Self::Empty, |(item, held)| Self::One(item, held)),
-            len if len <= FEW => Self::Few(items),
-            _ => Self::Many(items.into_iter().collect()),
-        }
     }
 }

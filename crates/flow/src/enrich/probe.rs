@@ -47,8 +47,8 @@ impl Table {
     pub fn new(schemas: [&Schema; 2], keys: &[JoinKey], mode: HashMode) -> Result<Self> {
         Ok(Self {
             index: Keys::new(&key_types(schemas, keys)?, mode)?,
-            left: Side::new(0, schemas[0], keys, false, None)?,
-            right: Side::new(1, schemas[1], keys, false, None)?,
+            left: Side::new(0, schemas[0], keys, false, None, false)?,
+            right: Side::new(1, schemas[1], keys, false, None, false)?,
             asked: Vec::new(),
             suspects: Vec::new(),
         })
@@ -84,7 +84,7 @@ impl Finder for Table {
             if self.asked[upto] != NO_SLOT {
                 for (row, held) in self.right.bag.set(self.asked[upto]).iter() {
                     own.push(upto as u32);
-                    rows.push(&**row);
+                    rows.push(row);
                     weights.push(held.weight);
                 }
             }
@@ -101,10 +101,10 @@ impl Finder for Table {
     fn change(&mut self, batch: &ChangeBatch) -> Result<()> {
         let slots = self.slots(false, batch)?;
         let rows = self.right.codec.encode(batch.columns())?;
+        self.right.bag.room_for(batch.len(), rows.bytes())?;
         for (i, (&slot, weight)) in slots.iter().zip(weights(batch)).enumerate() {
             if slot != NO_SLOT {
-                let row = rows.row(i);
-                let (_, after) = self.right.bag.add(slot, row, weight, 0, || row.into());
+                let (_, after) = self.right.bag.add(slot, rows.row(i), weight, 0);
                 if after < 0 {
                     self.suspects.push(slot);
                 }
@@ -139,6 +139,6 @@ impl Finder for Table {
     }
 
     fn state(&self) -> StateSize {
-        StateSize { rows: self.right.bag.items(), bytes: self.right.bag.bytes() + self.index.bytes() }
+        StateSize { rows: self.right.bag.rows(), bytes: self.right.bag.bytes() + self.index.bytes() }
     }
 }

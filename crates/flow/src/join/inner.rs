@@ -7,14 +7,14 @@ use gridhouse_base::{ChangeBatch, Result};
 use super::{Delta, JoinKind, Side};
 use crate::bag::Bag;
 use crate::keys::{NO_SLOT, Slot};
-use crate::operator::{CHUNK_ROWS, Output, TickContext};
+use crate::operator::{Output, STEP_ROWS, TOUCHED_ROWS, TickContext};
 use crate::residual::Residual;
 use crate::rows::arrow;
 use crate::weight::{product, weighed_where};
 
 /// Candidate pairs of some rows of a batch: all rows of the other side with the same key, in order.
 ///
-/// Rows are taken until there are [`CHUNK_ROWS`] pairs, so that scratch memory is bounded by that plus the matches of one
+/// Rows are taken until there are [`STEP_ROWS`] pairs, so that scratch memory is bounded by that plus the matches of one
 /// row.
 pub(super) struct Pairs<'a> {
     /// One past the last row of the batch that was taken.
@@ -30,9 +30,12 @@ pub(super) struct Pairs<'a> {
 
 impl<'a> Pairs<'a> {
     /// The pairs of the rows `from..` of a batch, whose keys are at `slots`, with the rows in `bag`.
-    pub fn find(bag: &'a Bag<Box<[u8]>>, slots: &[Slot], from: usize) -> Self {
+    pub fn find(bag: &'a Bag, slots: &[Slot], from: usize) -> Self {
         let mut pairs = Self { upto: from, from, own: Vec::new(), other: Vec::new(), weights: Vec::new() };
-        while pairs.upto < slots.len() && pairs.own.len() < CHUNK_ROWS {
+        while pairs.upto < slots.len() && pairs.own.len() < STEP_ROWS {
+            if (pairs.upto - from).is_multiple_of(TOUCHED_ROWS) {
+                bag.touch(&slots[pairs.upto..slots.len().min(pairs.upto + TOUCHED_ROWS)]);
+            }
             let slot = slots[pairs.upto];
             if slot != NO_SLOT {
                 for (row, held) in bag.set(slot).iter() {
@@ -76,10 +79,15 @@ impl<'a> Pairs<'a> {
         if self.len() == 0 || (!kind.gives_pairs() && residual.is_none()) {
             return Ok(None);
         }
-        let indices = UInt32Array::from(self.own.clone());
-        let taken = delta.batch.columns().iter().map(|column| take(column, &indices, None).map_err(arrow));
         let mut columns = [Vec::new(), Vec::new()];
-        columns[own] = taken.collect::<Result<Vec<ArrayRef>>>()?;
+        let each_once = self.own.iter().enumerate().all(|(i, &row)| self.from + i == row as usize);
+        columns[own] = if each_once {
+            delta.batch.columns().iter().map(|column| column.slice(self.from, self.len())).collect()
+        } else {
+            let indices = UInt32Array::from(self.own.clone());
+            let taken = delta.batch.columns().iter().map(|column| take(column, &indices, None).map_err(arrow));
+            taken.collect::<Result<Vec<ArrayRef>>>()?
+        };
         columns[1 - own] = other_side.decode(self.other.iter().copied())?;
         let weight = |(&own, &other): (&u32, &i64)| product(delta.weights[own as usize], other);
         let weights = self.own.iter().zip(&self.weights).map(weight).collect::<Result<Vec<i64>>>()?;

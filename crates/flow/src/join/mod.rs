@@ -37,7 +37,7 @@ use crate::failing::Failed;
 use crate::frozen::{Form, Part, StateReader, StateWriter, places};
 use crate::hash::HashMode;
 use crate::keys::{Keys, NO_SLOT, Slot};
-use crate::operator::{Operator, Output, StateSize, TickContext, Watermark, missing};
+use crate::operator::{Operator, Output, StateSize, TOUCHED_ROWS, TickContext, Watermark, missing};
 use crate::residual::Residual;
 use crate::rows::{EncodedRows, RowCodec};
 use crate::weight::weights;
@@ -171,7 +171,7 @@ pub(crate) struct Side {
     /// The columns that are kept; the time comes first where rows are dropped by it.
     kept: Vec<usize>,
     pub codec: RowCodec,
-    pub bag: Bag<Box<[u8]>>,
+    pub bag: Bag,
     expiry: Option<Expiry>,
 }
 
@@ -196,8 +196,8 @@ impl Join {
             kind,
             index: Keys::new(&key_types, mode)?,
             sides: [
-                Side::new(0, schemas[0], &keys, false, time.as_ref())?,
-                Side::new(1, schemas[1], &keys, keys_only, time.as_ref())?,
+                Side::new(0, schemas[0], &keys, false, time.as_ref(), kind.counts_matches(0))?,
+                Side::new(1, schemas[1], &keys, keys_only, time.as_ref(), kind.counts_matches(1))?,
             ],
             time,
             residual: residual.map(|condition| Residual::new(condition, &pairs, seed)),
@@ -232,7 +232,7 @@ impl Join {
         let Some(expiry) = &mut self.sides[side].expiry else { return Ok(()) };
         let Some(due) = expiry.due(watermark)? else { return Ok(()) };
         for slot in due.slots {
-            self.sides[side].bag.drop_below(slot, &*due.below);
+            self.sides[side].bag.drop_below(slot, &due.below);
             if self.sides.iter().all(|side| side.bag.set(slot).is_empty()) {
                 self.index.release(slot);
             }
@@ -244,12 +244,14 @@ impl Join {
     fn keep(&mut self, own: usize, delta: &Delta<'_>, from: usize, upto: usize, matches: &[i64]) {
         for i in from..upto {
             let slot = delta.slots[i];
+            if (i - from).is_multiple_of(TOUCHED_ROWS) {
+                self.sides[own].bag.touch(&delta.slots[i..upto.min(i + TOUCHED_ROWS)]);
+            }
             if slot == NO_SLOT {
                 continue;
             }
-            let row = delta.rows.row(i);
             let matched = matches.get(i - from).copied().unwrap_or(0);
-            let (_, after) = self.sides[own].bag.add(slot, row, delta.weights[i], matched, || row.into());
+            let (_, after) = self.sides[own].bag.add(slot, delta.rows.row(i), delta.weights[i], matched);
             if after < 0 {
                 self.suspects.push((own, slot));
             }
@@ -284,13 +286,14 @@ pub(crate) fn key_types(schemas: [&Schema; 2], keys: &[JoinKey]) -> Result<Vec<D
 
 impl Side {
     /// Side `number` (0 left, 1 right) of a join; where `keys_only`, of a row only its key is kept; with `time`, rows are
-    /// dropped by it.
+    /// dropped by it; `counts_matches` where rows' output depends on them.
     pub fn new(
         number: usize,
         schema: &Schema,
         keys: &[JoinKey],
         keys_only: bool,
         time: Option<&TimeBound>,
+        counts_matches: bool,
     ) -> Result<Self> {
         let expiry = time.map(|time| Expiry::new(number, schema, time)).transpose()?;
         let column = |key: &JoinKey| if number == 0 { key.left } else { key.right };
@@ -301,7 +304,7 @@ impl Side {
         let kept: Vec<usize> = time.chain(rest).collect();
         let types = schema.columns.iter().map(|c| c.sql_type.kind.arrow()).collect();
         let codec = RowCodec::of_schema(&schema.project(&kept))?;
-        Ok(Self { keys, strict, types, kept, codec, bag: Bag::default(), expiry })
+        Ok(Self { keys, strict, types, kept, codec, bag: Bag::new(counts_matches), expiry })
     }
 
     /// The columns of kept rows, which are whole.
@@ -333,6 +336,7 @@ impl Operator for Join {
         self.sides.iter_mut().for_each(|side| side.bag.resize(self.index.end()));
         let kept: Vec<ArrayRef> = self.sides[own].kept.iter().map(|&i| batch.column(i).clone()).collect();
         let rows = self.sides[own].codec.encode(&kept)?;
+        self.sides[own].bag.room_for(batch.len(), rows.bytes())?;
         let delta = Delta { batch, rows, weights: weights(batch), slots };
         if own == 1 && self.kind.needs_keys_only(self.residual.is_some()) {
             self.switch_keys(&delta, out)?;
@@ -398,7 +402,7 @@ impl Operator for Join {
         let [left, right] = [&self.sides[0].bag, &self.sides[1].bag];
         let noted: usize = self.sides.iter().filter_map(|side| side.expiry.as_ref()).map(Expiry::bytes).sum();
         let bytes = left.bytes() + right.bytes() + self.index.bytes() + noted;
-        StateSize { rows: left.items() + right.items(), bytes }
+        StateSize { rows: left.rows() + right.rows(), bytes }
     }
 
     fn form(&self) -> Form {

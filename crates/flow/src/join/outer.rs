@@ -70,14 +70,14 @@ impl Join {
             if delta.slots[i] == NO_SLOT {
                 continue;
             }
-            self.sides[other].bag.set_mut(delta.slots[i]).for_each_mut(|row, held| {
+            self.sides[other].bag.for_each_match(delta.slots[i], |row, weight, matches| {
                 let counts = passed.is_none_or(|passed| passed.value(pair));
                 pair += 1;
                 if counts {
-                    let before = held.matches > 0;
-                    held.matches += delta.weights[i];
-                    if before != (held.matches > 0) {
-                        lone.switch(row, held.weight, before, unmatched);
+                    let before = *matches > 0;
+                    *matches += delta.weights[i];
+                    if before != (*matches > 0) {
+                        lone.switch(row, weight, before, unmatched);
                     }
                 }
             });

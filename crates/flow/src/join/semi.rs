@@ -18,8 +18,7 @@ impl Join {
             if slot == NO_SLOT {
                 continue;
             }
-            let key = delta.rows.row(i);
-            let (before, after) = self.sides[1].bag.add(slot, key, delta.weights[i], 0, || key.into());
+            let (before, after) = self.sides[1].bag.add(slot, delta.rows.row(i), delta.weights[i], 0);
             if after < 0 {
                 self.suspects.push((1, slot));
             }

@@ -6,9 +6,8 @@
 
 use arrow_array::ArrayRef;
 use gridhouse_base::{Error, Result};
-use hashbrown::hash_table::Entry as TableEntry;
 
-use super::{Bytes, BytesEntry, Fixed, FixedEntry, Keys, Slot, Slots, Store};
+use super::{Bytes, Fixed, Keys, Slot, Slots, Store};
 use crate::frozen::{StateReader, StateWriter};
 
 /// The form of row bytes; packed keys have the number of their words.
@@ -17,8 +16,7 @@ const ROW_BYTES: u64 = 0;
 impl Keys {
     /// The slots that have a key, in ascending order.
     pub fn live_slots(&self) -> Vec<Slot> {
-        let live = self.slots.live.iter().enumerate().filter(|(_, live)| **live);
-        live.map(|(slot, _)| slot as Slot).collect()
+        self.slots.iter().collect()
     }
 
     /// Writes the keys at `slots`. Where the first column (UINT32) is a number that is given anew, `first` holds it.
@@ -57,7 +55,7 @@ impl Keys {
             return Err(from.damaged("its keys are of another form"));
         }
         let count = from.count()?;
-        self.slots = Slots { live: vec![true; count], free: Vec::new() };
+        self.slots = Slots::all_live(count);
         match &mut self.store {
             Store::One(store) => store.thaw(count, from)?,
             Store::Two(store) => store.thaw(count, from)?,
@@ -104,16 +102,15 @@ impl<const N: usize> Fixed<N> {
             return Err(from.damaged("a key that is not there is NULL"));
         }
         self.null_slot = null.checked_sub(1).map(|place| place as Slot);
-        let mode = self.mode;
-        self.table.reserve(count, |entry| mode.words(entry.key));
         for (slot, &key) in self.keys.iter().enumerate() {
             if self.null_slot == Some(slot as Slot) {
                 continue;
             }
-            match self.table.entry(mode.words(key), |entry| entry.key == key, |entry| mode.words(entry.key)) {
-                TableEntry::Vacant(entry) => drop(entry.insert(FixedEntry { key, slot: slot as Slot })),
-                TableEntry::Occupied(_) => return Err(from.damaged("a key is there twice")),
+            let hash = self.mode.words(key);
+            if self.table.find(hash, |other| self.keys[other as usize] == key).is_some() {
+                return Err(from.damaged("a key is there twice"));
             }
+            self.table.insert(hash, slot as Slot);
         }
         Ok(())
     }
@@ -143,12 +140,10 @@ impl Bytes {
                 return Err(from.damaged("a key is not a row"));
             }
             let hash = self.mode.bytes(&key);
-            let arena = &mut self.arena;
-            let same = |entry: &BytesEntry| entry.hash == hash && arena.get(entry.slot as usize) == &*key;
-            match self.table.entry(hash, same, |entry| entry.hash) {
-                TableEntry::Vacant(entry) => drop(entry.insert(BytesEntry { hash, slot: slot as Slot })),
-                TableEntry::Occupied(_) => return Err(from.damaged("a key is there twice")),
+            if self.table.find(hash, |other| self.arena.get(other as usize) == &*key).is_some() {
+                return Err(from.damaged("a key is there twice"));
             }
+            self.table.insert(hash, slot as Slot);
             self.arena.set(slot, &key);
         }
         Ok(())

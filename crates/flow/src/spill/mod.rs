@@ -269,6 +269,11 @@ impl Operator for Spilling {
         self.model.is_stateless()
     }
 
+    /// No row is in two parts.
+    fn gives_each_row_once(&self) -> bool {
+        self.model.gives_each_row_once()
+    }
+
     fn turn(&self, port: usize) -> usize {
         self.model.turn(port)
     }

@@ -1,0 +1,214 @@
+//! `SUM` and `AVG` of `FLOAT` and `DOUBLE`: in two doubles (error-free transformations of Knuth and Dekker), with NaN and the
+//! infinities counted apart, since they cannot be taken back from a sum. Where no finite value is left at the end of a tick
+//! the cell starts afresh; until then a sum of finite values that has left the range of a double stays infinite.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::{ArrayRef, Float32Array, Float64Array};
+use gridhouse_base::Result;
+
+use super::accumulator::{Accumulator, results_of};
+use super::cells::{Cells, Layout};
+use crate::frozen::{StateReader, StateWriter};
+use crate::keys::Slot;
+
+/// The accumulator: the two parts of the sum of the finite values and the number of all values, in three words.
+pub(super) struct FloatSum {
+    at: usize,
+    mean: bool,
+    narrow: bool,
+    /// What cannot be summed, of the few groups that have it.
+    specials: BTreeMap<Slot, Specials>,
+}
+
+/// How many values of a group are not finite.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Specials {
+    nans: i64,
+    positive_infinities: i64,
+    negative_infinities: i64,
+}
+
+/// What is known of a group.
+struct Summed {
+    high: f64,
+    low: f64,
+    count: i64,
+    specials: Specials,
+}
+
+impl Summed {
+    fn sum(&self) -> (f64, f64) {
+        let Specials { nans, positive_infinities, negative_infinities } = self.specials;
+        if nans > 0 || (positive_infinities > 0 && negative_infinities > 0) {
+            (f64::NAN, 0.0)
+        } else if positive_infinities > 0 {
+            (f64::INFINITY, 0.0)
+        } else if negative_infinities > 0 {
+            (f64::NEG_INFINITY, 0.0)
+        } else {
+            (self.high, self.low)
+        }
+    }
+
+    fn mean(&self) -> f64 {
+        let (high, low) = self.sum();
+        let count = self.count as f64;
+        let quotient = high / count;
+        if !quotient.is_finite() {
+            return quotient;
+        }
+        let rest = (-quotient).mul_add(count, high) + low;
+        quotient + rest / count
+    }
+}
+
+/// `a + b` and its rounding error.
+#[inline]
+fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    if !sum.is_finite() {
+        return (sum, 0.0);
+    }
+    let part = sum - a;
+    (sum, (a - (sum - part)) + (b - part))
+}
+
+impl FloatSum {
+    /// The mean (`mean`) or sum, as a `FLOAT` (`narrow`) or `DOUBLE`.
+    pub fn new(mean: bool, narrow: bool, layout: &mut Layout) -> Self {
+        Self { at: layout.take(3), mean, narrow, specials: BTreeMap::new() }
+    }
+
+    #[inline]
+    fn add(&mut self, cells: &mut Cells, slot: Slot, value: f64, weight: i64) {
+        let [high, low, count] = cells.at_mut(slot, self.at);
+        *count = count.wrapping_add(weight as u64);
+        if value.is_finite() {
+            // The product's rounding error by a fused multiply-add; exact, since weights are far below 2⁵³.
+            let (product, error) = match weight {
+                1 => (value, 0.0),
+                -1 => (-value, 0.0),
+                _ => {
+                    let product = value * weight as f64;
+                    (product, value.mul_add(weight as f64, -product))
+                }
+            };
+            let (sum, rest) = two_sum(f64::from_bits(*high), product);
+            let (sum, rest) = two_sum(sum, rest + (f64::from_bits(*low) + error));
+            (*high, *low) = (sum.to_bits(), rest.to_bits());
+            return;
+        }
+        self.add_special(slot, value, weight);
+    }
+
+    #[cold]
+    fn add_special(&mut self, slot: Slot, value: f64, weight: i64) {
+        let specials = self.specials.entry(slot).or_default();
+        let counter = match value {
+            v if v.is_nan() => &mut specials.nans,
+            v if v > 0.0 => &mut specials.positive_infinities,
+            _ => &mut specials.negative_infinities,
+        };
+        *counter += weight;
+        if *specials == Specials::default() {
+            self.specials.remove(&slot);
+        }
+    }
+
+    fn specials(&self, slot: Slot) -> Specials {
+        if self.specials.is_empty() {
+            Specials::default()
+        } else {
+            self.specials.get(&slot).copied().unwrap_or_default()
+        }
+    }
+
+    #[inline]
+    fn summed(&self, cells: &Cells, slot: Slot) -> Summed {
+        let &[high, low, count] = cells.at(slot, self.at);
+        let (high, low) = (f64::from_bits(high), f64::from_bits(low));
+        Summed { high, low, count: count as i64, specials: self.specials(slot) }
+    }
+}
+
+impl Accumulator for FloatSum {
+    fn update(&mut self, cells: &mut Cells, slots: &[Slot], weights: &[i64], args: &[ArrayRef]) -> Result<()> {
+        let rows = slots.iter().zip(weights);
+        match args[0].as_primitive_opt::<Float64Type>() {
+            Some(array) => {
+                for ((&slot, &weight), &value) in rows.zip(array.values()).filter(|((_, weight), _)| **weight != 0) {
+                    self.add(cells, slot, value, weight);
+                }
+            }
+            None => {
+                let values = args[0].as_primitive::<Float32Type>().values();
+                for ((&slot, &weight), &value) in rows.zip(values).filter(|((_, weight), _)| **weight != 0) {
+                    self.add(cells, slot, f64::from(value), weight);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn results(&self, cells: &Cells, slots: &[Slot]) -> Result<ArrayRef> {
+        let (values, nulls) = results_of(slots, |slot| {
+            let summed = self.summed(cells, slot);
+            (summed.count > 0).then(|| if self.mean { summed.mean() } else { summed.sum().0 })
+        });
+        Ok(if self.narrow {
+            Arc::new(Float32Array::new(values.iter().map(|&value| value as f32).collect(), nulls))
+        } else {
+            Arc::new(Float64Array::new(values.into(), nulls))
+        })
+    }
+
+    fn settle(&mut self, cells: &mut Cells, slots: &[Slot]) {
+        for &slot in slots {
+            let Specials { nans, positive_infinities, negative_infinities } = self.specials(slot);
+            let [high, low, count] = cells.at_mut(slot, self.at);
+            if *count as i64 == nans + positive_infinities + negative_infinities {
+                (*high, *low) = (0, 0);
+            }
+        }
+    }
+
+    fn is_neutral(&self, cells: &Cells, slot: Slot) -> bool {
+        cells.number(slot, self.at + 2) == 0 && self.specials(slot) == Specials::default()
+    }
+
+    fn bytes(&self) -> usize {
+        self.specials.len() * size_of::<(Slot, Specials)>()
+    }
+
+    fn freeze(&self, cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
+        for &slot in slots {
+            let &[high, low, count] = cells.at(slot, self.at);
+            let Specials { nans, positive_infinities, negative_infinities } = self.specials(slot);
+            out.put(&high.to_le_bytes());
+            out.put(&low.to_le_bytes());
+            let counts = [count as i64, nans, positive_infinities, negative_infinities];
+            counts.into_iter().for_each(|count| out.signed(count));
+        }
+        Ok(())
+    }
+
+    fn thaw(&mut self, cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()> {
+        for slot in 0..count as Slot {
+            let [high, low] = [u64::from_le_bytes(from.array()?), u64::from_le_bytes(from.array()?)];
+            *cells.at_mut(slot, self.at) = [high, low, from.signed()? as u64];
+            let specials = Specials {
+                nans: from.signed()?,
+                positive_infinities: from.signed()?,
+                negative_infinities: from.signed()?,
+            };
+            if specials != Specials::default() {
+                self.specials.insert(slot, specials);
+            }
+        }
+        Ok(())
+    }
+}
