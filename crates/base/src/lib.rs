@@ -9,6 +9,7 @@ pub mod clock;
 pub mod error;
 pub mod fs;
 pub mod ids;
+pub mod quantity;
 pub mod random;
 pub mod schema;
 pub mod table;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gridhouse_base::error::nearest;
+use gridhouse_base::quantity::{bytes, duration};
 use gridhouse_base::{Error, Result};
 
 /// What a known key does here.
@@ -123,40 +124,6 @@ impl<'a> Options<'a> {
     }
 }
 
-/// Flink's duration text.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let number: u64 = text[..digits].parse().ok()?;
-    let nanos = match text[digits..].trim().to_lowercase().as_str() {
-        "ns" | "nano" | "nanosecond" | "nanoseconds" => 1,
-        "us" | "µs" | "micro" | "microsecond" | "microseconds" => 1_000,
-        "" | "ms" | "milli" | "millisecond" | "milliseconds" => 1_000_000,
-        "s" | "sec" | "secs" | "second" | "seconds" => 1_000_000_000,
-        "m" | "min" | "mins" | "minute" | "minutes" => 60_000_000_000,
-        "h" | "hour" | "hours" => 3_600_000_000_000,
-        "d" | "day" | "days" => 86_400_000_000_000_u64,
-        _ => return None,
-    };
-    Some(Duration::from_nanos(number.checked_mul(nanos)?))
-}
-
-/// Flink's text of a memory size.
-fn bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let number: u64 = text[..digits].parse().ok()?;
-    let power = match text[digits..].trim().to_lowercase().as_str() {
-        "" | "b" | "bytes" => 0,
-        "k" | "kb" | "kibibytes" => 1,
-        "m" | "mb" | "mebibytes" => 2,
-        "g" | "gb" | "gibibytes" => 3,
-        "t" | "tb" | "tebibytes" => 4,
-        _ => return None,
-    };
-    number.checked_mul(1024_u64.pow(power))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,15 +148,5 @@ mod tests {
         let fine = options(&[("scan.parallelism", "1"), ("debezium.a", "b"), ("connector", "x")]);
         Options::check(&KEYS, &fine, &mut notices).unwrap();
         assert_eq!(notices.len(), 2);
-    }
-
-    #[test]
-    fn durations_read_as_in_flink() {
-        assert_eq!(duration("30s"), Some(Duration::from_secs(30)));
-        assert_eq!(duration("5 min"), Some(Duration::from_secs(300)));
-        assert_eq!(duration("250"), Some(Duration::from_millis(250)));
-        assert_eq!(duration("5 lightyears"), None);
-        assert_eq!(duration("99999999999999999999 d"), None);
-        assert_eq!((bytes("128MB"), bytes("1 kb"), bytes("x")), (Some(128 << 20), Some(1024), None));
     }
 }

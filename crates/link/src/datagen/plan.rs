@@ -7,6 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::error::nearest;
+use gridhouse_base::quantity::duration;
 use gridhouse_base::random::Random;
 use gridhouse_base::table::{ColumnKind, TableDef};
 use gridhouse_base::types::MAX_LENGTH;
@@ -14,7 +15,6 @@ use gridhouse_base::{Error, Result, TypeKind, Value};
 use gridhouse_expr::text::number::{integer_range, parse_decimal};
 
 use super::make::{Field, Make};
-use crate::options::duration;
 
 /// Flink's default rate.
 const ROWS_PER_SECOND: u64 = 10_000;
