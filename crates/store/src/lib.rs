@@ -13,6 +13,7 @@ mod bits;
 mod bucket;
 mod bucket_view;
 mod changes;
+mod check;
 mod checkpoint;
 mod codec;
 mod condition;
@@ -43,9 +44,12 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod trim;
+mod usage;
 mod wal;
 
 pub use changes::Changes;
+pub use check::Checked;
 pub use checkpoint::keeper::Keeper;
 pub use checkpoint::seal::Attachment;
 pub use condition::{ColumnStatistics, CompareOp, Conjunct};
@@ -62,3 +66,4 @@ pub use store::{DEFAULT_WAL_FILE_BYTES, Store, StoreOptions};
 pub use sync::{Reader, Syncer};
 pub use tail::RowId;
 pub use tick::Tick;
+pub use usage::{LogLag, TableStorage};

@@ -31,6 +31,7 @@ pub(crate) enum Op {
     Rows(Part),
     Truncate(TableId),
     Restore(TableId),
+    TrimLog(TableId, CommitId),
     SetCursor(String, TableId, CommitId),
     ForgetCursor(String, Option<TableId>),
 }
@@ -43,6 +44,7 @@ const TRUNCATE: u8 = 5;
 const SET_CURSOR: u8 = 6;
 const FORGET_CURSOR: u8 = 7;
 const RESTORE: u8 = 8;
+const TRIM_LOG: u8 = 9;
 
 /// "Every table", where a table is optional.
 const EVERY_TABLE: u32 = u32::MAX;
@@ -260,6 +262,12 @@ pub(crate) mod put {
         put_u32(out, id.0);
     }
 
+    pub fn trim_log(out: &mut Vec<u8>, id: TableId, upto: CommitId) {
+        out.push(TRIM_LOG);
+        put_u32(out, id.0);
+        put_u64(out, upto.0);
+    }
+
     pub fn set_cursor(out: &mut Vec<u8>, consumer: &str, table: TableId, upto: CommitId) {
         out.push(SET_CURSOR);
         put_bytes(out, consumer.as_bytes());
@@ -291,6 +299,10 @@ pub(crate) fn read_op(input: &mut Input<'_>, types_of: TypesOf<'_>) -> Result<Op
         ROWS => Op::Rows(part(input, types_of)?),
         TRUNCATE => Op::Truncate(TableId(input.u32()?)),
         RESTORE => Op::Restore(TableId(input.u32()?)),
+        TRIM_LOG => {
+            let table = TableId(input.u32()?);
+            Op::TrimLog(table, CommitId(input.u64()?))
+        }
         SET_CURSOR => {
             let consumer = input.text()?.to_string();
             Op::SetCursor(consumer, TableId(input.u32()?), CommitId(input.u64()?))

@@ -169,6 +169,7 @@ impl Replay<'_> {
                         follow.restored(id)?;
                     }
                 }
+                Op::TrimLog(id, upto) => drop(self.state.trim_log(id, upto)?),
                 Op::SetCursor(consumer, table, upto) => self.state.set_cursor(&consumer, table, upto),
                 Op::ForgetCursor(consumer, table) => self.state.forget_cursor(&consumer, table),
             }

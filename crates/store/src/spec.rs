@@ -41,6 +41,9 @@ pub struct TableSpec {
     pub bucket_count: u16,
     /// Whether the table is the program's own (not listed to users). A hidden log table is cut at its slowest cursor.
     pub hidden: bool,
+    /// How long the rows of a log table are kept, `table.log.ttl`, in milliseconds; `None`: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_ttl_ms: Option<u64>,
 }
 
 impl TableSpec {
@@ -54,6 +57,7 @@ impl TableSpec {
             bucket_key: Vec::new(),
             bucket_count: 1,
             hidden: false,
+            log_ttl_ms: None,
         }
     }
 
@@ -99,6 +103,9 @@ impl TableSpec {
                     return wrong(format!("key column {} appears twice", self.schema.columns[column].name));
                 }
             }
+        }
+        if self.log_ttl_ms == Some(0) {
+            return wrong("'table.log.ttl' is 0, so no row would be kept".into());
         }
         match self.kind {
             TableKind::Log if !self.primary_key.is_empty() => return wrong("a log table has no primary key".into()),

@@ -162,6 +162,16 @@ impl State {
         consolidate(effects, false)
     }
 
+    /// Drops the entries of commits up to `upto` from a log table; gives how many rows they were.
+    pub fn trim_log(&mut self, id: TableId, upto: CommitId) -> Result<u64> {
+        let table = self.touch(id)?;
+        if table.shape.is_keyed() {
+            let name = &table.shape.spec.name;
+            return Err(Error::invalid(format!("table {name} has a primary key: its rows do not expire by their age")));
+        }
+        Ok(table.trim(upto))
+    }
+
     /// Takes back everything that the tick under way has done to a table.
     pub fn restore(&mut self, id: TableId) -> Result<()> {
         if id == SYSTEM_TABLE {

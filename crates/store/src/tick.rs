@@ -244,6 +244,19 @@ impl<'a> Tick<'a> {
         }
     }
 
+    /// Drops the rows of commits up to `upto` from a log table: its log begins behind them, and a reader that has not come so far
+    /// has lost them. Gives how many there were. It is no change: jobs are not told.
+    ///
+    /// # Errors
+    /// `NotFound` if the table does not exist, `Invalid` if it has a primary key.
+    pub fn trim_log(&mut self, table: TableId, upto: CommitId) -> Result<u64> {
+        let result = self.store.state.trim_log(table, upto);
+        let rows = self.guard(result)?;
+        put::trim_log(&mut self.operations, table, upto);
+        self.operation_done()?;
+        Ok(rows)
+    }
+
     /// Takes back everything that this tick has done to a table, rows of sources' commits included: it is again as the last
     /// tick left it. Costs time in proportion to its live rows.
     ///

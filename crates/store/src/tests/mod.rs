@@ -1,6 +1,7 @@
 //! Tests through the public interface, on a real directory: what tables do, and what a restart finds.
 
 mod checkpoints;
+mod expiry;
 mod recovery;
 mod scans;
 mod steps;
