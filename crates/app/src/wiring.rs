@@ -37,6 +37,7 @@ pub fn open(settings: &Settings) -> Result<Engine> {
         scans: scans(&link),
         lookups: lookups(&link),
         state_bytes: DEFAULT_STATE_BYTES,
+        consumer_cap: Default::default(),
         on_fatal: Arc::new(end_at_once),
     })
 }

@@ -40,6 +40,7 @@ fn main() {
         scans: BTreeMap::new(),
         lookups: BTreeMap::new(),
         state_bytes: gridhouse_engine::DEFAULT_STATE_BYTES,
+        consumer_cap: Default::default(),
         on_fatal: Arc::new(|error| panic!("the engine failed: {error}")),
     })
     .expect("the engine opens");

@@ -22,6 +22,7 @@ use crate::records::{
     CATALOGS, COUNTERS, CatalogRecord, DATABASES, JOBS, JobRecord, JobState, OBJECTS, ObjectRecord, STREAMS,
     StreamRecord, database_key, decode, encode, object_key,
 };
+use crate::retention::Moments;
 use crate::stream::Stream;
 use crate::system;
 
@@ -32,6 +33,7 @@ use crate::system;
 pub(crate) fn boot(core: &mut Core) -> Result<()> {
     let snapshot = core.store.ordered_snapshot();
     core.shared.set_durable(snapshot.commit());
+    core.moments = Moments::of(&snapshot);
     core.catalog = read_catalog(&snapshot)?;
     if !core.catalog.catalogs.contains_key(DEFAULT_CATALOG) {
         found(core)?;

@@ -22,6 +22,7 @@ use crate::follow::Kept;
 use crate::job::{Branch, Job};
 use crate::kept::attachment;
 use crate::prepare::Connectors;
+use crate::retention::{ConsumerCap, Moments};
 use crate::shared::Shared;
 use crate::stream::Stream;
 
@@ -76,6 +77,10 @@ pub(crate) struct Core {
     pub(crate) order: Vec<JobId>,
     pub(crate) streams: BTreeMap<SourceId, Stream>,
     pub(crate) stats: BTreeMap<TableId, TableStats>,
+    /// How far a consumer of a log may be behind.
+    pub(crate) consumer_cap: ConsumerCap,
+    /// When commits were made.
+    pub(crate) moments: Moments,
     /// How far sinks have come, as they last said; not yet written down.
     pub(crate) reached: BTreeMap<String, CommitId>,
     /// The last job number given out.
@@ -214,8 +219,8 @@ impl Core {
     }
 
     fn housekeep(&mut self) {
-        if let Err(error) = self.finish_jobs().and_then(|()| self.save_cursors()).and_then(|()| self.store.note_idle())
-        {
+        let kept = self.finish_jobs().and_then(|()| self.save_cursors()).and_then(|()| self.keep_logs());
+        if let Err(error) = kept.and_then(|()| self.store.note_idle()) {
             self.fatal(error);
         }
     }

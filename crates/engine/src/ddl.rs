@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gridhouse_base::error::nearest;
+use gridhouse_base::quantity::duration;
 use gridhouse_base::table::{ObjectPath, TableDef, quoted};
 use gridhouse_base::{CommitId, Error, Result, TableId};
 use gridhouse_sql::ast::{
@@ -28,7 +29,10 @@ use crate::session::{Session, done};
 use crate::wiring::{physical_schema, stored_key};
 
 /// Options of the store's own tables that have an effect.
-const EFFECTIVE_OPTIONS: &[&str] = &["bucket.num", "bucket.key", "table.merge-engine", ON_ERROR];
+const EFFECTIVE_OPTIONS: &[&str] = &["bucket.num", "bucket.key", "table.merge-engine", LOG_TTL, ON_ERROR];
+
+/// How long a log table keeps its rows.
+const LOG_TTL: &str = "table.log.ttl";
 
 /// Fluss's options that need nothing done here, or whose effect comes with tiers and replicas.
 const ACCEPTED_OPTIONS: &[&str] = &[
@@ -37,7 +41,6 @@ const ACCEPTED_OPTIONS: &[&str] = &[
     "table.log.format",
     "table.log.arrow.compression.type",
     "table.log.arrow.compression.zstd.level",
-    "table.log.ttl",
     "table.log.tiered.local-segments",
     "table.kv.format",
     "table.changelog.image",
@@ -252,9 +255,9 @@ impl Session {
                 definition.path
             ));
         }
-        if definition.options.contains_key("table.log.ttl") {
+        if definition.options.contains_key(LOG_TTL) && !definition.primary_key.is_empty() {
             self.notice(format!(
-                "table {} keeps its log regardless of 'table.log.ttl' in this version",
+                "the change log of {} is kept as long as a reader needs it, whatever its '{LOG_TTL}': its rows stand by their key",
                 definition.path
             ));
         }
@@ -632,7 +635,19 @@ fn spec_of(definition: &TableDef) -> Result<TableSpec> {
         bucket_key,
         bucket_count,
         hidden: false,
+        log_ttl_ms: if kind == TableKind::Log { log_ttl_ms(definition)? } else { None },
     })
+}
+
+/// How long the rows of a log table are kept; -1 is for ever, as in Fluss.
+fn log_ttl_ms(definition: &TableDef) -> Result<Option<u64>> {
+    let Some(text) = definition.options.get(LOG_TTL).filter(|text| text.trim() != "-1") else { return Ok(None) };
+    let ttl = duration(text).and_then(|ttl| u64::try_from(ttl.as_millis()).ok()).filter(|ms| *ms > 0);
+    let misfit = || {
+        Error::invalid(format!("table {}: '{LOG_TTL}' = '{text}' is not a time to live", definition.path))
+            .hint("a number and a unit, as in '7 d', '12 h', '30 min'; '-1' keeps every row")
+    };
+    ttl.map(Some).ok_or_else(misfit)
 }
 
 /// Whether a path has rows in the store.

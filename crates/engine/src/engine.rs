@@ -19,6 +19,7 @@ use crate::catalog::{DEFAULT_CATALOG, DEFAULT_DATABASE};
 use crate::core::{Core, Message, QUEUE_MESSAGES};
 use crate::follow::{Follower, Means};
 use crate::prepare::Connectors;
+use crate::retention::{ConsumerCap, Moments};
 use crate::session::Session;
 use crate::shared::{Shared, lock};
 use crate::tick::ROUND_ROWS;
@@ -48,6 +49,8 @@ pub struct EngineOptions {
     pub lookups: BTreeMap<&'static str, Arc<dyn LookupConnector>>,
     /// How many bytes of memory the state of all jobs may take; what is more goes to disk.
     pub state_bytes: usize,
+    /// How far a consumer of a log may be behind before the log is no longer kept for it.
+    pub consumer_cap: ConsumerCap,
     /// Called when nothing can be promised any more (the disk failed): the process should end at once.
     pub on_fatal: Arc<dyn Fn(Error) + Send + Sync>,
 }
@@ -176,6 +179,8 @@ impl Engine {
             order: Vec::new(),
             streams: BTreeMap::new(),
             stats: BTreeMap::new(),
+            consumer_cap: options.consumer_cap,
+            moments: Moments::default(),
             reached: BTreeMap::new(),
             job_counter: 0,
             source_counter: 0,

@@ -129,8 +129,7 @@ impl<'p> Keyed<'p> {
         };
         let columns = self.scan.columns.iter().map(place).collect::<Result<Vec<_>>>()?;
         // The definition names the key's columns in its own order, the store in that of its spec: they are the same.
-        let (_, rows) = table.get_batch(&keys)?;
-        Ok(rows.project(&columns))
+        Ok(table.get_columns(&keys, Some(&columns))?.1)
     }
 }
 

@@ -167,6 +167,7 @@ impl Session {
             Statement::Update(update) => self.update(&update),
             Statement::Delete(delete) => self.delete(&delete),
             Statement::Truncate(name) => self.truncate(&name),
+            Statement::Check(name) => self.check(name.as_ref()),
             Statement::StopJob(stop) => self.stop_job(&stop.job),
             Statement::StartJob(job) => self.start_job(&job),
             Statement::DropJob { job, if_exists } => self.drop_job(&job, if_exists),

@@ -258,7 +258,7 @@ impl Worker {
                 "sink {} was last written at {upto}, but the log of its table no longer goes back that far",
                 self.plan.name
             ))
-            .hint("was the outside restored from a back-up? empty the outside table, delete its row in gridhouse_sink, and START JOB")
+            .hint("it was away for longer than its cap allows (settings `consumer_cap_age` and `consumer_cap_size`), or was restored from a back-up: empty the outside table, delete its row in gridhouse_sink, and START JOB")
             .caused_by(error)
         })?;
         if self.plan.mode == ChangelogMode::Upsert && !self.plan.key.is_empty() {

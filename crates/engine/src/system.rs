@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gridhouse_base::table::{ColumnKind, ObjectPath, TableDef};
 use gridhouse_base::{ChangeBatch, Column, Result, Schema, TableId, TypeKind, Value};
 use gridhouse_sql::plan::Plan;
+use gridhouse_store::TableSnapshot;
 
 use crate::catalog::{Catalog, SYSTEM_CATALOG};
 use crate::core::Core;
@@ -14,6 +15,7 @@ use crate::engine::Engine;
 use crate::job::Branch;
 use crate::outcome::Outcome;
 use crate::records::{CatalogRecord, DatabaseRecord, JobState, ObjectRecord};
+use crate::retention::Consumer;
 use crate::shared::lock;
 use crate::wiring::sink_name;
 
@@ -86,6 +88,34 @@ const TABLES: &[Virtual] = &[
             ("error", TypeKind::STRING, true),
         ],
         rows: sink_rows,
+    },
+    Virtual {
+        name: "consumers",
+        columns: &[
+            ("consumer", TypeKind::STRING, false),
+            ("table_name", TypeKind::STRING, false),
+            ("state", TypeKind::STRING, false),
+            ("upto", TypeKind::BigInt, false),
+            ("lag_rows", TypeKind::BigInt, false),
+            ("lag_bytes", TypeKind::BigInt, false),
+            ("lag_ms", TypeKind::Double, false),
+            ("cap_bytes", TypeKind::BigInt, false),
+            ("cap_ms", TypeKind::Double, false),
+        ],
+        rows: consumer_rows,
+    },
+    Virtual {
+        name: "storage",
+        columns: &[
+            ("table_name", TypeKind::STRING, false),
+            ("live_rows", TypeKind::BigInt, false),
+            ("dead_rows", TypeKind::BigInt, false),
+            ("memory_bytes", TypeKind::BigInt, false),
+            ("disk_bytes", TypeKind::BigInt, false),
+            ("segments", TypeKind::BigInt, false),
+            ("space_amplification", TypeKind::Double, true),
+        ],
+        rows: storage_rows,
     },
 ];
 
@@ -235,6 +265,50 @@ fn table_rows(core: &Core) -> Vec<Vec<Value>> {
         ]);
     }
     rows
+}
+
+/// Every reader of a log: where it stands, how far it is behind, and how far it may be.
+fn consumer_rows(core: &Core) -> Vec<Vec<Value>> {
+    let snapshot = core.store.ordered_snapshot();
+    let cap = core.consumer_cap;
+    let row = |consumer: Consumer| {
+        let name = snapshot.table(consumer.table).map(|table| table.spec().name.clone()).unwrap_or_default();
+        let state = match (consumer.is_lost, consumer.lag.rows) {
+            (true, _) => "LOST",
+            (false, 0) => "CURRENT",
+            (false, _) => "BEHIND",
+        };
+        vec![
+            text(&consumer.name),
+            text(name),
+            text(state),
+            Value::Integer(consumer.upto.0 as i64),
+            Value::Integer(consumer.lag.rows as i64),
+            Value::Integer(consumer.lag.bytes as i64),
+            millis(Some(consumer.lag_micros)),
+            Value::Integer(i64::try_from(cap.bytes).unwrap_or(i64::MAX)),
+            Value::Double(cap.age.as_secs_f64() * 1_000.0),
+        ]
+    };
+    core.consumers().into_iter().map(row).collect()
+}
+
+/// What every table takes, hidden ones too. The space amplification is entries kept per living row.
+fn storage_rows(core: &Core) -> Vec<Vec<Value>> {
+    let row = |table: TableSnapshot| {
+        let storage = table.storage();
+        let entries = (storage.live_rows + storage.dead_rows) as f64;
+        vec![
+            text(&table.spec().name),
+            Value::Integer(storage.live_rows as i64),
+            Value::Integer(storage.dead_rows as i64),
+            Value::Integer(storage.memory_bytes as i64),
+            Value::Integer(storage.disk_bytes as i64),
+            Value::Integer(storage.segments as i64),
+            if storage.live_rows == 0 { Value::Null } else { Value::Double(entries / storage.live_rows as f64) },
+        ]
+    };
+    core.store.ordered_snapshot().tables().map(row).collect()
 }
 
 fn source_rows(core: &Core) -> Vec<Vec<Value>> {

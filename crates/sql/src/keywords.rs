@@ -263,7 +263,7 @@ pub(crate) const RESERVED_IN_FLINK: &[&str] = &[
 
 /// Words that begin a statement.
 pub(crate) const STATEMENTS: &[&str] = &[
-    "ALTER", "ANALYZE", "BEGIN", "CALL", "CREATE", "DELETE", "DESC", "DESCRIBE", "DROP", "EXECUTE", "EXPLAIN",
+    "ALTER", "ANALYZE", "BEGIN", "CALL", "CHECK", "CREATE", "DELETE", "DESC", "DESCRIBE", "DROP", "EXECUTE", "EXPLAIN",
     "INSERT", "REPLACE", "RESET", "SELECT", "SET", "SHOW", "START", "STOP", "TRUNCATE", "UPDATE", "USE", "VALUES",
     "WITH",
 ];

@@ -102,6 +102,7 @@ impl House {
             scans: BTreeMap::from([("known", scan)]),
             lookups: BTreeMap::from([("known", lookup)]),
             state_bytes: DEFAULT_STATE_BYTES,
+            consumer_cap: Default::default(),
             on_fatal: Arc::new(move |error| {
                 assert!(seen.load(Ordering::SeqCst), "the engine failed: {error}");
             }),

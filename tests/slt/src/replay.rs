@@ -188,6 +188,7 @@ fn is_data(record: &Record) -> bool {
                 | Statement::Update(_)
                 | Statement::Delete(_)
                 | Statement::Truncate(_)
+                | Statement::Check(_)
         )
     )
 }

@@ -15,7 +15,9 @@ use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::fs::DiskFileSystem;
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{ChangeBatch, CommitId, Error, Result, RowKind, SourceId, TypeKind, Value};
-use gridhouse_engine::{DEFAULT_STATE_BYTES, Engine, EngineOptions, Outcome, Session, StatementReport, Tuning};
+use gridhouse_engine::{
+    ConsumerCap, DEFAULT_STATE_BYTES, Engine, EngineOptions, Outcome, Session, StatementReport, Tuning,
+};
 use gridhouse_flow::connector::{
     ChangelogMode, Found, Lookup, LookupConnector, LookupRequest, ScanConnector, ScanRequest, ScanRows, Sink,
     SinkConnector, SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvent, SourceEvents,
@@ -32,6 +34,8 @@ pub struct House {
     pub outside: Outside,
     pub engine: Option<Engine>,
     tuning: Tuning,
+    /// How far sinks may be behind, from the next opening on.
+    pub cap: ConsumerCap,
 }
 
 impl House {
@@ -46,14 +50,14 @@ impl House {
 
     fn tuned(tuning: Tuning) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut house = Self { dir, outside: Outside::default(), engine: None, tuning };
+        let mut house = Self { dir, outside: Outside::default(), engine: None, tuning, cap: ConsumerCap::default() };
         house.open();
         house
     }
 
     /// Opens the engine, after a stop or a crash.
     pub fn open(&mut self) {
-        let engine = open(self.dir.path(), &self.outside, self.tuning);
+        let engine = open(self.dir.path(), &self.outside, self.tuning, self.cap);
         self.engine = Some(engine.expect("the engine opens"));
     }
 
@@ -96,7 +100,7 @@ fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-fn open(dir: &Path, outside: &Outside, tuning: Tuning) -> Result<Engine> {
+fn open(dir: &Path, outside: &Outside, tuning: Tuning, consumer_cap: ConsumerCap) -> Result<Engine> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let store = StoreOptions::new(PathBuf::from(dir), Arc::new(DiskFileSystem), clock.clone(), 7);
     let source: Arc<dyn SourceConnector> = Arc::new(outside.clone());
@@ -109,6 +113,7 @@ fn open(dir: &Path, outside: &Outside, tuning: Tuning) -> Result<Engine> {
         scans: BTreeMap::from([("shelf", Arc::new(outside.clone()) as Arc<dyn ScanConnector>)]),
         lookups: BTreeMap::from([("shelf", Arc::new(outside.clone()) as Arc<dyn LookupConnector>)]),
         state_bytes: DEFAULT_STATE_BYTES,
+        consumer_cap,
         on_fatal: Arc::new(|error| panic!("the engine failed: {error}")),
     };
     Engine::open_tuned(options, tuning)

@@ -11,5 +11,6 @@ mod lookups;
 mod outside;
 mod queries;
 mod restarts;
+mod retention;
 mod rounds;
 mod scripts;

@@ -43,6 +43,8 @@ pub enum Statement {
     Delete(Box<Delete>),
     /// `TRUNCATE TABLE t`
     Truncate(ObjectName),
+    /// `CHECK TABLE t`, or `CHECK TABLES` for all of them
+    Check(Option<ObjectName>),
     /// `STOP JOB j`
     StopJob(StopJob),
     /// `START JOB j`

@@ -1,4 +1,4 @@
-//! `INSERT`, statement sets, `UPDATE`, `DELETE`, `TRUNCATE`, `SET`, `RESET` and jobs.
+//! `INSERT`, statement sets, `UPDATE`, `DELETE`, `TRUNCATE`, `CHECK`, `SET`, `RESET` and jobs.
 
 use gridhouse_base::{Error, Result};
 
@@ -147,6 +147,15 @@ impl Parser<'_> {
     pub(super) fn truncate(&mut self) -> Result<Statement> {
         self.expect_all(&["TRUNCATE", "TABLE"])?;
         self.object_name("a table's name").map(Statement::Truncate)
+    }
+
+    pub(super) fn check(&mut self) -> Result<Statement> {
+        self.expect("CHECK")?;
+        if self.accept("TABLES") {
+            return Ok(Statement::Check(None));
+        }
+        self.expect("TABLE")?;
+        self.object_name("a table's name").map(|name| Statement::Check(Some(name)))
     }
 
     pub(super) fn stop_job(&mut self) -> Result<Statement> {

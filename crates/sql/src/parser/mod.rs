@@ -91,6 +91,7 @@ impl<'a> Parser<'a> {
             "UPDATE" => self.update(),
             "DELETE" => self.delete(),
             "TRUNCATE" => self.truncate(),
+            "CHECK" => self.check(),
             "STOP" => self.stop_job(),
             "START" => self.start_job(),
             "REPLACE" => self.replace_job(),
@@ -104,7 +105,7 @@ impl<'a> Parser<'a> {
                     "SUBSCRIBE" => "read the rows as they stand with SELECT, or write them on with INSERT INTO",
                     _ => {
                         "CREATE, DROP, USE, SHOW, DESCRIBE, EXPLAIN, SET, RESET, INSERT, SELECT, UPDATE, DELETE, TRUNCATE, \
-                          STOP JOB, START JOB, DROP JOB and REPLACE JOB are accepted"
+                          CHECK TABLE, STOP JOB, START JOB, DROP JOB and REPLACE JOB are accepted"
                     }
                 };
                 Err(Error::invalid(format!("{word} is not supported yet")).hint(hint).at(self.at()))

@@ -109,6 +109,8 @@ fn small_statements() {
     assert!(matches!(one("EXPLAIN ANALYZE JOB dws"), Statement::Explain(Explain::AnalyzeJob(_))));
     assert!(matches!(one("EXPLAIN STATEMENT SET BEGIN INSERT INTO a SELECT 1; END"), Statement::Explain(_)));
     assert!(matches!(one("TRUNCATE TABLE t"), Statement::Truncate(_)));
+    assert!(matches!(one("CHECK TABLE a.b.t"), Statement::Check(Some(_))));
+    assert!(matches!(one("CHECK TABLES"), Statement::Check(None)));
     let Statement::CreateCatalog(catalog) =
         one("CREATE CATALOG fluss WITH ('type' = 'fluss', 'bootstrap.servers' = 'somewhere:9123')")
     else {

@@ -1,0 +1,293 @@
+//! What becomes of logs as they grow old: rows of log tables expire after their `table.log.ttl`, and a consumer that is further
+//! behind than its cap no longer holds back the log that it has not read.
+//!
+//! When a commit was made is known by moments that are noted now and then: at each, the last commit. They are kept with the
+//! metadata, the older the fewer. What expires is decided once, here, and is on record by commit; so a replay does the same.
+//! Expiry is no change: jobs are not told, and what they have made of a row stands.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use gridhouse_base::{CommitId, Result, TableId};
+use gridhouse_store::{LogLag, Snapshot};
+use serde::{Deserialize, Serialize};
+
+use crate::core::Core;
+use crate::records::{decode, encode};
+use crate::wiring::sink_name;
+
+/// The metadata space of moments; keys are commits.
+const MOMENTS: &str = "moments";
+/// The metadata space of consumers that were too slow; keys are `consumer\u{1}table`.
+const LOST: &str = "lost_consumers";
+
+/// How often a moment is noted, unless rows expire sooner: what expires does so at most this much too late.
+const MOMENT_MICROS: i64 = 10_000_000;
+/// A time to live is told apart in this many steps.
+const STEPS: i64 = 8;
+/// How many moments are kept before old ones are thinned out.
+const MOST_MOMENTS: usize = 512;
+/// An old moment is needed only as precisely as this part of its age.
+const PRECISION: i64 = 32;
+
+/// How far a consumer may be behind before the log is no longer kept for it.
+#[derive(Clone, Copy, Debug)]
+pub struct ConsumerCap {
+    /// Bytes that it has not read.
+    pub bytes: u64,
+    /// The age of the oldest of them.
+    pub age: Duration,
+}
+
+/// 16 GB fit beside the tables on a small disk; seven days are Fluss's own `table.log.ttl`.
+impl Default for ConsumerCap {
+    fn default() -> Self {
+        Self { bytes: 16 << 30, age: Duration::from_secs(7 * 86_400) }
+    }
+}
+
+/// A consumer that was too slow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct LostRecord {
+    consumer: String,
+    table: TableId,
+    /// Where it stood.
+    upto: CommitId,
+}
+
+impl LostRecord {
+    fn key(&self) -> String {
+        format!("{}\u{1}{}", self.consumer, self.table.0)
+    }
+}
+
+/// Moments, each with the last commit then; ascending.
+#[derive(Debug, Default)]
+pub(crate) struct Moments {
+    marks: Vec<(CommitId, i64)>,
+    /// The tick in which this was last written down; it is no news.
+    own: CommitId,
+}
+
+impl Moments {
+    /// Those that are on record.
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        let mark =
+            |(key, value): (String, std::sync::Arc<str>)| Some((CommitId(key.parse().ok()?), value.parse().ok()?));
+        Self { marks: snapshot.list(MOMENTS).into_iter().filter_map(mark).collect(), own: CommitId(0) }
+    }
+
+    /// The newest commit that is known to be made at `micros` or before.
+    fn made_by(&self, micros: i64) -> Option<CommitId> {
+        let later = self.marks.partition_point(|(_, time)| *time <= micros);
+        self.marks[..later].last().map(|(commit, _)| *commit)
+    }
+
+    /// When a commit was made at the latest, if that is known.
+    fn time_of(&self, commit: CommitId) -> Option<i64> {
+        self.marks.get(self.marks.partition_point(|(mark, _)| *mark < commit)).map(|(_, time)| *time)
+    }
+
+    /// Whether another moment is to be noted: something was committed, and the last one is `every` ago.
+    fn is_due(&self, last: CommitId, now: i64, every: i64) -> bool {
+        let noted = self.marks.last();
+        last > self.own.max(noted.map_or(CommitId(0), |mark| mark.0)) && noted.is_none_or(|mark| now - mark.1 >= every)
+    }
+
+    /// Takes out and gives the moments that are older than anyone asks for, or nearer to others than their age calls for.
+    fn thin_out(&mut self, now: i64, longest: i64) -> Vec<CommitId> {
+        let mut gone = Vec::new();
+        let past = self.marks.partition_point(|(_, time)| *time <= now - longest).saturating_sub(1);
+        gone.extend(self.marks.drain(..past).map(|mark| mark.0));
+        if self.marks.len() > MOST_MOMENTS {
+            let mut i = 1;
+            while i + 1 < self.marks.len() {
+                let apart = self.marks[i + 1].1 - self.marks[i - 1].1;
+                if apart < (now - self.marks[i].1) / PRECISION {
+                    gone.push(self.marks.remove(i).0);
+                } else {
+                    i += 1;
+                }
+            }
+        }
+        gone
+    }
+}
+
+/// A reader of a table's log.
+#[derive(Clone, Debug)]
+pub(crate) struct Consumer {
+    pub(crate) name: String,
+    pub(crate) table: TableId,
+    pub(crate) upto: CommitId,
+    pub(crate) lag: LogLag,
+    /// The age of the oldest entry that it has not read, as far as that is known.
+    pub(crate) lag_micros: i64,
+    pub(crate) is_lost: bool,
+}
+
+impl Core {
+    /// Every consumer of a log with its lag.
+    pub(crate) fn consumers(&self) -> Vec<Consumer> {
+        let snapshot = self.store.ordered_snapshot();
+        let now = self.clock.now_micros();
+        let mut consumers = Vec::new();
+        let mut add = |name: &str, table: TableId, upto: CommitId, is_lost: bool| {
+            let Ok(log) = snapshot.table(table) else { return };
+            let lag = log.lag(upto);
+            let made = lag.oldest.and_then(|oldest| self.moments.time_of(oldest));
+            let lag_micros = made.map_or(0, |made| (now - made).max(0));
+            let is_lost = is_lost || lag.is_lost;
+            consumers.push(Consumer { name: name.to_owned(), table, upto, lag, lag_micros, is_lost });
+        };
+        snapshot.cursors().for_each(|(name, table, upto)| add(name, table, upto, false));
+        for lost in lost_consumers(&snapshot) {
+            if snapshot.cursor(&lost.consumer, lost.table).is_none() {
+                add(&lost.consumer, lost.table, lost.upto, true);
+            }
+        }
+        consumers
+    }
+
+    /// Lets go of what has expired, and of what is kept for consumers beyond their cap alone.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn keep_logs(&mut self) -> Result<()> {
+        let snapshot = self.store.ordered_snapshot();
+        let expiring: Vec<(TableId, i64)> = snapshot
+            .tables()
+            .filter_map(|table| Some((table.id(), i64::try_from(table.spec().log_ttl_ms?).ok()?.checked_mul(1_000)?)))
+            .collect();
+        if expiring.is_empty() && snapshot.cursors().next().is_none() && snapshot.list(LOST).is_empty() {
+            return Ok(());
+        }
+        // What waits is taken in first, so that the tick below holds nothing that could expire itself.
+        self.tick()?;
+        let snapshot = self.store.ordered_snapshot();
+        let now = self.clock.now_micros();
+        let consumers = self.consumers();
+        let cap = self.consumer_cap;
+        let cap_micros = i64::try_from(cap.age.as_micros()).unwrap_or(i64::MAX / 2);
+        let shortest = expiring.iter().map(|(_, ttl)| *ttl).min().unwrap_or(i64::MAX);
+        let longest = expiring.iter().map(|(_, ttl)| *ttl).max().unwrap_or(0).max(cap_micros);
+        let is_wanted = !expiring.is_empty() || consumers.iter().any(|consumer| consumer.lag.rows > 0);
+        let every = MOMENT_MICROS.min(shortest / STEPS).max(1);
+        let mut noted = None;
+        if is_wanted && self.moments.is_due(snapshot.commit(), now, every) {
+            self.moments.marks.push((snapshot.commit(), now));
+            noted = Some((snapshot.commit(), now));
+        }
+        let forgotten = if noted.is_some() { self.moments.thin_out(now, longest) } else { Vec::new() };
+
+        let mut trims: Vec<(TableId, CommitId)> = Vec::new();
+        for (id, ttl) in &expiring {
+            let oldest = snapshot.table(*id)?.oldest_commit();
+            if let Some(upto) = self.moments.made_by(now.saturating_sub(*ttl))
+                && oldest.is_some_and(|oldest| oldest <= upto)
+            {
+                trims.push((*id, upto));
+            }
+        }
+        let too_slow = |consumer: &&Consumer| {
+            consumer.lag.rows > 0 && (consumer.lag.bytes > cap.bytes || consumer.lag_micros > cap_micros)
+        };
+        let mut lost = Vec::new();
+        for consumer in consumers.iter().filter(|consumer| !consumer.is_lost).filter(too_slow) {
+            tracing::warn!(
+                consumer = consumer.name,
+                rows = consumer.lag.rows,
+                bytes = consumer.lag.bytes,
+                "the consumer is further behind than its cap: the log is no longer kept for it"
+            );
+            let Consumer { name, table, upto, .. } = consumer;
+            lost.push(LostRecord { consumer: name.clone(), table: *table, upto: *upto });
+        }
+        let known: BTreeSet<String> = self.sink_names().collect();
+        let found: Vec<LostRecord> = lost_consumers(&snapshot)
+            .into_iter()
+            // One that tells again how far it has come has caught up after all.
+            .filter(|record| {
+                snapshot.cursor(&record.consumer, record.table).is_some()
+                    || !known.contains(&record.consumer)
+                    || snapshot.table(record.table).is_err()
+            })
+            .collect();
+        // A hidden queue is read by its consumer alone, and nothing else would ever empty it.
+        for consumer in consumers.iter().filter(|consumer| consumer.is_lost && consumer.lag.rows > 0) {
+            let log = snapshot.table(consumer.table)?;
+            let is_read = snapshot.cursors().any(|(_, table, _)| table == consumer.table);
+            if log.spec().hidden && log.spec().primary_key.is_empty() && !is_read {
+                trims.push((consumer.table, snapshot.commit()));
+            }
+        }
+        if noted.is_none() && forgotten.is_empty() && trims.is_empty() && lost.is_empty() && found.is_empty() {
+            return Ok(());
+        }
+        self.moments.own = self.tick_writing(|tick, _| {
+            if let Some((commit, micros)) = noted {
+                tick.put(MOMENTS, &format!("{:020}", commit.0), Some(&micros.to_string()));
+            }
+            for commit in forgotten {
+                tick.put(MOMENTS, &format!("{:020}", commit.0), None);
+            }
+            for (table, upto) in trims {
+                tick.trim_log(table, upto)?;
+            }
+            for record in lost {
+                tick.forget_cursor(&record.consumer, Some(record.table))?;
+                tick.put(LOST, &record.key(), Some(&encode(&record)));
+            }
+            for record in found {
+                tick.put(LOST, &record.key(), None);
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// The names of all sinks.
+    fn sink_names(&self) -> impl Iterator<Item = String> + '_ {
+        self.jobs.iter().flat_map(|(id, job)| {
+            job.record.inserts.iter().enumerate().map(|(i, insert)| sink_name(*id, i, &insert.target))
+        })
+    }
+}
+
+fn lost_consumers(snapshot: &Snapshot) -> Vec<LostRecord> {
+    let records = snapshot.list(LOST);
+    records.iter().filter_map(|(key, text)| decode::<LostRecord>(LOST, key, text).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_tell_what_was_made_by_then_and_grow_fewer_with_age() {
+        let mut moments = Moments::default();
+        let second = 1_000_000;
+        for i in 0..100_000_i64 {
+            let now = i * 10 * second;
+            assert!(moments.is_due(CommitId(i as u64 * 3 + 1), now, 10 * second));
+            moments.marks.push((CommitId(i as u64 * 3 + 1), now));
+            assert!(!moments.is_due(CommitId(i as u64 * 3 + 2), now + 9 * second, 10 * second), "it is too soon");
+            assert!(
+                !moments.is_due(CommitId(i as u64 * 3 + 1), now + 99 * second, 10 * second),
+                "nothing has happened"
+            );
+            moments.thin_out(now, 900_000 * second);
+        }
+        assert!(moments.marks.len() <= 2 * MOST_MOMENTS, "{} moments", moments.marks.len());
+        let now = 999_990 * second;
+        for age in [0, 10, 100, 5_000, 90_000, 800_000] {
+            let wanted = now - age * second;
+            let commit = moments.made_by(wanted).unwrap();
+            let made = (commit.0 as i64 - 1) / 3 * 10 * second;
+            assert!(made <= wanted, "what is younger does not expire");
+            let late = (wanted - made) / second;
+            assert!(late <= 10 + age / 8, "what is {age} s old expires {late} s late");
+            assert!(moments.time_of(commit).unwrap() == made);
+        }
+    }
+}

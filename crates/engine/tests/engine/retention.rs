@@ -1,0 +1,99 @@
+//! What expires, who is too slow, and what a check says.
+
+use gridhouse_engine::ConsumerCap;
+
+use crate::house::{House, await_rows, await_that, fails, ok, rows, run};
+
+#[test]
+fn rows_of_a_log_table_expire_and_what_was_made_of_them_stands() {
+    let mut house = House::new();
+    let mut session = house.session();
+    let notices = run(
+        &mut session,
+        "CREATE TABLE readings (device INT, kw INT) WITH ('table.log.ttl' = '300 ms', 'bucket.num' = '2', 'bucket.key' = 'device');
+        CREATE TABLE kept (device INT, kw INT) WITH ('table.log.ttl' = '-1');
+        CREATE TABLE sums (device INT, kw INT, PRIMARY KEY (device) NOT ENFORCED) WITH ('table.log.ttl' = '1 d')",
+    );
+    assert!(notices[2].contains("is kept as long as a reader needs it"), "{notices:?}");
+    ok(
+        &mut session,
+        "INSERT INTO sums SELECT device, SUM(kw) FROM readings GROUP BY device;
+        INSERT INTO kept VALUES (1, 1);
+        INSERT INTO readings VALUES (1, 10), (2, 20), (1, 1)",
+    );
+    await_rows(&mut session, "SELECT * FROM sums", &["1|11", "2|20"]);
+    await_rows(&mut session, "SELECT COUNT(*) FROM readings", &["0"]);
+    assert_eq!(rows(&mut session, "SELECT * FROM sums"), ["1|11", "2|20"], "expiry is no withdrawal");
+    ok(&mut session, "INSERT INTO readings VALUES (1, 5)");
+    await_rows(&mut session, "SELECT * FROM sums", &["1|16", "2|20"]);
+    await_rows(&mut session, "SELECT COUNT(*) FROM readings", &["0"]);
+    assert_eq!(rows(&mut session, "SELECT * FROM kept"), ["1|1"]);
+    house.restart();
+    let mut session = house.session();
+    assert_eq!(rows(&mut session, "SELECT COUNT(*) FROM readings"), ["0"]);
+    assert_eq!(rows(&mut session, "SELECT * FROM kept"), ["1|1"]);
+    let error = fails(&mut session, "CREATE TABLE x (a INT) WITH ('table.log.ttl' = 'for ever')");
+    assert!(error.contains("'table.log.ttl' = 'for ever' is not a time to live") && error.contains("'7 d'"), "{error}");
+    assert!(
+        fails(&mut session, "CREATE TABLE x (a INT) WITH ('table.log.ttl' = '0 s')").contains("not a time to live")
+    );
+}
+
+const TO_DRAIN: &str = "
+    CREATE TEMPORARY TABLE drain (v STRING, n BIGINT, PRIMARY KEY (v) NOT ENFORCED) WITH ('connector' = 'drain');
+    CREATE TABLE t (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);
+    INSERT INTO drain SELECT v, COUNT(*) FROM t GROUP BY v";
+
+#[test]
+fn a_consumer_beyond_its_cap_is_lost_until_it_has_caught_up() {
+    let mut house = House::new();
+    house.cap = ConsumerCap { bytes: 2_000, ..ConsumerCap::default() };
+    house.restart();
+    let mut session = house.session();
+    ok(&mut session, TO_DRAIN);
+    ok(&mut session, "INSERT INTO t VALUES (1, 'a')");
+    await_that(|| house.outside.sink("drain") == ["a=a|1"]).unwrap();
+    let consumers = "SELECT consumer, state, lag_rows FROM system.status.consumers";
+    await_rows(&mut session, consumers, &["1/0/drain|CURRENT|0"]);
+    house.outside.set_absent(true);
+    ok(&mut session, "INSERT INTO t VALUES (2, 'b')");
+    await_rows(&mut session, consumers, &["1/0/drain|BEHIND|1"]);
+    for i in 0..120 {
+        ok(&mut session, &format!("INSERT INTO t VALUES ({}, 'v{i}')", i + 10));
+    }
+    await_rows(&mut session, "SELECT consumer, state FROM system.status.consumers", &["1/0/drain|LOST"]);
+    // It is still lost to whoever opens the house next.
+    house.restart();
+    let mut session = house.session();
+    let state = rows(&mut session, "SELECT state, cap_bytes FROM system.status.consumers");
+    assert!(state == ["LOST|2000"] || state == ["CURRENT|2000"], "{state:?}");
+    house.outside.set_absent(false);
+    // Nothing of its log had to go yet, so it catches up after all.
+    await_that(|| house.outside.sink("drain").len() == 122).unwrap_or_else(|()| panic!("{}", house.status()));
+    await_rows(&mut session, "SELECT consumer, state FROM system.status.consumers", &["1/0/drain|CURRENT"]);
+}
+
+#[test]
+fn tables_are_checked_while_they_are_in_use() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(&mut session, TO_DRAIN);
+    ok(&mut session, "INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'a'); DELETE FROM t WHERE id = 2");
+    let check = rows(&mut session, "CHECK TABLE t");
+    assert_eq!(check.len(), 3, "{check:?}");
+    assert!(
+        check.iter().all(|row| row.starts_with("default_catalog.default_database.t|") && row.ends_with("|ok")),
+        "{check:?}"
+    );
+    let all = rows(&mut session, "CHECK TABLES");
+    assert!(all.len() > 6 && all.iter().all(|row| row.ends_with("|ok")), "{all:?}");
+    assert!(fails(&mut session, "CHECK TABLE nowhere").contains("nowhere"));
+    assert!(fails(&mut session, "CHECK TABLE drain").contains("has no rows here"));
+    assert!(fails(&mut session, "CHECK t").contains("TABLE"));
+    let storage = rows(
+        &mut session,
+        "SELECT live_rows, dead_rows, segments FROM system.status.storage WHERE table_name LIKE '%.t'",
+    );
+    assert_eq!(storage.len(), 1);
+    assert!(storage[0].starts_with("2|"), "{storage:?}");
+}
