@@ -80,8 +80,13 @@ impl Core {
         // While the engine opens, jobs are rebuilt as of the last tick of the process before. What had been committed but not
         // ticked then waits until all of them are there: applied now, jobs that come later would take it for seen.
         let applies = !self.starting;
+        let read: BTreeSet<TableId> = self.jobs.values().flat_map(Job::flow_inputs).collect();
         loop {
-            let step = if applies { tick.apply_step(self.tuning.round_rows)? } else { None };
+            let step = if applies {
+                tick.apply_step_for(self.tuning.round_rows, &|table| read.contains(&table))?
+            } else {
+                None
+            };
             let is_last = step.as_ref().is_none_or(|step| step.is_last);
             deltas.begin_round(!is_last);
             step.into_iter().flat_map(|step| step.changes).for_each(|change| deltas.applied(change));

@@ -54,6 +54,13 @@ impl Effect {
     }
 }
 
+/// As many rows as went and came in all, without columns.
+pub(crate) fn counted(effects: &[Effect]) -> Option<ChangeBatch> {
+    let (old, new) = effects.iter().fold((0, 0), |(old, new), effect| (old + effect.old.len, new + effect.new.len));
+    let diff: Int32Array = std::iter::repeat_n(-1, old).chain(std::iter::repeat_n(1, new)).collect();
+    (old + new > 0).then(|| ChangeBatch::new(Vec::new(), old + new, Some(diff)))
+}
+
 /// Where a row stands among the effects of a tick: effect and position.
 type Place = (usize, usize);
 
@@ -157,6 +164,9 @@ pub(crate) fn take_rows(columns: &[ArrayRef], rows: &[u32]) -> Result<Vec<ArrayR
 pub(crate) fn rows_equal(a: &[ArrayRef], b: &[ArrayRef], rows: usize) -> Result<BooleanArray> {
     let mut equal = vec![true; rows];
     for (a, b) in a.iter().zip(b) {
+        if !equal.contains(&true) {
+            break;
+        }
         if a.data_type().is_nested() {
             for (row, equal) in equal.iter_mut().enumerate().filter(|(_, equal)| **equal) {
                 *equal = a.slice(row, 1).to_data() == b.slice(row, 1).to_data();

@@ -14,12 +14,13 @@ use gridhouse_base::batch::KindBatch;
 use gridhouse_base::{ChangeBatch, CommitId, Result, RowKind, TableId};
 
 use crate::codec::damaged;
-use crate::delta::{Effect, consolidate};
+use crate::delta::{Effect, consolidate, counted};
 use crate::payload::{read_source, read_stage};
 use crate::scan::Scan;
 use crate::snapshot::TableSnapshot;
 use crate::source::{Part, StageUse};
 use crate::state::State;
+use crate::table::Detail;
 use crate::wal::place::FramePlace;
 
 /// How many bytes of waiting commits are kept in memory, as the log counts them; what comes on top is read back from the log.
@@ -99,7 +100,8 @@ impl Progress {
 pub struct AppliedRows {
     /// The table.
     pub table: TableId,
-    /// -1 for rows that went, +1 for rows that came, at most one of each per key; in a log table the rows of one commit.
+    /// -1 for rows that went, +1 for rows that came, at most one of each per key; in a log table the rows of one commit. Without
+    /// columns where nobody wanted them.
     pub rows: ChangeBatch,
     /// The rows belong to the same commit as the last ones of this table in the step before; in a log table only.
     pub continues: bool,
@@ -164,7 +166,13 @@ impl State {
     ///
     /// The entries carry the tick's commit, not the source's: they become visible with the tick, and whoever has read the
     /// log up to an earlier tick must find them above it, even if that tick came after the source's commit.
-    pub fn apply_step(&mut self, upto: CommitId, commit: CommitId, limit: usize) -> Result<Option<AppliedStep>> {
+    pub fn apply_step(
+        &mut self,
+        upto: CommitId,
+        commit: CommitId,
+        limit: usize,
+        wants: &dyn Fn(TableId) -> bool,
+    ) -> Result<Option<AppliedStep>> {
         let waits = |state: &Self| state.pending.front().filter(|pending| pending.commit <= upto).cloned();
         if waits(self).is_none() {
             return Ok(None);
@@ -183,7 +191,8 @@ impl State {
                 left -= part.batch.len();
                 // A table that was dropped after the source had committed takes no rows any more.
                 if self.tables.contains_key(&part.table) {
-                    let effect = self.apply_part(&part, commit, true)?;
+                    let detail = if wants(part.table) { Detail::Rows } else { Detail::Effective };
+                    let effect = self.apply_part(&part, commit, detail)?;
                     effects.entry(part.table).or_default().push(effect);
                 }
             }
@@ -209,7 +218,8 @@ impl State {
         }
         for (table, effects) in effects {
             let keyed = self.tables.get(&table).is_some_and(|table| table.shape.is_keyed());
-            if let Some(rows) = consolidate(effects, keyed)? {
+            let rows = if wants(table) { consolidate(effects, keyed)? } else { counted(&effects) };
+            if let Some(rows) = rows {
                 changes.push(AppliedRows { table, rows, continues: false, goes_on: false });
             }
         }

@@ -16,6 +16,7 @@ use crate::payload::{Op, read_drop_stage, read_op, read_source, read_stage};
 use crate::pending::Pending;
 use crate::source::{SourcePosition, StageUse};
 use crate::state::State;
+use crate::table::Detail;
 use crate::wal::frame::{Frame, FrameKind};
 use crate::wal::place::{FramePlace, LogPlace};
 
@@ -144,7 +145,8 @@ impl Replay<'_> {
         while !input.is_at_end() {
             match read_op(input, &|id| types_of(self.state, id))? {
                 Op::ApplyPending(upto, limit) => {
-                    let step = self.state.apply_step(upto, commit, limit)?;
+                    let follows = self.follow.is_some();
+                    let step = self.state.apply_step(upto, commit, limit, &|_| follows)?;
                     for applied in step.into_iter().flat_map(|step| step.changes) {
                         self.show(applied.table, &applied.rows)?;
                     }
@@ -153,7 +155,8 @@ impl Replay<'_> {
                 Op::DropTable(id) => drop(self.state.drop_table(id)?),
                 Op::Rows(part) => {
                     self.check(&part)?;
-                    let effect = self.state.apply_part(&part, commit, self.follow.is_some())?;
+                    let detail = if self.follow.is_some() { Detail::Rows } else { Detail::Known };
+                    let effect = self.state.apply_part(&part, commit, detail)?;
                     if self.follow.is_some() {
                         self.show(part.table, &effect.into_batch()?)?;
                     }

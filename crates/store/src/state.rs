@@ -16,7 +16,7 @@ use crate::pending::{Pending, Progress, Stage};
 use crate::snapshot::View;
 use crate::source::{Part, SourcePosition};
 use crate::spec::{TableKind, TableSpec};
-use crate::table::{Intent, Rows, Table, TableShape};
+use crate::table::{Detail, Intent, Rows, Table, TableShape};
 use crate::wal::place::LogPlace;
 
 /// Everything that the store knows.
@@ -128,8 +128,8 @@ impl State {
         Ok(table)
     }
 
-    /// Applies a source's rows, or logged rows of an earlier tick (then `want_effect` is false).
-    pub fn apply_part(&mut self, part: &Part, commit: CommitId, want_effect: bool) -> Result<Effect> {
+    /// Applies a source's rows, or logged rows of an earlier tick.
+    pub fn apply_part(&mut self, part: &Part, commit: CommitId, detail: Detail) -> Result<Effect> {
         let kinds = &part.batch.kinds;
         let intent = |row: usize| match kinds[row] {
             RowKind::Insert | RowKind::UpdateAfter => Intent::Upsert,
@@ -142,11 +142,12 @@ impl State {
             intent: &intent,
             upsert_wins: false,
         };
-        self.apply(part.table, &rows, commit, want_effect)
+        self.apply(part.table, &rows, commit, detail)
     }
 
-    pub fn apply(&mut self, table: TableId, rows: &Rows<'_>, commit: CommitId, want_effect: bool) -> Result<Effect> {
-        let effect = self.touch(table)?.apply(rows, commit, want_effect || table == SYSTEM_TABLE)?;
+    pub fn apply(&mut self, table: TableId, rows: &Rows<'_>, commit: CommitId, detail: Detail) -> Result<Effect> {
+        let detail = if table == SYSTEM_TABLE { Detail::Rows } else { detail };
+        let effect = self.touch(table)?.apply(rows, commit, detail)?;
         if table == SYSTEM_TABLE && !effect.is_empty() {
             Arc::make_mut(&mut self.meta).follow(&effect.clone().into_batch()?);
         }

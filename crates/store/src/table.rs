@@ -146,6 +146,17 @@ pub(crate) struct Rows<'a> {
     pub upsert_wins: bool,
 }
 
+/// How much is to be known of what rows do to a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// They are the log of an earlier tick, and known to be effective: nothing is read.
+    Known,
+    /// Rows that change nothing are left out. Nobody asks for the old rows.
+    Effective,
+    /// As well, and the old rows are wanted.
+    Rows,
+}
+
 /// A table under its writer's hands.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -228,10 +239,9 @@ impl Table {
         }
     }
 
-    /// Applies rows of `commit` and returns what changed; with `want_effect` false the rows are known to be effective (they
-    /// are the log of an earlier tick), so old ones are neither read nor compared.
-    pub fn apply(&mut self, rows: &Rows<'_>, commit: CommitId, want_effect: bool) -> Result<Effect> {
-        if self.shape.is_keyed() { self.apply_keyed(rows, commit, want_effect) } else { self.apply_log(rows, commit) }
+    /// Applies rows of `commit` and returns what changed. Old rows have columns only where they are wanted.
+    pub fn apply(&mut self, rows: &Rows<'_>, commit: CommitId, detail: Detail) -> Result<Effect> {
+        if self.shape.is_keyed() { self.apply_keyed(rows, commit, detail) } else { self.apply_log(rows, commit) }
     }
 
     fn apply_log(&mut self, rows: &Rows<'_>, commit: CommitId) -> Result<Effect> {
@@ -244,7 +254,7 @@ impl Table {
         Ok(Effect { old: KeyedRows::default(), new, replaced: 0 })
     }
 
-    fn apply_keyed(&mut self, rows: &Rows<'_>, commit: CommitId, want_effect: bool) -> Result<Effect> {
+    fn apply_keyed(&mut self, rows: &Rows<'_>, commit: CommitId, detail: Detail) -> Result<Effect> {
         let key_columns = self.shape.key_columns(rows.columns, rows.listed);
         let keys = self.shape.codec.keys(&key_columns)?;
         let outcomes = resolve(&keys, rows);
@@ -253,7 +263,7 @@ impl Table {
         let mut deletes = Vec::new();
         let wanted: Vec<u128> = outcomes.iter().map(|outcome| outcome.key).collect();
         let deciding: Vec<u32> = outcomes.iter().map(|outcome| outcome.row).collect();
-        let (olds, sealed) = self.rows_of(&take_keys(&key_columns, &deciding)?, &wanted)?;
+        let (olds, sealed) = self.rows_of(&take_some(&key_columns, &deciding)?, &wanted)?;
         let index = self.index.as_mut().expect("a primary-key table has an index");
         for i in sealed {
             let row = olds[i as usize].expect("it has been found");
@@ -269,15 +279,15 @@ impl Table {
         }
         // Old rows: first those that upserts replace, then those that are deleted.
         let replaced: Vec<RowId> = upserts.iter().filter_map(|upsert| upsert.old).collect();
-        let needs_old = want_effect || rows.listed.is_some();
+        let needs_old = detail == Detail::Rows || rows.listed.is_some();
         let old_ids: Vec<RowId> = replaced.iter().copied().chain(deletes.iter().map(|(_, old)| *old)).collect();
         let old_places = self.places(&old_ids);
         let old_columns = if needs_old { self.gather(&old_places)? } else { Vec::new() };
         let mut new_columns = self.full_rows(rows, &upserts, &old_columns)?;
         let mut up_olds: Vec<Option<RowId>> = upserts.iter().map(|upsert| upsert.old).collect();
         let mut old_keep: Option<Vec<u32>> = None;
-        if want_effect && !replaced.is_empty() {
-            let same = self.unchanged(&new_columns, &up_olds, &old_columns, replaced.len())?;
+        if detail != Detail::Known && !replaced.is_empty() {
+            let same = self.unchanged(&new_columns, &up_olds, &old_columns, &old_places[..replaced.len()])?;
             if same.contains(&true) {
                 let kept: Vec<u32> = (0..up_keys.len()).filter(|&i| !same[i]).map(|i| i as u32).collect();
                 let mut old_at = 0;
@@ -299,7 +309,7 @@ impl Table {
             None => (old_places, old_columns),
             Some(keep) => {
                 let places = keep.iter().map(|&i| old_places[i as usize]).collect();
-                (places, take_rows(&old_columns, &keep)?)
+                (places, if needs_old { take_rows(&old_columns, &keep)? } else { old_columns })
             }
         };
         let delete_keys: Vec<u128> = deletes.iter().map(|(outcome, _)| outcome.key).collect();
@@ -385,23 +395,41 @@ impl Table {
         (0..self.shape.types.len()).map(column).collect()
     }
 
-    /// For each new row, whether it equals the one that it would replace.
+    /// For each new row, whether it equals the one that it would replace, at `places` for those that have one. Column by column,
+    /// numbers first, and only for rows that are still undecided: mostly the first column decides. Old values are taken
+    /// from `old_columns` if they are there.
     fn unchanged(
         &self,
         new_columns: &[ArrayRef],
         olds: &[Option<RowId>],
         old_columns: &[ArrayRef],
-        replaced: usize,
+        places: &[Place],
     ) -> Result<Vec<bool>> {
-        let old_side: Vec<ArrayRef> = old_columns.iter().map(|column| column.slice(0, replaced)).collect();
-        if replaced == olds.len() {
-            let equal = rows_equal(&old_side, new_columns, replaced)?;
-            return Ok((0..replaced).map(|i| equal.value(i)).collect());
+        // Of the undecided rows: where the new one is, and which of the old ones it is compared with.
+        let mut new_rows: Vec<u32> = (0..olds.len()).filter(|&i| olds[i].is_some()).map(|i| i as u32).collect();
+        let mut old_rows: Vec<u32> = (0..places.len() as u32).collect();
+        let mut columns: Vec<usize> =
+            (0..self.shape.types.len()).filter(|c| !self.shape.spec.primary_key.contains(c)).collect();
+        columns.sort_by_key(|&c| self.shape.types[c].primitive_width().is_none());
+        for c in columns {
+            if new_rows.is_empty() {
+                break;
+            }
+            let old = if old_columns.is_empty() {
+                let places: Vec<Place> = old_rows.iter().map(|&i| places[i as usize]).collect();
+                gather(&self.buckets, &self.shape.types, &places, Some(&[c]))?
+            } else {
+                take_some(&[old_columns[c].slice(0, places.len())], &old_rows)?
+            };
+            let new = take_some(std::slice::from_ref(&new_columns[c]), &new_rows)?;
+            let equal = rows_equal(&old, &new, new_rows.len())?;
+            if equal.true_count() < new_rows.len() {
+                let keep = |rows: &[u32]| (0..rows.len()).filter(|&i| equal.value(i)).map(|i| rows[i]).collect();
+                (new_rows, old_rows) = (keep(&new_rows), keep(&old_rows));
+            }
         }
-        let positions: Vec<u32> = (0..olds.len()).filter(|&i| olds[i].is_some()).map(|i| i as u32).collect();
-        let equal = rows_equal(&old_side, &take_rows(new_columns, &positions)?, replaced)?;
         let mut same = vec![false; olds.len()];
-        positions.iter().enumerate().for_each(|(i, &at)| same[at as usize] = equal.value(i));
+        new_rows.iter().for_each(|&i| same[i as usize] = true);
         Ok(same)
     }
 
@@ -496,7 +524,7 @@ impl Table {
                     intent: &|_| Intent::Delete,
                     upsert_wins: false,
                 };
-                effects.push(self.apply_keyed(&rows, commit, true)?);
+                effects.push(self.apply_keyed(&rows, commit, Detail::Rows)?);
             } else {
                 let old = KeyedRows { keys: Vec::new(), columns: batch.columns().to_vec(), len: batch.len() };
                 effects.push(Effect { old, ..Effect::default() });
@@ -527,8 +555,8 @@ impl Table {
     }
 }
 
-/// The rows at `rows` of the key columns, without copying where they are all there are.
-fn take_keys(columns: &[ArrayRef], rows: &[u32]) -> Result<Vec<ArrayRef>> {
+/// The rows at `rows` of some columns, without copying where they are all there are.
+fn take_some(columns: &[ArrayRef], rows: &[u32]) -> Result<Vec<ArrayRef>> {
     let all = columns.first().is_some_and(|column| column.len() == rows.len())
         && rows.iter().enumerate().all(|(i, &row)| i == row as usize);
     if all { Ok(columns.to_vec()) } else { take_rows(columns, rows) }

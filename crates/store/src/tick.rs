@@ -20,7 +20,7 @@ use crate::pending::AppliedStep;
 use crate::snapshot::TableSnapshot;
 use crate::spec::TableSpec;
 use crate::store::Store;
-use crate::table::{Intent, Rows, Table};
+use crate::table::{Detail, Intent, Rows, Table};
 use crate::tail::{MAX_BATCH_ROWS, rearrange_error};
 use crate::wal::frame::FrameKind;
 use crate::wal::writer::FrameNote;
@@ -111,8 +111,18 @@ impl<'a> Tick<'a> {
     /// `Unavailable` if the disk is full or has failed, `Corrupt` if rows that waited in the log are damaged. The tick cannot be
     /// published then.
     pub fn apply_step(&mut self, limit: usize) -> Result<Option<AppliedStep>> {
+        self.apply_step_for(limit, &|_| true)
+    }
+
+    /// As [`Tick::apply_step`], but of tables that nobody `wants` the rows of, only their number and weights are told, without
+    /// columns, and an update counts as a row that went and one that came: old rows need not be read.
+    ///
+    /// # Errors
+    /// As [`Tick::apply_step`].
+    pub fn apply_step_for(&mut self, limit: usize, wants: &dyn Fn(TableId) -> bool) -> Result<Option<AppliedStep>> {
         let Some(upto) = self.store.state.pending.back().map(|pending| pending.commit) else { return Ok(None) };
-        let step = self.store.state.apply_step(upto, self.commit, limit).inspect_err(|_| self.broken = true)?;
+        let step = self.store.state.apply_step(upto, self.commit, limit, wants);
+        let step = step.inspect_err(|_| self.broken = true)?;
         if let Some(last) = self.store.state.applied.last() {
             self.as_of = last.commit;
         }
@@ -197,7 +207,7 @@ impl<'a> Tick<'a> {
 
     fn write_rows(&mut self, table: TableId, rows: &Rows<'_>) -> Result<ChangeBatch> {
         let commit = self.commit;
-        let result = self.store.state.apply(table, rows, commit, true);
+        let result = self.store.state.apply(table, rows, commit, Detail::Rows);
         let effect = self.guard(result)?;
         if effect.is_empty() {
             return Ok(ChangeBatch::empty(&self.store.state.table(table)?.shape.spec.schema));
