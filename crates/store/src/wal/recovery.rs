@@ -14,6 +14,7 @@
 //! | lost a file's header after frames followed it | no header, but frames behind it | refuse |
 //! | crashed while a file was begun | no header, no frames, last file | the file is removed |
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -80,6 +81,7 @@ pub(crate) fn read_log(
         return Err(Error::corrupt(format!("the log is damaged: {} is missing", path.display()))
             .hint("restore the data directory from a backup"));
     }
+    let mut last_good = None;
     for (i, file) in files.iter().enumerate() {
         let head = file.head.ok_or_else(|| file.damage(0, "its header is damaged"))?;
         if head.number != file.number || numbers[i] != numbers[0] + i as u64 {
@@ -101,8 +103,11 @@ pub(crate) fn read_log(
             at = usize::try_from(start.first.offset).unwrap_or(usize::MAX);
             end.next_frame = start.first.frame;
         }
-        let tail = file.read_frames(&head, at, stop, &mut end.next_frame, take)?;
-        end.tail = Some((file.file.clone(), tail as u64));
+        let good = file.read_frames(&head, at, stop, &mut end.next_frame, take)?;
+        end.tail = Some((file.file.clone(), good.end as u64));
+        if i + 1 == files.len() {
+            last_good = Some((file, good));
+        }
     }
     if let (Some(start), Some(last)) = (start, files.last())
         && end.next_frame <= start.tick_frame
@@ -117,9 +122,8 @@ pub(crate) fn read_log(
         // What cannot be removed now is found again at the next start.
         let _ = fs.remove(&dir.join(file_name(number)));
     }
-    if let Some(last) = files.last() {
-        // A killed process leaves bytes in the system's memory; the next file's header will vouch for them.
-        last.file.sync_data().map_err(|error| disk_error("could not sync the log", &last.path, error))?;
+    if let Some((last, good)) = last_good {
+        last.make_durable(good)?;
     }
     Ok(end)
 }
@@ -149,7 +153,29 @@ fn open_file(fs: &dyn FileSystem, dir: &Path, number: u64) -> Result<LogFile> {
     Ok(LogFile { number, path, file, bytes, head })
 }
 
+/// The good frames of a file.
+struct GoodFrames {
+    /// Where the first one begins of which no frame says that it is durable.
+    unproven: usize,
+    /// Where the last one ends.
+    end: usize,
+}
+
 impl LogFile {
+    /// Makes the file's good frames durable, for which the next file's header will vouch: a killed process leaves bytes in
+    /// the system's memory only. If a sync has failed before, the system may take those bytes for written, so that another
+    /// sync would do nothing and say that all is well; hence they are written once more.
+    fn make_durable(&self, good: GoodFrames) -> Result<()> {
+        let write = || {
+            self.file.write_all_at(&self.bytes[..FILE_HEAD_BYTES], 0)?;
+            if good.unproven < good.end {
+                self.file.write_all_at(&self.bytes[good.unproven..good.end], good.unproven as u64)?;
+            }
+            self.file.sync_data()
+        };
+        write().map_err(|error| disk_error("could not sync the log", &self.path, error))
+    }
+
     fn read_frames(
         &self,
         head: &FileHead,
@@ -157,7 +183,8 @@ impl LogFile {
         stop: Option<u64>,
         next_frame: &mut u64,
         take: &mut dyn FnMut(&Frame<'_>, &FramePlace) -> Result<()>,
-    ) -> Result<usize> {
+    ) -> Result<GoodFrames> {
+        let mut unproven: VecDeque<(u64, usize)> = VecDeque::new();
         while stop.is_none_or(|stop| *next_frame < stop) {
             let frame = match read_frame(&self.bytes[at.min(self.bytes.len())..], head.salt) {
                 Ok(frame) if frame.head.number == *next_frame => frame,
@@ -166,7 +193,10 @@ impl LogFile {
                     let hint = "open the data directory with the version of gridhouse that wrote it";
                     return Err(Error::conflict(message).hint(hint));
                 }
-                Ok(_) | Err(BadFrame::Torn) => return self.judge_end(head, stop, *next_frame, at).map(|()| at),
+                Ok(_) | Err(BadFrame::Torn) => {
+                    self.judge_end(head, stop, *next_frame, at)?;
+                    break;
+                }
             };
             let place = FramePlace {
                 file: self.file.clone(),
@@ -177,10 +207,14 @@ impl LogFile {
                 frame: frame.head.number,
             };
             take(&frame, &place).map_err(|error| error.context(format!("{} at offset {at}", self.path.display())))?;
+            while unproven.front().is_some_and(|(number, _)| *number <= frame.head.synced_upto) {
+                unproven.pop_front();
+            }
+            unproven.push_back((*next_frame, at));
             *next_frame += 1;
             at += frame.size;
         }
-        Ok(at)
+        Ok(GoodFrames { unproven: unproven.front().map_or(at, |(_, place)| *place), end: at })
     }
 
     /// Decides what a bad frame `number` at `at` means.

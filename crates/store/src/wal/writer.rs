@@ -4,7 +4,7 @@
 //! a full file itself before it opens the next. A frame that could not be written leaves the log as it was: its number
 //! and place go to the next one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gridhouse_base::fs::{File, FileSystem};
@@ -70,7 +70,8 @@ impl WalWriter {
         file_bytes: u64,
     ) -> Result<Self> {
         let head = FileHead { number, first_frame, salt: random.bits(), store };
-        let file = create_file(fs.as_ref(), &dir, &head, file_bytes)?;
+        let file = reserve_file(fs.as_ref(), &dir, &head, file_bytes)?;
+        write_head(fs.as_ref(), &dir, &head, file.as_ref())?;
         shared.set_file(file.clone());
         let offset = FILE_HEAD_BYTES as u64;
         files.push((number, first_frame));
@@ -94,8 +95,8 @@ impl WalWriter {
     /// Appends a frame and returns its number. It is in the log, but durable only after a sync.
     ///
     /// # Errors
-    /// `Unavailable` if the disk is full or fails; the log is then as it was before. A failed sync of a full file poisons
-    /// the store.
+    /// `Unavailable` if the disk is full or fails; the log is then as it was before. A failed sync, and a failed write that
+    /// cannot be taken back, poison the store.
     pub fn append(&mut self, note: FrameNote, payload: &[u8]) -> Result<u64> {
         if payload.len() > MAX_PAYLOAD_BYTES {
             return Err(Error::invalid(format!("a frame of {} bytes does not fit the log", payload.len()))
@@ -118,8 +119,10 @@ impl WalWriter {
             self.roll(bytes.len() as u64)?;
             bytes = FrameHead { salt: self.head.salt, synced_upto: self.next_frame - 1, ..head }.encode(payload);
         }
-        let written = self.file.write_all_at(&bytes, self.offset);
-        written.map_err(|error| disk_error("could not write to the log", &self.path(), error))?;
+        if let Err(error) = self.file.write_all_at(&bytes, self.offset) {
+            let error = disk_error("could not write to the log", &self.path(), error);
+            return Err(if self.is_erased() { error } else { self.shared.fail(&error) });
+        }
         self.last = (self.offset, FRAME_HEAD_BYTES + payload.len());
         self.offset += bytes.len() as u64;
         self.written += bytes.len() as u64;
@@ -150,6 +153,13 @@ impl WalWriter {
         self.files.drain(..kept).map(|(file, _)| self.dir.join(file_name(file))).collect()
     }
 
+    /// Takes back what a failed write has left at the end of the log, durably: the frame may be there whole, and after a
+    /// crash it would count, though whoever wrote it was told that it does not.
+    fn is_erased(&self) -> bool {
+        let written = self.file.write_all_at(&[0; FRAME_HEAD_BYTES], self.offset);
+        written.and_then(|()| self.file.sync_data()).is_ok()
+    }
+
     fn path(&self) -> PathBuf {
         self.dir.join(file_name(self.head.number))
     }
@@ -167,7 +177,13 @@ impl WalWriter {
             salt: self.random.bits(),
             store: self.store,
         };
-        self.file = create_file(self.fs.as_ref(), &self.dir, &head, file_bytes)?;
+        let file = reserve_file(self.fs.as_ref(), &self.dir, &head, file_bytes)?;
+        // From here on the header may be on the disk, and recovery would read the old file only up to its `first_frame`: the
+        // log can go on in the new file or nowhere.
+        if let Err(error) = write_head(self.fs.as_ref(), &self.dir, &head, file.as_ref()) {
+            return Err(self.shared.fail(&error));
+        }
+        self.file = file;
         self.files.push((head.number, head.first_frame));
         self.head = head;
         self.file_bytes = file_bytes;
@@ -177,9 +193,9 @@ impl WalWriter {
     }
 }
 
-/// Creates a log file, reserves its space and makes its header and name durable. What an earlier attempt left under the
-/// name is removed: it has no frames, or recovery would have refused.
-fn create_file(fs: &dyn FileSystem, dir: &std::path::Path, head: &FileHead, file_bytes: u64) -> Result<Arc<dyn File>> {
+/// Creates a log file and reserves its space. What an earlier attempt left under the name is removed: it has no frames, or
+/// recovery would have refused.
+fn reserve_file(fs: &dyn FileSystem, dir: &Path, head: &FileHead, file_bytes: u64) -> Result<Arc<dyn File>> {
     let path = dir.join(file_name(head.number));
     let create = || {
         let file = match fs.create(&path) {
@@ -190,16 +206,27 @@ fn create_file(fs: &dyn FileSystem, dir: &std::path::Path, head: &FileHead, file
             other => other?,
         };
         file.allocate(file_bytes)?;
-        file.write_all_at(&head.encode(), 0)?;
-        file.sync_data()?;
-        fs.sync_dir(dir)?;
         Ok(file)
     };
-    create().map_err(|error| disk_error("could not begin a log file", &path, error))
+    create().map_err(|error| begin_error(&path, error))
+}
+
+/// Makes the header and the name of a log file durable.
+fn write_head(fs: &dyn FileSystem, dir: &Path, head: &FileHead, file: &dyn File) -> Result<()> {
+    let write = || {
+        file.write_all_at(&head.encode(), 0)?;
+        file.sync_data()?;
+        fs.sync_dir(dir)
+    };
+    write().map_err(|error| begin_error(&dir.join(file_name(head.number)), error))
+}
+
+fn begin_error(path: &Path, error: std::io::Error) -> Error {
+    disk_error("could not begin a log file", path, error)
 }
 
 /// `Unavailable`, with what the user can do.
-pub(crate) fn disk_error(what: &str, path: &std::path::Path, error: std::io::Error) -> Error {
+pub(crate) fn disk_error(what: &str, path: &Path, error: std::io::Error) -> Error {
     let hint = match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "free disk space, then start again",
         std::io::ErrorKind::PermissionDenied => "give this user the right to write to the data directory",
