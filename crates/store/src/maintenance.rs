@@ -193,7 +193,8 @@ impl Store {
     }
 
     fn begin_checkpoint(&mut self, attachment: Option<Attachment>) {
-        self.state.freeze_tails();
+        let floors = self.floors();
+        self.state.freeze_tails(&floors);
         self.state.refresh_view();
         self.shared.replace_view(self.state.view.clone());
         let tick_end = self.state.tick_end;
@@ -215,7 +216,7 @@ impl Store {
             segment_number,
             view: self.state.view.clone(),
             since_micros: self.files.checkpoint_micros,
-            floors: self.floors(),
+            floors,
             segments: self.files.segments.clone(),
             positions: self.state.positions.clone(),
             next_table: self.state.next_table,
@@ -352,14 +353,23 @@ impl Store {
 }
 
 impl State {
-    /// Marks everything in memory as on its way to a segment.
-    fn freeze_tails(&mut self) {
+    /// Marks everything in memory as on its way to a segment. Dead entries of commits up to a table's floor may be left out
+    /// on that way, so the log no longer promises them: who begins to read it meanwhile begins above.
+    fn freeze_tails(&mut self, floors: &BTreeMap<TableId, CommitId>) {
         for (id, table) in &mut self.tables {
+            let floor = floors.get(id).copied().unwrap_or_default();
             for bucket in &mut table.buckets {
-                if bucket.sealing < bucket.next_seq {
-                    Arc::make_mut(bucket).sealing = bucket.next_seq;
-                    self.touched.insert(*id);
+                if bucket.sealing >= bucket.next_seq {
+                    continue;
                 }
+                let loses = |group: &LiveGroup| !group.alive.is_full() && group.entries.first_commit() <= floor;
+                let may_lose = bucket.groups[bucket.sealed_groups()..].iter().any(loses);
+                let bucket = Arc::make_mut(bucket);
+                bucket.sealing = bucket.next_seq;
+                if may_lose {
+                    bucket.reclaimed = bucket.reclaimed.max(floor);
+                }
+                self.touched.insert(*id);
             }
         }
     }

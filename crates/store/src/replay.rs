@@ -44,6 +44,9 @@ impl Replay<'_> {
         if let Some(start) = self.start
             && frame.head.number <= start.tick_frame
         {
+            if frame.head.number == start.tick_frame {
+                self.state.tick_end = end_of(frame, place);
+            }
             return if frame.head.number < start.first.frame { Ok(()) } else { self.before_checkpoint(frame, place) };
         }
         match frame.head.kind {
@@ -132,9 +135,7 @@ impl Replay<'_> {
         if !self.state.is_between_commits() {
             return Err(damaged("a tick ends in the middle of a source's commit"));
         }
-        let (offset, next) = (place.offset + frame.size as u64, frame.head.number + 1);
-        let end = LogPlace { file: place.file_number, offset, frame: next };
-        self.state.finish_tick(commit, frame.head.as_of, frame.head.time_micros, end)?;
+        self.state.finish_tick(commit, frame.head.as_of, frame.head.time_micros, end_of(frame, place))?;
         match &mut self.follow {
             Some(follow) => follow.tick(commit, frame.head.as_of, frame.head.time_micros),
             None => Ok(()),
@@ -193,6 +194,11 @@ impl Replay<'_> {
 
 fn types_of(state: &State, id: TableId) -> Option<Vec<DataType>> {
     state.tables.get(&id).map(|table| table.shape.types.clone())
+}
+
+/// Where the log goes on behind a frame.
+fn end_of(frame: &Frame<'_>, place: &FramePlace) -> LogPlace {
+    LogPlace { file: place.file_number, offset: place.offset + frame.size as u64, frame: frame.head.number + 1 }
 }
 
 /// An error of the replay always names the log, so it needs a way back that the caller adds.

@@ -71,6 +71,8 @@ pub(crate) fn load(fs: &dyn FileSystem, dir: &Path, number: u64) -> Result<Loade
     }
     let mut state = state_of(&checkpoint, &shapes, &by_number).map_err(named)?;
     state.tick_frame = checkpoint.start.tick_frame;
+    // If the log is read from before the tick, its frame is met on the way and tells where it ends.
+    state.tick_end = checkpoint.start.first;
     let attachment = checkpoint.attachment.and_then(|attached| read_attachment(fs, dir, number, attached));
     Ok(Loaded { checkpoint, segments, state, attachment })
 }

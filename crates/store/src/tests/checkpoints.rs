@@ -233,3 +233,50 @@ fn a_damaged_checkpoint_or_segment_is_refused_with_its_file() {
         assert_eq!(error.kind(), gridhouse_base::ErrorKind::Corrupt, "{error}");
     }
 }
+
+#[test]
+fn a_checkpoint_after_a_restart_without_a_new_tick_says_where_the_log_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { checkpoint_log_bytes: 1_000, ..Limits::default() };
+    let with = || StoreOptions { limits, ..options(dir.path()) };
+    let mut store = Store::open(with()).unwrap();
+    let t = create(&mut store, keyed("t"));
+    store.close().unwrap();
+    let mut store = Store::open(with()).unwrap();
+    for i in 0..20 {
+        store.append_source(commit(i, vec![part(t, &[(RowKind::Insert, (i64::from(i), "waits", None))])])).unwrap();
+    }
+    settle(&mut store);
+    assert!(store.written().checkpoints > 0, "the log has grown enough for one");
+    drop(store);
+    let store = Store::open(with()).unwrap();
+    assert_eq!(store.pending_count(), 20);
+}
+
+#[test]
+fn who_begins_to_read_a_log_while_it_is_sealed_keeps_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { checkpoint_log_bytes: 1, ..Limits::default() };
+    let mut store = Store::open(StoreOptions { limits, ..options(dir.path()) }).unwrap();
+    let t = create(&mut store, TableSpec { bucket_count: 1, ..keyed("t") });
+    let write = |store: &mut Store, rows: &[(i32, Row)]| {
+        let mut tick = store.tick().unwrap();
+        tick.write(t, &change(rows)).unwrap();
+        tick.publish().unwrap();
+    };
+    write(&mut store, &[(1, (1, "a", None)), (1, (2, "a", None)), (1, (3, "a", None))]);
+    write(&mut store, &[(1, (1, "b", None)), (1, (4, "a", None)), (1, (5, "a", None))]);
+    write(&mut store, &[(1, (4, "b", None))]);
+    assert!(store.maintain(&mut || None).unwrap(), "a checkpoint is begun");
+    let start = store.ordered_snapshot().table(t).unwrap().log_start();
+    let mut tick = store.tick().unwrap();
+    tick.set_cursor("late", t, start).unwrap();
+    tick.publish().unwrap();
+    settle(&mut store);
+    for round in 0..2 {
+        let table = store.ordered_snapshot().table(t).unwrap();
+        assert!(table.changes(start).is_ok(), "round {round}: from {start}, the log begins at {}", table.log_start());
+        drop(store);
+        store = open(dir.path());
+    }
+}
