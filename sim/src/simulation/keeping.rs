@@ -1,0 +1,191 @@
+//! Segments, checkpoints and what is kept with them: the keeper's work, one piece at a time, and following the log's end after
+//! a restart.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gridhouse_base::random::Random;
+use gridhouse_base::{ChangeBatch, CommitId, Error, Result, TableId};
+use gridhouse_store::{Attachment, Follow, Limits, Snapshot};
+
+use super::{Simulation, Step};
+use crate::model::{Model, ModelTable, assert_rows};
+
+/// What is attached begins with the commit, 8 bytes; the rest repeats its lowest byte.
+const MAX_ATTACHED_BYTES: u64 = 5000;
+
+/// Limits so small that a few steps cross them.
+pub(super) fn draw_limits(random: &mut Random) -> Limits {
+    Limits {
+        checkpoint_log_bytes: *random.pick(&[600, 2_000, 6_000]),
+        index_bytes: *random.pick(&[0, 400, 3_000, 1 << 20]),
+        compaction_bytes_per_second: 0,
+    }
+}
+
+impl Simulation {
+    /// The writer takes what the keeper has done, and lays out what is due.
+    pub(super) fn maintain(&mut self) -> Step {
+        let mut attach = self.attachment();
+        let result = self.store().maintain(&mut || attach.take());
+        self.tell(|| format!("maintain: {result:?}"));
+        self.observe();
+        if let Err(error) = result {
+            self.refused(&error)?;
+        }
+        self.take_trouble()
+    }
+
+    /// The keeper does what was laid out.
+    pub(super) fn work(&mut self) -> Step {
+        let worked = self.store().keeper().work();
+        self.tell(|| format!("the keeper works: {worked}"));
+        self.learn_durable();
+        Ok(())
+    }
+
+    /// A checkpoint at once.
+    pub(super) fn checkpoint(&mut self) -> Step {
+        self.tell(|| "checkpoint".into());
+        let mut attach = self.attachment();
+        let result = self.store().checkpoint(&mut || attach.take());
+        self.observe();
+        if let Err(error) = result {
+            self.refused(&error)?;
+        }
+        self.learn_durable();
+        self.take_trouble()
+    }
+
+    /// Lets the store and its keeper do all that is due.
+    ///
+    /// # Errors
+    /// `Stopped` if the machine stops.
+    pub fn settle(&mut self) -> Step {
+        self.tell(|| "settle".into());
+        loop {
+            let mut attach = self.attachment();
+            let has_maintained = match self.store().maintain(&mut || attach.take()) {
+                Ok(has_maintained) => has_maintained,
+                Err(error) => return self.stopped(&error),
+            };
+            self.observe();
+            let has_worked = self.store().keeper().work();
+            self.learn_durable();
+            if !has_maintained && !has_worked {
+                return self.take_trouble();
+            }
+        }
+    }
+
+    /// Ends everything that holds the log: stages, commits that wait; then makes a checkpoint and settles.
+    ///
+    /// # Errors
+    /// `Stopped` if the machine stops.
+    pub fn tidy_up(&mut self) -> Step {
+        for stage in std::mem::take(&mut self.stages).into_keys() {
+            if let Err(error) = self.store().drop_stage(stage) {
+                return self.stopped(&error);
+            }
+        }
+        let before = self.store().ordered_snapshot().commit();
+        while self.store().pending_count() > 0 || self.store().ordered_snapshot().commit() == before {
+            self.tick()?;
+        }
+        self.checkpoint()?;
+        self.settle()
+    }
+
+    /// What the keeper could not do, it could not do for a reason.
+    fn take_trouble(&mut self) -> Step {
+        match self.store().take_trouble() {
+            Some(error) => self.refused(&error),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn attachment(&mut self) -> Option<Attachment> {
+        if !self.attaches || self.random.chance(0.1) {
+            return None;
+        }
+        let commit = self.store.as_ref()?.ordered_snapshot().commit().0;
+        let bytes = attached(commit, self.random.below(MAX_ATTACHED_BYTES) as usize);
+        // In pieces, as whoever writes a state does.
+        Some(Box::new(move |out| {
+            bytes
+                .chunks(700)
+                .try_for_each(|chunk| out.write_all(chunk))
+                .map_err(|error| Error::unavailable("could not write what is attached").caused_by(error))
+        }))
+    }
+}
+
+fn attached(commit: u64, more: usize) -> Vec<u8> {
+    let mut bytes = commit.to_le_bytes().to_vec();
+    bytes.resize(8 + more, commit as u8);
+    bytes
+}
+
+/// Follows the ticks of the log's end and holds each against the model of its tick.
+pub(super) struct Follower {
+    history: BTreeMap<u64, Arc<Model>>,
+    /// The last tick that it has seen.
+    pub commit: u64,
+    /// The tables' rows at that tick, and as the one after it has left them so far.
+    then: BTreeMap<TableId, ModelTable>,
+    now: BTreeMap<TableId, ModelTable>,
+}
+
+impl Follower {
+    /// Begins at a checkpoint with what was attached to it.
+    pub fn begin(history: &BTreeMap<u64, Arc<Model>>, snapshot: &Snapshot, bytes: &[u8], seed: u64) -> Result<Self> {
+        let commit = snapshot.commit().0;
+        assert!(bytes.len() >= 8, "what is attached is whole");
+        assert_eq!(bytes, attached(commit, bytes.len() - 8), "what is attached is as it was given");
+        let model = history.get(&commit).unwrap_or_else(|| panic!("a checkpoint of {commit}, which was never ordered"));
+        model.check(snapshot, &mut Random::new(seed))?;
+        let now: BTreeMap<_, _> = model.tables.values().map(|table| (table.id, ModelTable::clone(table))).collect();
+        Ok(Self { history: history.clone(), commit, then: now.clone(), now })
+    }
+
+    fn table(&mut self, id: TableId) -> Option<&mut ModelTable> {
+        if !self.now.contains_key(&id) {
+            // The tick has made it; which one it is, some model knows.
+            let mut models = self.history.values().flat_map(|model| &model.tables);
+            let name = models.find(|(_, table)| table.id == id)?.0;
+            self.now.insert(id, ModelTable::new(name, id));
+        }
+        self.now.get_mut(&id)
+    }
+}
+
+impl Follow for Follower {
+    fn change(&mut self, table: TableId, change: &ChangeBatch) -> Result<()> {
+        let commit = self.commit + 1;
+        if let Some(table) = self.table(table) {
+            table.follow(commit, change);
+        }
+        Ok(())
+    }
+
+    fn restored(&mut self, table: TableId) -> Result<()> {
+        if let Some(before) = self.then.get(&table) {
+            self.now.insert(table, before.clone());
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, commit: CommitId, as_of: CommitId, time_micros: i64) -> Result<()> {
+        let model = self.history.get(&commit.0).unwrap_or_else(|| panic!("tick {commit} was never ordered"));
+        assert_eq!((as_of.0, time_micros), (model.as_of, model.time_micros), "tick {commit} is what it was");
+        let tables: Vec<_> = model.tables.clone().into_iter().collect();
+        for (name, table) in tables {
+            let followed = self.table(table.id).expect("the table is in a model");
+            let what = format!("the changes of tick {commit} lead to the rows of {name}");
+            assert_rows(&followed.sorted(), &table.sorted(), &what);
+        }
+        self.commit = commit.0;
+        self.then = self.now.clone();
+        Ok(())
+    }
+}
