@@ -9,24 +9,16 @@
 //! does not have, nobody has. A new table's index is complete; one that has been opened again, or has had to forget, is not.
 
 use gridhouse_base::random::Random;
-use hashbrown::HashTable;
 
+use crate::cells::{Cells, NO_ROW_ID, Slot};
 use crate::key_hash::KeyHasher;
 use crate::tail::RowId;
 
-/// Keys in a sub-table before it splits: about half a millisecond of work and less than a megabyte to move.
-const SUB_TABLE_KEYS: usize = 28_672;
+/// Keys in a sub-table before it splits, which fill 65,536 slots: about half a millisecond of work and a megabyte to move.
+const SUB_TABLE_KEYS: usize = 52_428;
 
 /// The directory's largest depth, 2^20 sub-tables: room for 3 × 10^10 keys, beyond what row ids are used for.
 const MAX_DEPTH: u32 = 20;
-
-/// A key with the row id of its live row.
-trait Slot: Copy {
-    fn new(key: u128, row: RowId) -> Self;
-    fn key(&self) -> u128;
-    fn row(&self) -> RowId;
-    fn set_row(&mut self, row: RowId);
-}
 
 #[derive(Clone, Copy, Debug)]
 struct NarrowSlot(u64, RowId);
@@ -35,6 +27,7 @@ struct NarrowSlot(u64, RowId);
 struct WideSlot([u64; 2], RowId);
 
 impl Slot for NarrowSlot {
+    const FREE: Self = Self(0, NO_ROW_ID);
     fn new(key: u128, row: RowId) -> Self {
         Self(key as u64, row)
     }
@@ -44,12 +37,10 @@ impl Slot for NarrowSlot {
     fn row(&self) -> RowId {
         self.1
     }
-    fn set_row(&mut self, row: RowId) {
-        self.1 = row;
-    }
 }
 
 impl Slot for WideSlot {
+    const FREE: Self = Self([0; 2], NO_ROW_ID);
     fn new(key: u128, row: RowId) -> Self {
         Self([key as u64, (key >> 64) as u64], row)
     }
@@ -58,9 +49,6 @@ impl Slot for WideSlot {
     }
     fn row(&self) -> RowId {
         self.1
-    }
-    fn set_row(&mut self, row: RowId) {
-        self.1 = row;
     }
 }
 
@@ -144,10 +132,11 @@ impl KeyIndex {
 
     /// Forgets `key`.
     pub fn remove(&mut self, key: u128) {
-        let hash = self.hasher.hash(key);
+        let hasher = self.hasher;
+        let hash = hasher.hash(key);
         match &mut self.slots {
-            Slots::Narrow(directory) => directory.remove(hash, key),
-            Slots::Wide(directory) => directory.remove(hash, key),
+            Slots::Narrow(directory) => directory.remove(hash, key, hasher),
+            Slots::Wide(directory) => directory.remove(hash, key, hasher),
         }
     }
 }
@@ -166,34 +155,33 @@ struct SubTable<S> {
     depth: u32,
     /// Whether it holds all keys of its range.
     complete: bool,
-    slots: HashTable<S>,
+    cells: Cells<S>,
 }
 
 impl<S: Slot> Directory<S> {
     fn new(complete: bool) -> Self {
-        Self { depth: 0, entries: vec![0], tables: vec![SubTable { depth: 0, complete, slots: HashTable::new() }] }
+        Self { depth: 0, entries: vec![0], tables: vec![SubTable { depth: 0, complete, cells: Cells::with_room(0) }] }
     }
 
     fn bytes(&self) -> usize {
-        let tables = self.tables.iter().map(|table| table.slots.allocation_size() + size_of::<SubTable<S>>());
+        let tables = self.tables.iter().map(|table| table.cells.bytes() + size_of::<SubTable<S>>());
         tables.sum::<usize>() + self.entries.len() * size_of::<u32>()
     }
 
     fn shrink(&mut self, budget: usize, in_memory: &dyn Fn(RowId) -> bool, hasher: KeyHasher) {
         let mut bytes = self.bytes();
         // Where to begin moves on with what is held, so that the same ranges are not forgotten every time.
-        let first = self.tables.iter().map(|table| table.slots.len()).sum::<usize>() % self.tables.len();
+        let first = self.tables.iter().map(|table| table.cells.len()).sum::<usize>() % self.tables.len();
         for i in 0..self.tables.len() {
             if bytes <= budget {
                 return;
             }
             let at = (first + i) % self.tables.len();
             let table = &mut self.tables[at];
-            let before = table.slots.allocation_size();
+            let before = table.cells.bytes();
             table.complete = false;
-            table.slots.retain(|slot| in_memory(slot.row()));
-            table.slots.shrink_to_fit(|slot| hasher.hash(slot.key()));
-            bytes = bytes + table.slots.allocation_size() - before;
+            table.cells.retain(hasher, |slot| in_memory(slot.row()));
+            bytes = bytes + table.cells.bytes() - before;
         }
     }
 
@@ -207,8 +195,8 @@ impl<S: Slot> Directory<S> {
 
     fn get(&self, hash: u64, key: u128) -> Found {
         let table = &self.tables[self.table(hash)];
-        match table.slots.find(hash, |slot| slot.key() == key) {
-            Some(slot) => Found::Row(slot.row()),
+        match table.cells.get(hash, key) {
+            Some(row) => Found::Row(row),
             None if table.complete => Found::Nothing,
             None => Found::Unknown,
         }
@@ -216,22 +204,19 @@ impl<S: Slot> Directory<S> {
 
     fn set(&mut self, hash: u64, key: u128, row: RowId, hasher: KeyHasher) {
         let mut table = self.table(hash);
-        if let Some(slot) = self.tables[table].slots.find_mut(hash, |slot| slot.key() == key) {
-            slot.set_row(row);
+        if self.tables[table].cells.replace(hash, key, row) {
             return;
         }
-        while self.tables[table].slots.len() >= SUB_TABLE_KEYS && self.tables[table].depth < MAX_DEPTH {
+        while self.tables[table].cells.len() >= SUB_TABLE_KEYS && self.tables[table].depth < MAX_DEPTH {
             self.split(table, hash, hasher);
             table = self.table(hash);
         }
-        self.tables[table].slots.insert_unique(hash, S::new(key, row), |slot| hasher.hash(slot.key()));
+        self.tables[table].cells.insert(hash, key, row, hasher);
     }
 
-    fn remove(&mut self, hash: u64, key: u128) {
+    fn remove(&mut self, hash: u64, key: u128, hasher: KeyHasher) {
         let table = self.table(hash);
-        if let Ok(slot) = self.tables[table].slots.find_entry(hash, |slot| slot.key() == key) {
-            slot.remove();
-        }
+        self.tables[table].cells.remove(hash, key, hasher);
     }
 
     /// Splits sub-table `table`, to which `hash` belongs, by the next bit of the hash.
@@ -242,15 +227,15 @@ impl<S: Slot> Directory<S> {
             self.depth = depth;
         }
         let upper = self.tables.len();
-        let mut halves = [HashTable::with_capacity(SUB_TABLE_KEYS), HashTable::with_capacity(SUB_TABLE_KEYS)];
-        for slot in self.tables[table].slots.drain() {
+        let room = self.tables[table].cells.len() / 2;
+        let mut halves = [Cells::with_room(room), Cells::with_room(room)];
+        for slot in self.tables[table].cells.iter() {
             let hash = hasher.hash(slot.key());
-            let half = (hash >> (64 - depth)) as usize & 1;
-            halves[half].insert_unique(hash, slot, |slot: &S| hasher.hash(slot.key()));
+            halves[(hash >> (64 - depth)) as usize & 1].insert(hash, slot.key(), slot.row(), hasher);
         }
         let [low, high] = halves;
-        self.tables[table] = SubTable { depth, complete, slots: low };
-        self.tables.push(SubTable { depth, complete, slots: high });
+        self.tables[table] = SubTable { depth, complete, cells: low };
+        self.tables.push(SubTable { depth, complete, cells: high });
         // The entries whose top bits are the old sub-table's: the second half of them moves to the new one.
         let span = 1usize << (self.depth - depth);
         let first = (self.entry(hash) / (2 * span)) * 2 * span;

@@ -12,6 +12,7 @@
 mod bits;
 mod bucket;
 mod bucket_view;
+mod cells;
 mod changes;
 mod check;
 mod checkpoint;
