@@ -249,7 +249,10 @@ impl Pairs {
 /// Symbols as they were written, over shared bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Symbols {
-    counts: [u8; 8],
+    /// The code behind the last symbol of 1, 2, … 8 bytes.
+    ends: [u8; 8],
+    /// Where the symbols of 1, 2, … 8 bytes begin.
+    starts: [u16; 8],
     bytes: Bytes,
 }
 
@@ -257,37 +260,59 @@ impl Symbols {
     /// Reads symbols.
     pub fn parse(input: &mut Reader) -> Result<Self> {
         let counts: [u8; 8] = input.array()?;
-        let total: usize = counts.iter().map(|count| usize::from(*count)).sum();
-        if total > MOST {
-            return Err(damaged("texts have more than 255 symbols"));
+        let (mut ends, mut starts) = ([0; 8], [0; 8]);
+        let (mut end, mut bytes) = (0, 0);
+        for (i, count) in counts.iter().map(|count| usize::from(*count)).enumerate() {
+            end += count;
+            if end > MOST {
+                return Err(damaged("texts have more than 255 symbols"));
+            }
+            // 255 symbols of 8 bytes are the most.
+            (ends[i], starts[i]) = (end as u8, bytes as u16);
+            bytes += count * (i + 1);
         }
-        let bytes = (1..).zip(&counts).map(|(length, count)| length * usize::from(*count)).sum();
-        Ok(Self { counts, bytes: input.bytes(bytes)? })
+        Ok(Self { ends, starts, bytes: input.bytes(bytes)? })
+    }
+
+    /// Where the symbol of a code lies, and its length.
+    #[inline]
+    fn place(&self, code: u8) -> Option<(usize, usize)> {
+        let shorter = self.ends.iter().map(|end| usize::from(*end <= code)).sum::<usize>();
+        let start = usize::from(*self.starts.get(shorter)?);
+        let first = if shorter == 0 { 0 } else { self.ends[shorter - 1] };
+        Some((start + usize::from(code - first) * (shorter + 1), shorter + 1))
     }
 
     fn symbol(&self, code: u8) -> Option<&[u8]> {
-        let (mut code, mut start) = (usize::from(code), 0);
-        for (length, count) in (1..).zip(&self.counts) {
-            let count = usize::from(*count);
-            if code < count {
-                return self.bytes.get(start + code * length..start + (code + 1) * length);
-            }
-            code -= count;
-            start += count * length;
-        }
-        None
+        let (start, length) = self.place(code)?;
+        self.bytes.get(start..start + length)
     }
 
     /// Appends the text that `codes` stand for; for a few texts.
     pub fn expand(&self, codes: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        // As in a layout, eight bytes are copied for every symbol, as far as there are so many.
+        let mut page = [0_u8; 256];
+        let mut used = 0;
         let mut codes = codes.iter();
         while let Some(code) = codes.next() {
-            match self.symbol(*code) {
-                Some(symbol) => out.extend_from_slice(symbol),
-                None if *code == ESCAPE => out.push(*codes.next().ok_or_else(unknown)?),
-                None => return Err(unknown()),
+            if let Some((start, length)) = self.place(*code) {
+                match self.bytes.get(start..start + 8) {
+                    Some(bytes) => page[used..used + 8].copy_from_slice(bytes),
+                    None => page[used..used + length].copy_from_slice(&self.bytes[start..start + length]),
+                }
+                used += length;
+            } else if *code == ESCAPE {
+                page[used] = *codes.next().ok_or_else(unknown)?;
+                used += 1;
+            } else {
+                return Err(unknown());
+            }
+            if used > page.len() - 8 {
+                out.extend_from_slice(&page[..used]);
+                used = 0;
             }
         }
+        out.extend_from_slice(&page[..used]);
         Ok(())
     }
 
