@@ -15,7 +15,7 @@ use bytes::Bytes;
 use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::random::Random;
 use gridhouse_base::{TypeKind, Value};
-use gridhouse_store::encoding::{CHUNK_ROWS, EncodedColumn, GatherColumn, encode};
+use gridhouse_store::encoding::{CHUNK_ROWS, Effort, EncodedColumn, GatherColumn, encode};
 
 struct Table {
     name: &'static str,
@@ -209,7 +209,7 @@ fn measure(table: &Table) {
         let encode_ns = median(chunks.iter().map(|chunk| {
             let mut out = Vec::new();
             let ns = time(&mut || {
-                encode(chunk, &mut out);
+                encode(chunk, Effort::Small, &mut out);
             });
             encoded.push(out.into());
             ns / chunk.len() as f64

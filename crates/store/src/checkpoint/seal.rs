@@ -123,7 +123,7 @@ impl Seal {
     fn begin_section(&self, writer: &mut Option<SegmentWriter>, table: &TableView, bucket: u16) -> Result<()> {
         if writer.is_none() {
             let fs = self.fs.clone();
-            *writer = Some(SegmentWriter::create(fs, &self.dir, self.segment_number, self.store)?);
+            *writer = Some(SegmentWriter::create(fs, &self.dir, self.segment_number, self.store)?.quickly());
         }
         writer.as_mut().expect("made above").begin_section(&table.shape, bucket)
     }

@@ -13,7 +13,7 @@ use arrow_array::{Array, Int64Array};
 use gridhouse_base::fs::{File, FileSystem};
 use gridhouse_base::{CommitId, Error, Result, TableId};
 
-use super::encoding::{CHUNK_ROWS, Encoded, encode};
+use super::encoding::{CHUNK_ROWS, Effort, Encoded, encode};
 use super::ends::{HEAD_BYTES, Identity, Trailer};
 use super::file::Segment;
 use super::footer::{
@@ -43,6 +43,7 @@ pub(crate) struct SegmentWriter {
     footer: FooterBuilder,
     shapes: HashMap<TableId, Arc<TableShape>>,
     section: Option<OpenSection>,
+    effort: Effort,
     is_finished: bool,
 }
 
@@ -83,8 +84,17 @@ impl SegmentWriter {
             footer: FooterBuilder::default(),
             shapes: HashMap::new(),
             section: None,
+            effort: Effort::Small,
             is_finished: false,
         })
+    }
+
+    /// The same, with as little work as can be: for a first-level segment, which is merged into another soon.
+    pub fn quickly(self) -> Self {
+        // A struct with `Drop` is not taken apart, hence no update syntax.
+        let mut quick = self;
+        quick.effort = Effort::Quick;
+        quick
     }
 
     /// Begins the section of `bucket` of a table. Sections come in ascending order of table and bucket; one without groups
@@ -214,7 +224,7 @@ impl SegmentWriter {
 
     fn write_column(&mut self, chunk: &dyn Array, has_bounds: bool) -> Result<()> {
         let start = self.buffer.len();
-        let encoded = encode(chunk, &mut self.buffer);
+        let encoded = encode(chunk, self.effort, &mut self.buffer);
         self.end_piece(start, &encoded, has_bounds)
     }
 

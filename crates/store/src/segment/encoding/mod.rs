@@ -40,7 +40,7 @@ use text::{TextColumn, Texts};
 use validity::{Validity, decode_bits};
 
 pub use gather::GatherColumn;
-pub use write::{Encoded, encode};
+pub use write::{Effort, Encoded, encode};
 
 /// The most rows that one encoded column holds. Readers skip by chunk and verify by chunk: at 8,192 rows a chunk of 8-byte
 /// values fits a core's second-level cache, and its head and checksum cost less than a hundredth of a bit per value.

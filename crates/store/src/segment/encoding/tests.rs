@@ -14,7 +14,7 @@ use super::*;
 
 fn encoded(array: &ArrayRef) -> (Vec<u8>, Encoded) {
     let mut out = Vec::new();
-    let seen = encode(array, &mut out);
+    let seen = encode(array, Effort::Small, &mut out);
     assert!(out.len().is_multiple_of(8), "a column of {} takes {} bytes", array.data_type(), out.len());
     (out, seen)
 }

@@ -18,6 +18,7 @@ use super::ints::Ints;
 use super::reader::Reader;
 use super::symbols::{Finder, Symbols};
 use super::text_out::{TextOut, push};
+use super::write::Effort;
 use crate::codec::{damaged, put_u32};
 
 /// How many texts share a start.
@@ -47,11 +48,11 @@ const LEAST_FOR_SYMBOLS: usize = 2_048;
 /// | … | stream of starts of every 32nd text |
 /// | … | the symbols, if there are any |
 /// | p + b | the prefix, the texts, then zeros to a multiple of 8 |
-fn encode_texts(texts: &[&[u8]], prefix: &[u8], out: &mut Vec<u8>) {
+fn encode_texts(texts: &[&[u8]], prefix: &[u8], effort: Effort, out: &mut Vec<u8>) {
     let rest = |text: &&'_ [u8]| -> Range<usize> { prefix.len().min(text.len())..text.len() };
     let plain: usize = texts.iter().map(|text| rest(text).len()).sum();
-    let symbols =
-        if plain < LEAST_FOR_SYMBOLS { None } else { Finder::train(texts.iter().map(|text| &text[rest(text)]), plain) };
+    let can_pay = effort == Effort::Small && plain >= LEAST_FOR_SYMBOLS;
+    let symbols = if can_pay { Finder::train(texts.iter().map(|text| &text[rest(text)]), plain) } else { None };
     let mut bytes = Vec::with_capacity(plain);
     let mut lengths: Vec<i64> = Vec::with_capacity(texts.len());
     let mut starts: Vec<i64> = Vec::with_capacity(texts.len().div_ceil(GROUP));
@@ -146,17 +147,18 @@ pub(super) enum Written<'a> {
 pub(super) fn encode_column<'a>(
     texts: &[&'a [u8]],
     is_value: &dyn Fn(usize) -> bool,
+    effort: Effort,
     out: &mut Vec<u8>,
 ) -> Written<'a> {
     if let Some((values, codes)) = dictionary(texts, is_value) {
         put_u32(out, values.len() as u32);
         put_u32(out, 0);
-        encode_texts(&values, shared_prefix(values.iter().copied()), out);
+        encode_texts(&values, shared_prefix(values.iter().copied()), effort, out);
         encode(&codes, Forms::NoDictionary, out);
         return Written::Dictionary(values);
     }
     let values = texts.iter().copied().enumerate().filter(|(row, _)| is_value(*row)).map(|(_, text)| text);
-    encode_texts(texts, shared_prefix(values), out);
+    encode_texts(texts, shared_prefix(values), effort, out);
     Written::Texts
 }
 

@@ -32,12 +32,21 @@ pub struct Encoded {
     pub max: Option<ArrayRef>,
 }
 
+/// How hard it is tried to make a column small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// What costs most for what it saves is left out, the symbols of texts: for a file that will soon be merged into another.
+    Quick,
+    /// Everything.
+    Small,
+}
+
 /// Appends `column`, which has at most [`CHUNK_ROWS`] rows, to `out`, whose length must be a multiple of 8; it is one again
 /// afterwards.
 ///
 /// # Panics
 /// If it has more rows, or a type that tables do not have.
-pub fn encode(column: &dyn Array, out: &mut Vec<u8>) -> Encoded {
+pub fn encode(column: &dyn Array, effort: Effort, out: &mut Vec<u8>) -> Encoded {
     let rows = column.len();
     assert!(rows <= CHUNK_ROWS, "a chunk of {rows} rows");
     assert!(out.len().is_multiple_of(8), "columns start at multiples of 8, not at {}", out.len());
@@ -57,7 +66,7 @@ pub fn encode(column: &dyn Array, out: &mut Vec<u8>) -> Encoded {
         seen.is_sorted = rows == 0;
         return seen;
     }
-    let mut writer = Writer { column, nulls: nulls.as_ref(), out, seen: &mut seen };
+    let mut writer = Writer { column, effort, nulls: nulls.as_ref(), out, seen: &mut seen };
     let kind = match physical {
         Physical::Null => unreachable!("every row of the type NULL is NULL"),
         Physical::Bool => writer.booleans(),
@@ -81,6 +90,7 @@ pub fn encode(column: &dyn Array, out: &mut Vec<u8>) -> Encoded {
 
 struct Writer<'a> {
     column: &'a dyn Array,
+    effort: Effort,
     nulls: Option<&'a NullBuffer>,
     out: &'a mut Vec<u8>,
     seen: &'a mut Encoded,
@@ -172,7 +182,7 @@ impl Writer<'_> {
         if self.nulls.is_some() {
             (0..texts.len()).filter(|row| !is_value(*row)).for_each(|row| texts[row] = &[]);
         }
-        let written = text::encode_column(&texts, &is_value, self.out);
+        let written = text::encode_column(&texts, &is_value, self.effort, self.out);
         let values = || texts.iter().copied().enumerate().filter(|(row, _)| is_value(*row)).map(|(_, text)| text);
         let (min, max) = match &written {
             Written::Dictionary(values) => (values[0], values[values.len() - 1]),
