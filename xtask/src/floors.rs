@@ -6,7 +6,7 @@
 use crate::tree::Tree;
 
 /// Crate directory and floor. Development crates stand above everything, because they may look at everything.
-const FLOORS: [(&str, u8); 12] = [
+const FLOORS: [(&str, u8); 13] = [
     ("crates/base", 0),
     ("crates/expr", 1),
     ("crates/store", 2),
@@ -16,6 +16,7 @@ const FLOORS: [(&str, u8); 12] = [
     ("crates/serve", 4),
     ("crates/link", 4),
     ("crates/app", 5),
+    ("bench/store", 6),
     ("sim", 6),
     ("tests/slt", 7),
     ("xtask", 6),

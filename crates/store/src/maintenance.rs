@@ -23,6 +23,7 @@ use crate::snapshot::View;
 use crate::spec::TableKind;
 use crate::state::State;
 use crate::store::Store;
+use crate::table::Table;
 use crate::wal::place::FramePlace;
 
 /// What decides when the store's files are worked on.
@@ -100,6 +101,11 @@ impl Store {
     /// What has been written since the store was opened.
     pub fn written(&self) -> Written {
         Written { log_bytes: self.wal.bytes_written(), ..self.files.written }
+    }
+
+    /// The memory that the key indexes of all tables take.
+    pub fn index_bytes(&self) -> usize {
+        self.state.tables.values().map(Table::index_bytes).sum()
     }
 
     /// To be called between ticks, often: takes what the [`Keeper`] has done and lays out what is due next. `attach` is asked
@@ -302,7 +308,7 @@ impl Store {
     }
 
     fn shrink_indexes(&mut self) {
-        let bytes: usize = self.state.tables.values().map(|table| table.index_bytes()).sum();
+        let bytes = self.index_bytes();
         if bytes <= self.limits.index_bytes {
             return;
         }
