@@ -151,7 +151,7 @@ def duckdb_append(options):
 
 
 def duckdb_fill(options):
-    """All keys in bulk, then the updates as one statement: the table in DuckDB's own best form, without an index."""
+    """All keys in bulk, then the updates in two statements: the table in DuckDB's own best form, without an index."""
     db = duckdb(options)
     db.execute(f"CREATE TABLE readings ({READINGS})")
     keys = rows.Keys(options.seed, options.rows)
@@ -164,10 +164,9 @@ def duckdb_fill(options):
             size = min(500_000, first + count - start)
             db.register("batch", reading_batch(options, keys, start, size))
             db.execute(statement)
-    db.execute(
-        "UPDATE readings r SET site = u.site, load_mw = u.load_mw, volt_kv = u.volt_kv, state = u.state, seen = u.seen,"
-        " note = u.note FROM updates u WHERE r.id = u.id"
-    )
+    # Its UPDATE of text columns takes 95 CPU seconds for half a million rows: a deletion and an insertion come to the same.
+    db.execute("DELETE FROM readings WHERE id IN (SELECT id FROM updates)")
+    db.execute("INSERT INTO readings SELECT * FROM updates")
     db.execute("DROP TABLE updates")
     duckdb_close(options, db)
 
