@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
 use crate::settings::{Origins, Settings};
-use crate::{house, lifecycle, logging, run, shell, solution, status};
+use crate::{check, house, lifecycle, logging, run, shell, solution, status};
 
 /// A real-time streamhouse for power grids: Flink SQL over Fluss tables, on one machine.
 #[derive(Debug, Parser)]
@@ -47,6 +47,8 @@ enum Command {
     Jobs(status::WatchArgs),
     /// The tables of every layer with their row counts
     Tables(status::WatchArgs),
+    /// Check every checksum and invariant of the tables, while they are in use
+    Check(check::CheckArgs),
     /// The settings, their values and where these come from
     Settings {
         /// Print the reference as Markdown instead (docs/settings.md)
@@ -80,8 +82,10 @@ impl Cli {
             Command::Status(args) => status::status(&settings, &args, &status::ALL),
             Command::Jobs(args) => status::status(&settings, &args, &[status::JOBS]),
             Command::Tables(args) => {
-                status::status(&settings, &args, &[status::TABLES, status::SOURCES, status::SINKS])
+                let sections = [status::TABLES, status::SOURCES, status::SINKS, status::STORAGE];
+                status::status(&settings, &args, &sections)
             }
+            Command::Check(args) => check::check(&settings, &args),
             Command::Settings { markdown } => {
                 show_settings(&settings, &origins, markdown);
                 Ok(Exit::Done)

@@ -3,6 +3,7 @@
 //! Every command talks to a data directory through its socket, also the one whose own process holds the directory: so a
 //! script means the same whoever runs it, and psql sees what the program's own commands see.
 
+mod check;
 mod cli;
 mod complaint;
 mod exit;

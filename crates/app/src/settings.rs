@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use gridhouse_base::error::nearest;
+use gridhouse_base::quantity::{bytes, duration};
 use gridhouse_base::{Error, Position, Result};
 use toml::de::{DeTable, DeValue};
 use tracing_subscriber::filter::LevelFilter;
@@ -35,6 +37,18 @@ pub struct Settings {
     pub solution_source: String,
     /// Where the solutions' sink databases are.
     pub solution_sink: String,
+    /// How many bytes the log grows by before a checkpoint is made.
+    pub checkpoint_log_bytes: u64,
+    /// How many bytes of memory the key indexes may take.
+    pub index_bytes: usize,
+    /// How many bytes a second compaction may write; 0: as many as it can.
+    pub compaction_bytes_per_second: u64,
+    /// How many bytes of memory the state of jobs may take.
+    pub state_bytes: usize,
+    /// How many unread bytes of a log are kept for a consumer.
+    pub consumer_cap_bytes: u64,
+    /// How long unread rows of a log are kept for a consumer.
+    pub consumer_cap_age: Duration,
 }
 
 /// Where each setting's value comes from, in the order of [`TABLE`].
@@ -52,7 +66,7 @@ struct Setting {
     show: fn(&Settings) -> String,
 }
 
-const TABLE: [Setting; 7] = [
+const TABLE: [Setting; 13] = [
     Setting {
         key: "data_dir",
         environment: "GRIDHOUSE_DATA_DIR",
@@ -170,7 +184,96 @@ const TABLE: [Setting; 7] = [
         },
         show: |settings| redacted(&settings.solution_sink),
     },
+    Setting {
+        key: "checkpoint_log_size",
+        environment: "GRIDHOUSE_CHECKPOINT_LOG_SIZE",
+        default: "64 mb",
+        unit: "bytes, with a unit: kb, mb, gb",
+        doc: "A checkpoint is made when the log has grown by this much since the last one. A restart reads that much at most, \
+              and some two to four times as much is held in memory until then.",
+        take: |settings, value, _| {
+            settings.checkpoint_log_bytes = size(value)?;
+            Ok(())
+        },
+        show: |settings| shown_size(settings.checkpoint_log_bytes),
+    },
+    Setting {
+        key: "index_memory",
+        environment: "GRIDHOUSE_INDEX_MEMORY",
+        default: "512 mb",
+        unit: "bytes, with a unit: kb, mb, gb",
+        doc: "The memory that the key indexes of all tables may take: some 32 bytes a key. Keys beyond that are looked up in \
+              segments, which costs an upsert some microseconds.",
+        take: |settings, value, _| {
+            settings.index_bytes = usize::try_from(size(value)?).map_err(|_| Error::invalid("is too large"))?;
+            Ok(())
+        },
+        show: |settings| shown_size(settings.index_bytes as u64),
+    },
+    Setting {
+        key: "compaction_rate",
+        environment: "GRIDHOUSE_COMPACTION_RATE",
+        default: "0",
+        unit: "bytes a second, with a unit: kb, mb, gb; 0: no limit",
+        doc: "How much compaction may write a second, so that it leaves the disk to others.",
+        take: |settings, value, _| {
+            settings.compaction_bytes_per_second = size(value)?;
+            Ok(())
+        },
+        show: |settings| shown_size(settings.compaction_bytes_per_second),
+    },
+    Setting {
+        key: "job_state_memory",
+        environment: "GRIDHOUSE_JOB_STATE_MEMORY",
+        default: "1 gb",
+        unit: "bytes, with a unit: kb, mb, gb",
+        doc: "The memory that the state of all jobs may take together. What is more goes to disk, and is read back where a \
+              change needs it.",
+        take: |settings, value, _| {
+            settings.state_bytes = usize::try_from(size(value)?).map_err(|_| Error::invalid("is too large"))?;
+            Ok(())
+        },
+        show: |settings| shown_size(settings.state_bytes as u64),
+    },
+    Setting {
+        key: "consumer_cap_size",
+        environment: "GRIDHOUSE_CONSUMER_CAP_SIZE",
+        default: "16 gb",
+        unit: "bytes, with a unit: kb, mb, gb",
+        doc: "How much of a log is kept for a consumer that has not read it. One that is further behind is lost: \
+              `gridhouse status` says so, its log may go, and it has to begin anew.",
+        take: |settings, value, _| {
+            settings.consumer_cap_bytes = size(value)?;
+            Ok(())
+        },
+        show: |settings| shown_size(settings.consumer_cap_bytes),
+    },
+    Setting {
+        key: "consumer_cap_age",
+        environment: "GRIDHOUSE_CONSUMER_CAP_AGE",
+        default: "7 d",
+        unit: "duration: ms, s, min, h, d",
+        doc: "How long a log is kept for a consumer that has not read it, as above.",
+        take: |settings, value, _| {
+            settings.consumer_cap_age = duration(value)
+                .ok_or_else(|| Error::invalid(format!("`{value}` is not a duration, as in `12 h` or `7 d`")))?;
+            Ok(())
+        },
+        show: |settings| format!("{} s", settings.consumer_cap_age.as_secs()),
+    },
 ];
+
+/// A number of bytes as text.
+fn size(value: &str) -> Result<u64> {
+    bytes(value).ok_or_else(|| Error::invalid(format!("`{value}` is not a number of bytes, as in `64 mb`")))
+}
+
+/// The number of bytes in the largest unit that leaves no fraction.
+fn shown_size(bytes: u64) -> String {
+    let units = [(40, "tb"), (30, "gb"), (20, "mb"), (10, "kb")];
+    let unit = units.into_iter().find(|(bits, _)| bytes > 0 && bytes.is_multiple_of(1 << bits));
+    unit.map_or_else(|| bytes.to_string(), |(bits, unit)| format!("{} {unit}", bytes >> bits))
+}
 
 impl Settings {
     /// The settings from the file at `file` (or [`DEFAULT_FILE`] where it exists), the environment and `flags`
@@ -191,6 +294,12 @@ impl Settings {
             language: None,
             solution_source: String::new(),
             solution_sink: String::new(),
+            checkpoint_log_bytes: 0,
+            index_bytes: 0,
+            compaction_bytes_per_second: 0,
+            state_bytes: 0,
+            consumer_cap_bytes: 0,
+            consumer_cap_age: Duration::ZERO,
         };
         for setting in &TABLE {
             (setting.take)(&mut settings, setting.default, Path::new(""))?;
@@ -250,7 +359,7 @@ impl Settings {
         let mut listing = String::new();
         for (setting, origin) in TABLE.iter().zip(origins) {
             let value = (setting.show)(self);
-            listing.push_str(&format!("{:<15} = {value:<40} ({origin})\n", setting.key));
+            listing.push_str(&format!("{:<19} = {value:<40} ({origin})\n", setting.key));
         }
         listing
     }
@@ -355,6 +464,18 @@ mod tests {
         assert!(gather(None, &[("GRIDHOUSE_SEED", "-1")], &[]).unwrap_err().message().contains("GRIDHOUSE_SEED"));
         assert!(gather(None, &[], &["hosts=nonsense"]).unwrap_err().message().contains("nonsense"));
         assert!(gather(None, &[], &["data_dir"]).unwrap_err().message().contains("KEY=VALUE"));
+    }
+
+    #[test]
+    fn sizes_and_durations_have_units() {
+        let flags = ["index_memory=64MB", "consumer-cap-age=90 min", "compaction_rate=1536 kb"];
+        let (settings, origins) = gather(None, &[], &flags).unwrap();
+        assert_eq!((settings.index_bytes, settings.consumer_cap_age.as_secs()), (64 << 20, 5_400));
+        let listing = settings.listing(&origins);
+        assert!(listing.contains("index_memory        = 64 mb") && listing.contains("= 1536 kb"), "{listing}");
+        assert_eq!(settings.checkpoint_log_bytes, 64 << 20);
+        let error = gather(None, &[], &["index_memory=much"]).unwrap_err();
+        assert!(error.message().contains("`much` is not a number of bytes"), "{error}");
     }
 
     #[test]

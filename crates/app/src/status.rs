@@ -58,11 +58,18 @@ pub const JOBS: Section = Section { title: ["Jobs", "作业"], table: "jobs" };
 /// The outside tables that are written.
 pub const SINKS: Section = Section { title: ["Sinks", "写出端"], table: "sinks" };
 
+/// The readers of logs.
+pub const CONSUMERS: Section = Section { title: ["Consumers of logs", "日志消费者"], table: "consumers" };
+
+/// What every table takes in memory and on disk.
+pub const STORAGE: Section = Section { title: ["Storage", "存储"], table: "storage" };
+
 /// How the columns of the status tables are laid out, with their titles in English and Chinese; a column without an entry is left out (`statement` is long).
 const COLUMNS: &[(&str, [&str; 2], Form)] = &[
     ("job_id", ["job", "作业"], Form::Text),
     ("source_id", ["source", "源"], Form::Text),
     ("sink_id", ["sink", "写出端"], Form::Text),
+    ("consumer", ["consumer", "消费者"], Form::Text),
     ("table_name", ["table", "表"], Form::Text),
     ("name", ["name", "名称"], Form::Text),
     ("kind", ["kind", "类型"], Form::Text),
@@ -80,13 +87,23 @@ const COLUMNS: &[(&str, [&str; 2], Form)] = &[
     ("state_bytes", ["state size", "状态大小"], Form::Bytes),
     ("spilled_bytes", ["state on disk", "磁盘状态"], Form::Bytes),
     ("began", ["began", "启动方式"], Form::Text),
+    ("live_rows", ["live rows", "有效行"], Form::Count),
+    ("dead_rows", ["dead rows", "失效行"], Form::Count),
+    ("memory_bytes", ["memory", "内存"], Form::Bytes),
+    ("disk_bytes", ["disk", "磁盘"], Form::Bytes),
+    ("segments", ["segments", "段"], Form::Count),
+    ("lag_rows", ["rows behind", "落后行"], Form::Count),
+    ("lag_bytes", ["behind", "落后量"], Form::Bytes),
+    ("lag_ms", ["for", "落后时长"], Form::Millis),
+    ("cap_bytes", ["cap", "上限"], Form::Bytes),
+    ("cap_ms", ["cap in time", "时限"], Form::Millis),
     ("position", ["position", "位点"], Form::Text),
     ("upto", ["up to", "已写到"], Form::Text),
     ("error", ["error", "错误"], Form::Text),
 ];
 
 /// Everything.
-pub const ALL: [Section; 4] = [SOURCES, TABLES, JOBS, SINKS];
+pub const ALL: [Section; 5] = [SOURCES, TABLES, JOBS, SINKS, CONSUMERS];
 
 /// Shows `sections`, once or again and again.
 ///

@@ -6,9 +6,9 @@ use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::fs::DiskFileSystem;
 use gridhouse_base::random::Random;
 use gridhouse_base::{Error, Result};
-use gridhouse_engine::{DEFAULT_STATE_BYTES, Engine, EngineOptions};
+use gridhouse_engine::{ConsumerCap, Engine, EngineOptions};
 use gridhouse_link::{HostMap, LinkContext, lookups, scans, sinks, sources};
-use gridhouse_store::StoreOptions;
+use gridhouse_store::{Limits, StoreOptions};
 
 use crate::complaint;
 use crate::exit::Exit;
@@ -28,7 +28,12 @@ pub fn open(settings: &Settings) -> Result<Engine> {
         seed: random.bits(),
         print: Arc::new(Mutex::new(std::io::stdout())),
     };
-    let store = StoreOptions::new(&settings.data_dir, Arc::new(DiskFileSystem), Arc::clone(&clock), random.bits());
+    let mut store = StoreOptions::new(&settings.data_dir, Arc::new(DiskFileSystem), Arc::clone(&clock), random.bits());
+    store.limits = Limits {
+        checkpoint_log_bytes: settings.checkpoint_log_bytes,
+        index_bytes: settings.index_bytes,
+        compaction_bytes_per_second: settings.compaction_bytes_per_second,
+    };
     Engine::open(EngineOptions {
         store,
         clock,
@@ -36,8 +41,8 @@ pub fn open(settings: &Settings) -> Result<Engine> {
         sinks: sinks(&link),
         scans: scans(&link),
         lookups: lookups(&link),
-        state_bytes: DEFAULT_STATE_BYTES,
-        consumer_cap: Default::default(),
+        state_bytes: settings.state_bytes,
+        consumer_cap: ConsumerCap { bytes: settings.consumer_cap_bytes, age: settings.consumer_cap_age },
         on_fatal: Arc::new(end_at_once),
     })
 }
