@@ -14,6 +14,7 @@ mod dead;
 mod deltas;
 mod dml;
 mod engine;
+mod feeding;
 mod finish;
 mod follow;
 mod history;
