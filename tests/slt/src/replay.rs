@@ -135,7 +135,7 @@ pub fn as_jobs(file: &File, seen: &Seen, way: Way, seed: u64) -> Result<usize, S
             match way.after {
                 After::Nothing => {}
                 After::Restart => house.restart()?,
-                After::Kill => house.kill(),
+                After::Kill => house.kill()?,
             }
             house.settle()?;
             if let Some(failed) = house.failed_jobs()?.first() {

@@ -64,10 +64,7 @@ pub fn run(queries: &[String], history: &History) -> Result<Vec<Verdict>, String
         let ticked = ticked.and_then(|()| match step.after {
             After::Nothing => Ok(()),
             After::Restart => house.restart(),
-            After::Kill => {
-                house.kill();
-                Ok(())
-            }
+            After::Kill => house.kill(),
         });
         if let Err(error) = ticked.and_then(|()| house.settle()) {
             let named = (0..queries.len()).find(|q| error.starts_with(&format!("{}:", name(*q))));

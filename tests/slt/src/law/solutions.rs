@@ -65,7 +65,7 @@ pub fn check(text: &str, schema: &str, seed: u64) -> Result<usize, String> {
         house.tick(transaction(&pipeline.sources, &changes))?;
         match draws.below(8) {
             6 => house.restart()?,
-            7 => house.kill(),
+            7 => house.kill()?,
             _ => {}
         }
         house.settle()?;
