@@ -124,10 +124,21 @@ impl Store {
         let read = read_log(fs.as_ref(), &dir, (store, start), &mut |frame, place| replay.take(frame, place));
         let read = read.map_err(with_way_back);
         // Without its checkpoint a log that has been cut cannot be read: then the checkpoint is what is damaged.
-        let is_cut = |error: &Error| error.kind() == ErrorKind::Corrupt;
-        let end = read.map_err(|error| damage.filter(|_| is_cut(&error)).map_or(error, with_way_back))?;
+        let end = match (read, damage) {
+            (Err(error), Some(damage)) if error.kind() == ErrorKind::Corrupt => return Err(with_way_back(damage)),
+            // Nor is there anything to go on with where there is no log at all.
+            (Ok(end), Some(damage)) if end.files.is_empty() => return Err(with_way_back(damage)),
+            (read, _) => read?,
+        };
         let id = end.store.unwrap_or_else(|| u128::from(random.bits()) << 64 | u128::from(random.bits()));
-        for path in leftovers(fs.as_ref(), &dir, (files.checkpoint > 0).then_some(files.checkpoint), &files.segments)? {
+        let left = leftovers(fs.as_ref(), &dir, (files.checkpoint > 0).then_some(files.checkpoint), &files.segments)?;
+        if let Some(path) = left.first().filter(|_| end.files.is_empty()) {
+            return Err(with_way_back(Error::corrupt(format!(
+                "{} belongs to a store of which neither the log nor the checkpoint is there",
+                path.display()
+            ))));
+        }
+        for path in left {
             // What cannot be removed now is found again at the next start.
             let _ = fs.remove(&path);
         }

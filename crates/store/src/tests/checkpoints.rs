@@ -228,6 +228,13 @@ fn a_damaged_checkpoint_or_segment_is_refused_with_its_file() {
         assert_eq!(error.kind(), gridhouse_base::ErrorKind::Corrupt, "{error}");
         assert!(error.to_string().contains(&name), "{error}");
         assert!(error.remedy().is_some());
+        // Nothing is begun anew where a log is missing too, and nothing is removed.
+        for log in names(dir.path(), "wal-") {
+            std::fs::remove_file(dir.path().join(log)).unwrap();
+        }
+        let error = Store::open(options(dir.path())).err().unwrap();
+        assert_eq!(error.kind(), gridhouse_base::ErrorKind::Corrupt, "{error}");
+        assert_eq!(names(dir.path(), prefix), [name.clone()]);
         std::fs::remove_file(dir.path().join(&name)).unwrap();
         let error = Store::open(options(dir.path())).err().unwrap();
         assert_eq!(error.kind(), gridhouse_base::ErrorKind::Corrupt, "{error}");
