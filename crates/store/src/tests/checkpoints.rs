@@ -234,7 +234,7 @@ fn a_damaged_checkpoint_or_segment_is_refused_with_its_file() {
         }
         let error = Store::open(options(dir.path())).err().unwrap();
         assert_eq!(error.kind(), gridhouse_base::ErrorKind::Corrupt, "{error}");
-        assert_eq!(names(dir.path(), prefix), [name.clone()]);
+        assert_eq!(names(dir.path(), prefix), std::slice::from_ref(&name));
         std::fs::remove_file(dir.path().join(&name)).unwrap();
         let error = Store::open(options(dir.path())).err().unwrap();
         assert_eq!(error.kind(), gridhouse_base::ErrorKind::Corrupt, "{error}");
