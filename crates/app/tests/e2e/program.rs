@@ -113,7 +113,7 @@ impl Program {
     }
 
     /// Rows of a query through the program's own socket, with psql: values between `|`, lines sorted. A program that is just
-    /// starting is waited for.
+    /// starting is waited for, and one whose script has not made yet what is asked for.
     pub fn query(&self, sql: &str) -> Vec<String> {
         let clock = SystemClock::new();
         loop {
@@ -129,7 +129,8 @@ impl Program {
                 return lines;
             }
             let error = text(&output.stderr);
-            let starting = error.contains("Connection refused") || error.contains("No such file");
+            let early = ["Connection refused", "No such file", "there is no database", "there is no table"];
+            let starting = early.iter().any(|words| error.contains(words));
             assert!(starting && clock.monotonic() < PATIENCE, "{sql}: {error}\n{}", self.log());
             std::thread::park_timeout(Duration::from_millis(50));
         }
