@@ -17,11 +17,20 @@ fn fitting(value: i128, precision: u8) -> Option<i128> {
     (value.unsigned_abs() < limit(precision)).then_some(value)
 }
 
-/// `value / divisor`, rounded half away from zero; `divisor` is positive.
-fn divide_half_up(value: i128, divisor: i128) -> i128 {
+/// `value / divisor`, rounded half away from zero; `divisor` is positive. In 64 bits where these suffice, which is several
+/// times as fast.
+#[inline]
+pub fn divide_half_up(value: i128, divisor: i128) -> i128 {
+    // Twice the rest could overflow; half of the divisor could not.
+    let away = |rest: u128, divisor: u128| rest >= divisor.div_ceil(2);
+    if let (Ok(value), Ok(divisor)) = (i64::try_from(value), i64::try_from(divisor)) {
+        // A divisor is positive, so the quotient exists even for the smallest number.
+        let (quotient, rest) = (value / divisor, value % divisor);
+        let step = if away(rest.unsigned_abs().into(), divisor.unsigned_abs().into()) { value.signum() } else { 0 };
+        return i128::from(quotient) + i128::from(step);
+    }
     let (quotient, rest) = (value / divisor, value % divisor);
-    // `rest * 2` could overflow; the comparison below could not.
-    if rest.unsigned_abs() >= divisor.unsigned_abs().div_ceil(2) { quotient + value.signum() } else { quotient }
+    quotient + if away(rest.unsigned_abs(), divisor.unsigned_abs()) { value.signum() } else { 0 }
 }
 
 /// The same number at another scale.

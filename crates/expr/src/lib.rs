@@ -11,6 +11,7 @@ pub mod display;
 pub mod eval;
 pub mod expr;
 pub mod functions;
+pub mod sums;
 pub mod text;
 pub mod types;
 

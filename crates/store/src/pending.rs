@@ -14,7 +14,7 @@ use gridhouse_base::batch::KindBatch;
 use gridhouse_base::{ChangeBatch, CommitId, Result, RowKind, TableId};
 
 use crate::codec::damaged;
-use crate::delta::{Effect, consolidate, counted};
+use crate::delta::{Effect, consolidate, counted, take_rows};
 use crate::payload::{read_source, read_stage};
 use crate::scan::Scan;
 use crate::snapshot::TableSnapshot;
@@ -286,7 +286,7 @@ impl State {
             let Some(part) = self.staged(place)?.filter(|part| part.table == table) else { continue };
             let columns = target.shape.key_columns(&part.batch.columns, part.columns.as_deref());
             let keys = target.shape.codec.keys(&columns)?;
-            for row in target.rows_of(&columns, &keys)?.0.into_iter().flatten() {
+            for row in target.rows_of(&|which| take_rows(&columns, which), &keys)?.0.into_iter().flatten() {
                 let bucket = &mut gone.buckets[usize::from(row.bucket())];
                 let (group, position) = bucket.locate(row.seq());
                 if bucket.groups[group].alive.get(position) {

@@ -262,8 +262,9 @@ impl Table {
         let mut up_keys: Vec<u128> = Vec::with_capacity(outcomes.len());
         let mut deletes = Vec::new();
         let wanted: Vec<u128> = outcomes.iter().map(|outcome| outcome.key).collect();
-        let deciding: Vec<u32> = outcomes.iter().map(|outcome| outcome.row).collect();
-        let (olds, sealed) = self.rows_of(&take_some(&key_columns, &deciding)?, &wanted)?;
+        let deciding = |i: &u32| outcomes[*i as usize].row;
+        let columns = |which: &[u32]| take_rows(&key_columns, &which.iter().map(deciding).collect::<Vec<_>>());
+        let (olds, sealed) = self.rows_of(&columns, &wanted)?;
         let index = self.index.as_mut().expect("a primary-key table has an index");
         for i in sealed {
             let row = olds[i as usize].expect("it has been found");
@@ -339,9 +340,13 @@ impl Table {
         })
     }
 
-    /// The live row of each of `keys`, whose key columns are `columns`: from the index where it knows, else from the segments.
-    /// Second, which of them came from there.
-    pub fn rows_of(&self, columns: &[ArrayRef], keys: &[u128]) -> Result<(Vec<Option<RowId>>, Vec<u32>)> {
+    /// The live row of each of `keys`: from the index where it knows, else from the segments; `columns` gives the key columns of
+    /// those that are looked for there. Second, which of them came from there.
+    pub fn rows_of(
+        &self,
+        columns: &dyn Fn(&[u32]) -> Result<Vec<ArrayRef>>,
+        keys: &[u128],
+    ) -> Result<(Vec<Option<RowId>>, Vec<u32>)> {
         let index = self.index.as_ref().expect("a primary-key table has an index");
         let mut found = vec![None; keys.len()];
         let mut unknown: Vec<u32> = Vec::new();
@@ -355,7 +360,7 @@ impl Table {
         if unknown.is_empty() {
             return Ok((found, Vec::new()));
         }
-        let columns = take_rows(columns, &unknown)?;
+        let columns = columns(&unknown)?;
         for (bucket, members) in self.shape.by_bucket(&columns, unknown.len()) {
             let view = &self.buckets[usize::from(bucket)];
             let wanted: Vec<u128> = members.iter().map(|&m| keys[unknown[m as usize] as usize]).collect();

@@ -6,7 +6,8 @@
 //! - `FLOAT` and `DOUBLE` are summed in two doubles (error-free transformations of Knuth and Dekker), NaN and the infinities
 //!   counted apart, rounded once at the end.
 //!
-//! The same rules as the accumulators of `flow`, without withdrawals, and with partial sums that can be added up.
+//! The arithmetic is that of the accumulators of `flow` ([`gridhouse_expr::sums`]), without withdrawals, and with partial sums
+//! that can be added up.
 
 use std::sync::Arc;
 
@@ -19,11 +20,9 @@ use arrow_array::{
 use arrow_buffer::i256;
 use arrow_schema::DataType;
 use datafusion::common::{Result as DfResult, exec_err};
+use gridhouse_expr::sums::{DecimalResult, NARROW_PRECISION, Specials, TwoDoubles};
 
 use super::cells::{Cell, Selected};
-
-/// Sums of decimals of at most this precision stay within 128 bits for 10¹⁰ rows.
-const NARROW_PRECISION: u8 = 28;
 
 /// A sum of whole numbers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -171,39 +170,19 @@ impl Cell for DecimalSum {
         else {
             return exec_err!("a sum of {} cannot be {}", rule.argument, rule.result);
         };
-        let value = |cell: &Self| {
-            if cell.count == 0 {
-                return None;
-            }
-            let ten = i256::from_i128(10);
-            let up = ten.checked_pow(u32::from((to - from).max(0).unsigned_abs()))?;
-            let down = ten.checked_pow(u32::from((from - to).max(0).unsigned_abs()))?;
-            let count = if rule.mean { i256::from_i128(i128::from(cell.count)) } else { i256::ONE };
-            let value = half_up(cell.sum().checked_mul(up)?, down.checked_mul(count)?)?.to_i128()?;
-            (value.unsigned_abs() < 10_u128.pow(u32::from(*precision))).then_some(value)
-        };
+        let of = DecimalResult::new(rule.mean, from.unsigned_abs(), *precision, to.unsigned_abs());
+        let value = |cell: &Self| if cell.count == 0 { None } else { of.of(cell.sum(), cell.count) };
         let values: Decimal128Array = cells.iter().map(value).collect();
         Ok(Arc::new(values.with_precision_and_scale(*precision, *to)?))
     }
 }
 
-/// `value / divisor`, rounded half away from zero; `divisor` is positive.
-fn half_up(value: i256, divisor: i256) -> Option<i256> {
-    let quotient = value.checked_div(divisor)?;
-    let rest = value.checked_rem(divisor)?.checked_abs()?;
-    let step = if value < i256::ZERO { i256::MINUS_ONE } else { i256::ONE };
-    if rest.checked_add(rest)? >= divisor { quotient.checked_add(step) } else { Some(quotient) }
-}
-
-/// A sum of floating-point numbers as an unevaluated sum of two doubles, and what cannot be summed.
+/// A sum of floating-point numbers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FloatSum {
-    high: f64,
-    low: f64,
+    sum: TwoDoubles,
     count: i64,
-    nans: i64,
-    positive_infinities: i64,
-    negative_infinities: i64,
+    specials: Specials,
 }
 
 impl FloatSum {
@@ -211,56 +190,11 @@ impl FloatSum {
     fn add(&mut self, value: f64) {
         self.count += 1;
         if value.is_finite() {
-            self.add_pair(value, 0.0);
-        } else if value.is_nan() {
-            self.nans += 1;
-        } else if value > 0.0 {
-            self.positive_infinities += 1;
+            self.sum = self.sum.plus(value, 0.0);
         } else {
-            self.negative_infinities += 1;
+            self.specials.add(value, 1);
         }
     }
-
-    #[inline]
-    fn add_pair(&mut self, value: f64, error: f64) {
-        let (high, rest) = two_sum(self.high, value);
-        let (high, low) = two_sum(high, rest + (self.low + error));
-        (self.high, self.low) = (high, low);
-    }
-
-    fn sum(&self) -> (f64, f64) {
-        if self.nans > 0 || (self.positive_infinities > 0 && self.negative_infinities > 0) {
-            (f64::NAN, 0.0)
-        } else if self.positive_infinities > 0 {
-            (f64::INFINITY, 0.0)
-        } else if self.negative_infinities > 0 {
-            (f64::NEG_INFINITY, 0.0)
-        } else {
-            (self.high, self.low)
-        }
-    }
-
-    fn mean(&self) -> f64 {
-        let (high, low) = self.sum();
-        let count = self.count as f64;
-        let quotient = high / count;
-        if !quotient.is_finite() {
-            return quotient;
-        }
-        let rest = (-quotient).mul_add(count, high) + low;
-        quotient + rest / count
-    }
-}
-
-/// `a + b` and its rounding error.
-#[inline]
-fn two_sum(a: f64, b: f64) -> (f64, f64) {
-    let sum = a + b;
-    if !sum.is_finite() {
-        return (sum, 0.0);
-    }
-    let part = sum - a;
-    (sum, (a - (sum - part)) + (b - part))
 }
 
 impl Cell for FloatSum {
@@ -294,11 +228,11 @@ impl Cell for FloatSum {
         let counts: Vec<_> = states[2..].iter().map(|state| state.as_primitive::<Int64Type>()).collect();
         rows.each(None, |row, group| {
             let cell = &mut cells[group];
-            cell.add_pair(high.value(row), low.value(row));
+            cell.sum = cell.sum.plus(high.value(row), low.value(row));
             cell.count += counts[0].value(row);
-            cell.nans += counts[1].value(row);
-            cell.positive_infinities += counts[2].value(row);
-            cell.negative_infinities += counts[3].value(row);
+            cell.specials.nans += counts[1].value(row);
+            cell.specials.positive_infinities += counts[2].value(row);
+            cell.specials.negative_infinities += counts[3].value(row);
         });
         Ok(())
     }
@@ -311,17 +245,21 @@ impl Cell for FloatSum {
             Arc::new(cells.iter().map(|cell| Some(of(cell))).collect::<Int64Array>())
         };
         Ok(vec![
-            doubles(|cell| cell.high),
-            doubles(|cell| cell.low),
+            doubles(|cell| cell.sum.high),
+            doubles(|cell| cell.sum.low),
             counts(|cell| cell.count),
-            counts(|cell| cell.nans),
-            counts(|cell| cell.positive_infinities),
-            counts(|cell| cell.negative_infinities),
+            counts(|cell| cell.specials.nans),
+            counts(|cell| cell.specials.positive_infinities),
+            counts(|cell| cell.specials.negative_infinities),
         ])
     }
 
     fn results(cells: &[Self], rule: &SumOf) -> DfResult<ArrayRef> {
-        let value = |cell: &Self| (cell.count > 0).then(|| if rule.mean { cell.mean() } else { cell.sum().0 });
+        let result = |cell: &Self| match rule.mean {
+            true => cell.sum.mean(cell.specials, cell.count),
+            false => cell.sum.sum(cell.specials),
+        };
+        let value = |cell: &Self| (cell.count > 0).then(|| result(cell));
         let values = cells.iter().map(value);
         Ok(match &rule.result {
             DataType::Float32 => Arc::new(values.map(|v| v.map(|v| v as f32)).collect::<Float32Array>()),

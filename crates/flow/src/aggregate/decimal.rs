@@ -9,14 +9,12 @@ use arrow_array::{ArrayRef, Decimal128Array};
 use arrow_buffer::i256;
 use arrow_schema::DataType;
 use gridhouse_base::Result;
+use gridhouse_expr::sums::{DecimalResult, NARROW_PRECISION};
 
 use super::accumulator::{Accumulator, results_of};
 use super::cells::{Cells, Layout};
 use crate::frozen::{StateReader, StateWriter};
 use crate::keys::Slot;
-
-/// Decimals of up to this many digits are summed in 128 bits: 10²⁸ × 10¹⁰ rows < 2¹²⁷.
-const NARROW_PRECISION: u8 = 28;
 
 /// The accumulator of decimals of `precision`.
 pub(super) fn accumulator(precision: u8, finish: Finish, layout: &mut Layout) -> Box<dyn Accumulator> {
@@ -27,47 +25,17 @@ pub(super) fn accumulator(precision: u8, finish: Finish, layout: &mut Layout) ->
     }
 }
 
-/// How a result is made of a sum.
+/// How a result is made of a sum, and its type.
 pub(super) struct Finish {
-    mean: bool,
+    result: DecimalResult,
     precision: u8,
     scale: u8,
-    /// By what the sum is multiplied, and then divided (a mean by the count too), to get to the result's scale.
-    up: Option<i256>,
-    down: Option<i256>,
-    /// `up` where it is below 2⁶³ and `down` is 1: the common case, computed in narrower numbers.
-    narrow_up: Option<i64>,
-    /// Results lie below this and above its opposite.
-    limit: u128,
 }
 
 impl Finish {
     /// The mean (`mean`) or sum of decimals of scale `from`, as a decimal of this precision and scale.
     pub fn new(mean: bool, from: u8, precision: u8, scale: u8) -> Self {
-        let power = |exponent: u8| i256::from_i128(10).checked_pow(exponent.into());
-        let (up, down) = (power(scale.saturating_sub(from)), power(from.saturating_sub(scale)));
-        let narrow_up = up.filter(|_| from <= scale).and_then(i256::to_i128).and_then(|up| up.try_into().ok());
-        Self { mean, precision, scale, up, down, narrow_up, limit: 10_u128.pow(precision.into()) }
-    }
-
-    /// The result over the sum of `count` values, `None` where it does not fit.
-    fn of(&self, sum: i256, count: i64) -> Option<i128> {
-        let divisor = if self.mean { self.down?.checked_mul(i256::from_i128(count.into()))? } else { self.down? };
-        self.checked(half_up(sum.checked_mul(self.up?)?, divisor)?.to_i128()?)
-    }
-
-    #[inline]
-    fn of_narrow(&self, sum: i128, count: i64) -> Option<i128> {
-        if let (Ok(sum), Some(up)) = (i64::try_from(sum), self.narrow_up) {
-            let sum = i128::from(sum) * i128::from(up);
-            return self.checked(if self.mean { half_up_narrow(sum, count.into()) } else { sum });
-        }
-        self.of(i256::from_i128(sum), count)
-    }
-
-    #[inline]
-    fn checked(&self, value: i128) -> Option<i128> {
-        (value.unsigned_abs() < self.limit).then_some(value)
+        Self { result: DecimalResult::new(mean, from, precision, scale), precision, scale }
     }
 
     /// The results that `of` gives for the groups at `slots`.
@@ -77,35 +45,6 @@ impl Finish {
         let array = Decimal128Array::new(values.into(), nulls);
         Arc::new(array.with_data_type(DataType::Decimal128(self.precision, self.scale as i8)))
     }
-}
-
-/// `value / divisor`, rounded half away from zero; `divisor` is positive.
-fn half_up(value: i256, divisor: i256) -> Option<i256> {
-    if divisor == i256::ONE {
-        return Some(value);
-    }
-    if let (Some(value), Some(divisor)) = (value.to_i128(), divisor.to_i128()) {
-        return Some(i256::from_i128(half_up_narrow(value, divisor)));
-    }
-    let quotient = value.checked_div(divisor)?;
-    let rest = value.checked_rem(divisor)?.checked_abs()?;
-    let away = rest.checked_add(rest)? >= divisor;
-    let step = if value < i256::ZERO { i256::MINUS_ONE } else { i256::ONE };
-    if away { quotient.checked_add(step) } else { Some(quotient) }
-}
-
-/// The same in 128 bits; in 64 where these suffice, which is several times as fast.
-#[inline]
-fn half_up_narrow(value: i128, divisor: i128) -> i128 {
-    let away = |rest: u128, divisor: u128| rest >= divisor.div_ceil(2);
-    if let (Ok(value), Ok(divisor)) = (i64::try_from(value), i64::try_from(divisor)) {
-        // A divisor is positive, so the quotient exists even for the smallest number.
-        let (quotient, rest) = (value / divisor, value % divisor);
-        let step = if away(rest.unsigned_abs().into(), divisor.unsigned_abs().into()) { value.signum() } else { 0 };
-        return i128::from(quotient) + i128::from(step);
-    }
-    let (quotient, rest) = (value / divisor, value % divisor);
-    quotient + if away(rest.unsigned_abs(), divisor.unsigned_abs()) { value.signum() } else { 0 }
 }
 
 /// A sum in two words, low half first, and the number of values in it.
@@ -135,7 +74,7 @@ impl Accumulator for Narrow {
         Ok(self.finish.array(slots, |slot| {
             let &[low, high, count] = cells.at(slot, self.at);
             let count = count as i64;
-            if count > 0 { self.finish.of_narrow(narrow(low, high), count) } else { None }
+            if count > 0 { self.finish.result.of_narrow(narrow(low, high), count) } else { None }
         }))
     }
 
@@ -186,7 +125,7 @@ impl Accumulator for Wide {
         Ok(self.finish.array(slots, |slot| {
             let &[a, b, c, d, count] = cells.at(slot, self.at);
             let count = count as i64;
-            if count > 0 { self.finish.of(wide([a, b, c, d]), count) } else { None }
+            if count > 0 { self.finish.result.of(wide([a, b, c, d]), count) } else { None }
         }))
     }
 
@@ -239,15 +178,15 @@ mod tests {
                     let sum = i128::from(random.between(-1_000_000, 1_000_000)).wrapping_mul(magnitude);
                     let count = random.between(1, 1_000);
                     assert_eq!(
-                        finish.of_narrow(sum, count),
-                        finish.of(i256::from_i128(sum), count),
+                        finish.result.of_narrow(sum, count),
+                        finish.result.of(i256::from_i128(sum), count),
                         "{sum} / {count} from scale {from} to {scale}"
                     );
                 }
             }
         }
         let finish = Finish::new(true, 2, 38, 2);
-        let thirds = [(1, 2), (-1, -2), (5, 3), (-5, -3)].map(|(sum, _)| finish.of_narrow(sum, 2));
+        let thirds = [(1, 2), (-1, -2), (5, 3), (-5, -3)].map(|(sum, _)| finish.result.of_narrow(sum, 2));
         assert_eq!(thirds, [Some(1), Some(-1), Some(3), Some(-3)]);
     }
 }

@@ -9,6 +9,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{ArrayRef, Float32Array, Float64Array};
 use gridhouse_base::Result;
+use gridhouse_expr::sums::{Specials, TwoDoubles};
 
 use super::accumulator::{Accumulator, results_of};
 use super::cells::{Cells, Layout};
@@ -22,59 +23,6 @@ pub(super) struct FloatSum {
     narrow: bool,
     /// What cannot be summed, of the few groups that have it.
     specials: BTreeMap<Slot, Specials>,
-}
-
-/// How many values of a group are not finite.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Specials {
-    nans: i64,
-    positive_infinities: i64,
-    negative_infinities: i64,
-}
-
-/// What is known of a group.
-struct Summed {
-    high: f64,
-    low: f64,
-    count: i64,
-    specials: Specials,
-}
-
-impl Summed {
-    fn sum(&self) -> (f64, f64) {
-        let Specials { nans, positive_infinities, negative_infinities } = self.specials;
-        if nans > 0 || (positive_infinities > 0 && negative_infinities > 0) {
-            (f64::NAN, 0.0)
-        } else if positive_infinities > 0 {
-            (f64::INFINITY, 0.0)
-        } else if negative_infinities > 0 {
-            (f64::NEG_INFINITY, 0.0)
-        } else {
-            (self.high, self.low)
-        }
-    }
-
-    fn mean(&self) -> f64 {
-        let (high, low) = self.sum();
-        let count = self.count as f64;
-        let quotient = high / count;
-        if !quotient.is_finite() {
-            return quotient;
-        }
-        let rest = (-quotient).mul_add(count, high) + low;
-        quotient + rest / count
-    }
-}
-
-/// `a + b` and its rounding error.
-#[inline]
-fn two_sum(a: f64, b: f64) -> (f64, f64) {
-    let sum = a + b;
-    if !sum.is_finite() {
-        return (sum, 0.0);
-    }
-    let part = sum - a;
-    (sum, (a - (sum - part)) + (b - part))
 }
 
 impl FloatSum {
@@ -97,9 +45,8 @@ impl FloatSum {
                     (product, value.mul_add(weight as f64, -product))
                 }
             };
-            let (sum, rest) = two_sum(f64::from_bits(*high), product);
-            let (sum, rest) = two_sum(sum, rest + (f64::from_bits(*low) + error));
-            (*high, *low) = (sum.to_bits(), rest.to_bits());
+            let sum = TwoDoubles { high: f64::from_bits(*high), low: f64::from_bits(*low) }.plus(product, error);
+            (*high, *low) = (sum.high.to_bits(), sum.low.to_bits());
             return;
         }
         self.add_special(slot, value, weight);
@@ -108,12 +55,7 @@ impl FloatSum {
     #[cold]
     fn add_special(&mut self, slot: Slot, value: f64, weight: i64) {
         let specials = self.specials.entry(slot).or_default();
-        let counter = match value {
-            v if v.is_nan() => &mut specials.nans,
-            v if v > 0.0 => &mut specials.positive_infinities,
-            _ => &mut specials.negative_infinities,
-        };
-        *counter += weight;
+        specials.add(value, weight);
         if *specials == Specials::default() {
             self.specials.remove(&slot);
         }
@@ -125,13 +67,6 @@ impl FloatSum {
         } else {
             self.specials.get(&slot).copied().unwrap_or_default()
         }
-    }
-
-    #[inline]
-    fn summed(&self, cells: &Cells, slot: Slot) -> Summed {
-        let &[high, low, count] = cells.at(slot, self.at);
-        let (high, low) = (f64::from_bits(high), f64::from_bits(low));
-        Summed { high, low, count: count as i64, specials: self.specials(slot) }
     }
 }
 
@@ -156,8 +91,10 @@ impl Accumulator for FloatSum {
 
     fn results(&self, cells: &Cells, slots: &[Slot]) -> Result<ArrayRef> {
         let (values, nulls) = results_of(slots, |slot| {
-            let summed = self.summed(cells, slot);
-            (summed.count > 0).then(|| if self.mean { summed.mean() } else { summed.sum().0 })
+            let &[high, low, count] = cells.at(slot, self.at);
+            let (sum, count) = (TwoDoubles { high: f64::from_bits(high), low: f64::from_bits(low) }, count as i64);
+            let specials = self.specials(slot);
+            (count > 0).then(|| if self.mean { sum.mean(specials, count) } else { sum.sum(specials) })
         });
         Ok(if self.narrow {
             Arc::new(Float32Array::new(values.iter().map(|&value| value as f32).collect(), nulls))
@@ -168,9 +105,9 @@ impl Accumulator for FloatSum {
 
     fn settle(&mut self, cells: &mut Cells, slots: &[Slot]) {
         for &slot in slots {
-            let Specials { nans, positive_infinities, negative_infinities } = self.specials(slot);
+            let specials = self.specials(slot).count();
             let [high, low, count] = cells.at_mut(slot, self.at);
-            if *count as i64 == nans + positive_infinities + negative_infinities {
+            if *count as i64 == specials {
                 (*high, *low) = (0, 0);
             }
         }

@@ -16,7 +16,7 @@ use crate::cursors::Cursors;
 use crate::group::{Entries, LiveGroup};
 use crate::maintenance::Files;
 use crate::meta::{Meta, SYSTEM_TABLE};
-use crate::segment::{Group, Segment};
+use crate::segment::{Group, Segment, file_number};
 use crate::snapshot::{TableView, View};
 use crate::state::State;
 use crate::table::{Table, TableShape};
@@ -190,7 +190,7 @@ pub(crate) fn leftovers(
 ) -> Result<Vec<PathBuf>> {
     let names = fs.list(dir).map_err(|error| disk_error("could not list", dir, error))?;
     let is_leftover = |name: &PathBuf| {
-        if let Some(number) = number_in(name, "seg-", ".ghs") {
+        if let Some(number) = file_number(name) {
             return !segments.iter().any(|entry| entry.segment.number() == number);
         }
         let number = number_in(name, "checkpoint-", ".ghc").or_else(|| number_in(name, "state-", ".ghj"));

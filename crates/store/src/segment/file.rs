@@ -278,11 +278,6 @@ impl Segment {
         self.number
     }
 
-    /// Where the file is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The file's length.
     pub fn file_bytes(&self) -> u64 {
         self.bytes.len() as u64

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef};
 use arrow_select::concat::concat;
 use bytes::Bytes;
-use gridhouse_base::{CommitId, Result, RowKind, TableId};
+use gridhouse_base::{CommitId, Result, RowKind};
 
 use super::encoding::{CHUNK_ROWS, EncodedColumn, GatherColumn};
 use super::file::{GroupState, SectionMeta, Segment, place_of};
@@ -67,16 +67,6 @@ impl Group {
     /// The shape of the group's table.
     pub fn shape(&self) -> &Arc<TableShape> {
         &self.section().shape
-    }
-
-    /// The table.
-    pub fn table(&self) -> TableId {
-        self.section().table()
-    }
-
-    /// The bucket.
-    pub fn bucket(&self) -> u16 {
-        self.section().bucket
     }
 
     /// The number of entries, at least 1.

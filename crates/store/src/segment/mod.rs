@@ -15,8 +15,6 @@
 //!
 //! Segments do not know which of them are in use; whoever names them removes those that nobody names.
 
-#![allow(dead_code, unused_imports, reason = "the tables above take segments into use piece by piece")]
-
 pub mod encoding;
 mod ends;
 mod file;
@@ -34,10 +32,9 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use file::{SectionMeta, Segment};
+pub(crate) use file::Segment;
 pub(crate) use group::Group;
 pub(crate) use section::Section;
-pub(crate) use statistics::ChunkStats;
 pub(crate) use writer::SegmentWriter;
 
 /// The most entries in a group, the unit that has a bitmap of its live entries: 8 KB, copied when a reader shares it.

@@ -63,17 +63,18 @@ impl Section {
         self.segment.group(self.meta().groups.start + group)
     }
 
-    /// Gives `take` every entry whose key may have the hash `hash` (by the hasher of the table's key codec), as group of the
-    /// section and position. Deletions are not among them, nor are entries that no reader of this segment sees alive; of
-    /// entries with the same hash in one key run, newer ones come first.
+    /// [`Section::candidates_of`] for one hash.
     ///
     /// # Errors
     /// `Corrupt` if the segment is damaged there.
+    #[cfg(test)]
     pub fn candidates(&self, hash: u64, take: &mut dyn FnMut(usize, usize)) -> Result<()> {
         self.candidates_of(&[hash], &mut |_, group, position| take(group, position))
     }
 
-    /// [`Section::candidates`] for many hashes, each given with its number among `hashes`.
+    /// Gives `take` every entry whose key may have one of `hashes` (by the hasher of the table's key codec), as number of the
+    /// hash, group of the section and position. Deletions are not among them, nor are entries that no reader of this segment
+    /// sees alive; of entries with the same hash in one key run, newer ones come first.
     ///
     /// # Errors
     /// `Corrupt` if the segment is damaged there.

@@ -290,30 +290,14 @@ impl Symbols {
 
     /// Appends the text that `codes` stand for; for a few texts.
     pub fn expand(&self, codes: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        // As in a layout, eight bytes are copied for every symbol, as far as there are so many.
-        let mut page = [0_u8; 256];
-        let mut used = 0;
-        let mut codes = codes.iter();
-        while let Some(code) = codes.next() {
-            if let Some((start, length)) = self.place(*code) {
-                match self.bytes.get(start..start + 8) {
-                    Some(bytes) => page[used..used + 8].copy_from_slice(bytes),
-                    None => page[used..used + length].copy_from_slice(&self.bytes[start..start + length]),
-                }
-                used += length;
-            } else if *code == ESCAPE {
-                page[used] = *codes.next().ok_or_else(unknown)?;
-                used += 1;
-            } else {
-                return Err(unknown());
+        expand_by::<256>(codes, out, |code, room| {
+            let Some((start, length)) = self.place(code) else { return 0 };
+            match self.bytes.get(start..start + room.len()) {
+                Some(bytes) => room.copy_from_slice(bytes),
+                None => room[..length].copy_from_slice(&self.bytes[start..start + length]),
             }
-            if used > page.len() - 8 {
-                out.extend_from_slice(&page[..used]);
-                used = 0;
-            }
-        }
-        out.extend_from_slice(&page[..used]);
-        Ok(())
+            length
+        })
     }
 
     /// The symbols laid out for many texts.
@@ -341,29 +325,42 @@ pub(super) struct Layout {
 impl Layout {
     /// Appends the text that `codes` stand for.
     pub fn expand(&self, codes: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        // Eight bytes are written for every symbol, and the next goes over those that are not its own.
-        let mut page = [0_u8; 512];
-        let mut used = 0;
-        let mut codes = codes.iter();
-        while let Some(code) = codes.next() {
-            let (bytes, length) = &self.symbols[usize::from(*code)];
-            if *length > 0 {
-                page[used..used + 8].copy_from_slice(bytes);
-                used += usize::from(*length);
-            } else if *code == ESCAPE {
+        expand_by::<512>(codes, out, |code, room| {
+            let (bytes, length) = &self.symbols[usize::from(code)];
+            room.copy_from_slice(bytes);
+            usize::from(*length)
+        })
+    }
+}
+
+/// Appends the text that `codes` stand for, by pages of `PAGE` bytes. `put` writes the symbol of a code at the beginning of eight
+/// bytes and returns its length, 0 if there is none: what it writes behind the symbol the next one goes over.
+#[inline]
+fn expand_by<const PAGE: usize>(
+    codes: &[u8],
+    out: &mut Vec<u8>,
+    put: impl Fn(u8, &mut [u8; 8]) -> usize,
+) -> Result<()> {
+    let mut page = [0_u8; PAGE];
+    let mut used = 0;
+    let mut codes = codes.iter();
+    while let Some(&code) = codes.next() {
+        let room = page[used..].first_chunk_mut().expect("a page is handed on before it has fewer than eight bytes");
+        match put(code, room) {
+            0 if code == ESCAPE => {
                 page[used] = *codes.next().ok_or_else(unknown)?;
                 used += 1;
-            } else {
-                return Err(unknown());
             }
-            if used > page.len() - 8 {
-                out.extend_from_slice(&page[..used]);
-                used = 0;
-            }
+            0 => return Err(unknown()),
+            length => used += length,
         }
-        out.extend_from_slice(&page[..used]);
-        Ok(())
+        if used > PAGE - 8 {
+            out.extend_from_slice(&page[..used]);
+            used = 0;
+        }
     }
+    out.extend_from_slice(&page[..used]);
+    Ok(())
 }
 
 #[cfg(test)]
