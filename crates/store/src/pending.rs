@@ -1,6 +1,6 @@
 //! Source commits that wait for a tick, and how a tick takes them in: in steps of a bounded number of rows.
 //!
-//! A commit of any size needs bounded memory. Rows of its stages are kept as places in the log and read back one frame at a
+//! What waits needs bounded memory, whatever the size of a commit. Rows of its stages are kept as places in the log and read back one frame at a
 //! time; the rows of the commit's own frame are kept in memory as long as few wait, and else read back likewise. Where a
 //! stage replaces a table, what goes is found by one bit per entry of the table. What always holds: the steps of a tick
 //! apply the same rows in the same order and pieces whether they are taken live or replayed, so that row ids agree; and a
