@@ -232,8 +232,12 @@ impl Piece {
             };
             return columns.iter().map(gathered).collect();
         }
-        let filter = FilterBuilder::new(&BooleanArray::new(passed, None)).optimize().build();
-        columns.iter().map(|&column| filter.filter(&self.column(column)?).map_err(rearrange_error)).collect()
+        let filter = FilterBuilder::new(&BooleanArray::new(passed.clone(), None)).optimize().build();
+        let filtered = |&column: &usize| match &self.group.entries {
+            Entries::Tail(_) => filter.filter(&self.column(column)?).map_err(rearrange_error),
+            Entries::Sealed(group) => group.column_where(column, self.chunk, &passed, &filter),
+        };
+        columns.iter().map(filtered).collect()
     }
 
     /// The rows that meet `request`; `None` where none does.

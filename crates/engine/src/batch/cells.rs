@@ -19,6 +19,11 @@ pub(super) trait Cell: Clone + Debug + Default + Send + Sync + 'static {
     /// Adds values to the cells of their groups.
     fn update(cells: &mut [Self], rule: &Self::Rule, values: &[ArrayRef], rows: &Selected<'_>) -> DfResult<()>;
 
+    /// Adds all values to one cell, if that can be done faster than row by row.
+    fn update_all(_cell: &mut Self, _rule: &Self::Rule, _values: &[ArrayRef]) -> bool {
+        false
+    }
+
     /// Adds cells that were handed over.
     fn merge(cells: &mut [Self], rule: &Self::Rule, states: &[ArrayRef], rows: &Selected<'_>) -> DfResult<()>;
 
@@ -36,6 +41,12 @@ pub(super) struct Selected<'a> {
 }
 
 impl Selected<'_> {
+    /// The group of every row, where all rows count and none is NULL.
+    pub fn all(&self, nulls: Option<&NullBuffer>) -> Option<&[usize]> {
+        let is_whole = self.filter.is_none() && nulls.is_none_or(|nulls| nulls.null_count() == 0);
+        is_whole.then_some(self.groups)
+    }
+
     /// Calls `f` with every row that counts and is valid in `nulls`, and its group.
     #[inline]
     pub fn each(&self, nulls: Option<&NullBuffer>, mut f: impl FnMut(usize, usize)) {
@@ -146,6 +157,9 @@ impl<C: Cell> Total<C> {
 
 impl<C: Cell> Accumulator for Total<C> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        if C::update_all(&mut self.cells[0], &self.rule, values) {
+            return Ok(());
+        }
         let len = values[0].len();
         self.rows(len);
         C::update(&mut self.cells, &self.rule, values, &Selected { groups: &self.lanes[..len], filter: None })

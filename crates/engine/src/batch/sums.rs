@@ -177,24 +177,54 @@ impl Cell for DecimalSum {
     }
 }
 
+/// After how many values of a group its sum is tidied.
+const TIDY_EVERY: i64 = 4_096;
+
 /// A sum of floating-point numbers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct FloatSum {
     sum: TwoDoubles,
     count: i64,
-    specials: Specials,
+    /// Few sums have any: they take no place beside the others.
+    specials: Option<Box<Specials>>,
 }
 
 impl FloatSum {
+    fn specials(&self) -> Specials {
+        self.specials.as_deref().copied().unwrap_or_default()
+    }
+
+    /// Adds a value that is finite.
     #[inline]
-    fn add(&mut self, value: f64) {
+    fn add_finite(&mut self, value: f64) {
+        self.sum.add(value);
         self.count += 1;
-        if value.is_finite() {
-            self.sum = self.sum.plus(value, 0.0);
-        } else {
-            self.specials.add(value, 1);
+        if self.count % TIDY_EVERY == 0 {
+            self.sum = self.sum.tidied();
         }
     }
+
+    #[inline]
+    fn add(&mut self, value: f64) {
+        if value.is_finite() {
+            self.add_finite(value);
+        } else {
+            self.count += 1;
+            self.specials.get_or_insert_default().add(value, 1);
+        }
+    }
+}
+
+/// Whether no value is NaN or infinite: times zero, these are NaN.
+fn are_finite(values: &[f64]) -> bool {
+    let (blocks, rest) = values.as_chunks::<8>();
+    let mut zeros = [0.0; 8];
+    for block in blocks {
+        for (zero, value) in zeros.iter_mut().zip(block) {
+            *zero += value * 0.0;
+        }
+    }
+    zeros.iter().chain(rest).all(|value| value.is_finite())
 }
 
 impl Cell for FloatSum {
@@ -216,11 +246,25 @@ impl Cell for FloatSum {
             DataType::Float64 => {
                 let array = values[0].as_primitive::<Float64Type>();
                 let values = array.values();
+                if let Some(groups) = rows.all(array.nulls()).filter(|_| are_finite(values)) {
+                    groups.iter().zip(values).for_each(|(&group, &value)| cells[group].add_finite(value));
+                    return Ok(());
+                }
                 rows.each(array.nulls(), |row, group| cells[group].add(values[row]));
             }
             other => return exec_err!("floating-point numbers cannot be {other}"),
         }
         Ok(())
+    }
+
+    fn update_all(cell: &mut Self, _rule: &SumOf, values: &[ArrayRef]) -> bool {
+        let Some(array) = values[0].as_primitive_opt::<Float64Type>().filter(|array| array.null_count() == 0) else {
+            return false;
+        };
+        let Some(sum) = TwoDoubles::of(array.values()) else { return false };
+        cell.sum = cell.sum.plus(sum.high, sum.low);
+        cell.count += array.len() as i64;
+        true
     }
 
     fn merge(cells: &mut [Self], _rule: &SumOf, states: &[ArrayRef], rows: &Selected<'_>) -> DfResult<()> {
@@ -230,9 +274,14 @@ impl Cell for FloatSum {
             let cell = &mut cells[group];
             cell.sum = cell.sum.plus(high.value(row), low.value(row));
             cell.count += counts[0].value(row);
-            cell.specials.nans += counts[1].value(row);
-            cell.specials.positive_infinities += counts[2].value(row);
-            cell.specials.negative_infinities += counts[3].value(row);
+            let [nans, positive_infinities, negative_infinities] = [1, 2, 3].map(|i| counts[i].value(row));
+            let more = Specials { nans, positive_infinities, negative_infinities };
+            if more.count() > 0 {
+                let specials = cell.specials.get_or_insert_default();
+                specials.nans += more.nans;
+                specials.positive_infinities += more.positive_infinities;
+                specials.negative_infinities += more.negative_infinities;
+            }
         });
         Ok(())
     }
@@ -245,19 +294,19 @@ impl Cell for FloatSum {
             Arc::new(cells.iter().map(|cell| Some(of(cell))).collect::<Int64Array>())
         };
         Ok(vec![
-            doubles(|cell| cell.sum.high),
-            doubles(|cell| cell.sum.low),
+            doubles(|cell| cell.sum.tidied().high),
+            doubles(|cell| cell.sum.tidied().low),
             counts(|cell| cell.count),
-            counts(|cell| cell.specials.nans),
-            counts(|cell| cell.specials.positive_infinities),
-            counts(|cell| cell.specials.negative_infinities),
+            counts(|cell| cell.specials().nans),
+            counts(|cell| cell.specials().positive_infinities),
+            counts(|cell| cell.specials().negative_infinities),
         ])
     }
 
     fn results(cells: &[Self], rule: &SumOf) -> DfResult<ArrayRef> {
         let result = |cell: &Self| match rule.mean {
-            true => cell.sum.mean(cell.specials, cell.count),
-            false => cell.sum.sum(cell.specials),
+            true => cell.sum.tidied().mean(cell.specials(), cell.count),
+            false => cell.sum.tidied().sum(cell.specials()),
         };
         let value = |cell: &Self| (cell.count > 0).then(|| result(cell));
         let values = cells.iter().map(value);

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef};
+use arrow_buffer::BooleanBuffer;
 use arrow_select::concat::concat;
+use arrow_select::filter::FilterPredicate;
 use bytes::Bytes;
 use gridhouse_base::{CommitId, Result, RowKind};
 
@@ -223,6 +225,21 @@ impl Group {
     /// `Corrupt` if the segment is damaged there.
     pub fn column(&self, column: usize, chunk: usize) -> Result<ArrayRef> {
         let decoded = self.encoded(column, chunk)?.decode();
+        decoded.map_err(|error| self.segment.located(error, self.piece(column, chunk), &self.place(column, chunk)))
+    }
+
+    /// Of chunk `chunk` of column `column` the rows of which the bits in `wanted` are 1, which `filter` was made of.
+    ///
+    /// # Errors
+    /// `Corrupt` if the segment is damaged there.
+    pub fn column_where(
+        &self,
+        column: usize,
+        chunk: usize,
+        wanted: &BooleanBuffer,
+        filter: &FilterPredicate,
+    ) -> Result<ArrayRef> {
+        let decoded = self.encoded(column, chunk)?.decode_where(wanted, filter);
         decoded.map_err(|error| self.segment.located(error, self.piece(column, chunk), &self.place(column, chunk)))
     }
 

@@ -11,6 +11,7 @@
 
 mod bits;
 mod choose;
+mod flat;
 mod floats;
 mod gather;
 mod ints;
@@ -24,19 +25,24 @@ mod text_out;
 mod validity;
 mod write;
 
-use arrow_array::{ArrayRef, UInt32Array};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BinaryArray, StringArray, UInt32Array};
+use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::DataType;
+use arrow_select::filter::FilterPredicate;
 use arrow_select::take::take;
 use bytes::Bytes;
 use gridhouse_base::{Error, Result};
 
 use crate::codec::{Input, damaged, decode_columns};
+use crate::tail::rearrange_error;
 use floats::{Decimals, Float};
 use gather::Values;
 use ints::Ints;
 use physical::Physical;
 use reader::Reader;
-use text::{TextColumn, Texts};
+use text::{Rows, TextColumn, Texts};
 use validity::{Validity, decode_bits};
 
 pub use gather::GatherColumn;
@@ -163,25 +169,48 @@ impl EncodedColumn {
     /// # Errors
     /// `Corrupt` if the bytes do not hold such rows.
     pub fn decode(&self) -> Result<ArrayRef> {
-        let mut out = GatherColumn::new(&self.data_type, self.rows);
-        self.append(&mut out)?;
-        out.finish()
+        match &self.body {
+            Body::Text(texts) => self.texts(texts, Rows::All(self.rows)),
+            Body::Nested(bytes) => self.decode_nested(bytes),
+            _ => {
+                let mut out = GatherColumn::new(&self.data_type, self.rows);
+                self.append(&mut out)?;
+                out.finish()
+            }
+        }
     }
 
-    /// Appends all rows to `out`.
+    /// The rows of which the bits in `wanted` are 1, which `filter` was made of. Texts that are not wanted are not looked at.
     ///
     /// # Errors
     /// `Corrupt` if the bytes do not hold such rows.
-    ///
-    /// # Panics
-    /// If `out` is of another type.
-    pub fn append(&self, out: &mut GatherColumn) -> Result<()> {
-        self.assert_type(out);
-        match (&self.body, &mut out.values) {
-            (Body::Nested(bytes), Values::Nested(pieces)) => {
-                pieces.push(self.decode_nested(bytes)?);
-                return Ok(());
+    pub fn decode_where(&self, wanted: &BooleanBuffer, filter: &FilterPredicate) -> Result<ArrayRef> {
+        match &self.body {
+            Body::Text(texts) => self.texts(texts, Rows::Some(wanted)),
+            _ => filter.filter(&self.decode()?).map_err(rearrange_error),
+        }
+    }
+
+    fn texts(&self, texts: &TextColumn, rows: Rows<'_>) -> Result<ArrayRef> {
+        let valid = self.validity.bits()?;
+        let (offsets, bytes) = texts.roll_out(rows, valid.as_ref())?.into_parts();
+        let nulls = match (valid, rows) {
+            (Some(valid), Rows::Some(wanted)) => {
+                Some(wanted.set_indices().map(|row| valid.value(row)).collect::<BooleanBuffer>())
             }
+            (valid, _) => valid,
+        };
+        let nulls = nulls.map(NullBuffer::new).filter(|nulls| nulls.null_count() > 0);
+        let no_text = |error| damaged("a text is not UTF-8").caused_by(error);
+        if self.data_type == DataType::Utf8 {
+            return Ok(Arc::new(StringArray::try_new(offsets, bytes, nulls).map_err(no_text)?));
+        }
+        Ok(Arc::new(BinaryArray::try_new(offsets, bytes, nulls).map_err(no_text)?))
+    }
+
+    /// Appends all rows, which are neither texts nor nested, to `out`.
+    fn append(&self, out: &mut GatherColumn) -> Result<()> {
+        match (&self.body, &mut out.values) {
             (Body::Nulls, values) => values.append_nulls(self.rows, &self.data_type),
             (Body::Ints(ints), Values::Bool(bits)) => bits.append_buffer(&decode_bits(ints)?),
             (Body::Ints(ints), Values::I8(values)) => ints.decode_as(|v| v as i8, values)?,
@@ -199,12 +228,6 @@ impl EncodedColumn {
             }
             (Body::Decimals(decimals), Values::F32(values)) => decimals.decode(values)?,
             (Body::Decimals(decimals), Values::F64(values)) => decimals.decode(values)?,
-            (Body::Text(texts), Values::Text(values)) => {
-                return texts.append_all(self.validity.bits()?.as_ref(), values);
-            }
-            (Body::Text(texts), Values::Binary(values)) => {
-                return texts.append_all(self.validity.bits()?.as_ref(), values);
-            }
             _ => unreachable!("parsing and gathering agree on what a type's values are"),
         }
         self.validity.append_all(self.rows, &mut out.nulls)

@@ -15,6 +15,7 @@
 use bytes::Bytes;
 use gridhouse_base::Result;
 
+use super::flat::Flat;
 use super::reader::Reader;
 use crate::codec::damaged;
 
@@ -290,7 +291,7 @@ impl Symbols {
 
     /// Appends the text that `codes` stand for; for a few texts.
     pub fn expand(&self, codes: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        expand_by::<256>(codes, out, |code, room| {
+        expand_by(codes, out, |code, room| {
             let Some((start, length)) = self.place(code) else { return 0 };
             match self.bytes.get(start..start + room.len()) {
                 Some(bytes) => room.copy_from_slice(bytes),
@@ -324,23 +325,31 @@ pub(super) struct Layout {
 
 impl Layout {
     /// Appends the text that `codes` stand for.
-    pub fn expand(&self, codes: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        expand_by::<512>(codes, out, |code, room| {
+    pub fn expand(&self, codes: &[u8], out: &mut Flat) -> Result<()> {
+        out.reserve(8 * codes.len());
+        let mut codes = codes.iter();
+        while let Some(&code) = codes.next() {
             let (bytes, length) = &self.symbols[usize::from(code)];
-            room.copy_from_slice(bytes);
-            usize::from(*length)
-        })
+            match length {
+                0 if code == ESCAPE => {
+                    let byte = *codes.next().ok_or_else(unknown)?;
+                    out.word(&u64::from(byte).to_le_bytes(), 1);
+                }
+                0 => return Err(unknown()),
+                length => out.word(bytes, usize::from(*length)),
+            }
+        }
+        Ok(())
     }
 }
 
-/// Appends the text that `codes` stand for, by pages of `PAGE` bytes. `put` writes the symbol of a code at the beginning of eight
-/// bytes and returns its length, 0 if there is none: what it writes behind the symbol the next one goes over.
+/// How many bytes of a single text are put together before they are appended.
+const PAGE: usize = 256;
+
+/// Appends the text that `codes` stand for. `put` writes the symbol of a code at the beginning of eight bytes and returns its
+/// length, 0 if there is none: what it writes behind the symbol the next one goes over.
 #[inline]
-fn expand_by<const PAGE: usize>(
-    codes: &[u8],
-    out: &mut Vec<u8>,
-    put: impl Fn(u8, &mut [u8; 8]) -> usize,
-) -> Result<()> {
+fn expand_by(codes: &[u8], out: &mut Vec<u8>, put: impl Fn(u8, &mut [u8; 8]) -> usize) -> Result<()> {
     let mut page = [0_u8; PAGE];
     let mut used = 0;
     let mut codes = codes.iter();
@@ -381,10 +390,10 @@ mod tests {
             let mut codes = Vec::new();
             finder.compress(text, &mut codes);
             all += codes.len();
-            let (mut singly, mut in_bulk) = (Vec::new(), Vec::new());
+            let (mut singly, mut in_bulk) = (Vec::new(), Flat::default());
             symbols.expand(&codes, &mut singly).unwrap();
             layout.expand(&codes, &mut in_bulk).unwrap();
-            assert_eq!((&singly, &in_bulk), (text, text));
+            assert_eq!((&singly, in_bulk.as_slice()), (text, text.as_slice()));
         }
         total as f64 / all.max(1) as f64
     }

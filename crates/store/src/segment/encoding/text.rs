@@ -4,20 +4,20 @@
 //! line; where all lengths are the same they take no bits. A prefix that all share stands once; where pieces recur, texts
 //! are codes of them.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
-use arrow_buffer::BooleanBuffer;
+use arrow_buffer::{BooleanBuffer, Buffer, OffsetBuffer};
 use bytes::Bytes;
 use gridhouse_base::Result;
 use hashbrown::{HashMap, HashSet};
 
 use super::bits::width_of;
 use super::choose::{Forms, encode};
+use super::flat::{Flat, STEP};
 use super::ints::Ints;
 use super::reader::Reader;
 use super::symbols::{Finder, Symbols};
-use super::text_out::{TextOut, push};
+use super::text_out::{TextOut, push, too_much_text};
 use super::write::Effort;
 use crate::codec::{damaged, put_u32};
 
@@ -33,6 +33,8 @@ const SAMPLE: usize = 512;
 /// neither finding nor sorting its values is cheap.
 const ROWS_PER_VALUE: usize = 3;
 const LEAST_TO_REFUSE: usize = 64;
+/// The most room that is made for texts before they are read: a chunk of them rarely has more.
+const MOST_BEFOREHAND: usize = 4 << 20;
 /// Less text than this is written as it is: symbols take a few hundred bytes themselves.
 const LEAST_FOR_SYMBOLS: usize = 2_048;
 
@@ -210,8 +212,8 @@ impl Texts {
         push(out, T::check(scratch)?)
     }
 
-    /// All texts one behind the other, and where they end.
-    fn flat(&self) -> Result<(Cow<'_, [u8]>, Vec<usize>)> {
+    /// Where each text ends in the bytes as they were written.
+    fn ends(&self) -> Result<Vec<usize>> {
         let (mut lengths, mut starts) = (Vec::new(), Vec::new());
         self.lengths.decode(&mut lengths)?;
         self.starts.decode(&mut starts)?;
@@ -227,34 +229,105 @@ impl Texts {
                 ends.push(end);
             }
         }
-        if end != self.bytes.len() {
-            return Err(lies());
-        }
-        if self.prefix.is_empty() && self.symbols.is_none() {
-            return Ok((Cow::Borrowed(&self.bytes), ends));
-        }
+        if end == self.bytes.len() { Ok(ends) } else { Err(lies()) }
+    }
+
+    /// The texts in `rows` one behind the other, those without `is_valid` empty.
+    fn roll_out(&self, rows: Rows<'_>, is_valid: impl Fn(usize) -> bool) -> Result<RolledOut> {
+        let ends = self.ends()?;
         let layout = self.symbols.as_ref().map(Symbols::laid_out);
-        let mut flat = Vec::with_capacity(2 * end + ends.len() * self.prefix.len());
-        let mut start = 0;
-        for end in &mut ends {
-            flat.extend_from_slice(&self.prefix);
-            let written = &self.bytes[start..*end];
-            match &layout {
-                Some(layout) => layout.expand(written, &mut flat)?,
-                None => flat.extend_from_slice(written),
-            }
-            (start, *end) = (*end, flat.len());
-        }
-        Ok((Cow::Owned(flat), ends))
+        let (count, prefix) = (rows.count(), self.prefix.len());
+        // Codes stand for two bytes each, more or less.
+        let expected = (2 * self.bytes.len()).saturating_mul(count) / ends.len().max(1) + count * prefix;
+        let mut out = RolledOut::new(count, expected);
+        // A step of it is copied at once.
+        let mut shared = self.prefix.to_vec();
+        shared.resize(prefix.next_multiple_of(STEP), 0);
+        rows.each(
+            #[inline(always)]
+            |row| {
+                if is_valid(row) {
+                    let start = if row == 0 { 0 } else { ends[row - 1] };
+                    out.flat.piece(&shared, prefix);
+                    match &layout {
+                        Some(layout) => layout.expand(&self.bytes[start..ends[row]], &mut out.flat)?,
+                        None => out.flat.piece(&self.bytes[start..], ends[row] - start),
+                    }
+                }
+                out.end_text()
+            },
+        )?;
+        Ok(out)
     }
 }
 
-/// The parts of `flat` that end at `ends`.
-fn parts<'a, T: TextOut>(flat: &'a T::Value, ends: &'a [usize]) -> impl Iterator<Item = Result<&'a T::Value>> {
-    ends.iter().scan(0, move |start, end| {
-        let range = std::mem::replace(start, *end)..*end;
-        Some(T::part(flat, range).ok_or_else(|| damaged("a text begins within a character")))
-    })
+/// Rows of a column that are wanted.
+#[derive(Clone, Copy)]
+pub(super) enum Rows<'a> {
+    /// All, so many.
+    All(usize),
+    /// Those with 1.
+    Some(&'a BooleanBuffer),
+}
+
+impl Rows<'_> {
+    /// How many they are.
+    pub fn count(self) -> usize {
+        match self {
+            Self::All(rows) => rows,
+            Self::Some(rows) => rows.count_set_bits(),
+        }
+    }
+
+    /// Calls `f` with each, in order, until one fails.
+    #[inline(always)]
+    fn each(self, mut f: impl FnMut(usize) -> Result<()>) -> Result<()> {
+        match self {
+            Self::All(rows) => {
+                for row in 0..rows {
+                    f(row)?;
+                }
+            }
+            Self::Some(rows) => {
+                for row in rows.set_indices() {
+                    f(row)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Texts one behind the other.
+pub(super) struct RolledOut {
+    flat: Flat,
+    /// Where each begins, and the end.
+    offsets: Vec<i32>,
+}
+
+impl RolledOut {
+    fn new(count: usize, bytes: usize) -> Self {
+        let mut offsets = Vec::with_capacity(count + 1);
+        offsets.push(0);
+        // What damaged bytes announce is not made room for beforehand.
+        Self { flat: Flat::with_capacity(bytes.min(MOST_BEFOREHAND)), offsets }
+    }
+
+    #[inline]
+    fn end_text(&mut self) -> Result<()> {
+        self.offsets.push(i32::try_from(self.flat.len()).map_err(|_| too_much_text())?);
+        Ok(())
+    }
+
+    fn range(&self, text: usize) -> Option<Range<usize>> {
+        let [start, end] = self.offsets.get(text..)?.first_chunk::<2>()?;
+        Some(*start as usize..*end as usize)
+    }
+
+    /// The offsets and the bytes of Arrow's arrays.
+    pub fn into_parts(self) -> (OffsetBuffer<i32>, Buffer) {
+        (OffsetBuffer::new(self.offsets.into()), self.flat.into_bytes().into())
+    }
 }
 
 /// A column of texts as [`encode_column`] wrote it.
@@ -292,33 +365,33 @@ impl TextColumn {
         }
     }
 
-    /// Appends all rows.
-    pub fn append_all<T: TextOut>(&self, valid: Option<&BooleanBuffer>, out: &mut T) -> Result<()> {
+    /// The texts in `rows`, those without `valid` empty.
+    pub fn roll_out(&self, rows: Rows<'_>, valid: Option<&BooleanBuffer>) -> Result<RolledOut> {
         let is_valid = |row: usize| valid.is_none_or(|valid| valid.value(row));
         let (codes, values) = match self {
-            Self::Texts(texts) => {
-                let (flat, ends) = texts.flat()?;
-                for (row, text) in parts::<T>(T::check(&flat)?, &ends).enumerate() {
-                    let text = text?;
-                    if is_valid(row) { push(out, text)? } else { out.append_null() }
-                }
-                return Ok(());
-            }
+            Self::Texts(texts) => return texts.roll_out(rows, is_valid),
             Self::Dictionary { codes, values } => (codes, values),
         };
-        let (flat, ends) = values.flat()?;
-        let known = parts::<T>(T::check(&flat)?, &ends).collect::<Result<Vec<_>>>()?;
-        if known.iter().any(|text| T::bytes(text).len() > LONGEST_IN_DICTIONARY) {
+        let known = values.roll_out(Rows::All(values.lengths.len()), |_| true)?;
+        if known.offsets.windows(2).any(|text| (text[1] - text[0]) as usize > LONGEST_IN_DICTIONARY) {
             return Err(damaged("a text in a dictionary is longer than is ever written"));
         }
         let mut decoded = Vec::new();
         codes.decode(&mut decoded)?;
-        for (row, code) in decoded.into_iter().enumerate() {
-            let text = usize::try_from(code).ok().and_then(|code| known.get(code));
-            let text = text.ok_or_else(|| damaged("a code is not in its dictionary"))?;
-            if is_valid(row) { push(out, text)? } else { out.append_null() }
-        }
-        Ok(())
+        let count = rows.count();
+        let mut out = RolledOut::new(count, known.flat.len().saturating_mul(count) / values.lengths.len());
+        rows.each(
+            #[inline(always)]
+            |row| {
+                let text = usize::try_from(decoded[row]).ok().and_then(|code| known.range(code));
+                let text = text.ok_or_else(|| damaged("a code is not in its dictionary"))?;
+                if is_valid(row) {
+                    out.flat.piece(&known.flat.as_slice()[text.start..], text.len());
+                }
+                out.end_text()
+            },
+        )?;
+        Ok(out)
     }
 
     /// Appends the rows at `positions`, those without `is_valid` as NULL.

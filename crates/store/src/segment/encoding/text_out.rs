@@ -1,9 +1,7 @@
 //! Columns that texts and byte strings are read into.
 //!
-//! Arrow's own builders take text that is known to be UTF-8. So text is looked at where it is stored (once per value of a
-//! dictionary, not once per row), and no array is made without.
-
-use std::ops::Range;
+//! Arrow's own builders take text that is known to be UTF-8. So text is looked at where it is stored, and no array is made
+//! without.
 
 use arrow_array::builder::{BinaryBuilder, StringBuilder};
 use gridhouse_base::{Error, Result};
@@ -16,8 +14,6 @@ pub(super) trait TextOut {
     type Value: ?Sized;
     /// `bytes` as a value, if they are one.
     fn check(bytes: &[u8]) -> Result<&Self::Value>;
-    /// A part of a value, if that is one too.
-    fn part(value: &Self::Value, range: Range<usize>) -> Option<&Self::Value>;
     /// The bytes of a value.
     fn bytes(value: &Self::Value) -> &[u8];
     /// How many bytes the column has.
@@ -33,10 +29,6 @@ impl TextOut for StringBuilder {
 
     fn check(bytes: &[u8]) -> Result<&str> {
         std::str::from_utf8(bytes).map_err(|error| damaged("a text is not UTF-8").caused_by(error))
-    }
-
-    fn part(value: &str, range: Range<usize>) -> Option<&str> {
-        value.get(range)
     }
 
     fn bytes(value: &str) -> &[u8] {
@@ -64,10 +56,6 @@ impl TextOut for BinaryBuilder {
         Ok(bytes)
     }
 
-    fn part(value: &[u8], range: Range<usize>) -> Option<&[u8]> {
-        value.get(range)
-    }
-
     fn bytes(value: &[u8]) -> &[u8] {
         value
     }
@@ -90,9 +78,14 @@ impl TextOut for BinaryBuilder {
 #[inline]
 pub(super) fn push<T: TextOut>(out: &mut T, value: &T::Value) -> Result<()> {
     if out.used() + T::bytes(value).len() > i32::MAX as usize {
-        let hint = "read fewer rows at once, or fewer columns of long texts";
-        return Err(Error::invalid("a column of the rows that are read holds more than 2 GiB of text").hint(hint));
+        return Err(too_much_text());
     }
     out.append(value);
     Ok(())
+}
+
+/// What is said of a column whose offsets would not fit 31 bits.
+pub(super) fn too_much_text() -> Error {
+    let hint = "read fewer rows at once, or fewer columns of long texts";
+    Error::invalid("a column of the rows that are read holds more than 2 GiB of text").hint(hint)
 }
