@@ -18,7 +18,7 @@ use crate::checkpoint::replacement::Replacement;
 use crate::checkpoint::seal::{Attachment, Seal, Sealed};
 use crate::checkpoint::{ReplayStart, SegmentEntry, attachment_name, checkpoint_name};
 use crate::group::{Entries, LiveGroup};
-use crate::segment::file_name;
+use crate::segment::{GROUP_ROWS, file_name};
 use crate::snapshot::View;
 use crate::spec::TableKind;
 use crate::state::State;
@@ -36,11 +36,25 @@ pub struct Limits {
     pub index_bytes: usize,
     /// Compaction writes at most this many bytes a second; 0: no limit.
     pub compaction_bytes_per_second: u64,
+    /// How many segments of one level become one of the next, at least 2. A row is written about once per factor that a table
+    /// is larger than the log's share: with 8, three times at 500 MB and four times at 4 GB.
+    pub compaction_factor: usize,
+    /// The most entries in a group of a segment, from 1 to 65,536.
+    pub group_rows: usize,
+    /// The log of a tick is written out in pieces of about this many bytes: a tick of any size needs this much memory for it.
+    pub tick_piece_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { checkpoint_log_bytes: 64 << 20, index_bytes: 512 << 20, compaction_bytes_per_second: 0 }
+        Self {
+            checkpoint_log_bytes: 64 << 20,
+            index_bytes: 512 << 20,
+            compaction_bytes_per_second: 0,
+            compaction_factor: 8,
+            group_rows: GROUP_ROWS,
+            tick_piece_bytes: 8 << 20,
+        }
     }
 }
 
@@ -223,6 +237,7 @@ impl Store {
             view: self.state.view.clone(),
             since_micros: self.files.checkpoint_micros,
             floors,
+            group_rows: self.limits.group_rows,
             segments: self.files.segments.clone(),
             positions: self.state.positions.clone(),
             next_table: self.state.next_table,
@@ -241,7 +256,7 @@ impl Store {
     fn begin_compaction(&mut self) -> bool {
         let floors = self.floors();
         let usage = self.usage(&floors);
-        let Some((range, level)) = choose(&usage) else { return false };
+        let Some((range, level)) = choose(&usage, self.limits.compaction_factor) else { return false };
         let inputs = usage[range].iter().map(|(entry, _)| entry.clone()).collect();
         let segment_number = self.take_segment_number();
         self.files.merging = Some(self.dir.join(file_name(segment_number)));
@@ -253,6 +268,7 @@ impl Store {
             segment_number,
             view: self.state.view.clone(),
             floors,
+            group_rows: self.limits.group_rows,
             inputs,
             level,
             bytes_per_second: self.limits.compaction_bytes_per_second,

@@ -25,9 +25,6 @@ use crate::tail::{MAX_BATCH_ROWS, rearrange_error};
 use crate::wal::frame::FrameKind;
 use crate::wal::writer::FrameNote;
 
-/// A payload of this size is written out as a piece, so a tick of any size needs this much memory for its log and no more.
-const PIECE_BYTES: usize = 8 << 20;
-
 /// A tick under construction. Nothing of it is visible, or survives a crash, before [`Tick::publish`].
 #[derive(Debug)]
 pub struct Tick<'a> {
@@ -371,7 +368,7 @@ impl<'a> Tick<'a> {
     /// Counts an operation, and writes a piece if there is enough for one.
     fn operation_done(&mut self) -> Result<()> {
         self.operation_count += 1;
-        if self.operations.len() < PIECE_BYTES {
+        if self.operations.len() < self.store.limits.tick_piece_bytes {
             return Ok(());
         }
         let note = self.note(FrameKind::TickPiece);

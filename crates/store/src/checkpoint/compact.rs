@@ -21,10 +21,6 @@ use crate::group::{Entries, LiveGroup};
 use crate::segment::SegmentWriter;
 use crate::snapshot::View;
 
-/// How many segments of one level become one of the next: a row is written about once per factor of eight that a table is
-/// larger than the log's share, three times at 500 MB and 4 times at 4 GB.
-const FACTOR: usize = 8;
-
 /// Segments are not merged to more than this: above it merging saves neither files nor look-ups worth the writing.
 const MAX_MERGED_BYTES: u64 = 2 << 30;
 
@@ -44,6 +40,8 @@ pub(crate) struct Compaction {
     pub segment_number: u64,
     pub view: Arc<View>,
     pub floors: BTreeMap<TableId, CommitId>,
+    /// The most entries in a group.
+    pub group_rows: usize,
     pub inputs: Vec<SegmentEntry>,
     /// The level of what they become.
     pub level: u8,
@@ -71,16 +69,18 @@ pub(crate) struct Usage {
 }
 
 /// Chooses neighbouring segments to merge, if any are worth it, and the level of what they become; `segments` in order, each
-/// with its usage.
-pub(crate) fn choose(segments: &[(SegmentEntry, Usage)]) -> Option<(Range<usize>, u8)> {
+/// with its usage. `factor` of one level are worth it.
+pub(crate) fn choose(segments: &[(SegmentEntry, Usage)], factor: usize) -> Option<(Range<usize>, u8)> {
+    // One alone would be merged for ever.
+    let factor = factor.max(2);
     let mut start = 0;
     while start < segments.len() {
         let level = segments[start].0.level;
         let run = segments[start..].iter().take_while(|(entry, _)| entry.level == level).count();
         let bytes =
             |range: Range<usize>| segments[range].iter().map(|(entry, _)| entry.segment.file_bytes()).sum::<u64>();
-        if run >= FACTOR && bytes(start..start + FACTOR) <= MAX_MERGED_BYTES {
-            return Some((start..start + FACTOR, level + 1));
+        if run >= factor && bytes(start..start + factor) <= MAX_MERGED_BYTES {
+            return Some((start..start + factor, level + 1));
         }
         start += run;
     }
@@ -114,7 +114,7 @@ impl Compaction {
                 }
                 let times = times_of(&old);
                 let place = (table.shape.id, b as u16);
-                drafts.push(Draft::write(place, old, floor, &mut |batch, is_first| {
+                drafts.push(Draft::write(place, old, (floor, self.group_rows), &mut |batch, is_first| {
                     let writer = match &mut writer {
                         Some(writer) => writer,
                         None => writer.insert(self.begin()?),

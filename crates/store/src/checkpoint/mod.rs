@@ -41,7 +41,7 @@ pub(crate) struct ReplayStart {
 #[derive(Clone, Debug)]
 pub(crate) struct SegmentEntry {
     pub segment: Arc<Segment>,
-    /// How many times its rows have been merged: segments of one level are merged by eights.
+    /// How many times its rows have been merged: segments of one level are merged by eights, or as many as the limits say.
     pub level: u8,
 }
 

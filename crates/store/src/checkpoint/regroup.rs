@@ -6,7 +6,8 @@ use gridhouse_base::{CommitId, Result};
 
 use crate::bits::Bits;
 use crate::group::LiveGroup;
-use crate::tail::{Kept, MAX_BATCH_ROWS, TailBatch, merge_batches};
+use crate::segment::GROUP_ROWS;
+use crate::tail::{Kept, TailBatch, merge_batches};
 
 /// A group is not filled beyond this many bytes of memory: text columns have 32-bit offsets, and memory is to stay small.
 const MAX_GROUP_BYTES: usize = 64 << 20;
@@ -17,6 +18,7 @@ pub(crate) type Regrouped = (TailBatch, Bits);
 /// Gathers the entries of one bucket that are needed.
 pub(crate) struct Regroup {
     floor: CommitId,
+    group_rows: usize,
     waiting: Vec<(Arc<TailBatch>, Arc<Bits>, Vec<u32>)>,
     rows: usize,
     bytes: usize,
@@ -25,9 +27,10 @@ pub(crate) struct Regroup {
 }
 
 impl Regroup {
-    /// Dead entries of commits up to `floor` are left out.
-    pub fn new(floor: CommitId) -> Self {
-        Self { floor, waiting: Vec::new(), rows: 0, bytes: 0, reclaimed: CommitId(0) }
+    /// Dead entries of commits up to `floor` are left out; a group gets at most `group_rows` entries.
+    pub fn new(floor: CommitId, group_rows: usize) -> Self {
+        let group_rows = group_rows.clamp(1, GROUP_ROWS);
+        Self { floor, group_rows, waiting: Vec::new(), rows: 0, bytes: 0, reclaimed: CommitId(0) }
     }
 
     /// Takes a group and hands out those that are full.
@@ -42,7 +45,7 @@ impl Regroup {
         let row_bytes = batch.bytes / batch.len.max(1) + 1;
         let mut rest = needed.as_slice();
         while !rest.is_empty() {
-            let room_rows = MAX_BATCH_ROWS - self.rows;
+            let room_rows = self.group_rows - self.rows;
             let room = room_rows.min(MAX_GROUP_BYTES.saturating_sub(self.bytes) / row_bytes);
             if room == 0 && self.rows > 0 {
                 self.flush(out)?;

@@ -32,15 +32,15 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Regroups `old`, leaving out dead entries of commits up to `floor`; `write` puts a group into the segment, and is told
+    /// Regroups `old` into groups of at most `group_rows` entries, leaving out dead ones of commits up to `floor`; `write` puts a group into the segment, and is told
     /// of the first of them.
     pub fn write(
         (table, bucket): (TableId, u16),
         old: Vec<LiveGroup>,
-        floor: CommitId,
+        (floor, group_rows): (CommitId, usize),
         write: &mut dyn FnMut(&TailBatch, bool) -> Result<()>,
     ) -> Result<Self> {
-        let mut regroup = Regroup::new(floor);
+        let mut regroup = Regroup::new(floor, group_rows);
         let mut alive: Vec<Bits> = Vec::new();
         let mut take = |(batch, bits): (TailBatch, Bits)| {
             let is_first = alive.is_empty();

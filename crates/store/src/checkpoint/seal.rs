@@ -36,6 +36,8 @@ pub(crate) struct Seal {
     pub since_micros: i64,
     /// Per table the commit up to which nobody needs dead entries.
     pub floors: BTreeMap<TableId, CommitId>,
+    /// The most entries in a group.
+    pub group_rows: usize,
     pub segments: Vec<SegmentEntry>,
     pub positions: Arc<BTreeMap<SourceId, SourcePosition>>,
     pub next_table: u32,
@@ -106,7 +108,7 @@ impl Seal {
                     continue;
                 }
                 let place = (table.shape.id, b as u16);
-                drafts.push(Draft::write(place, old, floor, &mut |batch, is_first| {
+                drafts.push(Draft::write(place, old, (floor, self.group_rows), &mut |batch, is_first| {
                     if is_first {
                         self.begin_section(&mut writer, table, b as u16)?;
                     }
