@@ -239,7 +239,7 @@ impl Core {
             }
         }
         self.tick_writing(|tick, _| {
-            cursors.iter().try_for_each(|(name, table, upto)| tick.set_cursor(name, *table, *upto))
+            cursors.iter().try_for_each(|(name, table, upto)| tick.set_cursor(name, *table, *upto).map(drop))
         })?;
         Ok(())
     }

@@ -214,7 +214,7 @@ impl Store {
 
     fn begin_checkpoint(&mut self, attachment: Option<Attachment>) {
         let floors = self.floors();
-        self.state.freeze_tails(&floors);
+        self.state.freeze_tails();
         self.state.refresh_view();
         self.shared.replace_view(self.state.view.clone());
         let tick_end = self.state.tick_end;
@@ -339,14 +339,9 @@ impl Store {
     fn place_compacted(&mut self, compacted: Compacted) {
         self.files.written.compacted_bytes += compacted.bytes;
         self.files.merging = None;
-        let floors = self.floors();
-        let is_held_back = |(id, floor): (&TableId, &CommitId)| floors.get(id).is_some_and(|now| now < floor);
-        if compacted.floors.iter().any(is_held_back) {
-            // A reader has registered since whose log has been thinned out: the merge is given up.
-            let output = compacted.output.map(|entry| self.dir.join(file_name(entry.segment.number())));
-            self.files.doomed.extend(output);
-            return;
-        }
+        let now = self.floors();
+        let is_held_back = |(id, floor): (&TableId, &CommitId)| now.get(id).is_some_and(|now| now < floor);
+        debug_assert!(!compacted.floors.iter().any(is_held_back), "whoever registers does so above the floors");
         for replacement in compacted.replacements {
             self.state.replace(replacement);
         }
@@ -375,22 +370,12 @@ impl Store {
 }
 
 impl State {
-    /// Marks everything in memory as on its way to a segment. Dead entries of commits up to a table's floor may be left out
-    /// on that way, so the log no longer promises them: who begins to read it meanwhile begins above.
-    fn freeze_tails(&mut self, floors: &BTreeMap<TableId, CommitId>) {
+    /// Marks everything in memory as on its way to a segment.
+    fn freeze_tails(&mut self) {
         for (id, table) in &mut self.tables {
-            let floor = floors.get(id).copied().unwrap_or_default();
-            for bucket in &mut table.buckets {
-                if bucket.sealing >= bucket.next_seq {
-                    continue;
-                }
-                let loses = |group: &LiveGroup| !group.alive.is_full() && group.entries.first_commit() <= floor;
-                let may_lose = bucket.groups[bucket.sealed_groups()..].iter().any(loses);
+            for bucket in table.buckets.iter_mut().filter(|bucket| bucket.sealing < bucket.next_seq) {
                 let bucket = Arc::make_mut(bucket);
                 bucket.sealing = bucket.next_seq;
-                if may_lose {
-                    bucket.reclaimed = bucket.reclaimed.max(floor);
-                }
                 self.touched.insert(*id);
             }
         }

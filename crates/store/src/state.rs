@@ -187,6 +187,20 @@ impl State {
         self.touch(id)?.revert(before)
     }
 
+    /// The commit from which on the log of a table is kept, whatever a restart does. It never goes back: whoever registers above
+    /// it finds what it wants.
+    pub fn log_floor(&self, id: TableId) -> Result<CommitId> {
+        let table = self.table(id)?;
+        let start = table.log_start();
+        match self.view.table(id) {
+            Some(_) if table.shape.is_keyed() || table.shape.spec.hidden => {
+                Ok(start.max(self.view.cursors.slowest(id).unwrap_or(self.view.commit)))
+            }
+            // The log of a log table is cut by operations that are on record; a table that this tick has made is whole.
+            _ => Ok(start),
+        }
+    }
+
     pub fn set_cursor(&mut self, consumer: &str, table: TableId, upto: CommitId) {
         Arc::make_mut(&mut self.cursors).set(consumer, table, upto);
     }

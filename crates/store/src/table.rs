@@ -198,6 +198,11 @@ impl Table {
         Ok(table)
     }
 
+    /// The newest commit of which the log has lost an entry.
+    pub fn log_start(&self) -> CommitId {
+        self.buckets.iter().map(|bucket| bucket.reclaimed).max().unwrap_or_default()
+    }
+
     /// What readers see of the table now.
     pub fn view(&self) -> TableView {
         TableView { shape: self.shape.clone(), buckets: self.buckets.clone(), live_rows: self.live_rows }

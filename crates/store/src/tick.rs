@@ -255,8 +255,15 @@ impl<'a> Tick<'a> {
     /// has lost them. Gives how many there were. It is no change: jobs are not told.
     ///
     /// # Errors
-    /// `NotFound` if the table does not exist, `Invalid` if it has a primary key.
+    /// `NotFound` if the table does not exist; `Invalid` if it has a primary key, or `upto` is not before this tick.
     pub fn trim_log(&mut self, table: TableId, upto: CommitId) -> Result<u64> {
+        if upto >= self.commit {
+            return Err(Error::invalid(format!(
+                "the log of table {table} cannot be cut at {upto} by tick {}",
+                self.commit
+            ))
+            .hint("cut it at an earlier commit"));
+        }
         let result = self.store.state.trim_log(table, upto);
         let rows = self.guard(result)?;
         put::trim_log(&mut self.operations, table, upto);
@@ -289,15 +296,21 @@ impl<'a> Tick<'a> {
         }
     }
 
-    /// Records that `consumer` needs nothing of `table`'s log up to `upto` any more. A consumer registers by its first call.
+    /// Records that `consumer` needs nothing of `table`'s log up to `upto` any more, and returns the commit from which on the
+    /// log is kept for it: `upto`, or a later one where nobody has kept the log that far back. A consumer registers by its
+    /// first call.
+    ///
+    /// Of a log table everything is kept that has not expired; of other logs, what the slowest cursor of the last tick has not
+    /// read, or nothing. More may be there now and may be read, but a restart merges otherwise and may leave it out.
     ///
     /// # Errors
     /// `NotFound` if the table does not exist.
-    pub fn set_cursor(&mut self, consumer: &str, table: TableId, upto: CommitId) -> Result<()> {
-        self.store.state.table(table)?;
+    pub fn set_cursor(&mut self, consumer: &str, table: TableId, upto: CommitId) -> Result<CommitId> {
+        let upto = upto.max(self.store.state.log_floor(table)?);
         self.store.state.set_cursor(consumer, table, upto);
         put::set_cursor(&mut self.operations, consumer, table, upto);
-        self.operation_done()
+        self.operation_done()?;
+        Ok(upto)
     }
 
     /// Forgets `consumer`'s cursor on `table`, or on every table. One that does not exist is no error.

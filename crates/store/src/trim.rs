@@ -11,11 +11,11 @@ use crate::bucket_view::BucketView;
 use crate::table::Table;
 
 impl Table {
-    /// Drops the entries of commits up to `upto`; gives how many rows they were.
+    /// Drops the entries of commits up to `upto`, behind which the log begins; gives how many rows they were.
     pub fn trim(&mut self, upto: CommitId) -> u64 {
         let mut rows = 0;
         for bucket in &mut self.buckets {
-            if bucket.groups.first().is_some_and(|group| group.entries.first_commit() <= upto) {
+            if bucket.reclaimed < upto || bucket.groups.first().is_some_and(|g| g.entries.first_commit() <= upto) {
                 rows += Arc::make_mut(bucket).trim(upto);
             }
         }

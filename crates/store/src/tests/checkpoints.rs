@@ -275,9 +275,8 @@ fn who_begins_to_read_a_log_while_it_is_sealed_keeps_it() {
     write(&mut store, &[(1, (1, "b", None)), (1, (4, "a", None)), (1, (5, "a", None))]);
     write(&mut store, &[(1, (4, "b", None))]);
     assert!(store.maintain(&mut || None).unwrap(), "a checkpoint is begun");
-    let start = store.ordered_snapshot().table(t).unwrap().log_start();
     let mut tick = store.tick().unwrap();
-    tick.set_cursor("late", t, start).unwrap();
+    let start = tick.set_cursor("late", t, CommitId(0)).unwrap();
     tick.publish().unwrap();
     settle(&mut store);
     for round in 0..2 {
@@ -286,4 +285,46 @@ fn who_begins_to_read_a_log_while_it_is_sealed_keeps_it() {
         drop(store);
         store = open(dir.path());
     }
+}
+
+#[test]
+fn whoever_registers_late_keeps_what_it_is_promised_after_a_restart_that_merges_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { checkpoint_log_bytes: 1_000, ..Limits::default() };
+    let with = || StoreOptions { limits, ..options(dir.path()) };
+    let mut store = Store::open(with()).unwrap();
+    let t = create(&mut store, TableSpec { bucket_count: 1, ..keyed("t") });
+    let e = create(&mut store, log_table("e"));
+    let write = |store: &mut Store, tick: i64, updated: i64| {
+        let mut rows: Vec<(i32, Row)> = (0..6).map(|row| (1, (tick * 10 + row, "new", None))).collect();
+        rows.push((1, (updated, "again", Some(tick))));
+        let mut under_way = store.tick().unwrap();
+        under_way.write(t, &change(&rows)).unwrap();
+        under_way.write(e, &change(&rows)).unwrap();
+        under_way.publish().unwrap();
+    };
+    (1..5).for_each(|tick| write(&mut store, tick, 900 + tick));
+    assert!(store.maintain(&mut || None).unwrap(), "a checkpoint is begun, so these batches stay as they are");
+    (5..9).for_each(|tick| write(&mut store, tick, tick * 10 - 40));
+    let last = store.ordered_snapshot().commit();
+    assert_eq!(store.ordered_snapshot().table(t).unwrap().log_start(), CommitId(0), "the log is still whole");
+    let mut tick = store.tick().unwrap();
+    assert_eq!(tick.set_cursor("late", t, CommitId(0)).unwrap(), last, "nobody has kept it until now");
+    assert_eq!(tick.set_cursor("late", e, CommitId(3)).unwrap(), CommitId(3), "a log table keeps its log by itself");
+    let made = tick.create_table(keyed("made")).unwrap();
+    assert_eq!(tick.set_cursor("late", made, CommitId(0)).unwrap(), CommitId(0), "it has all of it");
+    tick.publish().unwrap();
+    write(&mut store, 9, 50);
+    let before = log(&store.ordered_snapshot().table(t).unwrap(), last.0);
+    drop(store);
+    let mut store = Store::open(with()).unwrap();
+    let snapshot = store.ordered_snapshot();
+    let table = snapshot.table(t).unwrap();
+    assert!(table.log_start() > CommitId(0), "the restart has merged what was not merged before");
+    assert!(table.log_start() <= last && snapshot.cursor("late", t) == Some(last));
+    assert_eq!(log(&table, last.0), before);
+    let mut tick = store.tick().unwrap();
+    assert_eq!(tick.set_cursor("late", t, CommitId(1)).unwrap(), last, "a cursor does not go back");
+    assert_eq!(tick.set_cursor("other", t, last.next()).unwrap(), last.next());
+    assert_eq!(tick.trim_log(e, tick.commit()).unwrap_err().kind(), gridhouse_base::ErrorKind::Invalid);
 }

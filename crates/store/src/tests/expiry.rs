@@ -3,6 +3,7 @@
 use gridhouse_base::{CommitId, ErrorKind};
 
 use super::*;
+use crate::Limits;
 
 #[test]
 fn a_trimmed_log_begins_behind_its_cut_now_and_after_a_restart() {
@@ -43,6 +44,37 @@ fn a_trimmed_log_begins_behind_its_cut_now_and_after_a_restart() {
     let id = create(&mut store, keyed("t"));
     let mut tick = store.tick().unwrap();
     assert_eq!(tick.trim_log(id, CommitId(1)).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn what_has_not_expired_stays_in_the_log_when_it_is_sealed_and_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { checkpoint_log_bytes: 1, compaction_factor: 2, ..Limits::default() };
+    let with = || StoreOptions { limits, ..options(dir.path()) };
+    let mut store = Store::open(with()).unwrap();
+    let id = create(&mut store, log_table("readings"));
+    let mut cut = CommitId(0);
+    let rows: Vec<_> = (0..10).map(|row| (1, (row, "r", None))).collect();
+    for _ in 0..6 {
+        let mut commits = Vec::new();
+        // Eight commits come to lie in one batch, which the cut below divides.
+        for _ in 0..8 {
+            let mut tick = store.tick().unwrap();
+            tick.write(id, &change(&rows)).unwrap();
+            commits.push(tick.publish().unwrap());
+        }
+        let mut tick = store.tick().unwrap();
+        cut = commits[4];
+        tick.trim_log(id, cut).unwrap();
+        tick.publish().unwrap();
+        while store.maintain(&mut || None).unwrap() | store.keeper().work() {}
+        let table = store.ordered_snapshot().table(id).unwrap();
+        assert_eq!((table.log_start(), log(&table, cut.0).len()), (cut, 30));
+    }
+    assert!(store.written().compacted_bytes > 0, "{:?}", store.written());
+    drop(store);
+    let table = open(dir.path()).ordered_snapshot().table(id).unwrap();
+    assert_eq!((table.log_start(), log(&table, cut.0).len()), (cut, 30));
 }
 
 #[test]
