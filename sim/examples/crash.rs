@@ -1,5 +1,5 @@
 //! Crashes by the thousand: `cargo run -p gridhouse-sim --example crash -- [--points SEEDS] [--lives SEEDS]
-//! [--flips SEEDS] [--from SEED]`.
+//! [--flips SEEDS] [--wide SEEDS] [--from SEED]`.
 //!
 //! With `--seed`, one run is repeated and each of its steps told. Ends with status 1 where anything failed.
 
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         let kind = match number("--point") {
             Some(at) => Kind::Point { at, cut },
             None if at("--flips").is_some() => Kind::Flips,
+            None if at("--wide").is_some() => Kind::Wide,
             None => Kind::Lives,
         };
         return status(u64::from(!Run { seed, kind }.make(true)));
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     for seed in seeds("--points") {
         failures += make_all(&format!("every crash point of seed {seed}"), &every_point(seed));
     }
-    for (name, kind) in [("--lives", Kind::Lives), ("--flips", Kind::Flips)] {
+    for (name, kind) in [("--lives", Kind::Lives), ("--flips", Kind::Flips), ("--wide", Kind::Wide)] {
         let runs: Vec<Run> = seeds(name).map(|seed| Run { seed, kind }).collect();
         for some in runs.chunks(1000) {
             failures += make_all(&format!("{} from seed {}", &name[2..], some[0].seed), some);

@@ -12,7 +12,7 @@ fn make_all(runs: impl IntoIterator<Item = Run>) {
 
 #[test]
 fn a_crash_at_every_operation_loses_nothing() {
-    make_all((0..4).flat_map(every_point));
+    make_all((0..2).flat_map(every_point));
 }
 
 #[test]
@@ -23,6 +23,11 @@ fn many_crashes_and_faults_lose_nothing() {
 #[test]
 fn a_flipped_bit_is_refused_or_harmless() {
     make_all((0..40).map(|seed| Run { seed, kind: Kind::Flips }));
+}
+
+#[test]
+fn large_tables_cross_groups_and_chunks() {
+    make_all((0..2).map(|seed| Run { seed, kind: Kind::Wide }));
 }
 
 #[test]

@@ -6,8 +6,8 @@ use gridhouse_base::random::Random;
 use gridhouse_base::{CommitId, ErrorKind, Result, Value};
 use gridhouse_store::{Snapshot, TableKind, TableSnapshot};
 
-use super::rows::{IDS, Key, NAMES, Row, columns, from_values, rows};
-use super::scan::check_scans;
+use super::rows::{Key, NAMES, Projected, Row, SMALL_IDS, columns, from_values, project, projected, rows};
+use super::scan::{PROJECTIONS, check_scans};
 use super::table::{Entry, ModelTable};
 use super::{Model, SPACE};
 
@@ -79,27 +79,50 @@ pub fn check_table(table: &TableSnapshot, expected: &ModelTable, random: &mut Ra
     }
     assert_between(&found, &required, &possible, &format!("table {name} has the rows of the model"));
     assert_eq!(table.row_count(), found.len() as u64, "table {name} counts its rows");
+    assert_eq!(table.storage().live_rows, found.len() as u64, "table {name} tells how many rows it has");
     check_scans(table, &found, random)?;
     if expected.kind == TableKind::PrimaryKey {
         check_lookups(table, expected, random)?;
     }
-    check_log(table, expected, random)
+    check_log(table, expected, random)?;
+    check_lag(table, expected, random);
+    Ok(())
+}
+
+/// What a check of all tables finds wrong.
+///
+/// # Errors
+/// What the store gives.
+pub fn faults(snapshot: &Snapshot) -> Result<Vec<String>> {
+    let mut faults = Vec::new();
+    for table in snapshot.tables() {
+        let name = table.spec().name.clone();
+        let parts = table.check()?.into_iter();
+        faults.extend(parts.filter_map(|part| Some(format!("table {name}, {}: {}", part.what, part.fault?))));
+    }
+    Ok(faults)
 }
 
 /// Every key is found that has a row, and no other.
 fn check_lookups(table: &TableSnapshot, expected: &ModelTable, random: &mut Random) -> Result<()> {
     let spec = table.spec();
     let mut keys: Vec<Row> =
-        (0..IDS as i64).flat_map(|id| NAMES.map(|name| (id, Some(name.to_string()), None))).collect();
+        (0..SMALL_IDS as i64).flat_map(|id| NAMES.map(|name| (id, Some(name.to_string()), None))).collect();
     if random.chance(0.5) {
         keys = (0..1 + random.below(6)).map(|_| random.pick(&keys).clone()).collect();
     }
+    if expected.keyed.len() > keys.len() {
+        let there: Vec<&Row> = expected.keyed.values().collect();
+        keys.extend((0..100).map(|_| (*random.pick(&there)).clone()));
+    }
     let hit = |key: &Row| expected.keyed.get(&expected.key(key)).cloned();
-    let (positions, hits) = table.get_batch(&columns(&keys, Some(&spec.primary_key)))?;
-    let expected_hits: Vec<(u32, Row)> =
-        keys.iter().enumerate().filter_map(|(i, key)| hit(key).map(|row| (i as u32, row))).collect();
-    let hits: Vec<(u32, Row)> = positions.into_iter().zip(rows(hits.columns())).collect();
-    assert_eq!(hits, expected_hits, "table {} finds rows by key", spec.name);
+    let projection = *random.pick(&PROJECTIONS);
+    let listed = projection.unwrap_or(&[0, 1, 2]);
+    let (positions, hits) = table.get_columns(&columns(&keys, Some(&spec.primary_key)), projection)?;
+    let expected_hits: Vec<(u32, Projected)> =
+        keys.iter().enumerate().filter_map(|(i, key)| hit(key).map(|row| (i as u32, project(&row, listed)))).collect();
+    let hits: Vec<(u32, Projected)> = positions.into_iter().zip(projected(hits.columns(), listed)).collect();
+    assert_eq!(hits, expected_hits, "table {} finds columns {listed:?} of rows by key", spec.name);
     let key = random.pick(&keys);
     let value = |column: &usize| match column {
         0 => Value::Integer(key.0),
@@ -153,6 +176,24 @@ fn check_log(table: &TableSnapshot, expected: &ModelTable, random: &mut Random) 
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     }
     Ok(())
+}
+
+/// A reader is as far behind as there are entries that it has not read, and lost where some of them are gone.
+fn check_lag(table: &TableSnapshot, expected: &ModelTable, random: &mut Random) {
+    let name = &table.spec().name;
+    let start = table.log_start().0;
+    let last = expected.log.keys().next_back().copied().unwrap_or_default().max(start);
+    let after = start + random.below(last - start + 1);
+    let unread = || expected.log.range(after + 1..);
+    let rows = unread().map(|(_, entries)| entries.len() as u64).sum::<u64>();
+    let lag = table.lag(CommitId(after));
+    let found = (lag.rows, lag.oldest.map(|commit| commit.0), lag.bytes > 0, lag.is_lost);
+    let oldest = unread().next().map(|(commit, _)| *commit);
+    assert_eq!(found, (rows, oldest, rows > 0, false), "how far a reader of {name} at {after} is behind");
+    if start > 0 {
+        let before = random.below(start);
+        assert!(table.lag(CommitId(before)).is_lost, "a reader of {name} at {before} is lost, it begins at {start}");
+    }
 }
 
 /// What decides the order of entries within a commit: the key, or the whole row of a log.

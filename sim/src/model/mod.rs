@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use gridhouse_base::TableId;
 
-pub use check::{assert_rows, check_table};
-pub use rows::{IDS, NAMES, QUEUE, Row, TABLES, columns, rows, spec};
+pub use check::{assert_rows, check_table, faults};
+pub use rows::{LARGE_IDS, NAMES, QUEUE, Row, SMALL_IDS, TABLES, columns, rows, spec};
 pub use table::{Entry, ModelTable};
 
 /// The metadata space of the simulation.

@@ -24,7 +24,10 @@ pub const QUEUE: &str = "queue";
 pub const NAMES: [&str; 4] = ["north", "south", "a name that is longer than eight bytes", "变电站"];
 
 /// Ids of rows are below this, so that keys come again and again.
-pub const IDS: u64 = 24;
+pub const SMALL_IDS: u64 = 24;
+
+/// Ids of rows are below this where tables are to be large: three buckets of them fill more than a column chunk each.
+pub const LARGE_IDS: u64 = 30_000;
 
 /// The definition of a simulated table: an exact key over three buckets, a hashed key over two, a log over two, a hidden log.
 pub fn spec(name: &str) -> TableSpec {

@@ -5,10 +5,10 @@ use gridhouse_base::random::Random;
 use gridhouse_store::{CompareOp, Conjunct, ScanRequest, TableSnapshot};
 
 use super::check::assert_rows;
-use super::rows::{IDS, NAMES, Projected, Row, columns, project, projected};
+use super::rows::{NAMES, Projected, Row, SMALL_IDS, columns, project, projected};
 
 /// Projections that are asked for; `None` is all columns.
-const PROJECTIONS: [Option<&[usize]>; 6] =
+pub(super) const PROJECTIONS: [Option<&[usize]>; 6] =
     [None, Some(&[0]), Some(&[1]), Some(&[2, 0]), Some(&[1, 2]), Some(&[2, 1, 0])];
 
 const OPERATORS: [CompareOp; 6] =
@@ -63,7 +63,7 @@ impl Condition {
     fn draw(random: &mut Random) -> Self {
         let mut row = || {
             let name = random.chance(0.9).then(|| (*random.pick(&NAMES)).to_string());
-            (random.below(IDS) as i64, name, random.chance(0.9).then(|| random.below(4) as i32))
+            (random.below(SMALL_IDS) as i64, name, random.chance(0.9).then(|| random.below(4) as i32))
         };
         let rows = [row(), row(), row()];
         let test = match random.below(8) {

@@ -1,6 +1,6 @@
 //! A table of the model: the rows that live, and the log of all that was done to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gridhouse_base::{ChangeBatch, RowKind, TableId};
@@ -25,10 +25,8 @@ pub struct ModelTable {
     pub keyed: BTreeMap<Key, Row>,
     /// The log by commit, from `begins` on.
     pub log: BTreeMap<u64, Arc<Vec<Entry>>>,
-    /// The log up to here was truncated away.
+    /// The log up to here was truncated or has expired.
     pub begins: u64,
-    /// Where the store's log begins at this tick, as it was seen then: what it said that it still has, it must keep.
-    pub log_start: u64,
 }
 
 impl ModelTable {
@@ -42,7 +40,6 @@ impl ModelTable {
             keyed: BTreeMap::new(),
             log: BTreeMap::new(),
             begins: 0,
-            log_start: 0,
         }
     }
 
@@ -85,7 +82,7 @@ impl ModelTable {
         }
         let keys = change.iter().map(|(_, row)| self.key(row)).collect();
         self.logged(commit, keys, |table| {
-            let upserted: Vec<Key> = change.iter().filter(|c| c.0 > 0).map(|c| table.key(&c.1)).collect();
+            let upserted: BTreeSet<Key> = change.iter().filter(|c| c.0 > 0).map(|c| table.key(&c.1)).collect();
             for (weight, row) in change {
                 let key = table.key(row);
                 if *weight > 0 {
@@ -99,7 +96,7 @@ impl ModelTable {
 
     /// Deletes the rows whose keys are not in `parts`, and returns how many there were.
     pub fn delete_others(&mut self, commit: u64, parts: &[Vec<Entry>]) -> usize {
-        let kept: Vec<Key> = parts.iter().flatten().map(|(_, row)| self.key(row)).collect();
+        let kept: BTreeSet<Key> = parts.iter().flatten().map(|(_, row)| self.key(row)).collect();
         let gone: Vec<Key> = self.keyed.keys().filter(|key| !kept.contains(key)).cloned().collect();
         self.logged(commit, gone.clone(), |table| gone.iter().for_each(|key| drop(table.keyed.remove(key))));
         gone.len()
@@ -113,6 +110,14 @@ impl ModelTable {
         }
         let keys = self.keyed.keys().cloned().collect();
         self.logged(commit, keys, |table| table.keyed.clear());
+    }
+
+    /// Drops the entries of commits up to `upto` from a log, and returns how many rows they were.
+    pub fn trim(&mut self, upto: u64) -> u64 {
+        let kept = self.log.split_off(&(upto + 1));
+        let gone = std::mem::replace(&mut self.log, kept);
+        self.begins = self.begins.max(upto);
+        gone.values().map(|entries| entries.len() as u64).sum()
     }
 
     /// All rows, sorted; of a queue, those that it has ever had.
@@ -142,6 +147,9 @@ impl ModelTable {
     /// not. The log is left alone.
     pub fn follow(&mut self, commit: u64, change: &ChangeBatch) {
         let rows = rows(change.columns());
+        if self.kind == TableKind::Log {
+            self.withdraw(rows.iter().enumerate().filter(|(i, _)| change.weight(*i) < 0).map(|(_, row)| row));
+        }
         for withdrawn in [true, false] {
             for (i, row) in rows.iter().enumerate().filter(|(i, _)| (change.weight(*i) < 0) == withdrawn) {
                 assert_eq!(change.weight(i).abs(), 1, "an effective change moves single rows");
@@ -153,23 +161,30 @@ impl ModelTable {
                     (TableKind::PrimaryKey, false) => {
                         assert_eq!(self.keyed.insert(key, row.clone()), None, "a row of that key was not there");
                     }
-                    (TableKind::Log, true) => self.withdraw(row),
+                    (TableKind::Log, true) => {}
                     (TableKind::Log, false) => self.append(commit, vec![(RowKind::Insert, row.clone())]),
                 }
             }
         }
     }
 
-    /// Takes one `row` out of the log.
-    fn withdraw(&mut self, row: &Row) {
-        for entries in self.log.values_mut() {
-            if let Some(at) = entries.iter().position(|entry| entry.1 == *row) {
-                Arc::make_mut(entries).remove(at);
-                return;
-            }
+    /// Takes `rows` out of the log, each once.
+    fn withdraw<'a>(&mut self, rows: impl Iterator<Item = &'a Row>) {
+        let mut left: BTreeMap<&Row, usize> = BTreeMap::new();
+        rows.for_each(|row| *left.entry(row).or_default() += 1);
+        if left.is_empty() {
+            return;
         }
-        // A queue gives back only what it still has, and the model does not know what that is.
-        panic!("a withdrawn row was there");
+        for entries in self.log.values_mut() {
+            Arc::make_mut(entries).retain(|(_, row)| match left.get_mut(row) {
+                Some(times) if *times > 0 => {
+                    *times -= 1;
+                    false
+                }
+                _ => true,
+            });
+        }
+        assert!(left.values().all(|times| *times == 0), "a withdrawn row was there: {left:?}");
     }
 
     fn append(&mut self, commit: u64, entries: Vec<Entry>) {

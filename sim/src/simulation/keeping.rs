@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gridhouse_base::random::Random;
 use gridhouse_base::{ChangeBatch, CommitId, Error, Result, TableId};
-use gridhouse_store::{Attachment, Follow, Limits, Snapshot};
+use gridhouse_store::{Attachment, Follow, Limits, Snapshot, TableKind};
 
 use super::{Simulation, Step};
 use crate::model::{Model, ModelTable, assert_rows};
@@ -14,12 +14,29 @@ use crate::model::{Model, ModelTable, assert_rows};
 /// What is attached begins with the commit, 8 bytes; the rest repeats its lowest byte.
 const MAX_ATTACHED_BYTES: u64 = 5000;
 
+/// The commit of a tick that is followed, as long as it is not known: later than all others.
+const UNDER_WAY: u64 = u64::MAX;
+
 /// Limits so small that a few steps cross them.
 pub(super) fn draw_limits(random: &mut Random) -> Limits {
     Limits {
         checkpoint_log_bytes: *random.pick(&[600, 2_000, 6_000]),
         index_bytes: *random.pick(&[0, 400, 3_000, 1 << 20]),
         compaction_bytes_per_second: 0,
+        compaction_factor: *random.pick(&[2, 3, 8]),
+        group_rows: *random.pick(&[2, 16, 65_536]),
+        tick_piece_bytes: *random.pick(&[1, 300, 8 << 20]),
+    }
+}
+
+/// Limits for large tables: groups and chunks as they really are, or groups that end within a chunk.
+pub(super) fn draw_wide_limits(random: &mut Random) -> Limits {
+    Limits {
+        checkpoint_log_bytes: *random.pick(&[200_000, 1_000_000]),
+        index_bytes: *random.pick(&[0, 200_000, 1 << 20]),
+        group_rows: *random.pick(&[10_000, 65_536]),
+        tick_piece_bytes: *random.pick(&[100_000, 8 << 20]),
+        ..draw_limits(random)
     }
 }
 
@@ -161,9 +178,8 @@ impl Follower {
 
 impl Follow for Follower {
     fn change(&mut self, table: TableId, change: &ChangeBatch) -> Result<()> {
-        let commit = self.commit + 1;
         if let Some(table) = self.table(table) {
-            table.follow(commit, change);
+            table.follow(UNDER_WAY, change);
         }
         Ok(())
     }
@@ -181,6 +197,13 @@ impl Follow for Follower {
         let tables: Vec<_> = model.tables.clone().into_iter().collect();
         for (name, table) in tables {
             let followed = self.table(table.id).expect("the table is in a model");
+            if let Some(entries) = followed.log.remove(&UNDER_WAY) {
+                followed.log.insert(commit.0, entries);
+            }
+            // That rows expire is no change.
+            if table.kind == TableKind::Log {
+                followed.trim(table.begins);
+            }
             let what = format!("the changes of tick {commit} lead to the rows of {name}");
             assert_rows(&followed.sorted(), &table.sorted(), &what);
         }

@@ -3,8 +3,9 @@
 //! What is checked: a reader sees the model at the tick that it claims to see, for as long as it holds on to it; after a crash
 //! the store is at a tick that was ordered, at or after the last durable one; each source is at or after its last durable
 //! position, and exactly its commits up to there are applied or waiting, so that it goes on without loss or repetition; the
-//! log of a table is whole from where it says that it begins, and begins nowhere above a consumer's cursor; effective changes
-//! are exact; a failed write changes nothing; a failed sync ends everything.
+//! log of a table is whole from where it says that it begins, and begins nowhere above a consumer's cursor, whatever was merged
+//! before and after a restart; effective changes are exact; a check of what is sound finds nothing; a failed write changes
+//! nothing; a failed sync ends everything.
 
 mod keeping;
 mod sources;
@@ -21,8 +22,8 @@ use gridhouse_base::{Error, ErrorKind, RowKind, SourceId};
 use gridhouse_store::{Limits, Snapshot, Store, StoreOptions};
 
 use crate::file_system::SimFileSystem;
-use crate::model::{Entry, IDS, Model, NAMES, Row};
-use keeping::{Follower, draw_limits};
+use crate::model::{Entry, LARGE_IDS, Model, NAMES, Row, SMALL_IDS, faults};
+use keeping::{Follower, draw_limits, draw_wide_limits};
 use sources::{SourceStep, Staged};
 
 /// The data directory on the simulated disk.
@@ -30,6 +31,9 @@ pub const DIR: &str = "/data";
 
 /// Small enough that a run fills several files.
 const WAL_FILE_BYTES: u64 = 8192;
+
+/// The same where tables are large.
+const WIDE_WAL_FILE_BYTES: u64 = 1 << 20;
 
 /// The sources that commit.
 const SOURCES: [SourceId; 2] = [SourceId(7), SourceId(8)];
@@ -64,6 +68,8 @@ pub struct Simulation {
     /// Snapshots that some reader has not let go of, each with what it must show.
     held: Vec<(Snapshot, Arc<Model>)>,
     limits: Limits,
+    /// Ids of rows are below this.
+    ids: u64,
     /// Whether a consumer keeps the log of every table.
     keeps_log: bool,
     /// Whether something is attached to checkpoints.
@@ -99,10 +105,19 @@ impl Simulation {
             stages: BTreeMap::new(),
             held: Vec::new(),
             limits,
+            ids: SMALL_IDS,
             keeps_log,
             attaches,
             store_id: None,
         }
+    }
+
+    /// A run as of [`Simulation::new`] with tables of some ten thousand rows, which cross the limits of the real constants.
+    pub fn wide(seed: u64) -> Self {
+        let mut simulation = Self::new(seed);
+        simulation.ids = LARGE_IDS;
+        simulation.limits = draw_wide_limits(&mut simulation.random);
+        simulation
     }
 
     /// The same run on a disk of its own from here on, with the store closed.
@@ -141,7 +156,8 @@ impl Simulation {
         }
         self.tell(|| "open".into());
         let mut options = StoreOptions::new(DIR, Arc::new(self.fs.clone()), self.clock.clone(), self.random.bits());
-        (options.wal_file_bytes, options.limits) = (WAL_FILE_BYTES, self.limits);
+        options.limits = self.limits;
+        options.wal_file_bytes = if self.is_wide() { WIDE_WAL_FILE_BYTES } else { WAL_FILE_BYTES };
         let seed = self.random.bits();
         let begin =
             |snapshot: &Snapshot, bytes: Bytes| Follower::begin(&self.history, snapshot, &bytes, seed).map(Some);
@@ -178,7 +194,8 @@ impl Simulation {
         self.stages.clear();
         self.store = Some(store);
         self.observe();
-        self.compare(&snapshot, found)
+        self.compare(&snapshot, found)?;
+        self.check_sound(&snapshot)
     }
 
     /// Does `steps` random things.
@@ -191,7 +208,7 @@ impl Simulation {
     pub fn run(&mut self, steps: u64) -> Step {
         self.open()?;
         for _ in 0..steps {
-            match self.random.below(34) {
+            match self.random.below(36) {
                 0..=5 => self.source_commit()?,
                 6..=8 => self.stage()?,
                 9..=16 => self.tick()?,
@@ -288,7 +305,32 @@ impl Simulation {
             assert_eq!(position, expected, "the durable position of {source} is the one that was synced");
         }
         self.compare(&ordered, ordered.commit().0)?;
-        self.compare(&durable, self.durable_tick)
+        self.compare(&durable, self.durable_tick)?;
+        if self.random.chance(0.3) { self.check_sound(&ordered) } else { Ok(()) }
+    }
+
+    /// A check of all tables finds nothing; where the disk has been tampered with, what it finds says where.
+    fn check_sound(&mut self, snapshot: &Snapshot) -> Step {
+        match faults(snapshot) {
+            Ok(found) if self.is_damaged => {
+                found.iter().for_each(|fault| assert!(fault.contains("seg-"), "which file: {fault}"));
+                Ok(())
+            }
+            Ok(found) => {
+                assert!(found.is_empty(), "what is sound is found faulty: {found:?}");
+                Ok(())
+            }
+            Err(error) => self.stopped(&error),
+        }
+    }
+
+    /// What a check of all tables finds wrong.
+    ///
+    /// # Errors
+    /// `Stopped` if the machine stops.
+    pub fn faults(&mut self) -> Step<Vec<String>> {
+        let snapshot = self.store().ordered_snapshot();
+        faults(&snapshot).or_else(|error| self.stopped(&error))
     }
 
     fn compare(&mut self, snapshot: &Snapshot, tick: u64) -> Step {
@@ -324,23 +366,17 @@ impl Simulation {
         Ok(())
     }
 
-    /// Notes where the logs begin now, and insists that nothing was taken away that a consumer could still want.
-    fn observe(&mut self) {
+    /// Insists that the logs hold what their consumers have not read.
+    fn observe(&self) {
         let Some(store) = &self.store else { return };
         let snapshot = store.ordered_snapshot();
-        let mut model = Model::clone(&self.history[&snapshot.commit().0]);
+        let model = &self.history[&snapshot.commit().0];
         for table in snapshot.tables() {
-            let floor = model.slowest(table.id()).unwrap_or(snapshot.commit().0);
-            let Some(expected) = model.table_mut(table.id()) else { continue };
+            let Some(expected) = model.tables.values().find(|expected| expected.id == table.id()) else { continue };
             let (start, name) = (table.log_start().0, &table.spec().name);
-            let bound = expected.log_start.max(expected.begins).max(floor);
-            assert!(
-                start <= bound,
-                "the log of table {name} begins at {start}, but consumers may want it from {bound}"
-            );
-            expected.log_start = start;
+            let floor = model.slowest(table.id()).unwrap_or(snapshot.commit().0).max(expected.begins);
+            assert!(start <= floor, "the log of table {name} begins at {start}, but is wanted from {floor} on");
         }
-        self.history.insert(snapshot.commit().0, Arc::new(model));
     }
 
     fn sync(&mut self) -> Step {
@@ -376,17 +412,22 @@ impl Simulation {
         }
     }
 
+    fn is_wide(&self) -> bool {
+        self.ids > SMALL_IDS
+    }
+
     fn latest(&self) -> &Arc<Model> {
         self.history.last_key_value().expect("there is a model").1
     }
 
     fn row(&mut self) -> Row {
         let load = self.random.chance(0.8).then(|| self.random.below(4) as i32);
-        (self.random.below(IDS) as i64, Some((*self.random.pick(&NAMES)).to_string()), load)
+        (self.random.below(self.ids) as i64, Some((*self.random.pick(&NAMES)).to_string()), load)
     }
 
     fn rows(&mut self) -> Vec<Row> {
-        let count = if self.random.chance(0.05) { 300 } else { 1 + self.random.below(8) };
+        let (often, many) = if self.is_wide() { (0.3, 2_000 + self.random.below(10_000)) } else { (0.05, 300) };
+        let count = if self.random.chance(often) { many } else { 1 + self.random.below(8) };
         (0..count).map(|_| self.row()).collect()
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::Int32Array;
 use gridhouse_base::batch::KindBatch;
 use gridhouse_base::{ChangeBatch, CommitId, ErrorKind, RowKind, TableId};
-use gridhouse_store::{Store, Tick};
+use gridhouse_store::{Store, TableKind, Tick};
 
 use super::sources::Steps;
 use super::{Simulation, Step};
@@ -144,12 +144,35 @@ impl Simulation {
             return Ok(());
         }
         let key = (consumer.to_string(), id);
-        let known = model.cursors.get(&key).copied().unwrap_or(model.tables[&name].log_start);
+        let known = model.cursors.get(&key).copied().filter(|_| self.random.chance(0.9)).unwrap_or_default();
         let newest = tick.commit().0 - 1;
         let upto = known + self.random.below(newest.saturating_sub(known) + 1);
-        self.tell(|| format!("  the cursor of {consumer} on {name} is {upto}"));
-        tick.set_cursor(consumer, id, CommitId(upto))?;
-        model.cursors.insert(key, upto);
+        let kept = tick.set_cursor(consumer, id, CommitId(upto))?.0;
+        self.tell(|| format!("  the cursor of {consumer} on {name} is to be {upto}, and is {kept}"));
+        assert_eq!(kept, upto.max(self.log_floor(&model.tables[&name])), "the log of {name} is kept from there on");
+        model.cursors.insert(key, kept);
+        Ok(())
+    }
+
+    /// From where on the log of `table` is kept for one more consumer.
+    fn log_floor(&self, table: &ModelTable) -> u64 {
+        let (last, before) = self.history.last_key_value().expect("there is a model");
+        let is_old = before.tables.values().any(|old| old.id == table.id);
+        if is_old && (table.kind == TableKind::PrimaryKey || table.is_queue) {
+            return before.slowest(table.id).unwrap_or(*last).max(table.begins);
+        }
+        table.begins
+    }
+
+    /// Rows of a log expire.
+    fn expire(&mut self, tick: &mut Tick<'_>, model: &mut Model, name: &str) -> gridhouse_base::Result<()> {
+        let table = Arc::make_mut(model.tables.get_mut(name).expect("the table has just been found"));
+        let newest = tick.commit().0 - 1;
+        let upto = table.begins.min(newest) + self.random.below(newest.saturating_sub(table.begins) + 1);
+        self.tell(|| format!("  what {name} has of commits up to {upto} expires"));
+        let (found, expected) = (tick.trim_log(table.id, CommitId(upto))?, table.trim(upto));
+        // A queue may have forgotten some of it by itself.
+        assert!(found == expected || (table.is_queue && found < expected), "{found} rows of {name}, not {expected}");
         Ok(())
     }
 
@@ -161,8 +184,10 @@ impl Simulation {
         let acts: Vec<_> = waiting.iter().map(|commit| self.commits[commit].acts.clone()).collect();
         let exists = |id: TableId| model.tables.values().any(|table| table.id == id);
         // Rows of a table that has been dropped may count or not.
+        let scale = if self.is_wide() { 1_000 } else { 1 };
         let is_plain = acts.iter().flat_map(|acts| acts.iter()).all(|act| exists(act.table()));
-        let limit = if is_plain && self.random.chance(0.5) { 1 + self.random.below(12) as usize } else { usize::MAX };
+        let limit =
+            if is_plain && self.random.chance(0.5) { (1 + self.random.below(12) as usize) * scale } else { usize::MAX };
         self.tell(|| format!("  apply {waiting:?}, {limit} rows at a time"));
         let gives_up = self.random.chance(0.1);
         let mut changes = Vec::new();
@@ -195,6 +220,9 @@ impl Simulation {
         let commit = tick.commit().0;
         if self.random.chance(0.05) {
             return self.restore(tick, model, &name);
+        }
+        if model.tables[&name].kind == TableKind::Log && self.random.chance(0.15) {
+            return self.expire(tick, model, &name);
         }
         let table = model.table_mut(id).expect("the table has just been found");
         let mut followed = table.clone();
