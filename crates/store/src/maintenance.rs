@@ -208,7 +208,7 @@ impl Store {
     /// Per table the commit up to which nobody needs dead entries.
     fn floors(&self) -> BTreeMap<TableId, CommitId> {
         let commit = self.state.view.commit;
-        let floor = |id: &TableId| (*id, self.state.cursors.slowest(*id).unwrap_or(commit).min(commit));
+        let floor = |id: &TableId| (*id, self.state.log_floor(*id).unwrap_or_default().min(commit));
         self.state.tables.keys().map(floor).collect()
     }
 
