@@ -17,7 +17,7 @@ use gridhouse_sql::{Binder, NameContext, parse_script, redact};
 use crate::batch::QueryPath;
 use crate::catalog::{Catalog, Scope};
 use crate::engine::Engine;
-use crate::known::Known;
+use crate::known::{Known, LookUp};
 use crate::outcome::{Outcome, StatementReport};
 use crate::query::zone_of;
 use crate::records::ObjectRecord;
@@ -134,8 +134,9 @@ impl Session {
     /// The answer to a script that is one look-up by key, where it has been read and bound before.
     fn known_answer(&mut self, script: &str) -> Option<StatementReport> {
         let started = self.engine.inner.clock.monotonic();
-        let (position, text, plan) = self.known.of(script, &self.catalog())?;
-        let outcome = self.look_up(&plan)?.map_err(|error| error.at(position));
+        let zone = zone_of(&self.settings).ok()?;
+        let LookUp { position, text, catalog, plan } = self.known.of(script, &self.catalog(), zone)?;
+        let outcome = self.look_up(&plan, &catalog)?.map_err(|error| error.at(position));
         let outcome = outcome.map(|batches| Outcome::Rows { schema: (**plan.schema()).clone(), batches });
         let elapsed = self.engine.inner.clock.monotonic().saturating_sub(started);
         Some(StatementReport { position, text, notices: Vec::new(), outcome, elapsed })

@@ -20,7 +20,7 @@ pub mod script;
 mod show_create;
 mod watermark;
 
-pub use binder::Binder;
+pub use binder::{Binder, Compared, compared};
 pub use catalog::{Catalog, NameContext, Relation, ViewDef};
 pub use explain::{explain, explain_insert};
 pub use fingerprint::{fingerprint, fingerprint_insert, table_identity};

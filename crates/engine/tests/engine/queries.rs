@@ -2,7 +2,7 @@
 //!
 //! That the plans mean what SQL says is tested beside the optimiser, against PostgreSQL's answers.
 
-use crate::house::{House, await_rows, fails, ok, rows};
+use crate::house::{House, await_rows, fails, ok, rows, run};
 
 const TABLES: &str = "
     CREATE TABLE t (id BIGINT, a INT, b INT, s STRING, PRIMARY KEY (id) NOT ENFORCED);
@@ -303,4 +303,56 @@ fn a_look_up_that_is_asked_again_sees_what_has_changed() {
     assert_eq!(rows(&mut session, &format!("SHOW JOBS; {query}")), ["1"]);
     assert!(fails(&mut session, &format!("{query}; SELECT nonsense")).contains("nonsense"));
     assert_eq!(rows(&mut session, query), ["1"]);
+}
+
+/// A look-up with another constant goes by the plan of those before it: it gives what a session gives that remembers nothing,
+/// whatever becomes of the table, the names and the settings meanwhile.
+#[test]
+fn look_ups_with_other_constants_give_what_reading_them_gives() {
+    let house = House::new();
+    let (mut session, mut plain) = (house.session(), house.session());
+    let mut hold = |session: &mut gridhouse_engine::Session, round: &str| {
+        let conditions = (-2_i64..8).map(|i| format!("id = {i}")).chain((0..6).map(|i| format!("id = {i}.0")));
+        let lists = (0..5).map(|i| format!("id IN ({i}, 5000000000, {})", i + 1));
+        let others = ["id = '1'", "id = 'x'", "id = 2147483648", "id = 99999999999999999999999999999999999999999"];
+        let mut answers = Vec::new();
+        for condition in conditions.chain(lists).chain(others.map(str::to_owned)) {
+            for query in [
+                format!("SELECT * FROM t WHERE {condition}"),
+                format!("\n  SELECT 10 / v, at_ts FROM t WHERE {condition} LIMIT 2;"),
+            ] {
+                // Whoever changes how queries are read forgets.
+                plain.set_optimizing(true);
+                let [given, expected] = [&mut *session, &mut plain].map(|session| run(session, &query));
+                assert_eq!(given, expected, "{round}: {query}");
+                answers.push(expected);
+            }
+        }
+        answers
+    };
+    ok(&mut session, "CREATE TABLE t (id INT, v INT, at_ts TIMESTAMP_LTZ(3), PRIMARY KEY (id) NOT ENFORCED)");
+    ok(
+        &mut session,
+        "INSERT INTO t SELECT id, v, CAST(TIMESTAMP '2026-01-01 00:00:00' AS TIMESTAMP_LTZ(3)) FROM (VALUES (1, 2), (2, 0), (3, 5)) AS r (id, v)",
+    );
+    let ints = hold(&mut session, "INT");
+    assert!(
+        ints.iter().flatten().any(|told| told.contains("error"))
+            && ints.iter().flatten().any(|told| told.contains("2|0|"))
+    );
+    let mut other = house.session();
+    ok(
+        &mut other,
+        "DROP TABLE t; CREATE TABLE t (v INT, id BIGINT, at_ts TIMESTAMP(0), PRIMARY KEY (id) NOT ENFORCED)",
+    );
+    ok(&mut other, "INSERT INTO t (id, v) VALUES (1, 7), (5000000000, 1)");
+    let long = hold(&mut session, "BIGINT");
+    ok(&mut other, "DROP TABLE t; CREATE TABLE t (id DECIMAL(4, 1), v INT, at_ts INT, PRIMARY KEY (id) NOT ENFORCED)");
+    ok(&mut other, "INSERT INTO t (id, v) VALUES (1.0, 7), (2.5, 1), (-2, 5)");
+    let decimal = hold(&mut session, "DECIMAL");
+    ok(&mut other, "DROP TABLE t; CREATE TABLE t (id STRING, v INT, at_ts INT, PRIMARY KEY (id) NOT ENFORCED)");
+    ok(&mut other, "INSERT INTO t (id, v) VALUES ('1', 7), ('x', 1)");
+    let text = hold(&mut session, "STRING");
+    let all = [ints, long, decimal, text];
+    assert!((0..4).all(|i| (0..i).all(|j| all[i] != all[j])), "the tables answer differently");
 }

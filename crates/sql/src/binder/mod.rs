@@ -6,6 +6,7 @@
 mod aggregate;
 mod answer;
 mod around;
+mod compared;
 mod correlate;
 mod define;
 mod expr;
@@ -23,6 +24,7 @@ mod scope;
 mod select;
 mod subquery;
 
+pub use compared::{Compared, compared};
 pub(crate) use interval::interval;
 
 use std::cell::{Cell, RefCell};
