@@ -1,7 +1,7 @@
 //! What jobs hold, kept with the store's checkpoints, so that a restart need not build it anew.
 //!
-//! When a checkpoint begins, between two ticks, the operators of all running jobs are frozen ([`attachment`]); the bytes are
-//! written beside it by the thread that makes it. What is kept only saves work: whatever is missing, damaged or of another
+//! When a checkpoint begins, between two ticks, the operators of all running jobs are frozen ([`attachment`]), which takes next
+//! to no time; the bytes are made and written beside it by the thread that makes it. What is kept only saves work: whatever is missing, damaged or of another
 //! plan is rebuilt from the job's inputs ([`crate::rebuild`]), visibly.
 //!
 //! `docs/formats.md` has the bytes.
@@ -25,10 +25,10 @@ const VERSION: u32 = 1;
 pub(crate) type InsertKey = (JobId, usize);
 
 /// The states of all running jobs as the last tick has left them.
-pub(crate) fn attachment(jobs: &BTreeMap<JobId, Job>) -> Option<Attachment> {
+pub(crate) fn attachment(jobs: &mut BTreeMap<JobId, Job>) -> Option<Attachment> {
     let mut states: Vec<(InsertKey, Frozen)> = Vec::new();
-    for (id, job) in jobs.iter().filter(|(_, job)| job.record.state == JobState::Running) {
-        for (i, branch) in job.branches.iter().enumerate() {
+    for (id, job) in jobs.iter_mut().filter(|(_, job)| job.record.state == JobState::Running) {
+        for (i, branch) in job.branches.iter_mut().enumerate() {
             let Branch::Flow(flow) = branch else { continue };
             if flow.inputs.is_empty() {
                 continue;
@@ -49,12 +49,15 @@ pub(crate) fn attachment(jobs: &BTreeMap<JobId, Job>) -> Option<Attachment> {
         head.extend_from_slice(&(states.len() as u32).to_le_bytes());
         out.write_all(&head).map_err(failed)?;
         for ((job, insert), frozen) in states {
+            // One after the other, so that the bytes of one state are in memory at most.
+            let bytes = frozen.bytes()?;
+            drop(frozen);
             let mut head = Vec::new();
             head.extend_from_slice(&job.0.to_le_bytes());
             head.extend_from_slice(&(insert as u32).to_le_bytes());
-            head.extend_from_slice(&frozen.written_bytes().to_le_bytes());
+            head.extend_from_slice(&bytes.len().to_le_bytes());
             out.write_all(&head).map_err(failed)?;
-            frozen.write(out)?;
+            bytes.write(out)?;
         }
         Ok(())
     }))

@@ -1,6 +1,5 @@
 //! What it takes to freeze, write and thaw state, and to go on with a fraction of the memory that it needs: a GROUP BY with a
-//! million groups and four aggregates, and a join of two inputs with a million rows each.
-//! `cargo run --release -p gridhouse-flow --example frozen`
+//! million groups and four aggregates, and a join of two inputs with a million rows each. `bench/flow state` runs it.
 
 use std::sync::Arc;
 
@@ -14,6 +13,10 @@ use gridhouse_flow::{CHUNK_ROWS, Dataflow, DataflowBuilder, Governor, JoinKind, 
 
 const KEYS: usize = 1_000_000;
 const ROUNDS: usize = 4;
+
+/// Small ticks before and after freezing, and how many rows of each input change in one.
+const TICKS: usize = 50;
+const TICK_ROWS: usize = 50;
 
 fn batch(rows: &[(i64, i64, i32)]) -> ChangeBatch {
     let column =
@@ -64,7 +67,7 @@ fn builder(governor: Option<&Arc<Governor>>) -> DataflowBuilder {
 
 /// Loads every key, then updates `ROUNDS` chunks of drawn ones; gives the seconds that the updates took.
 fn run(flow: &mut Dataflow, inputs: usize, clock: &SystemClock, governor: Option<&Arc<Governor>>) -> f64 {
-    let ctx = TickContext { now_micros: 0, zone: "UTC".parse().expect("UTC is a zone") };
+    let ctx = TickContext { now_micros: 0, zone: chrono_tz::UTC };
     let mut values: Vec<i64> = (0..KEYS as i64).collect();
     let end = |flow: &mut Dataflow| {
         flow.finish_tick(&ctx).expect("the tick succeeds");
@@ -93,6 +96,22 @@ fn run(flow: &mut Dataflow, inputs: usize, clock: &SystemClock, governor: Option
     (clock.monotonic() - started).as_secs_f64()
 }
 
+/// Ticks of few changes each; gives the seconds of the longest.
+fn longest_tick(flow: &mut Dataflow, inputs: usize, clock: &SystemClock, random: &mut Random) -> f64 {
+    let ctx = TickContext { now_micros: 0, zone: chrono_tz::UTC };
+    let mut longest: f64 = 0.0;
+    for _ in 0..TICKS {
+        let key = |random: &mut Random| (random.below(KEYS as u64) as i64, random.between(0, 1_000_000), 1);
+        let rows: Vec<_> = (0..TICK_ROWS).map(|_| key(random)).collect();
+        let batch = batch(&rows);
+        let started = clock.monotonic();
+        (0..inputs).for_each(|input| flow.push(input, batch.clone()).expect("the columns fit"));
+        flow.finish_tick(&ctx).expect("the tick succeeds");
+        longest = longest.max((clock.monotonic() - started).as_secs_f64());
+    }
+    longest
+}
+
 fn measure(name: &str, inputs: usize, build: fn(Option<&Arc<Governor>>) -> Dataflow) {
     let clock = SystemClock::new();
     let mut flow = build(None);
@@ -102,17 +121,29 @@ fn measure(name: &str, inputs: usize, build: fn(Option<&Arc<Governor>>) -> Dataf
         f();
         (clock.monotonic() - started).as_secs_f64()
     };
+    let mut random = Random::new(2);
+    let before = longest_tick(&mut flow, inputs, &clock, &mut random);
     let (mut frozen, mut bytes) = (None, Vec::new());
     let freeze = seconds(&mut || frozen = Some(flow.freeze().expect("it is between ticks")));
     let frozen = frozen.expect("it was frozen just now");
-    let write = seconds(&mut || frozen.write(&mut bytes).expect("memory takes it"));
+    let after = longest_tick(&mut flow, inputs, &clock, &mut random);
+    let write = seconds(&mut || {
+        frozen.bytes().and_then(|frozen| frozen.write(&mut bytes)).expect("memory takes it");
+    });
+    drop(frozen);
     let mut twin = build(None);
     let thaw = seconds(&mut || twin.thaw(&bytes).expect("it is the same plan"));
     let held = flow.state_bytes();
     println!(
-        "{name}: {:.0} MB in memory, {:.0} MB frozen; freeze {freeze:.3} s, write {write:.3} s, thaw {thaw:.3} s",
+        "{name}: {:.0} MB in memory, {:.0} MB frozen; freeze {:.3} ms, write {write:.3} s, thaw {thaw:.3} s",
         held as f64 / 1e6,
-        bytes.len() as f64 / 1e6
+        bytes.len() as f64 / 1e6,
+        freeze * 1e3,
+    );
+    println!(
+        "{name}: the longest tick of {TICK_ROWS} changes {:.3} ms before it was frozen, {:.3} ms after",
+        before * 1e3,
+        after * 1e3
     );
     drop((flow, twin, bytes));
     let changes = (ROUNDS * CHUNK_ROWS * inputs) as f64;

@@ -1,7 +1,9 @@
-//! Byte strings by small index in one growing buffer.
+//! Byte strings by small index in growing pages.
 //!
-//! The bytes of cleared entries stay until more than half of the buffer is dead; then the living ones move to a new one.
+//! The bytes of cleared entries stay until more than half of all is dead; then the living ones move to new pages.
 //! So memory is at most about twice the living bytes, and setting and clearing cost amortised constant time per byte.
+
+use crate::pages::{BytePages, Pages};
 
 /// Below this many dead bytes moving is not worth its while.
 const COMPACT_AT_LEAST: usize = 64 * 1024;
@@ -9,9 +11,9 @@ const COMPACT_AT_LEAST: usize = 64 * 1024;
 /// Byte strings by index.
 #[derive(Default)]
 pub(crate) struct ByteArena {
-    bytes: Vec<u8>,
-    /// Offset and length per index; length 0 with offset 0 where nothing was set.
-    spans: Vec<(u64, u32)>,
+    bytes: BytePages,
+    /// Address and length per index; length 0 with address 0 where nothing was set.
+    spans: Pages<(u64, u32), 11>,
     dead: usize,
 }
 
@@ -19,8 +21,10 @@ impl ByteArena {
     /// The bytes at `index`.
     #[inline]
     pub fn get(&self, index: usize) -> &[u8] {
-        let (offset, len) = self.spans[index];
-        &self.bytes[offset as usize..offset as usize + len as usize]
+        match self.spans[index] {
+            (_, 0) => &[],
+            (address, len) => &self.bytes.at(address as usize)[..len as usize],
+        }
     }
 
     /// The first byte at `index`, 0 where there is none; to have the bytes fetched from memory.
@@ -31,36 +35,39 @@ impl ByteArena {
 
     /// Sets the bytes at `index`, which holds none.
     pub fn set(&mut self, index: usize, bytes: &[u8]) {
-        if index >= self.spans.len() {
-            self.spans.resize(index + 1, (0, 0));
-        }
+        self.spans.resize(index + 1, (0, 0));
         debug_assert_eq!(self.spans[index].1, 0, "an entry is cleared before it is set again");
-        self.spans[index] = (self.bytes.len() as u64, bytes.len() as u32);
-        self.bytes.extend_from_slice(bytes);
+        let address = self.bytes.place(bytes.len());
+        self.bytes.at_mut(address)[..bytes.len()].copy_from_slice(bytes);
+        self.spans[index] = (address as u64, bytes.len() as u32);
     }
 
     /// Forgets the bytes at `index`.
     pub fn clear(&mut self, index: usize) {
         self.dead += self.spans[index].1 as usize;
         self.spans[index] = (0, 0);
-        if self.dead > COMPACT_AT_LEAST && self.dead > self.bytes.len() / 2 {
+        if self.dead > COMPACT_AT_LEAST && self.dead > self.bytes.end() / 2 {
             self.compact();
         }
     }
 
     /// Bytes of memory held.
     pub fn memory_bytes(&self) -> usize {
-        self.bytes.capacity() + self.spans.capacity() * size_of::<(u64, u32)>()
+        self.bytes.end() + self.spans.bytes()
+    }
+
+    /// A copy to be read, which has the same pages until they are changed.
+    pub fn share(&mut self) -> Self {
+        Self { bytes: self.bytes.share(), spans: self.spans.share(), dead: self.dead }
     }
 
     fn compact(&mut self) {
-        let mut bytes = Vec::with_capacity(self.bytes.len() - self.dead);
-        for (offset, len) in &mut self.spans {
-            let from = *offset as usize;
-            *offset = bytes.len() as u64;
-            bytes.extend_from_slice(&self.bytes[from..from + *len as usize]);
+        let old = std::mem::take(&mut self.bytes);
+        for (address, len) in self.spans.iter_mut().filter(|(_, len)| *len > 0) {
+            let (from, len) = (*address as usize, *len as usize);
+            *address = self.bytes.place(len) as u64;
+            self.bytes.at_mut(*address as usize)[..len].copy_from_slice(&old.at(from)[..len]);
         }
-        self.bytes = bytes;
         self.dead = 0;
     }
 }

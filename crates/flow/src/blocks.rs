@@ -2,7 +2,9 @@
 //!
 //! What a group or key holds is mostly one item or a few. A [`Head`], one word that stands where the group's or key's state
 //! stands, says how many and where: a single item it names itself, up to [`FEW`] lie side by side in a block of 2, 4, 8, 16 or
-//! 32 places, and blocks of one size lie side by side in one buffer; more are in a tree.
+//! 32 places, and blocks of one size lie side by side; more are in a tree.
+
+use crate::pages::Pages;
 
 /// Up to this many items are in a block: an insertion moves little, and a look-up touches few lines of memory.
 pub(crate) const FEW: usize = 32;
@@ -13,6 +15,12 @@ pub(crate) const FEW_AGAIN: usize = FEW / 2;
 
 /// Blocks have 2, 4, 8, 16 or 32 places.
 const CLASSES: usize = FEW.ilog2() as usize;
+
+/// Items of a page, as a power of two; a multiple of the largest block.
+const PAGE_SHIFT: u32 = 11;
+
+/// Trees of a page, as a power of two: what is copied with one of them stays a matter of microseconds.
+const TREES_SHIFT: u32 = 6;
 
 /// How many items there are and where.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,13 +120,13 @@ pub(crate) struct Blocks<T> {
 /// Blocks of one size.
 struct Class<T> {
     places: usize,
-    items: Vec<T>,
+    items: Pages<T, PAGE_SHIFT>,
     free: Vec<u32>,
 }
 
 impl<T> Default for Blocks<T> {
     fn default() -> Self {
-        let class = |class: usize| Class { places: 2 << class, items: Vec::new(), free: Vec::new() };
+        let class = |class: usize| Class { places: 2 << class, items: Pages::default(), free: Vec::new() };
         Self { classes: std::array::from_fn(class) }
     }
 }
@@ -132,7 +140,7 @@ impl<T: Copy + Default> Blocks<T> {
             all.resize(all.len() + *places, T::default());
             (all.len() / *places - 1) as u32
         });
-        all[index as usize * *places..][..items.len()].copy_from_slice(items);
+        all.slice_mut(index as usize * *places, items.len()).copy_from_slice(items);
         Head::new(Kept::Block(class), items.len(), index)
     }
 
@@ -140,14 +148,14 @@ impl<T: Copy + Default> Blocks<T> {
     #[inline]
     pub fn items(&self, head: Head, class: usize) -> &[T] {
         let Class { places, items, .. } = &self.classes[class];
-        &items[head.index() as usize * places..][..head.len()]
+        items.slice(head.index() as usize * places, head.len())
     }
 
     /// The items of a block, to be changed.
     #[inline]
     pub fn items_mut(&mut self, head: Head, class: usize) -> &mut [T] {
         let Class { places, items, .. } = &mut self.classes[class];
-        &mut items[head.index() as usize * *places..][..head.len()]
+        items.slice_mut(head.index() as usize * *places, head.len())
     }
 
     /// Inserts an item into a block. `Err` with all the items where there are then more than [`FEW`], and the block is gone.
@@ -155,7 +163,7 @@ impl<T: Copy + Default> Blocks<T> {
         let len = head.len();
         let Class { places, items, .. } = &mut self.classes[class];
         if len < *places {
-            let block = &mut items[head.index() as usize * *places..][..=len];
+            let block = items.slice_mut(head.index() as usize * *places, len + 1);
             block.copy_within(at..len, at + 1);
             block[at] = item;
             return Ok(Head::new(Kept::Block(class), len + 1, head.index()));
@@ -194,8 +202,17 @@ impl<T: Copy + Default> Blocks<T> {
 
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        let of = |class: &Class<T>| class.items.len() * size_of::<T>() + class.free.capacity() * size_of::<u32>();
+        let of = |class: &Class<T>| class.items.bytes() + class.free.capacity() * size_of::<u32>();
         self.classes.iter().map(of).sum()
+    }
+
+    /// A copy to be read, which has the same pages until they are changed.
+    pub fn share(&mut self) -> Self {
+        let mut copy = Self::default();
+        for (class, own) in copy.classes.iter_mut().zip(&mut self.classes) {
+            class.items = own.items.share();
+        }
+        copy
     }
 
     /// The number of blocks in use.
@@ -207,17 +224,17 @@ impl<T: Copy + Default> Blocks<T> {
 
 /// Trees by number.
 pub(crate) struct Trees<T> {
-    trees: Vec<T>,
+    trees: Pages<T, TREES_SHIFT>,
     free: Vec<u32>,
 }
 
 impl<T> Default for Trees<T> {
     fn default() -> Self {
-        Self { trees: Vec::new(), free: Vec::new() }
+        Self { trees: Pages::default(), free: Vec::new() }
     }
 }
 
-impl<T: Default> Trees<T> {
+impl<T: Clone + Default> Trees<T> {
     /// Puts a tree.
     pub fn put(&mut self, tree: T) -> Head {
         let index = self.free.pop().unwrap_or_else(|| {
@@ -244,8 +261,13 @@ impl<T: Default> Trees<T> {
         std::mem::take(&mut self.trees[head.index() as usize])
     }
 
+    /// A copy to be read, which has the same pages until they are changed.
+    pub fn share(&mut self) -> Self {
+        Self { trees: self.trees.share(), free: Vec::new() }
+    }
+
     /// Bytes of memory held beside what is in the trees.
     pub fn bytes(&self) -> usize {
-        self.trees.capacity() * size_of::<T>() + self.free.capacity() * size_of::<u32>()
+        self.trees.bytes() + self.free.capacity() * size_of::<u32>()
     }
 }

@@ -14,7 +14,7 @@ use gridhouse_base::types::timestamp_units_per_second;
 use gridhouse_base::{ChangeBatch, Error, Result, Schema, TypeKind};
 
 use crate::failing::{Failed, Guard};
-use crate::frozen::{Form, Part, StateReader, StateWriter};
+use crate::frozen::{Form, Shared, StateReader};
 use crate::operator::{Operator, Output, TickContext, Watermark};
 
 /// The operator.
@@ -142,13 +142,16 @@ impl Operator for EventTime {
         format!("{} {}", self.column, self.delay_nanos)
     }
 
-    fn freeze(&self, _part: Part<'_>, out: &mut StateWriter) -> Result<()> {
-        [self.batch, self.late_rows].into_iter().for_each(|number| out.varint(number));
-        for time in [self.latest, self.latest_before] {
-            out.flag(time.is_some());
-            out.signed(time.unwrap_or_default());
-        }
-        Ok(())
+    fn share(&mut self) -> Shared {
+        let (numbers, times) = ([self.batch, self.late_rows], [self.latest, self.latest_before]);
+        Shared::new(move |_, out| {
+            numbers.into_iter().for_each(|number| out.varint(number));
+            for time in times {
+                out.flag(time.is_some());
+                out.signed(time.unwrap_or_default());
+            }
+            Ok(())
+        })
     }
 
     fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {

@@ -20,7 +20,7 @@ use gridhouse_base::{ChangeBatch, Error, ErrorKind, Result, Schema, TypeKind};
 use gridhouse_expr::EvalContext;
 use gridhouse_expr::text::format_value;
 
-use crate::frozen::{StateReader, StateWriter};
+use crate::frozen::{Shared, StateReader};
 use crate::operator::TickContext;
 
 /// The most characters of a row that a message shows: enough to know the row by, little enough for a line of a log, and a
@@ -155,12 +155,16 @@ impl Guard {
         Self { kinds, seed, rows_seen: 0, failures: Failures::default() }
     }
 
-    /// Appends how many rows it has seen, which random functions go on from. Between ticks no failed row is held.
-    pub fn freeze(&self, out: &mut StateWriter) {
-        out.varint(self.rows_seen);
+    /// How many rows it has seen, which random functions go on from. Between ticks no failed row is held.
+    pub fn share(&self) -> Shared {
+        let rows_seen = self.rows_seen;
+        Shared::new(move |_, out| {
+            out.varint(rows_seen);
+            Ok(())
+        })
     }
 
-    /// Reads what [`Guard::freeze`] wrote.
+    /// Reads what was shared.
     ///
     /// # Errors
     /// `Corrupt` where it is damaged.

@@ -9,7 +9,7 @@ use gridhouse_base::{ChangeBatch, Result, Schema};
 use gridhouse_expr::Expr;
 
 use crate::failing::{Failed, Guard};
-use crate::frozen::{Form, Part, StateReader, StateWriter};
+use crate::frozen::{Form, Shared, StateReader};
 use crate::operator::{Operator, Output, TickContext, Watermark};
 
 /// The operator.
@@ -62,9 +62,8 @@ impl Operator for Filter {
         format!("{:?}", self.condition)
     }
 
-    fn freeze(&self, _part: Part<'_>, out: &mut StateWriter) -> Result<()> {
-        self.guard.freeze(out);
-        Ok(())
+    fn share(&mut self) -> Shared {
+        self.guard.share()
     }
 
     fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {

@@ -11,6 +11,8 @@
 mod frozen;
 mod parts;
 
+use std::sync::Arc;
+
 use arrow_array::ArrayRef;
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, SortOptions};
@@ -19,6 +21,7 @@ use gridhouse_base::{Error, Result};
 use crate::arena::ByteArena;
 use crate::hash::HashMode;
 use crate::packing::{Packed, Packing};
+use crate::pages::Pages;
 use crate::rows::RowCodec;
 pub(crate) use crate::slots::{NO_SLOT, Slot};
 use crate::slots::{SlotTable, Slots};
@@ -98,6 +101,17 @@ impl Keys {
         }
     }
 
+    /// A copy for writing the keys down, which has the same pages until they change. No key can be looked up in it.
+    pub fn share(&mut self) -> Self {
+        let store = match &mut self.store {
+            Store::One(store) => Store::One(store.share()),
+            Store::Two(store) => Store::Two(store.share()),
+            Store::Three(store) => Store::Three(store.share()),
+            Store::Bytes(store) => Store::Bytes(store.share()),
+        };
+        Self { slots: self.slots.share(), store }
+    }
+
     /// One past the largest slot ever given out: the length that columns of state need.
     pub fn end(&self) -> usize {
         self.slots.end()
@@ -126,14 +140,14 @@ struct Fixed<const N: usize> {
     mode: HashMode,
     table: SlotTable,
     /// The key of every slot.
-    keys: Vec<[u64; N]>,
+    keys: Pages<[u64; N], 11>,
     /// The slot of NULL where it is kept outside the words.
     null_slot: Option<Slot>,
 }
 
 impl<const N: usize> Fixed<N> {
     fn new(packing: Packing, mode: HashMode) -> Self {
-        Self { packing, mode, table: SlotTable::default(), keys: Vec::new(), null_slot: None }
+        Self { packing, mode, table: SlotTable::default(), keys: Pages::default(), null_slot: None }
     }
 
     fn resolve(
@@ -217,13 +231,18 @@ impl<const N: usize> Fixed<N> {
     }
 
     fn bytes(&self) -> usize {
-        self.table.bytes() + self.keys.capacity() * size_of::<[u64; N]>()
+        self.table.bytes() + self.keys.bytes()
+    }
+
+    fn share(&mut self) -> Self {
+        let (packing, table) = (self.packing.clone(), SlotTable::default());
+        Self { packing, mode: self.mode, table, keys: self.keys.share(), null_slot: self.null_slot }
     }
 }
 
 /// Keys as `arrow-row` bytes in an arena.
 struct Bytes {
-    codec: RowCodec,
+    codec: Arc<RowCodec>,
     mode: HashMode,
     table: SlotTable,
     arena: ByteArena,
@@ -232,7 +251,7 @@ struct Bytes {
 impl Bytes {
     fn new(types: &[DataType], mode: HashMode) -> Result<Self> {
         let codec = RowCodec::new(types.iter().map(|t| (t.clone(), SortOptions::default())))?;
-        Ok(Self { codec, mode, table: SlotTable::default(), arena: ByteArena::default() })
+        Ok(Self { codec: Arc::new(codec), mode, table: SlotTable::default(), arena: ByteArena::default() })
     }
 
     fn resolve(
@@ -273,6 +292,11 @@ impl Bytes {
             }
         }
         Ok(())
+    }
+
+    fn share(&mut self) -> Self {
+        let table = SlotTable::default();
+        Self { codec: self.codec.clone(), mode: self.mode, table, arena: self.arena.share() }
     }
 
     fn remove(&mut self, slot: Slot) {

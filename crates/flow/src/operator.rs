@@ -10,7 +10,7 @@ use gridhouse_base::{ChangeBatch, Error, Result};
 use gridhouse_expr::EvalContext;
 
 use crate::failing::Failed;
-use crate::frozen::{Form, Part, StateReader, StateWriter};
+use crate::frozen::{Form, Shared, StateReader};
 
 /// The most rows of a batch that a dataflow hands out, and of pairs that an operator makes at once. It bounds scratch memory
 /// (at 64 columns of 16 bytes, 64 MiB).
@@ -117,16 +117,16 @@ pub(crate) trait Operator: Send {
         0
     }
 
-    /// What the bytes that [`Operator::freeze`] writes are; the number is another whenever they mean something else.
+    /// What the bytes of what is held ([`Operator::share`]) are; the number is another whenever they mean something else.
     fn form(&self) -> Form;
 
     /// All that the operator was built from, in words, so that a frozen state of another one is told from its own.
     fn spec(&self) -> String;
 
-    /// Appends what is held of a part of the keys, between two ticks; what belongs to no key is in every part.
-    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()>;
+    /// What is held, as it is now, between two ticks. Must take little time however much that is.
+    fn share(&mut self) -> Shared;
 
-    /// Takes what [`Operator::freeze`] wrote; nothing is held yet.
+    /// Takes what [`Shared::freeze`] wrote; nothing is held yet.
     fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()>;
 
     /// Writes out what the governor of memory has chosen.

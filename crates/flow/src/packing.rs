@@ -13,6 +13,7 @@ use arrow_schema::DataType;
 use gridhouse_base::Result;
 
 /// Where each column of a fixed-width key lies in its words.
+#[derive(Clone)]
 pub(crate) struct Packing {
     /// One to three.
     pub words: usize,
@@ -23,6 +24,7 @@ pub(crate) struct Packing {
 }
 
 /// One column's place.
+#[derive(Clone)]
 pub(crate) struct Packed {
     data_type: DataType,
     /// Width of the value in bits; 1 for BOOLEAN.

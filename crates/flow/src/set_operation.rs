@@ -9,10 +9,11 @@
 
 use gridhouse_base::{ChangeBatch, Result, Schema};
 
-use crate::frozen::{Form, Part, StateReader, StateWriter};
+use crate::frozen::{Form, Shared, StateReader};
 use crate::hash::HashMode;
 use crate::keys::{Keys, Slot};
 use crate::operator::{Operator, Output, StateSize, TickContext, missing};
+use crate::pages::Pages;
 use crate::weight::{weighed, weights};
 
 /// Which rows a set operation gives out.
@@ -62,7 +63,7 @@ pub(crate) struct SetOperator {
     /// Row → slot.
     index: Keys,
     /// The row's weight on the left and the right side.
-    weights: Vec<[i64; 2]>,
+    weights: Pages<[i64; 2], 11>,
     touched: Vec<bool>,
     /// The rows touched in this tick with how many times they were given out before it.
     before: Vec<(Slot, i64)>,
@@ -73,7 +74,7 @@ impl SetOperator {
     pub fn new(schema: &Schema, spec: SetOperation, mode: HashMode) -> Result<Self> {
         let types: Vec<_> = schema.columns.iter().map(|column| column.sql_type.kind.arrow()).collect();
         let index = Keys::new(&types, mode)?;
-        Ok(Self { spec, index, weights: Vec::new(), touched: Vec::new(), before: Vec::new() })
+        Ok(Self { spec, index, weights: Pages::default(), touched: Vec::new(), before: Vec::new() })
     }
 }
 
@@ -120,7 +121,7 @@ impl Operator for SetOperator {
     }
 
     fn state(&self) -> StateSize {
-        let own = self.weights.capacity() * size_of::<[i64; 2]>() + self.touched.capacity();
+        let own = self.weights.bytes() + self.touched.capacity();
         StateSize { rows: self.index.live(), bytes: own + self.index.bytes() }
     }
 
@@ -132,13 +133,16 @@ impl Operator for SetOperator {
         format!("{:?}", self.spec)
     }
 
-    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()> {
-        let slots = part.slots(&self.index);
-        self.index.freeze(&slots, None, out);
-        for &slot in &slots {
-            self.weights[slot as usize].iter().for_each(|&weight| out.signed(weight));
-        }
-        Ok(())
+    fn share(&mut self) -> Shared {
+        let (index, weights) = (self.index.share(), self.weights.share());
+        Shared::new(move |part, out| {
+            let slots = part.slots(&index);
+            index.freeze(&slots, None, out);
+            for &slot in &slots {
+                weights[slot as usize].iter().for_each(|&weight| out.signed(weight));
+            }
+            Ok(())
+        })
     }
 
     fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {

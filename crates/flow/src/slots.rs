@@ -5,6 +5,8 @@
 //! before the first is decided ([`SlotTable::first`]): the processor then waits for many places of memory at once instead of
 //! one after the other.
 
+use crate::pages::Pages;
+
 /// The index of a key's state.
 pub(crate) type Slot = u32;
 
@@ -14,14 +16,16 @@ pub(crate) const NO_SLOT: Slot = Slot::MAX;
 /// Which slots are live; released ones are given out again, last first.
 #[derive(Default)]
 pub(crate) struct Slots {
-    live: Vec<bool>,
+    live: Pages<bool, 15>,
     free: Vec<Slot>,
 }
 
 impl Slots {
     /// So many slots, all live.
     pub fn all_live(count: usize) -> Self {
-        Self { live: vec![true; count], free: Vec::new() }
+        let mut live = Pages::default();
+        live.resize(count, true);
+        Self { live, free: Vec::new() }
     }
 
     /// The live slots, ascending.
@@ -41,11 +45,17 @@ impl Slots {
 
     /// Gives a slot back; tells whether it was live.
     pub fn release(&mut self, slot: Slot) -> bool {
-        let was_live = std::mem::replace(&mut self.live[slot as usize], false);
+        let was_live = self.live[slot as usize];
         if was_live {
+            self.live[slot as usize] = false;
             self.free.push(slot);
         }
         was_live
+    }
+
+    /// A copy to be read: it has the same live slots, and none to give out again.
+    pub fn share(&mut self) -> Self {
+        Self { live: self.live.share(), free: Vec::new() }
     }
 
     /// One past the largest slot ever taken.
@@ -60,7 +70,7 @@ impl Slots {
 
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        self.live.capacity() + self.free.capacity() * size_of::<Slot>()
+        self.live.bytes() + self.free.capacity() * size_of::<Slot>()
     }
 }
 

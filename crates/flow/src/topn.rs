@@ -17,7 +17,7 @@ use arrow_schema::{DataType, SortOptions};
 use gridhouse_base::{ChangeBatch, Error, Result, Schema};
 
 use crate::bag::Bag;
-use crate::frozen::{Form, Part, StateReader, StateWriter};
+use crate::frozen::{Form, Shared, StateReader};
 use crate::hash::HashMode;
 use crate::keys::{Keys, Slot};
 use crate::operator::{Operator, Output, StateSize, TickContext, missing};
@@ -227,11 +227,14 @@ impl Operator for TopNOperator {
         format!("{:?}", self.spec)
     }
 
-    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()> {
-        let slots = part.slots(&self.index);
-        self.index.freeze(&slots, None, out);
-        self.bag.freeze(&slots, out);
-        Ok(())
+    fn share(&mut self) -> Shared {
+        let (index, bag) = (self.index.share(), self.bag.share());
+        Shared::new(move |part, out| {
+            let slots = part.slots(&index);
+            index.freeze(&slots, None, out);
+            bag.freeze(&slots, out);
+            Ok(())
+        })
     }
 
     fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {

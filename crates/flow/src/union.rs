@@ -4,7 +4,7 @@
 
 use gridhouse_base::{ChangeBatch, Result};
 
-use crate::frozen::{Form, Part, StateReader, StateWriter};
+use crate::frozen::{Form, Shared, StateReader};
 use crate::operator::{Operator, Output, TickContext, Watermark};
 
 /// The operator.
@@ -38,8 +38,8 @@ impl Operator for Union {
         String::new()
     }
 
-    fn freeze(&self, _part: Part<'_>, _out: &mut StateWriter) -> Result<()> {
-        Ok(())
+    fn share(&mut self) -> Shared {
+        Shared::nothing()
     }
 
     fn thaw(&mut self, _from: &mut StateReader<'_>) -> Result<()> {

@@ -12,7 +12,7 @@ use arrow_buffer::NullBuffer;
 use arrow_select::take::take;
 use gridhouse_base::{ChangeBatch, Error, Result, Schema, TypeKind};
 
-use crate::frozen::{Form, Part, StateReader, StateWriter};
+use crate::frozen::{Form, Shared, StateReader};
 use crate::join::JoinKind;
 use crate::operator::{CHUNK_ROWS, Operator, Output, TickContext, Watermark};
 use crate::rows::arrow;
@@ -146,8 +146,8 @@ impl Operator for UnnestOperator {
         format!("{:?}", self.spec)
     }
 
-    fn freeze(&self, _part: Part<'_>, _out: &mut StateWriter) -> Result<()> {
-        Ok(())
+    fn share(&mut self) -> Shared {
+        Shared::nothing()
     }
 
     fn thaw(&mut self, _from: &mut StateReader<'_>) -> Result<()> {

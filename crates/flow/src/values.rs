@@ -4,7 +4,7 @@
 
 use gridhouse_base::{ChangeBatch, Result};
 
-use crate::frozen::{Form, Part, StateReader, StateWriter};
+use crate::frozen::{Form, Shared, StateReader};
 use crate::operator::{Operator, Output, TickContext};
 
 /// The operator.
@@ -41,9 +41,12 @@ impl Operator for Values {
         String::new()
     }
 
-    fn freeze(&self, _part: Part<'_>, out: &mut StateWriter) -> Result<()> {
-        out.flag(self.rows.is_none());
-        Ok(())
+    fn share(&mut self) -> Shared {
+        let given = self.rows.is_none();
+        Shared::new(move |_, out| {
+            out.flag(given);
+            Ok(())
+        })
     }
 
     fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {

@@ -20,6 +20,9 @@ use super::{decimal, extreme, float};
 use crate::frozen::{StateReader, StateWriter};
 use crate::keys::Slot;
 
+/// Appends what an accumulator held, when it was shared, of the groups at some slots, which are ascending.
+pub(crate) type SharedCall = Box<dyn Fn(&Cells, &[Slot], &mut StateWriter) -> Result<()> + Send>;
+
 /// One aggregate function over many groups. What has a fixed width lies in the groups' cells, the rest in the accumulator.
 pub(crate) trait Accumulator: Send {
     /// Makes room for slots below `end`; what is beside the cells is neutral there.
@@ -52,8 +55,8 @@ pub(crate) trait Accumulator: Send {
         0
     }
 
-    /// Appends what is held of the groups at `slots`, which are ascending.
-    fn freeze(&self, cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()>;
+    /// What is held, as it is now.
+    fn share(&mut self) -> SharedCall;
 
     /// Reads what is held of the groups at the slots below `count`, whose cells are there and empty.
     ///
@@ -120,8 +123,8 @@ impl Accumulator for Rows {
     }
 
     /// The group's rows are written with the group.
-    fn freeze(&self, _cells: &Cells, _slots: &[Slot], _out: &mut StateWriter) -> Result<()> {
-        Ok(())
+    fn share(&mut self) -> SharedCall {
+        Box::new(|_, _, _| Ok(()))
     }
 
     fn thaw(&mut self, _cells: &mut Cells, _count: usize, _from: &mut StateReader<'_>) -> Result<()> {
@@ -151,9 +154,12 @@ impl Accumulator for Count {
         cells.number(slot, self.at) == 0
     }
 
-    fn freeze(&self, cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
-        slots.iter().for_each(|&slot| out.signed(cells.number(slot, self.at)));
-        Ok(())
+    fn share(&mut self) -> SharedCall {
+        let at = self.at;
+        Box::new(move |cells, slots, out| {
+            slots.iter().for_each(|&slot| out.signed(cells.number(slot, at)));
+            Ok(())
+        })
     }
 
     fn thaw(&mut self, cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()> {
@@ -195,12 +201,15 @@ impl Accumulator for IntegerSum {
         *cells.at(slot, self.at) == [0; 2]
     }
 
-    fn freeze(&self, cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
-        for &slot in slots {
-            let held: &[u64; 2] = cells.at(slot, self.at);
-            held.iter().for_each(|&word| out.signed(word as i64));
-        }
-        Ok(())
+    fn share(&mut self) -> SharedCall {
+        let at = self.at;
+        Box::new(move |cells, slots, out| {
+            for &slot in slots {
+                let held: &[u64; 2] = cells.at(slot, at);
+                held.iter().for_each(|&word| out.signed(word as i64));
+            }
+            Ok(())
+        })
     }
 
     fn thaw(&mut self, cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()> {

@@ -11,9 +11,9 @@ use arrow_schema::DataType;
 use gridhouse_base::Result;
 use gridhouse_expr::sums::{DecimalResult, NARROW_PRECISION};
 
-use super::accumulator::{Accumulator, results_of};
+use super::accumulator::{Accumulator, SharedCall, results_of};
 use super::cells::{Cells, Layout};
-use crate::frozen::{StateReader, StateWriter};
+use crate::frozen::StateReader;
 use crate::keys::Slot;
 
 /// The accumulator of decimals of `precision`.
@@ -82,9 +82,8 @@ impl Accumulator for Narrow {
         *cells.at(slot, self.at) == [0; 3]
     }
 
-    fn freeze(&self, cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
-        freeze_sums::<2>(cells, self.at, slots, out);
-        Ok(())
+    fn share(&mut self) -> SharedCall {
+        share_sums::<2>(self.at)
     }
 
     fn thaw(&mut self, cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()> {
@@ -133,9 +132,8 @@ impl Accumulator for Wide {
         *cells.at(slot, self.at) == [0; 5]
     }
 
-    fn freeze(&self, cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
-        freeze_sums::<4>(cells, self.at, slots, out);
-        Ok(())
+    fn share(&mut self) -> SharedCall {
+        share_sums::<4>(self.at)
     }
 
     fn thaw(&mut self, cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()> {
@@ -143,12 +141,15 @@ impl Accumulator for Wide {
     }
 }
 
-/// Appends sums of `N` words, each with the count in the word after it.
-fn freeze_sums<const N: usize>(cells: &Cells, at: usize, slots: &[Slot], out: &mut StateWriter) {
-    for &slot in slots {
-        cells.at::<N>(slot, at).iter().for_each(|word| out.put(&word.to_le_bytes()));
-        out.signed(cells.number(slot, at + N));
-    }
+/// Sums of `N` words, each with the count in the word after it.
+fn share_sums<const N: usize>(at: usize) -> SharedCall {
+    Box::new(move |cells, slots, out| {
+        for &slot in slots {
+            cells.at::<N>(slot, at).iter().for_each(|word| out.put(&word.to_le_bytes()));
+            out.signed(cells.number(slot, at + N));
+        }
+        Ok(())
+    })
 }
 
 fn thaw_sums<const N: usize>(cells: &mut Cells, at: usize, count: usize, from: &mut StateReader<'_>) -> Result<()> {

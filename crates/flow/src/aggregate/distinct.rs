@@ -12,18 +12,19 @@ use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 use gridhouse_base::{Result, TypeKind};
 
-use super::accumulator::Accumulator;
+use super::accumulator::{Accumulator, SharedCall};
 use super::cells::{Cells, Layout};
-use crate::frozen::{Part, StateReader, StateWriter, places};
+use crate::frozen::{StateReader, places};
 use crate::hash::HashMode;
 use crate::keys::{Keys, NO_SLOT, Slot};
+use crate::pages::Pages;
 
 /// The wrapper around an accumulator.
 pub(super) struct Distinct {
     inner: Box<dyn Accumulator>,
     /// (group, arguments) → place in `weights`.
     index: Keys,
-    weights: Vec<i64>,
+    weights: Pages<i64, 12>,
     /// Where a group's cell has the number of its entries, so that it is known to be neutral.
     entries_at: usize,
 }
@@ -32,7 +33,7 @@ impl Distinct {
     /// Wraps `inner`, whose arguments are of `args`.
     pub fn new(inner: Box<dyn Accumulator>, args: &[TypeKind], mode: HashMode, layout: &mut Layout) -> Result<Self> {
         let types: Vec<DataType> = [DataType::UInt32].into_iter().chain(args.iter().map(TypeKind::arrow)).collect();
-        Ok(Self { inner, index: Keys::new(&types, mode)?, weights: Vec::new(), entries_at: layout.take(1) })
+        Ok(Self { inner, index: Keys::new(&types, mode)?, weights: Pages::default(), entries_at: layout.take(1) })
     }
 }
 
@@ -84,22 +85,26 @@ impl Accumulator for Distinct {
     }
 
     fn bytes(&self) -> usize {
-        self.weights.capacity() * size_of::<i64>() + self.index.bytes() + self.inner.bytes()
+        self.weights.bytes() + self.index.bytes() + self.inner.bytes()
     }
 
-    /// The entries of these groups, each with the place of its group among `slots`.
-    fn freeze(&self, cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
-        let places = places(slots, cells.end());
-        let entries = Part::Whole.slots(&self.index);
-        let groups = match entries.is_empty() {
-            true => Vec::new(),
-            false => self.index.columns(&entries)?[0].as_primitive::<UInt32Type>().values().to_vec(),
-        };
-        let placed = entries.iter().zip(&groups).filter_map(|(&entry, &group)| Some((entry, places[group as usize]?)));
-        let (entries, groups): (Vec<Slot>, Vec<u32>) = placed.unzip();
-        self.index.freeze(&entries, Some(&groups), out);
-        entries.iter().for_each(|&entry| out.signed(self.weights[entry as usize]));
-        self.inner.freeze(cells, slots, out)
+    /// The entries of groups, each with the place of its group among the slots.
+    fn share(&mut self) -> SharedCall {
+        let (index, weights, inner) = (self.index.share(), self.weights.share(), self.inner.share());
+        Box::new(move |cells, slots, out| {
+            let places = places(slots, cells.end());
+            let entries = index.live_slots();
+            let groups = match entries.is_empty() {
+                true => Vec::new(),
+                false => index.columns(&entries)?[0].as_primitive::<UInt32Type>().values().to_vec(),
+            };
+            let placed = entries.iter().zip(&groups);
+            let placed = placed.filter_map(|(&entry, &group)| Some((entry, places[group as usize]?)));
+            let (entries, groups): (Vec<Slot>, Vec<u32>) = placed.unzip();
+            index.freeze(&entries, Some(&groups), out);
+            entries.iter().for_each(|&entry| out.signed(weights[entry as usize]));
+            inner(cells, slots, out)
+        })
     }
 
     fn thaw(&mut self, cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()> {
@@ -112,7 +117,9 @@ impl Accumulator for Distinct {
                 cells.add(group, self.entries_at, 1);
             }
         }
-        self.weights = (0..entries).map(|_| from.signed()).collect::<Result<_>>()?;
+        for _ in 0..entries {
+            self.weights.push(from.signed()?);
+        }
         self.inner.thaw(cells, count, from)
     }
 }

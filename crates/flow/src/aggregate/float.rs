@@ -2,7 +2,6 @@
 //! infinities counted apart, since they cannot be taken back from a sum. Where no finite value is left at the end of a tick
 //! the cell starts afresh; until then a sum of finite values that has left the range of a double stays infinite.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -11,10 +10,11 @@ use arrow_array::{ArrayRef, Float32Array, Float64Array};
 use gridhouse_base::Result;
 use gridhouse_expr::sums::{Specials, TwoDoubles};
 
-use super::accumulator::{Accumulator, results_of};
+use super::accumulator::{Accumulator, SharedCall, results_of};
 use super::cells::{Cells, Layout};
-use crate::frozen::{StateReader, StateWriter};
+use crate::frozen::StateReader;
 use crate::keys::Slot;
+use crate::sorted::Sorted;
 
 /// The accumulator: the two parts of the sum of the finite values and the number of all values, in three words.
 pub(super) struct FloatSum {
@@ -22,13 +22,13 @@ pub(super) struct FloatSum {
     mean: bool,
     narrow: bool,
     /// What cannot be summed, of the few groups that have it.
-    specials: BTreeMap<Slot, Specials>,
+    specials: Sorted<Slot, Specials>,
 }
 
 impl FloatSum {
     /// The mean (`mean`) or sum, as a `FLOAT` (`narrow`) or `DOUBLE`.
     pub fn new(mean: bool, narrow: bool, layout: &mut Layout) -> Self {
-        Self { at: layout.take(3), mean, narrow, specials: BTreeMap::new() }
+        Self { at: layout.take(3), mean, narrow, specials: Sorted::default() }
     }
 
     #[inline]
@@ -54,10 +54,12 @@ impl FloatSum {
 
     #[cold]
     fn add_special(&mut self, slot: Slot, value: f64, weight: i64) {
-        let specials = self.specials.entry(slot).or_default();
+        let mut specials = self.specials(slot);
         specials.add(value, weight);
-        if *specials == Specials::default() {
+        if specials == Specials::default() {
             self.specials.remove(&slot);
+        } else {
+            self.specials.insert(slot, specials);
         }
     }
 
@@ -121,16 +123,20 @@ impl Accumulator for FloatSum {
         self.specials.len() * size_of::<(Slot, Specials)>()
     }
 
-    fn freeze(&self, cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
-        for &slot in slots {
-            let &[high, low, count] = cells.at(slot, self.at);
-            let Specials { nans, positive_infinities, negative_infinities } = self.specials(slot);
-            out.put(&high.to_le_bytes());
-            out.put(&low.to_le_bytes());
-            let counts = [count as i64, nans, positive_infinities, negative_infinities];
-            counts.into_iter().for_each(|count| out.signed(count));
-        }
-        Ok(())
+    fn share(&mut self) -> SharedCall {
+        let (at, specials) = (self.at, self.specials.clone());
+        Box::new(move |cells, slots, out| {
+            for &slot in slots {
+                let &[high, low, count] = cells.at(slot, at);
+                let Specials { nans, positive_infinities, negative_infinities } =
+                    specials.get(&slot).copied().unwrap_or_default();
+                out.put(&high.to_le_bytes());
+                out.put(&low.to_le_bytes());
+                let counts = [count as i64, nans, positive_infinities, negative_infinities];
+                counts.into_iter().for_each(|count| out.signed(count));
+            }
+            Ok(())
+        })
     }
 
     fn thaw(&mut self, cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()> {

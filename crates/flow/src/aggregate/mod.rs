@@ -28,13 +28,13 @@ use gridhouse_expr::{AggregateCall, AggregateFunction};
 
 use crate::failing::row_text;
 use crate::filter::is_true;
-use crate::frozen::{Form, Part, StateReader, StateWriter};
+use crate::frozen::{Form, Shared, StateReader};
 use crate::hash::HashMode;
 use crate::keys::{Keys, Slot};
 use crate::operator::{Operator, Output, StateSize, TickContext, missing};
 use crate::rows::{RowCodec, arrow};
 use crate::weight::weights;
-use accumulator::{Accumulator, Rows, accumulator};
+use accumulator::{Accumulator, Rows, SharedCall, accumulator};
 use cells::{Cells, Layout};
 use distinct::Distinct;
 
@@ -286,12 +286,17 @@ impl Operator for Aggregate {
         format!("{:?} {calls:?} {}", self.keys, self.append_only)
     }
 
-    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()> {
-        let slots = part.slots(&self.index);
-        out.flag(self.started);
-        self.index.freeze(&slots, None, out);
-        slots.iter().for_each(|&slot| out.signed(self.cells.number(slot, self.rows_at)));
-        self.calls.iter().try_for_each(|(_, state)| state.freeze(&self.cells, &slots, out))
+    fn share(&mut self) -> Shared {
+        let (index, cells) = (self.index.share(), self.cells.share());
+        let (started, rows_at) = (self.started, self.rows_at);
+        let calls: Vec<SharedCall> = self.calls.iter_mut().map(|(_, state)| state.share()).collect();
+        Shared::new(move |part, out| {
+            let slots = part.slots(&index);
+            out.flag(started);
+            index.freeze(&slots, None, out);
+            slots.iter().for_each(|&slot| out.signed(cells.number(slot, rows_at)));
+            calls.iter().try_for_each(|freeze| freeze(&cells, &slots, out))
+        })
     }
 
     fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {

@@ -8,10 +8,10 @@ use arrow_array::ArrayRef;
 use gridhouse_base::{Error, Result, TypeKind};
 use gridhouse_expr::text::format_value;
 
-use super::accumulator::Accumulator;
+use super::accumulator::{Accumulator, SharedCall};
 use super::cells::Cells;
 use crate::bag::Bag;
-use crate::frozen::{StateReader, StateWriter};
+use crate::frozen::StateReader;
 use crate::keys::Slot;
 use crate::rows::RowCodec;
 
@@ -92,9 +92,12 @@ impl Accumulator for SingleValue {
         self.bag.bytes()
     }
 
-    fn freeze(&self, _cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
-        self.bag.freeze(slots, out);
-        Ok(())
+    fn share(&mut self) -> SharedCall {
+        let bag = self.bag.share();
+        Box::new(move |_, slots, out| {
+            bag.freeze(slots, out);
+            Ok(())
+        })
     }
 
     fn thaw(&mut self, _cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()> {

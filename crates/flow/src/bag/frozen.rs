@@ -27,7 +27,6 @@ impl Bag {
         if !self.heads.is_empty() {
             return Err(Error::internal("rows can only be read into a state that is empty"));
         }
-        self.heads.reserve_exact(count);
         for _ in 0..count {
             let len = from.count()?;
             let mut rows: Vec<(Box<[u8]>, Weight)> = Vec::new();

@@ -1,7 +1,7 @@
 //! The Bag: per slot an ordered multiset of rows, which are bytes here, with a weight each.
 //!
 //! Made for many small multisets and a few large ones, without a piece of memory for each: a slot has one word; rows lie in
-//! one buffer ([`slab`]); where a slot has several, up to 32 are listed in a block in their order ([`crate::blocks`]). More
+//! one sequence of pages ([`slab`]); where a slot has several, up to 32 are listed in a block in their order ([`crate::blocks`]). More
 //! are in a tree, which holds the rows too. Rows of weight 0 are gone at once. Weights may be negative for a while, since
 //! within a tick a withdrawal can overtake its insertion; whether a negative weight is left at the end is for the operator to
 //! say.
@@ -9,16 +9,16 @@
 mod frozen;
 mod slab;
 
-use std::collections::BTreeMap;
-
 use gridhouse_base::{Error, Result};
 
 use crate::blocks::{Blocks, FEW, FEW_AGAIN, Head, Kept, Trees};
 use crate::keys::{NO_SLOT, Slot};
-use slab::{MOST_BYTES, RowId, Slab};
+use crate::pages::Pages;
+use crate::sorted::{Entries, Sorted};
+use slab::{RowId, Slab};
 
-/// What a row in a tree costs beside itself and its weight: its share of the nodes, and the rounding and head of the
-/// allocator.
+/// What a row in a tree costs beside itself and its weight: its share of what is free in chunks, and the rounding and head of
+/// the allocator.
 const TREE_BYTES: usize = 40;
 
 /// What is remembered of a row.
@@ -30,11 +30,11 @@ pub(crate) struct Weight {
     pub matches: i64,
 }
 
-type Tree = BTreeMap<Box<[u8]>, Weight>;
+type Tree = Sorted<Box<[u8]>, Weight>;
 
 /// A multiset of rows per slot.
 pub(crate) struct Bag {
-    heads: Vec<Head>,
+    heads: Pages<Head, 12>,
     slab: Slab,
     blocks: Blocks<RowId>,
     trees: Trees<Tree>,
@@ -48,7 +48,7 @@ impl Bag {
     /// An empty bag; only where `counts_matches` they are kept.
     pub fn new(counts_matches: bool) -> Self {
         Self {
-            heads: Vec::new(),
+            heads: Pages::default(),
             slab: Slab::new(counts_matches),
             blocks: Blocks::default(),
             trees: Trees::default(),
@@ -60,9 +60,7 @@ impl Bag {
 
     /// Makes room for slots below `end`.
     pub fn resize(&mut self, end: usize) {
-        if self.heads.len() < end {
-            self.heads.resize(end, Head::EMPTY);
-        }
+        self.heads.resize(end, Head::EMPTY);
     }
 
     /// Makes sure that `rows` more rows of `bytes` together can be added, and that not too much memory lies idle.
@@ -75,7 +73,7 @@ impl Bag {
         }
         // Head and rounding of a row are 24 bytes at most, and a size is an eighth above the row's at most.
         let needed = (bytes + 24 * rows) / 8 * 9;
-        if self.slab.bytes() + needed > MOST_BYTES {
+        if !self.slab.has_room_for(needed) {
             return Err(Error::invalid("one input of an operator cannot keep more than 32 GiB of rows")
                 .hint("let fewer rows or columns in: add a condition, or name the columns that are needed"));
         }
@@ -86,7 +84,7 @@ impl Bag {
     fn move_rows(&mut self) {
         let fresh = Slab::new(self.slab.counts_matches());
         let old = std::mem::replace(&mut self.slab, fresh);
-        for head in &mut self.heads {
+        for head in self.heads.iter_mut() {
             let mut moved = |id| self.slab.put(old.row(id), old.weight_and_matches(id));
             match head.kept() {
                 Kept::One => *head = Head::new(Kept::One, 0, moved(head.index())),
@@ -199,7 +197,7 @@ impl Bag {
             self.rows += rows.len();
             self.rows_in_trees += rows.len();
             self.tree_bytes += rows.iter().map(|(row, _)| row.len()).sum::<usize>();
-            return self.trees.put(rows.into_iter().collect());
+            return self.trees.put(Tree::of(rows));
         }
         let ids: Vec<RowId> = rows.iter().map(|(row, weight)| self.put(row, *weight)).collect();
         match ids[..] {
@@ -211,31 +209,35 @@ impl Bag {
 
     /// Makes a tree of rows in their order.
     fn plant(&mut self, ids: &[RowId]) -> Head {
-        let mut tree = Tree::new();
+        let mut rows: Vec<(Box<[u8]>, Weight)> = Vec::with_capacity(ids.len());
         for &id in ids {
             let row = self.slab.row(id);
             self.tree_bytes += row.len();
-            tree.insert(row.into(), self.slab.weight_and_matches(id));
+            rows.push((row.into(), self.slab.weight_and_matches(id)));
             self.slab.free(id);
         }
         self.rows_in_trees += ids.len();
-        self.trees.put(tree)
+        self.trees.put(Tree::of(rows))
     }
 
     fn add_to_tree(&mut self, head: Head, row: &[u8], added: Weight) -> (i64, i64) {
         let tree = self.trees.tree_mut(head);
-        let Some(held) = tree.get_mut(row) else {
-            tree.insert(row.into(), added);
-            self.rows += 1;
-            self.rows_in_trees += 1;
-            self.tree_bytes += row.len();
-            return (0, added.weight);
+        let place = match tree.find(row) {
+            Ok(place) => place,
+            Err(place) => {
+                tree.insert_at(place, row.into(), added);
+                self.rows += 1;
+                self.rows_in_trees += 1;
+                self.tree_bytes += row.len();
+                return (0, added.weight);
+            }
         };
+        let held = tree.value_mut(place);
         let before = held.weight;
         held.weight += added.weight;
         let after = held.weight;
         if after == 0 {
-            tree.remove(row);
+            tree.remove_at(place);
             self.uproot(1, row.len());
         }
         (before, after)
@@ -255,8 +257,8 @@ impl Bag {
             return head;
         }
         let tree = self.trees.take(head);
-        self.uproot(left, tree.keys().map(|row| row.len()).sum());
-        self.kept(tree.into_iter().collect())
+        self.uproot(left, row_bytes(&tree));
+        self.kept(tree.iter().cloned().collect())
     }
 
     /// Calls `f` with every row at `slot`, in order, and with its matches, which it may change.
@@ -267,7 +269,7 @@ impl Bag {
             Kept::Nothing => return,
             Kept::Tree => {
                 let tree = self.trees.tree_mut(head);
-                return tree.iter_mut().for_each(|(row, held)| f(row, held.weight, &mut held.matches));
+                return tree.for_each_mut(|row, held| f(row, held.weight, &mut held.matches));
             }
             Kept::One => &one[..],
             Kept::Block(class) => self.blocks.items(head, class),
@@ -284,10 +286,8 @@ impl Bag {
         let mut head = self.heads[slot as usize];
         head = match head.kept() {
             Kept::Tree => {
-                let tree = self.trees.tree_mut(head);
-                let rest = tree.split_off(bound);
-                let gone = std::mem::replace(tree, rest);
-                self.uproot(gone.len(), gone.keys().map(|row| row.len()).sum());
+                let gone = self.trees.tree_mut(head).take_below(bound);
+                self.uproot(gone.len(), row_bytes(&gone));
                 self.shrunk(head)
             }
             _ => {
@@ -335,6 +335,12 @@ impl Bag {
         };
     }
 
+    /// A copy to be read, which has the same pages until they are changed.
+    pub fn share(&mut self) -> Self {
+        let (heads, slab, blocks) = (self.heads.share(), self.slab.share(), self.blocks.share());
+        Self { heads, slab, blocks, trees: self.trees.share(), ..*self }
+    }
+
     /// The number of different rows in all slots.
     pub fn rows(&self) -> usize {
         self.rows
@@ -343,9 +349,13 @@ impl Bag {
     /// Bytes of memory held, those of trees estimated.
     pub fn bytes(&self) -> usize {
         let trees = self.tree_bytes + self.rows_in_trees * (size_of::<(Box<[u8]>, Weight)>() + TREE_BYTES);
-        let heads = self.heads.len() * size_of::<Head>();
-        heads + self.slab.bytes() + self.blocks.bytes() + self.trees.bytes() + trees
+        self.heads.bytes() + self.slab.bytes() + self.blocks.bytes() + self.trees.bytes() + trees
     }
+}
+
+/// Bytes of a tree's rows.
+fn row_bytes(tree: &Tree) -> usize {
+    tree.iter().map(|(row, _)| row.len()).sum()
 }
 
 /// The rows at a slot.
@@ -418,7 +428,7 @@ pub(crate) struct Rows<'a> {
 enum Inner<'a> {
     One(Option<RowId>),
     Block(std::slice::Iter<'a, RowId>),
-    Tree(std::collections::btree_map::Iter<'a, Box<[u8]>, Weight>),
+    Tree(Entries<'a, Box<[u8]>, Weight>),
 }
 
 impl<'a> Iterator for Rows<'a> {
@@ -429,7 +439,7 @@ impl<'a> Iterator for Rows<'a> {
         let id = match &mut self.inner {
             Inner::One(id) => id.take()?,
             Inner::Block(ids) => *ids.next()?,
-            Inner::Tree(rows) => return rows.next().map(|(row, &held)| (&**row, held)),
+            Inner::Tree(rows) => return rows.next().map(|(row, held)| (&**row, *held)),
         };
         Some((self.slab.row(id), self.slab.weight_and_matches(id)))
     }
@@ -440,7 +450,7 @@ impl DoubleEndedIterator for Rows<'_> {
         let id = match &mut self.inner {
             Inner::One(id) => id.take()?,
             Inner::Block(ids) => *ids.next_back()?,
-            Inner::Tree(rows) => return rows.next_back().map(|(row, &held)| (&**row, held)),
+            Inner::Tree(rows) => return rows.next_back().map(|(row, held)| (&**row, *held)),
         };
         Some((self.slab.row(id), self.slab.weight_and_matches(id)))
     }

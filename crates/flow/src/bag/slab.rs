@@ -1,15 +1,15 @@
-//! Rows as bytes in one growing buffer, with the weight of each.
+//! Rows as bytes in growing pages, with the weight of each.
 //!
 //! A row takes a head of 8 bytes, 8 more where matches are counted, and its bytes, rounded up to 8. The place of a row that is
 //! gone is given to the next one of its size: up to 512 bytes sizes are exact, above they come in steps of an eighth. Where
-//! sizes change, or rows become fewer, places can lie idle; the owner moves all rows to a new buffer where that is more than
+//! sizes change, or rows become fewer, places can lie idle; the owner moves all rows to new pages where that is more than
 //! half of them ([`Slab::is_wasteful`]).
 
-use std::collections::BTreeMap;
-
 use super::Weight;
+use crate::pages::{BytePages, PAGE_BYTES};
+use crate::sorted::Sorted;
 
-/// A row's number: its place in the buffer, in units of [`UNIT`] bytes.
+/// A row's number: its address, in units of [`UNIT`] bytes.
 pub(super) type RowId = u32;
 
 /// Rows begin at multiples of this many bytes, so that 2³² places reach 32 GiB.
@@ -18,8 +18,8 @@ const UNIT: usize = 8;
 /// Stands where there is no row.
 const NONE: RowId = RowId::MAX;
 
-/// The most bytes that a buffer can hold.
-pub(super) const MOST_BYTES: usize = NONE as usize * UNIT;
+/// Addresses end here.
+const MOST_BYTES: usize = NONE as usize * UNIT;
 
 /// Up to this many units every size is one of its own.
 const EXACT_UNITS: usize = 64;
@@ -35,7 +35,7 @@ const WASTE_AT_LEAST: usize = 64 * 1024;
 
 /// Rows by number.
 pub(super) struct Slab {
-    bytes: Vec<u8>,
+    bytes: BytePages,
     /// By size: the row that was freed last; the first bytes of a free row name the one that was freed before it.
     free: Vec<RowId>,
     rows: usize,
@@ -44,14 +44,15 @@ pub(super) struct Slab {
     /// Bytes before a row's own: length, weight and, where they are counted, matches.
     head_bytes: usize,
     /// The weights that do not fit into 32 bits.
-    heavy: BTreeMap<RowId, i64>,
+    heavy: Sorted<RowId, i64>,
 }
 
 impl Slab {
     /// An empty buffer; only where `counts_matches` they are kept.
     pub fn new(counts_matches: bool) -> Self {
         let head_bytes = if counts_matches { 16 } else { 8 };
-        Self { bytes: Vec::new(), free: vec![NONE; SIZES], rows: 0, used: 0, head_bytes, heavy: BTreeMap::new() }
+        let (bytes, heavy) = (BytePages::default(), Sorted::default());
+        Self { bytes, free: vec![NONE; SIZES], rows: 0, used: 0, head_bytes, heavy }
     }
 
     /// Whether matches are kept.
@@ -76,9 +77,8 @@ impl Slab {
         let (size, bytes) = self.size(row.len());
         let id = match self.free[size] {
             NONE => {
-                let at = self.bytes.len();
+                let at = self.bytes.place(bytes);
                 assert!(at + bytes <= MOST_BYTES, "rows were let in beyond what `Bag::room_for` allows");
-                self.bytes.resize(at + bytes, 0);
                 (at / UNIT) as RowId
             }
             id => {
@@ -88,9 +88,10 @@ impl Slab {
         };
         self.rows += 1;
         self.used += bytes;
-        let at = id as usize * UNIT;
-        self.bytes[at..at + 4].copy_from_slice(&(row.len() as u32).to_le_bytes());
-        self.bytes[at + self.head_bytes..][..row.len()].copy_from_slice(row);
+        let head_bytes = self.head_bytes;
+        let place = self.bytes.at_mut(id as usize * UNIT);
+        place[..4].copy_from_slice(&(row.len() as u32).to_le_bytes());
+        place[head_bytes..][..row.len()].copy_from_slice(row);
         self.set_weight(id, weight.weight);
         if self.counts_matches() {
             self.set_matches(id, weight.matches);
@@ -99,14 +100,15 @@ impl Slab {
     }
 
     fn array<const N: usize>(&self, id: RowId, offset: usize) -> [u8; N] {
-        *self.bytes[id as usize * UNIT + offset..].first_chunk().expect("a row has its head")
+        *self.bytes.at(id as usize * UNIT)[offset..].first_chunk().expect("a row has its head")
     }
 
     /// A row's bytes.
     #[inline]
     pub fn row(&self, id: RowId) -> &[u8] {
-        let len = u32::from_le_bytes(self.array(id, 0)) as usize;
-        &self.bytes[id as usize * UNIT + self.head_bytes..][..len]
+        let place = self.bytes.at(id as usize * UNIT);
+        let len = u32::from_le_bytes(*place.first_chunk().expect("a row has its head")) as usize;
+        &place[self.head_bytes..][..len]
     }
 
     /// A row's weight.
@@ -134,16 +136,14 @@ impl Slab {
         } else if !self.heavy.is_empty() {
             self.heavy.remove(&id);
         }
-        let at = id as usize * UNIT + 4;
-        self.bytes[at..at + 4].copy_from_slice(&light.unwrap_or(HEAVY).to_le_bytes());
+        self.bytes.at_mut(id as usize * UNIT)[4..8].copy_from_slice(&light.unwrap_or(HEAVY).to_le_bytes());
     }
 
     /// Sets a row's matches, which are counted here.
     #[inline]
     pub fn set_matches(&mut self, id: RowId, matches: i64) {
         assert!(self.counts_matches(), "matches are kept only where a bag was made for it");
-        let at = id as usize * UNIT + 8;
-        self.bytes[at..at + 8].copy_from_slice(&matches.to_le_bytes());
+        self.bytes.at_mut(id as usize * UNIT)[8..16].copy_from_slice(&matches.to_le_bytes());
     }
 
     /// The first bytes of a row, as a number; to have them fetched from memory.
@@ -165,20 +165,31 @@ impl Slab {
         let len = u32::from_le_bytes(self.array(id, 0)) as usize;
         let (size, bytes) = self.size(len);
         self.used -= bytes;
-        let at = id as usize * UNIT;
-        self.bytes[at..at + 4].copy_from_slice(&self.free[size].to_le_bytes());
+        self.bytes.at_mut(id as usize * UNIT)[..4].copy_from_slice(&self.free[size].to_le_bytes());
         self.free[size] = id;
     }
 
-    /// Whether more than half of the buffer lies idle.
+    /// Whether `bytes` more, with heads and rounded up, have an address.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        // What is left free at the ends of pages is less than what begins the next ones.
+        self.bytes.end() + 2 * bytes + PAGE_BYTES <= MOST_BYTES
+    }
+
+    /// A copy to be read, which has the same pages until they are changed.
+    pub fn share(&mut self) -> Self {
+        let fresh = Self::new(self.counts_matches());
+        Self { bytes: self.bytes.share(), rows: self.rows, used: self.used, heavy: self.heavy.clone(), ..fresh }
+    }
+
+    /// Whether more than half of the pages lies idle.
     pub fn is_wasteful(&self) -> bool {
-        let idle = self.bytes.len() - self.used;
+        let idle = self.bytes.end() - self.used;
         idle > WASTE_AT_LEAST && idle > self.used
     }
 
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.end()
     }
 }
 

@@ -5,12 +5,14 @@
 
 use gridhouse_base::{ChangeBatch, Result, Schema};
 
-use crate::frozen::{Part, StateReader, StateWriter};
+use crate::frozen::{Shared, StateReader, StateWriter};
 use crate::hash::HashMode;
 use crate::keys::{Keys, Slot};
 use crate::operator::StateSize;
+use crate::pages::Pages;
 
 /// A row of the other side in an answer.
+#[derive(Clone)]
 pub(super) struct Partner {
     pub row: Box<[u8]>,
     /// How many times it was there.
@@ -20,6 +22,7 @@ pub(super) struct Partner {
 }
 
 /// What was found for some copies of a left row.
+#[derive(Clone)]
 pub(super) struct Answer {
     pub copies: i64,
     pub partners: Vec<Partner>,
@@ -29,6 +32,16 @@ impl Answer {
     /// Nothing, for `copies` of a row.
     pub fn empty(copies: i64) -> Self {
         Self { copies, partners: Vec::new() }
+    }
+
+    fn freeze(&self, out: &mut StateWriter) {
+        out.signed(self.copies);
+        out.varint(self.partners.len() as u64);
+        for partner in &self.partners {
+            out.bytes(&partner.row);
+            out.signed(partner.weight);
+            out.flag(partner.failed);
+        }
     }
 
     fn bytes(&self) -> usize {
@@ -41,7 +54,8 @@ impl Answer {
 pub(super) struct Given {
     /// Left row → slot.
     index: Keys,
-    answers: Vec<Vec<Answer>>,
+    /// By slot, few to a page since each is a piece of memory of its own.
+    answers: Pages<Vec<Answer>, 6>,
     held: usize,
     heap_bytes: usize,
 }
@@ -58,13 +72,13 @@ impl Given {
     /// For rows of `left`.
     pub fn new(left: &Schema, mode: HashMode) -> Result<Self> {
         let types: Vec<_> = left.columns.iter().map(|column| column.sql_type.kind.arrow()).collect();
-        Ok(Self { index: Keys::new(&types, mode)?, answers: Vec::new(), held: 0, heap_bytes: 0 })
+        Ok(Self { index: Keys::new(&types, mode)?, answers: Pages::default(), held: 0, heap_bytes: 0 })
     }
 
     fn slots(&mut self, batch: &ChangeBatch) -> Result<Vec<Slot>> {
         let mut slots = Vec::new();
         self.index.resolve(batch.columns(), batch.len(), None, &mut slots)?;
-        self.answers.resize_with(self.index.end(), Vec::new);
+        self.answers.resize(self.index.end(), Vec::new());
         Ok(slots)
     }
 
@@ -92,8 +106,7 @@ impl Given {
                 };
                 if newest.copies > copies {
                     let rest = newest.copies - copies;
-                    let partner = |p: &Partner| Partner { row: p.row.clone(), weight: p.weight, failed: p.failed };
-                    answers.push(Answer { copies: rest, partners: newest.partners.iter().map(partner).collect() });
+                    answers.push(Answer { copies: rest, ..newest.clone() });
                     newest.copies = copies;
                 } else {
                     self.held -= 1;
@@ -110,23 +123,19 @@ impl Given {
         Ok(taken)
     }
 
-    /// Appends the answers, those of each row from the oldest to the newest.
-    pub fn freeze(&self, part: Part<'_>, out: &mut StateWriter) {
-        let slots = part.slots(&self.index);
-        self.index.freeze(&slots, None, out);
-        for &slot in &slots {
-            let answers = &self.answers[slot as usize];
-            out.varint(answers.len() as u64);
-            for answer in answers {
-                out.signed(answer.copies);
-                out.varint(answer.partners.len() as u64);
-                for partner in &answer.partners {
-                    out.bytes(&partner.row);
-                    out.signed(partner.weight);
-                    out.flag(partner.failed);
-                }
+    /// The answers, those of each row from the oldest to the newest.
+    pub fn share(&mut self) -> Shared {
+        let (index, answers) = (self.index.share(), self.answers.share());
+        Shared::new(move |part, out| {
+            let slots = part.slots(&index);
+            index.freeze(&slots, None, out);
+            for &slot in &slots {
+                let answers = &answers[slot as usize];
+                out.varint(answers.len() as u64);
+                answers.iter().for_each(|answer| answer.freeze(out));
             }
-        }
+            Ok(())
+        })
     }
 
     /// Reads answers, whose rows `accept` knows.
@@ -159,7 +168,7 @@ impl Given {
 
     /// What is held.
     pub fn state(&self) -> StateSize {
-        let own = self.answers.capacity() * size_of::<Vec<Answer>>() + self.index.bytes();
+        let own = self.answers.bytes() + self.index.bytes();
         StateSize { rows: self.held, bytes: own + self.heap_bytes }
     }
 }

@@ -13,7 +13,7 @@ use gridhouse_expr::Expr;
 
 use super::{Finder, Partners};
 use crate::connector::{Found, Lookup};
-use crate::frozen::{Part, StateReader, StateWriter};
+use crate::frozen::{Shared, StateReader};
 use crate::hash::HashMode;
 use crate::join::JoinKind;
 use crate::keys::{Keys, NO_SLOT, Slot};
@@ -141,8 +141,8 @@ impl Finder for Outside {
         format!("outside {:?}", self.keys)
     }
 
-    fn freeze(&self, _part: Part<'_>, _out: &mut StateWriter) -> Result<()> {
-        Ok(())
+    fn share(&mut self) -> Shared {
+        Shared::nothing()
     }
 
     fn thaw(&mut self, _from: &mut StateReader<'_>) -> Result<()> {

@@ -21,7 +21,7 @@ use gridhouse_expr::Expr;
 
 use crate::consolidate::consolidate_by;
 use crate::failing::Failed;
-use crate::frozen::{Form, Part, StateReader, StateWriter};
+use crate::frozen::{Form, Shared, StateReader};
 use crate::hash::HashMode;
 use crate::join::JoinKind;
 use crate::operator::{CHUNK_ROWS, Operator, Output, StateSize, TickContext, Watermark, missing};
@@ -48,10 +48,10 @@ pub(crate) trait Finder: Send {
     /// All that the finder was built from, in words.
     fn spec(&self) -> String;
 
-    /// Appends what is held of the other side, between two ticks.
-    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()>;
+    /// What is held of the other side, as it is now, between two ticks.
+    fn share(&mut self) -> Shared;
 
-    /// Takes what [`Finder::freeze`] wrote; nothing is held yet.
+    /// Takes what was shared; nothing is held yet.
     fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()>;
 }
 
@@ -295,15 +295,11 @@ impl<F: Finder> Operator for Enrich<F> {
         format!("{} {condition:?} {:?} {recorded} {finder}", self.left_join, self.types)
     }
 
-    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()> {
-        if let Some(residual) = &self.residual {
-            residual.guard.freeze(out);
-        }
-        self.finder.freeze(part, out)?;
-        if let Some(recorded) = &self.recorded {
-            recorded.given.freeze(part, out);
-        }
-        Ok(())
+    fn share(&mut self) -> Shared {
+        let guard = self.residual.as_ref().map(|residual| residual.guard.share());
+        let given = self.recorded.as_mut().map(|recorded| recorded.given.share());
+        let all: Vec<Shared> = guard.into_iter().chain([self.finder.share()]).chain(given).collect();
+        Shared::new(move |part, out| all.iter().try_for_each(|shared| shared.freeze(part, out)))
     }
 
     fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {

@@ -9,7 +9,7 @@ use gridhouse_base::{ChangeBatch, Result, Schema};
 use gridhouse_expr::Expr;
 
 use super::{Finder, Partners};
-use crate::frozen::{Part, StateReader, StateWriter};
+use crate::frozen::{Shared, StateReader};
 use crate::hash::HashMode;
 use crate::join::{JoinKey, JoinKind, Side, key_types};
 use crate::keys::{Keys, NO_SLOT, Slot};
@@ -125,11 +125,14 @@ impl Finder for Table {
         format!("table {left:?} {right:?}")
     }
 
-    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()> {
-        let slots = part.slots(&self.index);
-        self.index.freeze(&slots, None, out);
-        self.right.bag.freeze(&slots, out);
-        Ok(())
+    fn share(&mut self) -> Shared {
+        let (index, bag) = (self.index.share(), self.right.bag.share());
+        Shared::new(move |part, out| {
+            let slots = part.slots(&index);
+            index.freeze(&slots, None, out);
+            bag.freeze(&slots, out);
+            Ok(())
+        })
     }
 
     fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {

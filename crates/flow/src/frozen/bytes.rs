@@ -96,10 +96,15 @@ impl StateWriter {
         self.full.push(Piece::File(file));
     }
 
-    /// Bytes of memory held.
-    pub fn memory_bytes(&self) -> usize {
-        self.full.iter().map(|piece| if let Piece::Block(block) = piece { block.len() } else { 0 }).sum::<usize>()
-            + self.last.len()
+    /// Appends what another writer has gathered.
+    pub fn append(&mut self, other: &Self) {
+        for piece in &other.full {
+            match piece {
+                Piece::Block(block) => self.put(block),
+                Piece::File(file) => self.file(file.clone()),
+            }
+        }
+        self.put(&other.last);
     }
 
     /// How many bytes [`StateWriter::write`] writes.

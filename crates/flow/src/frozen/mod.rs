@@ -2,8 +2,8 @@
 //! plan.
 //!
 //! What always holds: a thawed dataflow gives, for the same ticks, the same changes as the one that was frozen. Freezing
-//! only copies what is held into memory, since the tick's thread waits for it; checksums and the writing come later, on
-//! another thread ([`Frozen::write`]).
+//! copies nothing, since the tick's thread waits for it: what is held lies in pages ([`crate::pages`]), which a frozen state
+//! has too until the dataflow changes them. The bytes are made later, on another thread ([`Frozen::bytes`]).
 //!
 //! Bytes say what a state means, not how it lies in memory: live keys in an order, what is held for each, rows in
 //! `arrow-row`'s form. So hashes, free places and containers may be others when they are read. The head names every node
@@ -59,6 +59,29 @@ impl Part<'_> {
     }
 }
 
+/// What an operator holds between two ticks, as it was when it was shared: whatever the operator does later, it can be written
+/// down at any time, on any thread.
+pub(crate) struct Shared(Box<Freeze>);
+
+type Freeze = dyn Fn(Part<'_>, &mut StateWriter) -> Result<()> + Send;
+
+impl Shared {
+    /// `freeze` appends a part of the keys; what belongs to no key is in every part.
+    pub fn new(freeze: impl Fn(Part<'_>, &mut StateWriter) -> Result<()> + Send + 'static) -> Self {
+        Self(Box::new(freeze))
+    }
+
+    /// Of an operator that holds nothing.
+    pub fn nothing() -> Self {
+        Self::new(|_, _| Ok(()))
+    }
+
+    /// Appends what is held of a part of the keys.
+    pub fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()> {
+        (self.0)(part, out)
+    }
+}
+
 /// The hash partitions of an operator that is being cut.
 pub(crate) struct Parts {
     count: u32,
@@ -107,65 +130,98 @@ pub(crate) fn places(slots: &[Slot], end: usize) -> Vec<Option<u32>> {
     places
 }
 
-/// The state of a dataflow at the end of a tick.
+/// The state of a dataflow at the end of a tick, which shares memory with it until that changes.
 pub struct Frozen {
-    bytes: StateWriter,
+    /// What comes before the nodes.
+    head: StateWriter,
+    /// What belongs to every node and not to its operator, and what the operator holds.
+    nodes: Vec<(StateWriter, Option<Shared>)>,
 }
 
 impl Frozen {
-    /// Hands the state on as bytes.
+    /// Makes the bytes of the state. On the thread that calls this, and as long as that takes.
     ///
     /// # Errors
-    /// `Unavailable` where `out` takes no more.
-    pub fn write(&self, out: &mut dyn Write) -> Result<()> {
-        self.bytes.write(out)
-    }
-
-    /// How many bytes [`Frozen::write`] hands on.
-    pub fn written_bytes(&self) -> u64 {
-        self.bytes.written_bytes()
-    }
-
-    /// Bytes of memory held.
-    pub fn memory_bytes(&self) -> usize {
-        self.bytes.memory_bytes()
+    /// Only defects of ours.
+    pub fn bytes(&self) -> Result<FrozenBytes> {
+        let mut out = StateWriter::default();
+        out.append(&self.head);
+        for (node, shared) in &self.nodes {
+            out.append(node);
+            if let Some(shared) = shared {
+                shared.freeze(Part::Whole, &mut out)?;
+            }
+        }
+        Ok(FrozenBytes(out))
     }
 }
 
 impl std::fmt::Debug for Frozen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Frozen").field("bytes", &self.bytes.memory_bytes()).finish()
+        f.debug_struct("Frozen").field("nodes", &self.nodes.len()).finish()
+    }
+}
+
+/// The bytes of a frozen state, without checksums.
+pub struct FrozenBytes(StateWriter);
+
+impl FrozenBytes {
+    /// Hands them on, with checksums.
+    ///
+    /// # Errors
+    /// `Unavailable` where `out` takes no more.
+    pub fn write(&self, out: &mut dyn Write) -> Result<()> {
+        self.0.write(out)
+    }
+
+    /// How many bytes [`FrozenBytes::write`] hands on.
+    pub fn len(&self) -> u64 {
+        self.0.written_bytes()
+    }
+
+    /// Whether there are none; there is always a head.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+impl std::fmt::Debug for FrozenBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FrozenBytes").field("len", &self.len()).finish()
     }
 }
 
 impl Dataflow {
-    /// The state as the last tick has left it. To be called between ticks, once their errors were taken.
+    /// The state as the last tick has left it. To be called between ticks, once their errors were taken. Takes a pointer for
+    /// every 32 KiB that are held; the first changes after it copy what they change, a page each.
     ///
     /// # Errors
     /// `Internal` where the dataflow has failed, or something waits that is not part of the state.
-    pub fn freeze(&self) -> Result<Frozen> {
+    pub fn freeze(&mut self) -> Result<Frozen> {
         self.check_alive()?;
         if !self.errors.is_empty() || self.nodes.iter().any(|node| !node.waiting.is_empty()) {
             return Err(Error::internal("a dataflow is frozen between ticks, once its errors were taken"));
         }
-        let mut out = StateWriter::default();
-        out.varint(row_form()?);
-        out.varint(self.nodes.len() as u64);
+        let mut head = StateWriter::default();
+        head.varint(row_form()?);
+        head.varint(self.nodes.len() as u64);
         for node in &self.nodes {
             let (form, version) = node.form();
-            out.bytes(form.as_bytes());
-            out.varint(version.into());
-            out.put(&node.signature().to_le_bytes());
+            head.bytes(form.as_bytes());
+            head.varint(version.into());
+            head.put(&node.signature().to_le_bytes());
         }
-        out.varint(self.pushed);
-        for (number, node) in self.nodes.iter().enumerate() {
-            out.put(&(number as u32).to_le_bytes());
-            node.freeze(&mut out)?;
-        }
-        Ok(Frozen { bytes: out })
+        head.varint(self.pushed);
+        let share = |(number, node): (usize, &mut Node)| {
+            let mut own = StateWriter::default();
+            own.put(&(number as u32).to_le_bytes());
+            node.freeze(&mut own);
+            (own, node.operator.as_mut().map(|operator| operator.share()))
+        };
+        Ok(Frozen { head, nodes: self.nodes.iter_mut().enumerate().map(share).collect() })
     }
 
-    /// Takes a state that [`Frozen::write`] wrote into this dataflow, which has just been built and run no tick yet. Where
+    /// Takes a state that [`FrozenBytes::write`] wrote into this dataflow, which has just been built and run no tick yet. Where
     /// that fails the dataflow is of no further use.
     ///
     /// # Errors
@@ -239,17 +295,14 @@ impl Node {
         HashMode::Seeded(HEAD_SEED).bytes(text.as_bytes())
     }
 
-    fn freeze(&self, out: &mut StateWriter) -> Result<()> {
+    /// Appends what does not belong to the operator.
+    fn freeze(&self, out: &mut StateWriter) {
         [self.stats.rows_in, self.stats.rows_out, self.stats.busy_nanos].into_iter().for_each(|n| out.varint(n));
         out.signed(self.failing);
         out.varint(self.watermarks.len() as u64);
         for mark in &self.watermarks {
             out.varint(mark.column as u64);
             out.put(&mark.nanos.to_le_bytes());
-        }
-        match &self.operator {
-            Some(operator) => operator.freeze(Part::Whole, out),
-            None => Ok(()),
         }
     }
 

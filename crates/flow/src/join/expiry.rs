@@ -10,6 +10,7 @@
 //! could still be met.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, make_array};
 use arrow_data::ArrayData;
@@ -41,9 +42,12 @@ pub(super) struct Expiry {
     span: i64,
     data_type: DataType,
     codec: RowCodec,
-    /// By number of the span: the slots that have got rows of it.
-    noted: BTreeMap<i64, Vec<Slot>>,
+    pub noted: Noted,
 }
+
+/// By number of the span: the slots that have got rows of it. Copies share the slots of spans that do not change any more.
+#[derive(Clone, Default)]
+pub(super) struct Noted(BTreeMap<i64, Arc<Vec<Slot>>>);
 
 /// Rows that are to be dropped.
 pub(super) struct Due {
@@ -72,7 +76,7 @@ impl Expiry {
             span: span_millis.saturating_mul(1_000_000 / unit),
             codec: RowCodec::new([(data_type.clone(), SortOptions::default())])?,
             data_type,
-            noted: BTreeMap::new(),
+            noted: Noted::default(),
         })
     }
 
@@ -81,7 +85,7 @@ impl Expiry {
         let data = column.to_data();
         let times = &data.buffer::<i64>(0)[..slots.len()];
         for (&slot, time) in slots.iter().zip(times).filter(|&(&slot, _)| slot != NO_SLOT) {
-            let noted = self.noted.entry(time.div_euclid(self.span)).or_default();
+            let noted = Arc::make_mut(self.noted.0.entry(time.div_euclid(self.span)).or_default());
             if noted.last() != Some(&slot) {
                 noted.push(slot);
             }
@@ -96,10 +100,10 @@ impl Expiry {
         let bound = (watermark + self.shift_nanos).div_euclid(self.nanos_per_unit);
         let bound = bound.clamp(i64::MIN.into(), i128::from(i64::MAX) - 1) as i64;
         let mut slots = Vec::new();
-        while let Some(first) = self.noted.first_entry()
+        while let Some(first) = self.noted.0.first_entry()
             && first.key().saturating_add(1).saturating_mul(self.span).saturating_sub(1) <= bound
         {
-            slots.extend(first.remove());
+            slots.extend_from_slice(&first.remove());
         }
         if slots.is_empty() {
             return Ok(None);
@@ -110,17 +114,6 @@ impl Expiry {
         let next = ArrayData::builder(self.data_type.clone()).len(1).add_buffer(next.values().inner().clone());
         let next = make_array(next.build().map_err(arrow)?);
         Ok(Some(Due { slots, below: self.codec.encode(&[next])?.row(0).into() }))
-    }
-
-    /// Appends the notes about slots that have one of `places`, which becomes their number.
-    pub fn freeze(&self, places: &[Option<u32>], out: &mut StateWriter) {
-        out.varint(self.noted.len() as u64);
-        for (span, slots) in &self.noted {
-            let slots: Vec<u32> = slots.iter().filter_map(|&slot| places[slot as usize]).collect();
-            out.signed(*span);
-            out.varint(slots.len() as u64);
-            slots.iter().for_each(|&slot| out.varint(slot.into()));
-        }
     }
 
     /// Reads notes about slots below `count`.
@@ -135,13 +128,26 @@ impl Expiry {
                 _ => Err(from.damaged("a key that is not there is to be dropped")),
             };
             let slots = (0..len).map(slot).collect::<Result<Vec<_>>>()?;
-            self.noted.entry(span).or_default().extend(slots);
+            Arc::make_mut(self.noted.0.entry(span).or_default()).extend(slots);
         }
         Ok(())
     }
 
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        self.noted.values().map(|slots| slots.capacity() * size_of::<Slot>() + 64).sum()
+        self.noted.0.values().map(|slots| slots.capacity() * size_of::<Slot>() + 64).sum()
+    }
+}
+
+impl Noted {
+    /// Appends the notes about slots that have one of `places`, which becomes their number.
+    pub fn freeze(&self, places: &[Option<u32>], out: &mut StateWriter) {
+        out.varint(self.0.len() as u64);
+        for (span, slots) in &self.0 {
+            let slots: Vec<u32> = slots.iter().filter_map(|&slot| places[slot as usize]).collect();
+            out.signed(*span);
+            out.varint(slots.len() as u64);
+            slots.iter().for_each(|&slot| out.varint(slot.into()));
+        }
     }
 }

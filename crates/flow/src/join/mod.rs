@@ -34,7 +34,7 @@ use gridhouse_expr::Expr;
 
 use crate::bag::Bag;
 use crate::failing::Failed;
-use crate::frozen::{Form, Part, StateReader, StateWriter, places};
+use crate::frozen::{Form, Shared, StateReader, places};
 use crate::hash::HashMode;
 use crate::keys::{Keys, NO_SLOT, Slot};
 use crate::operator::{Operator, Output, StateSize, TOUCHED_ROWS, TickContext, Watermark, missing};
@@ -417,19 +417,25 @@ impl Operator for Join {
         format!("{kind:?} {keys:?} {condition:?} {time:?}")
     }
 
-    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()> {
-        if let Some(residual) = &self.residual {
-            residual.guard.freeze(out);
-        }
-        let slots = part.slots(&self.index);
-        self.index.freeze(&slots, None, out);
-        for side in &self.sides {
-            side.bag.freeze(&slots, out);
-            if let Some(expiry) = &side.expiry {
-                expiry.freeze(&places(&slots, self.index.end()), out);
+    fn share(&mut self) -> Shared {
+        let guard = self.residual.as_ref().map(|residual| residual.guard.share());
+        let index = self.index.share();
+        let sides = self.sides.each_mut().map(|side| {
+            let noted = side.expiry.as_ref().map(|expiry| expiry.noted.clone());
+            (side.bag.share(), noted)
+        });
+        Shared::new(move |part, out| {
+            guard.iter().try_for_each(|guard| guard.freeze(part, out))?;
+            let slots = part.slots(&index);
+            index.freeze(&slots, None, out);
+            for (bag, noted) in &sides {
+                bag.freeze(&slots, out);
+                if let Some(noted) = noted {
+                    noted.freeze(&places(&slots, index.end()), out);
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {

@@ -89,7 +89,6 @@ impl<const N: usize> Fixed<N> {
         if count > from.left() / (8 * N) {
             return Err(from.damaged("more keys are announced than follow"));
         }
-        self.keys.reserve_exact(count);
         for _ in 0..count {
             let mut key = [0; N];
             for word in &mut key {

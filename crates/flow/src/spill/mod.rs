@@ -19,7 +19,7 @@ use arrow_array::{ArrayRef, UInt32Array};
 use gridhouse_base::{ChangeBatch, Error, Result};
 
 use crate::failing::Failed;
-use crate::frozen::{Form, Part, Parts, StateReader, StateWriter};
+use crate::frozen::{Form, Part, Parts, Shared, StateReader, StateWriter};
 use crate::keys::Keys;
 use crate::operator::{CHUNK_ROWS, Operator, Output, StateSize, TickContext, Watermark};
 
@@ -68,9 +68,9 @@ impl Partition {
 
     /// Writes out what is in memory.
     fn leave(&mut self, governor: &Arc<Governor>) -> Result<()> {
-        let Some(operator) = &self.operator else { return Ok(()) };
+        let Some(operator) = &mut self.operator else { return Ok(()) };
         let mut out = StateWriter::default();
-        operator.freeze(Part::Whole, &mut out)?;
+        operator.share().freeze(Part::Whole, &mut out)?;
         self.file = Some(governor.keep(&out)?);
         self.rows = operator.state().rows;
         self.operator = None;
@@ -98,14 +98,15 @@ impl Spilling {
 
     /// Cuts the operator and writes all of it out.
     fn cut(&mut self) -> Result<()> {
-        let Held::Whole(operator, _) = &self.held else { return Ok(()) };
+        let Held::Whole(operator, _) = &mut self.held else { return Ok(()) };
         let parts = Parts::new(self.governor.parts());
         let mut nothing = StateWriter::default();
-        self.model.freeze(Part::Whole, &mut nothing)?;
+        self.model.share().freeze(Part::Whole, &mut nothing)?;
+        let shared = operator.share();
         let mut cut = Vec::with_capacity(parts.count() as usize);
         for number in 0..parts.count() {
             let (mut out, before) = (StateWriter::default(), parts.given());
-            operator.freeze(Part::One(&parts, number), &mut out)?;
+            shared.freeze(Part::One(&parts, number), &mut out)?;
             let mut partition = Partition::empty(&self.governor);
             if !out.is_same(&nothing) {
                 partition.file = Some(self.governor.keep(&out)?);
@@ -306,23 +307,36 @@ impl Operator for Spilling {
         format!("in parts of {}: {}", self.governor.parts(), self.model.spec())
     }
 
-    fn freeze(&self, part: Part<'_>, out: &mut StateWriter) -> Result<()> {
-        match &self.held {
+    fn share(&mut self) -> Shared {
+        match &mut self.held {
             Held::Whole(operator, _) => {
-                out.flag(false);
-                operator.freeze(part, out)
+                let whole = operator.share();
+                Shared::new(move |part, out| {
+                    out.flag(false);
+                    whole.freeze(part, out)
+                })
             }
             Held::Parts(parts) => {
-                out.flag(true);
-                for partition in parts {
-                    out.flag(partition.operator.is_some() || partition.file.is_some());
-                    match (&partition.operator, &partition.file) {
-                        (Some(operator), _) => operator.freeze(part, out)?,
-                        (None, Some(file)) => out.file(file.clone()),
-                        (None, None) => {}
+                let share = |part: &mut Partition| match (&mut part.operator, &part.file) {
+                    (Some(operator), _) => Some(operator.share()),
+                    (None, Some(file)) => {
+                        let file = file.clone();
+                        Some(Shared::new(move |_, out| {
+                            out.file(file.clone());
+                            Ok(())
+                        }))
                     }
-                }
-                Ok(())
+                    (None, None) => None,
+                };
+                let parts: Vec<Option<Shared>> = parts.iter_mut().map(share).collect();
+                Shared::new(move |part, out| {
+                    out.flag(true);
+                    for shared in &parts {
+                        out.flag(shared.is_some());
+                        shared.iter().try_for_each(|shared| shared.freeze(part, out))?;
+                    }
+                    Ok(())
+                })
             }
         }
     }

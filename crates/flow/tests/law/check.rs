@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gridhouse_base::random::Random;
 use gridhouse_base::{ChangeBatch, Schema, TypeKind};
-use gridhouse_flow::{Dataflow, DataflowBuilder, Governor, HashMode, NodeId, TickContext};
+use gridhouse_flow::{Dataflow, DataflowBuilder, Frozen, Governor, HashMode, NodeId, TickContext};
 
 use crate::draw::{Row, Table, batches, comparable, rows, schema};
 use crate::memory::starved;
@@ -96,16 +96,21 @@ fn build(plan: &Plan, seed: u64, mode: HashMode, governor: Option<&Arc<Governor>
 }
 
 /// The state of `flow` as bytes.
-pub fn frozen(flow: &Dataflow) -> Vec<u8> {
+pub fn frozen(flow: &mut Dataflow) -> Vec<u8> {
+    written(&flow.freeze().unwrap())
+}
+
+/// A frozen state as bytes.
+pub fn written(frozen: &Frozen) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let frozen = flow.freeze().unwrap();
+    let frozen = frozen.bytes().unwrap();
     frozen.write(&mut bytes).unwrap();
-    assert_eq!(frozen.written_bytes(), bytes.len() as u64);
+    assert_eq!(frozen.len(), bytes.len() as u64);
     bytes
 }
 
 /// `fresh`, a dataflow of the same plan as `flow`, with the state of that.
-pub fn thawed(flow: &Dataflow, mut fresh: Dataflow) -> Dataflow {
+pub fn thawed(flow: &mut Dataflow, mut fresh: Dataflow) -> Dataflow {
     fresh.thaw(&frozen(flow)).unwrap();
     fresh
 }
@@ -177,7 +182,7 @@ fn run(seed: u64, mode: HashMode, parts: Option<u32>, plan: &impl Fn(&mut Random
         if random.chance(0.4) {
             // Hashes are others, since they are no part of the state.
             let mode = *random.pick(&[HashMode::Seeded(seed + 1), mode]);
-            flow.twin = Some(thawed(&flow.flow, build(&plan, seed, mode, governor)));
+            flow.twin = Some(thawed(&mut flow.flow, build(&plan, seed, mode, governor)));
         }
         if governor.is_some_and(|governor| governor.choose()) {
             flow.relieve()?;

@@ -76,7 +76,7 @@ fn which_rows_are_late_depends_on_commits_alone() {
                 }
                 answer.add(&flow.finish_tick(&tick()).unwrap()[0], flow.output_schema(0)).unwrap();
                 if random.chance(0.2) {
-                    flow = thawed(&flow, build());
+                    flow = thawed(&mut flow, build());
                 }
             }
             assert_eq!(answer.multiset(), multiset(wanted.iter().map(|row| (row.clone(), 1))), "seed {seed}");
@@ -182,7 +182,7 @@ fn a_join_bounded_in_time_is_exact_though_it_forgets() {
             if random.chance(0.3) || next == [30, 30] {
                 answer.add(&flow.finish_tick(&tick()).unwrap()[0], flow.output_schema(0)).unwrap();
                 if random.chance(0.3) {
-                    flow = thawed(&flow, bounded_join(kind, &keys, bounds, precision));
+                    flow = thawed(&mut flow, bounded_join(kind, &keys, bounds, precision));
                 }
             }
         }
@@ -208,7 +208,7 @@ fn a_join_bounded_in_time_holds_no_more_after_a_week_than_after_an_hour() {
             }
             flow.finish_tick(&tick()).unwrap();
             if minute % 50 == 30 {
-                flow = thawed(&flow, bounded_join(kind, &[JoinKey::equal(1, 1)], (-10_000, 10_000), [3, 3]));
+                flow = thawed(&mut flow, bounded_join(kind, &[JoinKey::equal(1, 1)], (-10_000, 10_000), [3, 3]));
             }
             let join = flow.stats().pop().unwrap();
             held.push(join.state.rows);

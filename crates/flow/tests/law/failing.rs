@@ -153,7 +153,7 @@ fn run(seed: u64, build: Build, inputs: usize) -> Result<(), String> {
         }
         if random.chance(0.3) {
             let errors = flow.stats().last().map(|node| node.errors);
-            flow = thawed(&flow, new());
+            flow = thawed(&mut flow, new());
             assert_eq!(flow.stats().last().map(|node| node.errors), errors);
         }
     }

@@ -9,7 +9,7 @@ use gridhouse_flow::{
     TimeBound, TopN,
 };
 
-use crate::check::{frozen, thawed, tick};
+use crate::check::{frozen, thawed, tick, written};
 use crate::draw::{Table, batches, nested_kinds, rows, schema};
 
 fn kinds() -> Vec<TypeKind> {
@@ -122,7 +122,7 @@ fn all_operators_of_one_dataflow_go_on_as_if_nothing_had_been() {
             flow.finish_tick(&tick()).unwrap();
             flow.take_errors();
         }
-        let mut twin = thawed(&flow, everything(Variant::default()));
+        let mut twin = thawed(&mut flow, everything(Variant::default()));
         for _ in 0..3 {
             feed.tick(&mut [&mut flow, &mut twin], 40);
             let (one, other) = (flow.finish_tick(&tick()).unwrap(), twin.finish_tick(&tick()).unwrap());
@@ -141,13 +141,33 @@ fn all_operators_of_one_dataflow_go_on_as_if_nothing_had_been() {
     }
 }
 
+/// Freezing copies nothing, so the dataflow must not change what it has shared.
+#[test]
+fn a_frozen_state_stays_as_it_was_whatever_the_dataflow_does_later() {
+    for seed in 0..12 {
+        let mut feed = Feed::new(seed);
+        let mut flow = everything(Variant::default());
+        let mut kept = Vec::new();
+        for _ in 0..6 {
+            feed.tick(&mut [&mut flow], 60);
+            flow.finish_tick(&tick()).unwrap();
+            flow.take_errors();
+            let bytes = frozen(&mut flow);
+            kept.push((flow.freeze().unwrap(), bytes));
+        }
+        for (number, (frozen, bytes)) in kept.iter().enumerate() {
+            assert!(written(frozen) == *bytes, "seed {seed}: the state after tick {number} has changed since");
+        }
+    }
+}
+
 #[test]
 fn the_state_of_another_plan_is_a_conflict_that_names_the_node() {
     let mut flow = everything(Variant::default());
     Feed::new(1).tick(&mut [&mut flow], 30);
     flow.finish_tick(&tick()).unwrap();
     flow.take_errors();
-    let bytes = frozen(&flow);
+    let bytes = frozen(&mut flow);
     let plain = Variant::default();
     for (variant, node) in [
         (Variant { limit: 1, ..plain }, "top 3"),
@@ -170,7 +190,7 @@ fn the_state_of_another_plan_is_a_conflict_that_names_the_node() {
     };
     let distinct = |b: &mut DataflowBuilder, input| b.distinct(input).unwrap();
     let grouped = |b: &mut DataflowBuilder, input| b.aggregate(input, vec![], vec![]).unwrap();
-    let bytes = frozen(&one(&distinct, TypeKind::Int.nullable()));
+    let bytes = frozen(&mut one(&distinct, TypeKind::Int.nullable()));
     one(&distinct, TypeKind::Int.nullable()).thaw(&bytes).unwrap();
     for mut other in [
         one(&grouped, TypeKind::Int.nullable()),
@@ -188,7 +208,7 @@ fn a_state_is_neither_taken_nor_given_within_a_tick() {
     let mut flow = everything(Variant::default());
     Feed::new(1).tick(&mut [&mut flow], 3);
     assert_eq!(flow.freeze().unwrap_err().kind(), ErrorKind::Internal);
-    let bytes = frozen(&everything(Variant::default()));
+    let bytes = frozen(&mut everything(Variant::default()));
     assert_eq!(flow.thaw(&bytes).unwrap_err().kind(), ErrorKind::Internal);
 }
 
@@ -224,7 +244,7 @@ fn damaged_bytes_are_told_whatever_they_are_and_even_with_good_checksums() {
         flow.finish_tick(&tick()).unwrap();
         flow.take_errors();
     }
-    let bytes = frozen(&flow);
+    let bytes = frozen(&mut flow);
     let good = payload(&bytes);
     everything(Variant::default()).thaw(&framed(&bytes, &good)).unwrap();
     let mut random = Random::new(11);

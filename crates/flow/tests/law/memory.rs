@@ -154,7 +154,7 @@ fn state_stays_within_its_budget_and_files_go_with_it() {
     assert!(most <= BUDGET + BUDGET / 10, "{most} bytes were held");
     assert!(governor.spilled_bytes() > 0 && governor.spilled_bytes() == small.spilled_bytes());
     // A state that does not fit into memory is frozen and thawed without being brought into it.
-    let bytes = frozen(&small);
+    let bytes = frozen(&mut small);
     let mut twin = flow(Some(governor.clone()));
     twin.thaw(&bytes).unwrap();
     assert!(governor.used_bytes() <= BUDGET + BUDGET / 10);

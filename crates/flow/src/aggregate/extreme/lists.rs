@@ -4,18 +4,17 @@
 //! by the owner and takes nothing here. Numbers of weight 0 are gone at once. A head is marked where a number of positive
 //! weight is there.
 
-use std::collections::BTreeMap;
-
 use super::number::Number;
 use crate::blocks::{Blocks, FEW, FEW_AGAIN, Head, Kept, Trees};
+use crate::sorted::Sorted;
 
-/// What a number in a tree costs beside itself: its share of the nodes, which are half full at worst.
+/// What a number in a tree costs beside itself: its share of what is free in chunks.
 const TREE_BYTES: usize = 16;
 
 /// The lists.
 pub(super) struct Lists<K> {
     blocks: Blocks<(K, i64)>,
-    trees: Trees<BTreeMap<K, i64>>,
+    trees: Trees<Sorted<K, i64>>,
     items: usize,
     items_in_trees: usize,
 }
@@ -79,7 +78,7 @@ impl<K: Number> Lists<K> {
                     Ok(head) => head,
                     Err(items) => {
                         self.items_in_trees += items.len();
-                        let head = self.trees.put(items.into_iter().collect());
+                        let head = self.trees.put(Sorted::of(items));
                         return self.in_tree(head, largest);
                     }
                 }
@@ -105,17 +104,22 @@ impl<K: Number> Lists<K> {
     fn add_to_tree(&mut self, head: Head, value: K, weight: i64, largest: bool) -> (Head, Option<K>) {
         let tree = self.trees.tree_mut(head);
         let before = tree.len();
-        let held = tree.entry(value).or_insert(0);
-        *held += weight;
-        if *held == 0 {
-            tree.remove(&value);
+        match tree.find(&value) {
+            Ok(place) => {
+                let held = tree.value_mut(place);
+                *held += weight;
+                if *held == 0 {
+                    tree.remove_at(place);
+                }
+            }
+            Err(place) => tree.insert_at(place, value, weight),
         }
         let after = tree.len();
         self.items = self.items - before + after;
         self.items_in_trees = self.items_in_trees - before + after;
         if after <= FEW_AGAIN {
             self.items_in_trees -= after;
-            let items: Vec<(K, i64)> = self.trees.take(head).into_iter().collect();
+            let items: Vec<(K, i64)> = self.trees.take(head).iter().copied().collect();
             let head = self.blocks.put(&items);
             return self.in_block(head, largest);
         }
@@ -124,7 +128,7 @@ impl<K: Number> Lists<K> {
 
     fn in_tree(&self, head: Head, largest: bool) -> (Head, Option<K>) {
         let tree = self.trees.tree(head);
-        let positive = |(&value, &weight): (&K, &i64)| (weight > 0).then_some(value);
+        let positive = |&(value, weight): &(K, i64)| (weight > 0).then_some(value);
         let extreme = if largest { tree.iter().rev().find_map(positive) } else { tree.iter().find_map(positive) };
         (head.marked(extreme.is_some()), extreme)
     }
@@ -135,8 +139,14 @@ impl<K: Number> Lists<K> {
             Kept::Nothing => Vec::new(),
             Kept::One => vec![(one, 1)],
             Kept::Block(class) => self.blocks.items(head, class).to_vec(),
-            Kept::Tree => self.trees.tree(head).iter().map(|(&value, &weight)| (value, weight)).collect(),
+            Kept::Tree => self.trees.tree(head).iter().copied().collect(),
         }
+    }
+
+    /// A copy to be read, which has the same pages until they are changed.
+    pub fn share(&mut self) -> Self {
+        let (items, items_in_trees) = (self.items, self.items_in_trees);
+        Self { blocks: self.blocks.share(), trees: self.trees.share(), items, items_in_trees }
     }
 
     /// A list of numbers that are in order, all different and with a weight; returns what [`Lists::add`] does.
@@ -150,7 +160,7 @@ impl<K: Number> Lists<K> {
             }
             len => {
                 self.items_in_trees += len;
-                let head = self.trees.put(items.into_iter().collect());
+                let head = self.trees.put(Sorted::of(items));
                 self.in_tree(head, largest)
             }
         }
@@ -178,6 +188,8 @@ impl<K: Number> Lists<K> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use gridhouse_base::random::Random;
 
     use super::*;

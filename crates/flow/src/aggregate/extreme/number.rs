@@ -13,7 +13,7 @@ use gridhouse_base::Result;
 
 use super::lists::Lists;
 use super::refuse_withdrawals;
-use crate::aggregate::accumulator::{Accumulator, integer_array, integers, results_of};
+use crate::aggregate::accumulator::{Accumulator, SharedCall, integer_array, integers, results_of};
 use crate::aggregate::cells::{Cells, Layout};
 use crate::blocks::Head;
 use crate::frozen::{StateReader, StateWriter};
@@ -21,7 +21,7 @@ use crate::keys::Slot;
 use crate::operator::TOUCHED_ROWS;
 
 /// A value in the form that it is ordered in.
-pub(super) trait Number: Copy + Ord + Default + Send + 'static {
+pub(super) trait Number: Copy + Ord + Default + Send + Sync + 'static {
     /// How many words of a cell it takes.
     const WORDS: usize;
 
@@ -182,17 +182,21 @@ impl<K: Number> Accumulator for Ranked<K> {
     }
 
     /// In the form of a bag.
-    fn freeze(&self, cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
-        for &slot in slots {
-            let items = self.lists.items_of(self.head(cells, slot), K::load(cells, slot, self.at + 1));
-            out.varint(items.len() as u64);
-            for (value, weight) in items {
-                value.freeze(out);
-                out.signed(weight);
-                out.signed(0);
+    fn share(&mut self) -> SharedCall {
+        let (at, lists) = (self.at, self.lists.share());
+        Box::new(move |cells, slots, out| {
+            for &slot in slots {
+                let &[head] = cells.at(slot, at);
+                let items = lists.items_of(Head::from_word(head), K::load(cells, slot, at + 1));
+                out.varint(items.len() as u64);
+                for (value, weight) in items {
+                    value.freeze(out);
+                    out.signed(weight);
+                    out.signed(0);
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn thaw(&mut self, cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()> {
@@ -257,13 +261,18 @@ impl<K: Number> Accumulator for Latest<K> {
         cells.number(slot, self.at) == 0
     }
 
-    fn freeze(&self, cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
-        for &slot in slots {
-            let best = self.best(cells, slot);
-            out.flag(best.is_some());
-            best.into_iter().for_each(|value| value.freeze(out));
-        }
-        Ok(())
+    fn share(&mut self) -> SharedCall {
+        let at = self.at;
+        Box::new(move |cells, slots, out| {
+            for &slot in slots {
+                let is_there = cells.number(slot, at) == 1;
+                out.flag(is_there);
+                if is_there {
+                    K::load(cells, slot, at + 1).freeze(out);
+                }
+            }
+            Ok(())
+        })
     }
 
     fn thaw(&mut self, cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()> {

@@ -9,11 +9,12 @@ use arrow_schema::DataType;
 use gridhouse_base::{Error, Result};
 
 use super::refuse_withdrawals;
-use crate::aggregate::accumulator::Accumulator;
+use crate::aggregate::accumulator::{Accumulator, SharedCall};
 use crate::aggregate::cells::Cells;
 use crate::bag::Bag;
-use crate::frozen::{StateReader, StateWriter};
+use crate::frozen::StateReader;
 use crate::keys::Slot;
+use crate::pages::Pages;
 
 /// With retraction.
 pub(super) struct RankedText {
@@ -64,9 +65,12 @@ impl Accumulator for RankedText {
         self.bag.bytes()
     }
 
-    fn freeze(&self, _cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
-        self.bag.freeze(slots, out);
-        Ok(())
+    fn share(&mut self) -> SharedCall {
+        let bag = self.bag.share();
+        Box::new(move |_, slots, out| {
+            bag.freeze(slots, out);
+            Ok(())
+        })
     }
 
     fn thaw(&mut self, _cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()> {
@@ -76,7 +80,8 @@ impl Accumulator for RankedText {
 
 /// Without retraction: the best value so far.
 pub(super) struct LatestText {
-    best: Vec<Option<Box<[u8]>>>,
+    /// By slot, few to a page since each is a piece of memory of its own.
+    best: Pages<Option<Box<[u8]>>, 7>,
     value_bytes: usize,
     data_type: DataType,
     largest: bool,
@@ -85,13 +90,13 @@ pub(super) struct LatestText {
 impl LatestText {
     /// The largest (`largest`) or smallest texts.
     pub fn new(data_type: DataType, largest: bool) -> Self {
-        Self { best: Vec::new(), value_bytes: 0, data_type, largest }
+        Self { best: Pages::default(), value_bytes: 0, data_type, largest }
     }
 }
 
 impl Accumulator for LatestText {
     fn resize(&mut self, end: usize) {
-        self.best.resize(end.max(self.best.len()), None);
+        self.best.resize(end, None);
     }
 
     fn update(&mut self, _cells: &mut Cells, slots: &[Slot], weights: &[i64], args: &[ArrayRef]) -> Result<()> {
@@ -118,16 +123,19 @@ impl Accumulator for LatestText {
 
     fn bytes(&self) -> usize {
         // The allocator rounds every value up and puts a head before it, 16 bytes together.
-        self.best.capacity() * (size_of::<Option<Box<[u8]>>>() + 16) + self.value_bytes
+        self.best.bytes() + self.best.len() * 16 + self.value_bytes
     }
 
-    fn freeze(&self, _cells: &Cells, slots: &[Slot], out: &mut StateWriter) -> Result<()> {
-        for &slot in slots {
-            let best = &self.best[slot as usize];
-            out.flag(best.is_some());
-            best.iter().for_each(|value| out.bytes(value));
-        }
-        Ok(())
+    fn share(&mut self) -> SharedCall {
+        let best = self.best.share();
+        Box::new(move |_, slots, out| {
+            for &slot in slots {
+                let best = &best[slot as usize];
+                out.flag(best.is_some());
+                best.iter().for_each(|value| out.bytes(value));
+            }
+            Ok(())
+        })
     }
 
     fn thaw(&mut self, _cells: &mut Cells, count: usize, from: &mut StateReader<'_>) -> Result<()> {
