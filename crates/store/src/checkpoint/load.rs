@@ -22,6 +22,10 @@ use crate::state::State;
 use crate::table::{Table, TableShape};
 use crate::wal::writer::disk_error;
 
+/// A bucket that has come farther than this has not come there by itself: a row id has 48 bits for the sequence number, and
+/// a million entries a second fill half of them in four years.
+const MAX_NEXT_SEQ: u64 = 1 << 47;
+
 /// A checkpoint with its segments.
 pub(crate) struct Loaded {
     pub checkpoint: Checkpoint,
@@ -140,6 +144,9 @@ fn state_of(
 fn table_view(shape: Arc<TableShape>, saved: &SavedTable, segments: &HashMap<u64, Arc<Segment>>) -> Result<TableView> {
     let mut buckets = Vec::with_capacity(saved.buckets.len());
     for (b, bucket) in saved.buckets.iter().enumerate() {
+        if bucket.next_seq > MAX_NEXT_SEQ {
+            return Err(damaged("a bucket has more entries than one can have"));
+        }
         let mut view = BucketView {
             next_seq: bucket.next_seq,
             sealing: bucket.next_seq,

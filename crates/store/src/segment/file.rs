@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use arrow_schema::DataType;
 use bytes::Bytes;
 use gridhouse_base::fs::FileSystem;
@@ -155,6 +157,18 @@ impl Segment {
             Spread::None | Spread::All => Ok(None),
         };
         let seqs = self.numbers(section, places.seqs..places.starts, record.len, "sequence numbers")?;
+        let starts = self.numbers(section, places.starts..places.commits, record.commits, "positions of commits")?;
+        let commits = self.numbers(section, places.commits..places.prev, record.commits, "commits")?;
+        // Entries are found by halving, so the order is believed later on.
+        let last_start = starts.last().map_or(0, |chunk| chunk.u64_at((record.commits - 1) % CHUNK_ROWS));
+        let ends = [
+            (&seqs, places.seqs, record.first_seq, record.last_seq, "sequence numbers"),
+            (&starts, places.starts, 0, last_start.min(record.len as u64 - 1), "positions of commits"),
+            (&commits, places.commits, record.first_commit.0, record.last_commit.0, "commits"),
+        ];
+        for (chunks, piece, first, last, what) in ends {
+            self.check_order(section, chunks, piece, (first, last), what)?;
+        }
         Ok(GroupState {
             record,
             section: self.sections.len(),
@@ -163,10 +177,39 @@ impl Segment {
             updates: bitmap(record.updates, places.updates)?,
             chunk_firsts: seqs.iter().map(|chunk| chunk.u64_at(0)).collect(),
             seqs,
-            starts: self.numbers(section, places.starts..places.commits, record.commits, "positions of commits")?,
-            commits: self.numbers(section, places.commits..places.prev, record.commits, "commits")?,
+            starts,
+            commits,
             prev: OnceLock::new(),
         })
+    }
+
+    /// Numbers of our own, in the pieces from `piece` on, begin and end as they should, and each is larger than the one before.
+    fn check_order(
+        &self,
+        section: &SectionMeta,
+        chunks: &[EncodedColumn],
+        piece: usize,
+        (first, last): (u64, u64),
+        what: &str,
+    ) -> Result<()> {
+        let mut before: Option<u64> = None;
+        for (k, chunk) in chunks.iter().enumerate() {
+            let place = place_of(section, what);
+            let numbers = chunk.decode().map_err(|error| self.located(error, piece + k, &place))?;
+            let is_last = k + 1 == chunks.len();
+            let numbers = numbers.as_primitive::<Int64Type>().values();
+            let ascend = numbers.iter().all(|&number| {
+                let number = number as u64;
+                let fits = before.map_or(number == first, |before| before < number);
+                before = Some(number);
+                fits
+            });
+            if !ascend || is_last && before != Some(last) {
+                let offset = self.footer.piece(piece + k).offset;
+                return Err(self.damage(offset, &place, "they are not in order, or not those that the footer says"));
+            }
+        }
+        Ok(())
     }
 
     fn bitmap(&self, section: &SectionMeta, piece: usize, len: usize) -> Result<Bytes> {

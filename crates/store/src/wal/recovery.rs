@@ -102,6 +102,10 @@ pub(crate) fn read_log(
         if let Some(start) = start.filter(|_| i == 0) {
             at = usize::try_from(start.first.offset).unwrap_or(usize::MAX);
             end.next_frame = start.first.frame;
+            if at > file.bytes.len() {
+                let what = format!("the checkpoint says that the log goes on at offset {at}, but the file ends before");
+                return Err(file.damage(file.bytes.len(), &what));
+            }
         }
         let good = file.read_frames(&head, at, stop, &mut end.next_frame, take)?;
         end.tail = Some((file.file.clone(), good.end as u64));
