@@ -1,5 +1,5 @@
 //! Crashes by the thousand: `cargo run -p gridhouse-sim --example crash -- [--points SEEDS] [--lives SEEDS]
-//! [--flips SEEDS] [--wide SEEDS] [--from SEED]`.
+//! [--flips SEEDS] [--wide SEEDS] [--hostile SEEDS] [--from SEED]`.
 //!
 //! With `--seed`, one run is repeated and each of its steps told. Ends with status 1 where anything failed.
 
@@ -7,7 +7,11 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gridhouse_sim::Cut;
+use gridhouse_sim::memory::Counting;
 use gridhouse_sim::runs::{Kind, Run, every_point};
+
+#[global_allocator]
+static MEMORY: Counting = Counting;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +31,7 @@ fn main() -> ExitCode {
             Some(at) => Kind::Point { at, cut },
             None if at("--flips").is_some() => Kind::Flips,
             None if at("--wide").is_some() => Kind::Wide,
+            None if at("--hostile").is_some() => Kind::Hostile,
             None => Kind::Lives,
         };
         return status(u64::from(!Run { seed, kind }.make(true)));
@@ -37,7 +42,9 @@ fn main() -> ExitCode {
     for seed in seeds("--points") {
         failures += make_all(&format!("every crash point of seed {seed}"), &every_point(seed));
     }
-    for (name, kind) in [("--lives", Kind::Lives), ("--flips", Kind::Flips), ("--wide", Kind::Wide)] {
+    let kinds =
+        [("--lives", Kind::Lives), ("--flips", Kind::Flips), ("--wide", Kind::Wide), ("--hostile", Kind::Hostile)];
+    for (name, kind) in kinds {
         let runs: Vec<Run> = seeds(name).map(|seed| Run { seed, kind }).collect();
         for some in runs.chunks(1000) {
             failures += make_all(&format!("{} from seed {}", &name[2..], some[0].seed), some);

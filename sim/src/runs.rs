@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use gridhouse_base::random::Random;
 
 use crate::file_system::Cut;
+use crate::hostile::attack;
 use crate::simulation::{Simulation, Step};
 
 /// What a run is for.
@@ -25,6 +26,8 @@ pub enum Kind {
     Flips,
     /// Some lives with large tables.
     Wide,
+    /// The files of a life are tampered with.
+    Hostile,
 }
 
 /// A run of the simulation.
@@ -46,6 +49,7 @@ impl fmt::Display for Run {
             Kind::Lives => f.write_str("--lives")?,
             Kind::Flips => f.write_str("--flips")?,
             Kind::Wide => f.write_str("--wide")?,
+            Kind::Hostile => f.write_str("--hostile")?,
         }
         write!(f, " --seed {}", self.seed)
     }
@@ -68,6 +72,7 @@ impl Run {
             Kind::Lives => lives(self.seed, is_told),
             Kind::Flips => flips(self.seed, is_told),
             Kind::Wide => wide(self.seed, is_told),
+            Kind::Hostile => attack(self.seed, is_told),
         }
     }
 }

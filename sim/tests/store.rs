@@ -2,7 +2,11 @@
 //! a failure prints the command that repeats it.
 
 use gridhouse_sim::Simulation;
+use gridhouse_sim::memory::Counting;
 use gridhouse_sim::runs::{Kind, Run, every_point};
+
+#[global_allocator]
+static MEMORY: Counting = Counting;
 
 fn make_all(runs: impl IntoIterator<Item = Run>) {
     let failed: Vec<String> =
@@ -28,6 +32,13 @@ fn a_flipped_bit_is_refused_or_harmless() {
 #[test]
 fn large_tables_cross_groups_and_chunks() {
     make_all((0..2).map(|seed| Run { seed, kind: Kind::Wide }));
+}
+
+#[test]
+fn hostile_files_are_refused_or_read_without_panic_in_bounded_memory() {
+    make_all((0..12).map(|seed| Run { seed, kind: Kind::Hostile }));
+    let (bytes, most) = gridhouse_sim::memory::most_of(|| vec![1_u8; 1 << 20]);
+    assert!(most >= bytes.len() as u64, "memory is counted here");
 }
 
 #[test]

@@ -298,15 +298,20 @@ impl Inode {
         self.doubtful = true;
     }
 
+    /// A file that holds `bytes`, durably.
+    pub fn of(bytes: Vec<u8>) -> Self {
+        Self { synced: bytes.clone(), now: bytes, ..Self::default() }
+    }
+
     /// Flips a bit, durably.
     pub fn flip(&mut self, bit: usize) {
-        self.now[bit / 8] ^= 1 << (bit % 8);
-        *self = Self { synced: self.now.clone(), now: std::mem::take(&mut self.now), ..Self::default() };
+        let mut bytes = std::mem::take(&mut self.now);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        *self = Self::of(bytes);
     }
 
     fn crash(&mut self, random: &mut Random) {
-        let content = self.survivors(random);
-        *self = Self { now: content.clone(), synced: content, ..Self::default() };
+        *self = Self::of(self.survivors(random));
     }
 
     /// What was synced, with whatever the disk took of the writes since.

@@ -99,6 +99,25 @@ impl SimFileSystem {
         disk.inodes[inode].flip(bit);
     }
 
+    /// What file `path` holds.
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn bytes_of(&self, path: &Path) -> Vec<u8> {
+        let disk = self.disk();
+        disk.inodes[disk.names[path]].now.clone()
+    }
+
+    /// Makes `bytes` what file `path` holds, durably.
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn replace(&self, path: &Path, bytes: Vec<u8>) {
+        let mut disk = self.disk();
+        let inode = disk.names[path];
+        disk.inodes[inode] = disk::Inode::of(bytes);
+    }
+
     /// A copy of the disk as it is.
     pub fn fork(&self) -> Self {
         Self(Arc::new(Mutex::new(self.disk().fork())))

@@ -12,6 +12,7 @@ use gridhouse_base::TableId;
 
 pub use check::{assert_rows, check_table, faults};
 pub use rows::{LARGE_IDS, NAMES, QUEUE, Row, SMALL_IDS, TABLES, columns, rows, spec};
+pub(crate) use scan::drawn_request;
 pub use table::{Entry, ModelTable};
 
 /// The metadata space of the simulation.

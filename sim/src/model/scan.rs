@@ -44,6 +44,13 @@ pub(super) fn check_scans(table: &TableSnapshot, all: &[Row], random: &mut Rando
     Ok(())
 }
 
+/// A drawn scan of a table like ours.
+pub(crate) fn drawn_request(random: &mut Random) -> ScanRequest {
+    let projection = random.pick(&PROJECTIONS).map(<[usize]>::to_vec);
+    let conjuncts = (0..random.below(3)).map(|_| Condition::draw(random).conjunct()).collect();
+    ScanRequest { projection, conjuncts }
+}
+
 /// A condition on column `column`, with constants from the columns of some rows.
 #[derive(Debug)]
 struct Condition {
