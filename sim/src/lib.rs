@@ -2,7 +2,8 @@
 //! and lied to.
 //!
 //! [`SimFileSystem`] is a disk that keeps only what was synced, and of the rest whatever it likes. [`Simulation`] drives a
-//! store on such a disk and compares it with a plain model. `hostile` tampers with what stands on it. [`runs`] are whole runs, each named by what repeats it.
+//! store on such a disk and compares it with a plain model. `hostile` tampers with its files. [`runs`] are whole
+//! runs, each named by what repeats it.
 
 pub mod file_system;
 mod hostile;
