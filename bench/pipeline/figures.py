@@ -10,13 +10,14 @@ import pathlib
 import random
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from contextlib import contextmanager
 
 import psycopg
-from changes import FORK, Load, Orders, load, single
+from changes import FORK, Commerce, Load, Orders, load, single
 from processes import Cluster, Gridhouse, Postgres, say, until
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -26,7 +27,7 @@ MB = 1_000_000
 
 
 def ms(seconds):
-    return f"{seconds * 1e3:.3g} ms"
+    return f"{seconds * 1e3:,.0f} ms" if seconds >= 0.1 else f"{seconds * 1e3:.3g} ms"
 
 
 def several(values, text):
@@ -39,7 +40,8 @@ def several(values, text):
 class Bench:
     def __init__(self, options, root):
         self.options, self.root = options, root
-        self.table, self.places = [], 0
+        # What stands in the table, and what of the real cluster stands beside a figure.
+        self.table, self.beside, self.places, self.figure = [], {}, 0, ""
         self.source = Postgres(options.postgres, root / "source", "source")
         self.sink = Postgres(options.postgres, root / "sink", "sink")
         self.source.run((HERE / "source.sql").read_text())
@@ -59,9 +61,21 @@ class Bench:
         self.places += 1
         return self.root / f"house-{self.places:02}"
 
-    def add(self, figure, ours, goal="", met=None, beside=""):
-        self.table.append((figure, ours, beside, goal, "" if met is None else "met" if met else "missed"))
-        say("=", figure, "|", ours, "|", beside, "|", goal, "|", self.table[-1][-1])
+    def add(self, figure, ours, goal="", met=None):
+        verdict = "" if met is None else "met" if met else "missed"
+        self.table.append((self.figure, figure, ours, goal, verdict))
+        say("=", figure, "|", ours, "|", goal, "|", verdict)
+
+    def run(self, figure):
+        say("+", figure)
+        self.figure = figure
+        getattr(self, figure)()
+
+    def show(self):
+        head = ("figure", "Gridhouse", "Fluss + Flink", "goal", "")
+        rows = [(name, ours, self.beside.get(figure, ""), goal, met) for figure, name, ours, goal, met in self.table]
+        for row in (head, ("---",) * len(head), *rows):
+            print("| " + " | ".join(row) + " |")
 
     @contextmanager
     def started(self, orders):
@@ -365,8 +379,89 @@ class Bench:
             "p99 ≤ 1 ms, the chain's ≤ 20 % worse", p99 <= 0.001 and worse[1] <= 0.2,
         )  # fmt: skip
 
+    def commerce(self):
+        """The chain of solutions/commerce with its own generator: joins in every layer, eight boards."""
+        source, sink = self.source.other("commerce"), self.sink.other("commerce_boards")
+        house = Gridhouse(self.options.program, self.place())
+        databases = ("--set", f"solution_source={source.url()}", "--set", f"solution_sink={sink.url()}")
+        script = self.root / "commerce.sql"
+        house.call(*databases, "solution", "prepare", "commerce", "--output", script)
+        house.start("run", "-f", script)
+        until("the boards", lambda: house.alive() and sink.run("SELECT 1 FROM live_board"))
+        chain = Commerce(source, sink)
+        singles = [single(chain, self.options.samples, (0.1, 0.6)) for _ in range(self.options.runs)]
+        generator = house.spawn(*databases, "solution", "generate", "commerce", "--rate", 5_000)
+        loads, cores, peaks, rates = [], [], [], []
+        landed = lambda: sum(row[0] for row in house.rows("SELECT rows_in FROM system.status.sources"))  # noqa: E731
+        try:
+            time.sleep(2)
+            for _ in range(self.options.runs):
+                before, begun = landed(), time.perf_counter()
+                with house.memory() as memory:
+                    run, cpu = self.measured(house, load, chain, 40, self.options.seconds, 1)
+                rates.append((landed() - before) / (time.perf_counter() - begun))
+                self.told(run, cpu)
+                loads.append(run)
+                cores.append(cpu[0] / run.seconds)
+                peaks.append(memory.peak)
+        finally:
+            generator.terminate()
+            generator.wait()
+        house.call(*databases, "verify", "commerce", "--no-change")
+        house.remove()
+        medians = [statistics.median(delays) for delays in singles]
+        self.add("commerce: single changes at idle", several(medians, ms), "median ≤ 10 ms", statistics.median(medians) <= 0.010)
+        middle, high = ([run.percentile(share) for run in loads] for share in (0.5, 0.99))
+        self.add(
+            "commerce: beside its generator",
+            f"{several(rates, lambda r: f'{r:,.0f}')} rows/s, p50 {several(middle, ms)}, p99 {several(high, ms)}; {several(cores, lambda c: f'{c:.2f}')} cores; "
+            f"peak {several(peaks, lambda b: f'{b / MB:.0f} MB')}",
+        )
 
-FIGURES = ["start", "directory", "latency", "load", "sustained", "drain", "bulk", "million", "idle", "snapshot", "restart", "adhoc"]
+    def cluster(self, wanted):
+        """The real Fluss and Flink between the same two servers: with the script as it is, and once more with every setting that
+        lowers the delay, where there is a `bench/fast.sed` beside the script that starts it."""
+        text = self.script.read_text()
+        variants = {"": text}
+        tuning = pathlib.Path(self.options.cluster).resolve().parent / "bench" / "fast.sed"
+        if tuning.exists():
+            done = subprocess.run(["sed", "-f", tuning], input=text, text=True, check=True, stdout=subprocess.PIPE)
+            variants[" tuned"] = done.stdout
+        told = {figure: [] for figure in ("start", "latency", "idle", "bulk")}
+        for name, script in variants.items():
+            self.chain.reset(1_000)
+            place = self.place()
+            place.mkdir()
+            cluster = Cluster(self.options.cluster, place)
+            try:
+                begun = time.perf_counter()
+                cluster.call("up", "zk", "fluss", "flink")
+                cluster.call("sql", "-", text=script)
+                _, moment = until("the first row in the sink", lambda: self.sink.run("SELECT 1 FROM region_report LIMIT 1"))
+                told["start"].append(f"{moment - begun:.0f} s{name}")
+                self.chain.agreed()
+                with cluster.memory() as memory:
+                    (delays, share) = self.idle_cluster(cluster)
+                told["latency"].append(f"{ms(statistics.median(delays))}{name}")
+                told["idle"].append(f"{memory.median / MB:,.0f} MB, {share * 100:.0f} % of a core{name}")
+                if "bulk" in wanted:
+                    took, cpu, peak = self.one_transaction(cluster, 200_000)
+                    told["bulk"].append(f"{took:.1f} s, {cpu:.1f} CPU s, {peak / MB:,.0f} MB{name}")
+            finally:
+                cluster.stop()
+        self.beside = {figure: "; ".join(texts) for figure, texts in told.items()}
+        for figure, texts in self.beside.items():
+            say("= Fluss + Flink,", figure, "|", texts)
+
+    def idle_cluster(self, cluster):
+        """Delays of single changes, and the share of a core that waiting takes."""
+        delays = single(self.chain, self.options.samples, (1, 3))
+        before, begun = cluster.cpu_seconds(), time.perf_counter()
+        time.sleep(10)
+        return delays, (cluster.cpu_seconds() - before) / (time.perf_counter() - begun)
+
+
+FIGURES = ["start", "directory", "latency", "load", "sustained", "drain", "bulk", "million", "idle", "snapshot", "restart", "adhoc", "commerce"]
 
 
 def main():
@@ -393,13 +488,12 @@ def main():
         bench = Bench(options, pathlib.Path(root))
         try:
             for figure in wanted:
-                say("+", figure)
-                getattr(bench, figure)()
+                bench.run(figure)
+            if options.cluster:
+                bench.cluster(wanted)
         finally:
             bench.stop()
-    head = ("figure", "Gridhouse", "beside it", "goal", "")
-    for row in (head, ("---",) * len(head), *bench.table):
-        print("| " + " | ".join(row) + " |")
+    bench.show()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The processes of the chain: two private PostgreSQL servers, Gridhouse, and the real cluster; and what they take."""
 
+import copy
 import os
 import pathlib
 import pwd
@@ -150,6 +151,17 @@ class Postgres:
             cursor = connection.execute(sql)
             return cursor.fetchall() if cursor.description else []
 
+    def other(self, database):
+        """Another database of the same server, made anew."""
+        self.run(f"DROP DATABASE IF EXISTS {database}", database="postgres")
+        self.run(f"CREATE DATABASE {database}", database="postgres")
+        other = copy.copy(self)
+        other.database = database
+        return other
+
+    def url(self):
+        return f"postgres://postgres@127.0.0.1:{self.port}/{self.database}"
+
     def cpu_seconds(self):
         return family_seconds(self.pid)
 
@@ -179,15 +191,25 @@ class Gridhouse:
         self.program, self.place = program, place
         self.process = None
 
-    def start(self, *command):
+    def spawn(self, *command):
         """Starts the program, in a session of its own: what is typed here is not for it."""
         words = [str(self.program), "--data-dir", str(self.place), *map(str, command)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GRIDHOUSE_")}
         with open(f"{self.place}.log", "ab") as log:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
             )
+
+    def start(self, *command):
+        """Starts the process that holds the directory."""
+        self.process = self.spawn(*command)
         self.pid = self.process.pid
+
+    def call(self, *command):
+        """Carries out a command beside it."""
+        if status := self.spawn(*command).wait():
+            say(pathlib.Path(f"{self.place}.log").read_text()[-2000:])
+            sys.exit(f"bench/chain: gridhouse {command[0]} ended with status {status}")
 
     def alive(self):
         if self.process.poll() is not None:
@@ -235,7 +257,7 @@ class Gridhouse:
 
 
 class Cluster:
-    """A real Fluss and Flink, by a script that knows `up`, `sql`, `cancel`, `env` and `down`."""
+    """A real Fluss and Flink, by a script that knows `up`, `sql` and `down`."""
 
     def __init__(self, script, place):
         self.script = pathlib.Path(script).resolve()

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
 use crate::settings::{Origins, Settings};
-use crate::{check, house, lifecycle, logging, run, shell, solution, status};
+use crate::{check, house, lifecycle, logging, run, shell, solution, status, trace};
 
 /// A real-time streamhouse for power grids: Flink SQL over Fluss tables, on one machine.
 #[derive(Debug, Parser)]
@@ -47,6 +47,8 @@ enum Command {
     Jobs(status::WatchArgs),
     /// The tables of every layer with their row counts
     Tables(status::WatchArgs),
+    /// Where the time of a change goes, from the source's commit to the sink's
+    Trace(trace::TraceArgs),
     /// Check every checksum and invariant of the tables, while they are in use
     Check(check::CheckArgs),
     /// The settings, their values and where these come from
@@ -85,6 +87,7 @@ impl Cli {
                 let sections = [status::TABLES, status::SOURCES, status::SINKS, status::STORAGE];
                 status::status(&settings, &args, &sections)
             }
+            Command::Trace(args) => trace::trace(&settings, &args),
             Command::Check(args) => check::check(&settings, &args),
             Command::Settings { markdown } => {
                 show_settings(&settings, &origins, markdown);

@@ -21,6 +21,7 @@ mod solution;
 mod status;
 mod table;
 mod terminal;
+mod trace;
 mod wiring;
 
 use clap::Parser;

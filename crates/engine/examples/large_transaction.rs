@@ -64,7 +64,7 @@ impl SourceConnector for Flood {
                 let batch = KindBatch::new(batch, vec![RowKind::Insert; ids.count()]);
                 send(SourceEvent::Rows { table: tables[0].id, columns: None, batch });
             }
-            send(SourceEvent::Commit { position: vec![1], event_time_micros: 1 });
+            send(SourceEvent::Commit { position: vec![1], event_time_micros: 1, received_micros: 1 });
         });
         Ok(Box::new(Stream))
     }

@@ -25,6 +25,7 @@ use crate::prepare::Connectors;
 use crate::retention::{ConsumerCap, Moments};
 use crate::shared::Shared;
 use crate::stream::Stream;
+use crate::trace::Arrival;
 
 /// How many messages wait for the core at most. A source event holds up to 65,536 rows of some 100 bytes, so 16 of them are
 /// about 100 MB in the worst case; sessions send one each and wait for the answer.
@@ -101,6 +102,8 @@ pub(crate) struct Core {
     pub(crate) pending: bool,
     /// The oldest source time among them.
     pub(crate) pending_event_time: Option<i64>,
+    /// How the one of them came here whose rows changed first at their source; first contents are not counted.
+    pub(crate) pending_arrival: Option<Arrival>,
     /// Ticks that are not durable yet, with the tables that each changed and the source time that it reflects.
     pub(crate) undurable: Vec<(CommitId, Vec<TableId>, Option<i64>)>,
     pub(crate) on_fatal: Arc<dyn Fn(Error) + Send + Sync>,

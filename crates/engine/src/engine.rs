@@ -139,7 +139,7 @@ impl Engine {
             thread.map(|_| ()).map_err(|error| Error::unavailable(format!("no thread for {name}")).caused_by(error))
         };
 
-        let (syncer, news, synced) = (store.syncer(), messages.clone(), shared.clone());
+        let (syncer, news, synced, sync_clock) = (store.syncer(), messages.clone(), shared.clone(), clock.clone());
         let on_fatal = options.on_fatal.clone();
         spawn(
             "sync",
@@ -147,6 +147,7 @@ impl Engine {
                 for () in sync_requests {
                     match syncer.sync() {
                         Ok(commit) => {
+                            synced.trace().synced(commit, sync_clock.now_micros());
                             synced.set_durable(commit);
                             if news.send(Message::Durable(commit)).is_err() {
                                 return;
@@ -191,6 +192,7 @@ impl Engine {
             followers: Vec::new(),
             pending: false,
             pending_event_time: None,
+            pending_arrival: None,
             undurable: Vec::new(),
             on_fatal: options.on_fatal,
         };

@@ -46,6 +46,7 @@ mod stream;
 mod system;
 mod tick;
 mod timed;
+mod trace;
 mod wiring;
 
 pub use batch::QueryPath;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use gridhouse_base::CommitId;
 
 use crate::catalog::Catalog;
+use crate::trace::Trace;
 
 /// How many commits' source times are remembered: a sink further behind than this shows no delay until it catches up.
 const REMEMBERED_COMMITS: usize = 65_536;
@@ -19,6 +20,7 @@ pub(crate) struct Shared {
     progress: Mutex<Progress>,
     moved: Condvar,
     event_times: Mutex<VecDeque<(CommitId, i64)>>,
+    trace: Mutex<Trace>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -86,6 +88,11 @@ impl Shared {
             times.pop_front();
         }
         times.push_back((commit, event_time_micros));
+    }
+
+    /// What the last ticks did when.
+    pub(crate) fn trace(&self) -> MutexGuard<'_, Trace> {
+        lock(&self.trace)
     }
 
     /// When the oldest change after `from` up to `upto` happened at its source.

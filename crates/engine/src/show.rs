@@ -40,7 +40,8 @@ impl Session {
             ON_ERROR => one_of(&pair, ON_ERROR_VALUES),
             other => {
                 // Flink takes any key, and so do scripts that are written for it; a slip of the pen is told.
-                if let Some(near) = nearest(other, EFFECTIVE_SETTINGS.iter().copied()) {
+                let is_effective = EFFECTIVE_SETTINGS.contains(&other);
+                if let Some(near) = nearest(other, EFFECTIVE_SETTINGS.iter().copied()).filter(|_| !is_effective) {
                     self.notice(format!("'{other}' has no effect here; did you mean '{near}'?"));
                 }
                 Ok(())

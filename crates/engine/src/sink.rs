@@ -25,6 +25,7 @@ use crate::history::{Counts, History};
 use crate::landing::Landing;
 use crate::passing::net_by_commit;
 use crate::shared::{Shared, lock};
+use crate::trace::WriteNote;
 
 /// The first pause after the outside did not answer; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -205,6 +206,7 @@ impl Worker {
                 continue;
             }
             heard = durable;
+            let woke = self.clock.now_micros();
             let snapshot = self.reader.snapshot();
             let seen = snapshot.commit();
             let changes = self.changes(&snapshot.table(self.plan.table)?, read)?;
@@ -219,8 +221,11 @@ impl Worker {
                 lock(&self.status).read = seen;
                 continue;
             }
+            let ready = self.clock.now_micros();
             self.sink.write(upto, seen, &changes)?;
-            let delay = self.shared.event_time(upto, seen).map(|time| self.clock.now_micros() - time);
+            let (sink, from, now) = (self.plan.name.clone(), upto, self.clock.now_micros());
+            self.shared.trace().wrote(WriteNote { sink, from, upto: seen, woke, read: ready, written: now });
+            let delay = self.shared.event_time(upto, seen).map(|time| now - time);
             upto = seen;
             written += 1;
             {

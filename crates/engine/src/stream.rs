@@ -17,6 +17,7 @@ use crate::history::{Counts, History};
 use crate::landing::Landing;
 use crate::records::{STREAMS, StreamRecord, encode};
 use crate::rejected::Rejected;
+use crate::trace::Arrival;
 
 /// How many rows of one transaction gather in memory before they are staged in the log: at some 100 bytes a row, 6 MB.
 const GATHERED_ROWS: usize = 65_536;
@@ -217,8 +218,8 @@ impl Core {
             SourceEvent::Rows { table, columns, batch } => self.rows(source, table, columns, batch),
             SourceEvent::Rejected { table, row, error } => self.reject(source, Rejected { table, row, error }),
             SourceEvent::Truncate { table } => self.truncated(source, table),
-            SourceEvent::Commit { position, event_time_micros } => {
-                self.source_commit(source, position, event_time_micros)
+            SourceEvent::Commit { position, event_time_micros, received_micros } => {
+                self.source_commit(source, position, event_time_micros, received_micros)
             }
             SourceEvent::Idle { position } => {
                 stream.state = StreamState::Running;
@@ -402,7 +403,14 @@ impl Core {
         Ok(())
     }
 
-    fn source_commit(&mut self, source: SourceId, position: SourcePosition, event_time_micros: i64) -> Result<()> {
+    fn source_commit(
+        &mut self,
+        source: SourceId,
+        position: SourcePosition,
+        event_time_micros: i64,
+        received: i64,
+    ) -> Result<()> {
+        let taken = self.clock.now_micros();
         self.keep_rejected(source)?;
         let stream = self.streams.get_mut(&source).expect("the event's stream exists");
         let open = std::mem::take(&mut stream.open);
@@ -416,7 +424,11 @@ impl Core {
             }
         }
         let commit = SourceCommit { source, position, event_time_micros, parts: open.parts, stages };
-        self.append(source, commit, Some(event_time_micros))
+        self.append(source, commit, Some(event_time_micros))?;
+        let arrival = Arrival { changed: event_time_micros, received, taken, logged: self.clock.now_micros() };
+        let both = self.pending_arrival.into_iter().chain([arrival]);
+        self.pending_arrival = both.min_by_key(|arrival| arrival.changed);
+        Ok(())
     }
 
     /// Logs a commit; the next tick applies it. `event_time` is when its rows changed at the source, if it has any.

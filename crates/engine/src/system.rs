@@ -17,6 +17,7 @@ use crate::outcome::Outcome;
 use crate::records::{CatalogRecord, DatabaseRecord, JobState, ObjectRecord};
 use crate::retention::Consumer;
 use crate::shared::lock;
+use crate::trace::Step;
 use crate::wiring::sink_name;
 
 /// The database of the virtual tables.
@@ -116,6 +117,19 @@ const TABLES: &[Virtual] = &[
             ("space_amplification", TypeKind::Double, true),
         ],
         rows: storage_rows,
+    },
+    Virtual {
+        name: "trace",
+        columns: &[
+            ("commit_id", TypeKind::BigInt, false),
+            ("changed_at", TypeKind::TimestampLtz(6), false),
+            ("number", TypeKind::BigInt, false),
+            ("step", TypeKind::STRING, false),
+            ("what", TypeKind::STRING, true),
+            ("took_us", TypeKind::BigInt, false),
+            ("after_us", TypeKind::BigInt, false),
+        ],
+        rows: trace_rows,
     },
 ];
 
@@ -309,6 +323,23 @@ fn storage_rows(core: &Core) -> Vec<Vec<Value>> {
         ]
     };
     core.store.ordered_snapshot().tables().map(row).collect()
+}
+
+/// Every step of the last ticks that carried a source's commit, the oldest first.
+fn trace_rows(core: &Core) -> Vec<Vec<Value>> {
+    let row = |step: Step| {
+        let job = step.job.map(|id| core.jobs.get(&id).map_or_else(|| id.to_string(), |job| job.record.name.clone()));
+        vec![
+            Value::Integer(step.commit.0 as i64),
+            Value::Integer(step.changed),
+            Value::Integer(step.number as i64),
+            text(step.word),
+            optional(job.or(step.sink)),
+            Value::Integer(step.micros),
+            Value::Integer(step.after_micros),
+        ]
+    };
+    core.shared.trace().steps().into_iter().map(row).collect()
 }
 
 fn source_rows(core: &Core) -> Vec<Vec<Value>> {

@@ -19,6 +19,7 @@ use crate::dead::{self, letters_under};
 use crate::deltas::{Delta, Deltas, Writer};
 use crate::job::{Branch, Job, Target};
 use crate::records::{JOBS, JobState, encode};
+use crate::trace::{TickNote, Work};
 
 /// How many source rows a round takes: some 10 MB at a hundred bytes a row, and as much again for each layer that they go
 /// through; large enough that what each round costs anew does not count.
@@ -72,6 +73,7 @@ impl Core {
         seen: &mut bool,
     ) -> Result<CommitId> {
         let before = self.ordered();
+        let mut work = Work { begun: self.clock.now_micros(), ..Work::default() };
         let mut tick = self.store.tick()?;
         // The tick's own clock, so that who reads it in the log later has the same.
         let now = (tick.time_micros(), self.clock.monotonic());
@@ -81,6 +83,7 @@ impl Core {
         // ticked then waits until all of them are there: applied now, jobs that come later would take it for seen.
         let applies = !self.starting;
         let read: BTreeSet<TableId> = self.jobs.values().flat_map(Job::flow_inputs).collect();
+        let mut moment = now.1;
         loop {
             let step = if applies {
                 tick.apply_step_for(self.tuning.round_rows, &|table| read.contains(&table))?
@@ -94,9 +97,26 @@ impl Core {
                 write(&mut tick, &mut deltas)?;
             }
             *seen = true;
+            // How long something has taken since the last time that this was asked.
+            let clock = self.clock.clone();
+            let mut lap = || {
+                let before = std::mem::replace(&mut moment, clock.monotonic());
+                moment.saturating_sub(before)
+            };
+            work.applying += lap();
             for id in &self.order {
                 let job = self.jobs.get_mut(id).expect("the order names jobs that exist");
-                let Err(error) = job.run(&mut tick, &mut deltas, now) else { continue };
+                let run = job.run(&mut tick, &mut deltas, now);
+                let took = lap();
+                let error = match run {
+                    Err(error) => error,
+                    Ok(had_work) => {
+                        if had_work {
+                            work.job(*id, took);
+                        }
+                        continue;
+                    }
+                };
                 if error.kind() == gridhouse_base::ErrorKind::Unavailable {
                     return Err(error);
                 }
@@ -111,6 +131,7 @@ impl Core {
         }
         let commit = tick.publish()?;
         self.pending &= !applies;
+        let arrival = self.pending_arrival.take();
         let event_time = self.pending_event_time.take();
         for (table, changes) in deltas.changed() {
             let stats = self.stats.entry(table).or_default();
@@ -119,6 +140,9 @@ impl Core {
         }
         if let Some(time) = event_time {
             self.shared.note_event_time(commit, time);
+        }
+        if let Some(arrival) = arrival {
+            self.shared.trace().ticked(TickNote::new(commit, arrival, work, self.clock.now_micros()));
         }
         self.undurable.push((commit, deltas.changed().map(|(table, _)| table).collect(), event_time));
         self.want_sync();
@@ -180,10 +204,10 @@ fn leave(
 }
 
 impl Job {
-    /// Passes the round's changes through this job and writes what comes out. `now` is the time of day in microseconds, and
-    /// that of a monotonic clock.
-    fn run(&mut self, tick: &mut Tick<'_>, deltas: &mut Deltas, now: (i64, Duration)) -> Result<()> {
-        let mut outputs = Vec::new();
+    /// Passes the round's changes through this job and writes what comes out; gives whether there were any. `now` is the time of
+    /// day in microseconds, and that of a monotonic clock.
+    fn run(&mut self, tick: &mut Tick<'_>, deltas: &mut Deltas, now: (i64, Duration)) -> Result<bool> {
+        let (mut outputs, mut had_work) = (Vec::new(), false);
         let id = self.record.id;
         for branch in &mut self.branches {
             let Branch::Flow(flow) = branch else { continue };
@@ -206,6 +230,7 @@ impl Job {
             if !touched {
                 continue;
             }
+            had_work = true;
             let context = TickContext { now_micros: now.0, zone: flow.zone };
             let (out, letters) = flow.finish(&context)?;
             flow.note(now.1);
@@ -216,7 +241,7 @@ impl Job {
             outputs.push((flow.target.clone(), out));
         }
         self.rows_out += write_all(id, outputs, tick, deltas)?;
-        Ok(())
+        Ok(had_work)
     }
 }
 

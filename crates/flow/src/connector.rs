@@ -117,6 +117,8 @@ pub enum SourceEvent {
         position: SourcePosition,
         /// When the newest of them was committed at the source, microseconds since the epoch.
         event_time_micros: i64,
+        /// When the last of them was taken from the outside, microseconds since the epoch.
+        received_micros: i64,
     },
     /// Nothing for these tables up to `position`. Made durable like a commit's position, then acknowledged: a stream whose
     /// outside stands beyond what the store remembers must take it for a store that was restored, and compare contents.

@@ -145,7 +145,8 @@ fn deliver(source: SourceId, events: &SourceEvents, tables: &[(u32, String)], ch
             let _ = events.send((source, SourceEvent::Rows { table: *table, columns: None, batch: batch.clone() }));
         }
     }
-    let _ = events.send((source, SourceEvent::Commit { position: encode(position), event_time_micros: 1 }));
+    let _ = events
+        .send((source, SourceEvent::Commit { position: encode(position), event_time_micros: 1, received_micros: 1 }));
 }
 
 fn name_of(definition: &TableDef) -> String {

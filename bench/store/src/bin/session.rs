@@ -260,7 +260,7 @@ impl Tap {
                 let kinds = vec![RowKind::UpdateAfter; of_writes.len()];
                 let batch = KindBatch::new(readings::rows(self.flow.seed, from, &of_writes), kinds);
                 send(SourceEvent::Rows { table, columns: None, batch })?;
-                send(SourceEvent::Commit { position: position(to), event_time_micros: 0 })?;
+                send(SourceEvent::Commit { position: position(to), event_time_micros: 0, received_micros: 0 })?;
             }
             self.receipts.put(thread_cpu() - before);
         }

@@ -37,6 +37,35 @@ fn changes_travel_through_every_layer() {
 }
 
 #[test]
+fn a_change_can_be_followed_step_by_step() {
+    let house = House::new();
+    let mut session = house.session();
+    house.outside.commit(&[(1, Some("a"))]);
+    ok(&mut session, CHAIN);
+    settle(&house, &["A=A|1"]);
+    house.outside.commit(&[(2, Some("a"))]);
+    settle(&house, &["A=A|2"]);
+    // In the order of their names, as rows are compared here.
+    let steps = [
+        "applied|NULL",
+        "durable|NULL",
+        "handed over|NULL",
+        "job|insert-into_fluss.shop.dwd",
+        "job|insert-into_fluss.shop.dws",
+        "logged|NULL",
+        "published|NULL",
+        "received|NULL",
+        "sink awake|4/0/drain",
+        "sink read|4/0/drain",
+        "sink written|4/0/drain",
+        "tick begun|NULL",
+    ];
+    let newest = "(SELECT MAX(commit_id) FROM system.status.trace)";
+    let trace = format!("SELECT step, what FROM system.status.trace WHERE commit_id = {newest}");
+    await_rows(&mut session, &trace, &steps);
+}
+
+#[test]
 fn a_restart_goes_on_where_it_was() {
     let mut house = House::new();
     house.outside.commit(&[(1, Some("a")), (2, Some("b"))]);

@@ -255,7 +255,10 @@ impl Outside {
             for table in tables {
                 let _ = events.send((source, SourceEvent::Rows { table, columns: None, batch: batch_of(&changes) }));
             }
-            let _ = events.send((source, SourceEvent::Commit { position: encode(position), event_time_micros: 1 }));
+            let _ = events.send((
+                source,
+                SourceEvent::Commit { position: encode(position), event_time_micros: 1, received_micros: 1 },
+            ));
         }
     }
 
@@ -272,7 +275,10 @@ impl Outside {
                 let (row, error) = (row.to_owned(), Error::invalid("'x' is no BIGINT"));
                 let _ = events.send((source, SourceEvent::Rejected { table, row, error }));
             }
-            let _ = events.send((source, SourceEvent::Commit { position: position.clone(), event_time_micros: 1 }));
+            let _ = events.send((
+                source,
+                SourceEvent::Commit { position: position.clone(), event_time_micros: 1, received_micros: 1 },
+            ));
         }
     }
 
@@ -289,7 +295,10 @@ impl Outside {
             for table in tables {
                 let _ = events.send((source, SourceEvent::Truncate { table }));
             }
-            let _ = events.send((source, SourceEvent::Commit { position: position.clone(), event_time_micros: 1 }));
+            let _ = events.send((
+                source,
+                SourceEvent::Commit { position: position.clone(), event_time_micros: 1, received_micros: 1 },
+            ));
         }
     }
 
@@ -395,7 +404,8 @@ impl SourceConnector for Outside {
                     let rows = SourceEvent::Rows { table: table.id, columns: None, batch: batch_of(changes) };
                     let _ = events.send((source, rows));
                 }
-                let commit = SourceEvent::Commit { position: encode(i as u64 + 1), event_time_micros: 1 };
+                let commit =
+                    SourceEvent::Commit { position: encode(i as u64 + 1), event_time_micros: 1, received_micros: 1 };
                 let _ = events.send((source, commit));
             }
             outside.lock().joining -= 1;

@@ -155,7 +155,7 @@ impl Generator {
             let now = self.clock.now_micros();
             let batch = self.plan.batch(row, to, now);
             let sent = send(SourceEvent::Rows { table, columns: None, batch })
-                && send(SourceEvent::Commit { position: position(to), event_time_micros: now });
+                && send(SourceEvent::Commit { position: position(to), event_time_micros: now, received_micros: now });
             if !sent || self.stop.stopped() {
                 return;
             }

@@ -218,7 +218,8 @@ impl Worker {
             self.send(if empty {
                 SourceEvent::Idle { position }
             } else {
-                SourceEvent::Commit { position, event_time_micros: self.clock.now_micros() }
+                let now = self.clock.now_micros();
+                SourceEvent::Commit { position, event_time_micros: now, received_micros: now }
             })?;
             if piece.ended {
                 return Ok(());

@@ -87,6 +87,8 @@ pub(crate) struct Decoder {
     pub reached: Lsn,
     /// Transactions whose commit record begins before this were delivered before.
     pub resume: Lsn,
+    /// When bytes were last taken from the connection, microseconds since the epoch.
+    pub received_micros: i64,
     database: String,
     relations: HashMap<u32, Known>,
     old: Tuple,
@@ -106,6 +108,7 @@ impl Decoder {
             events: Vec::new(),
             reached: Lsn(0),
             resume: Lsn(0),
+            received_micros: 0,
             database,
             relations: HashMap::new(),
             old: Tuple::default(),
@@ -189,8 +192,11 @@ impl Decoder {
             }
         }
         if std::mem::take(&mut self.group_open) {
-            self.events
-                .push(SourceEvent::Commit { position: self.reached.position(), event_time_micros: self.newest_micros });
+            self.events.push(SourceEvent::Commit {
+                position: self.reached.position(),
+                event_time_micros: self.newest_micros,
+                received_micros: self.received_micros,
+            });
         }
         (self.group_rows, self.group_bytes) = (0, 0);
     }

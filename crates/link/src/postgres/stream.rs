@@ -263,6 +263,7 @@ impl Worker {
             }
             self.status_if_due(connection).await?;
             if connection.take_available().map_err(lost)? {
+                self.decoder.received_micros = self.clock.now_micros();
                 continue;
             }
             if !self.decoder.in_transaction() {
