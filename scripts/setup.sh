@@ -7,14 +7,6 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$HOME/.cache/gridhouse/target}
 case $(stat -f -c %T "$HOME" 2>/dev/null) in tmpfs | ramfs) export CARGO_INCREMENTAL=0 ;; esac
 
-# Cargo tells a source that has changed by its time, and names the crates of every checkout alike. Where another checkout has
-# built into the same directory since, its newer results would pass for those of this one.
-if [ "$(cat "$CARGO_TARGET_DIR/.checkout" 2>/dev/null)" != "$root" ]; then
-  mkdir -p "$CARGO_TARGET_DIR"
-  find "$root/crates" "$root/sim" "$root/tests" "$root/xtask" -name '*.rs' -exec touch {} +
-  printf '%s\n' "$root" >"$CARGO_TARGET_DIR/.checkout"
-fi
-
 say() { printf '%s\n' "$*"; }
 complain() { printf '%s\n' "$*" >&2; }
 
@@ -50,8 +42,19 @@ need() {
   rm -f "$log"
 }
 
-# The Rust toolchain and a linker.
+# Cargo tells a source that has changed by its time, and names the crates of every checkout alike. Where another checkout has
+# built into the same directory since, its newer results would pass for those of this one.
+claim_build() {
+  if [ "$(cat "$CARGO_TARGET_DIR/.checkout" 2>/dev/null)" != "$root" ]; then
+    mkdir -p "$CARGO_TARGET_DIR"
+    find "$root/bench" "$root/crates" "$root/sim" "$root/tests" "$root/xtask" -name '*.rs' -exec touch {} +
+    printf '%s\n' "$root" >"$CARGO_TARGET_DIR/.checkout"
+  fi
+}
+
+# The Rust toolchain and a linker, before anything is built.
 check_rust() {
+  claim_build
   if ! command -v cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then PATH=$HOME/.cargo/bin:$PATH; fi
   if ! command -v cargo >/dev/null; then
     complain "Rust is missing. Type: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
