@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/setup.sh
 . scripts/setup.sh
+check_rust
 cargo build --quiet --locked -p gridhouse
 export GRIDHOUSE_BIN=$CARGO_TARGET_DIR/debug/gridhouse
 GRIDHOUSE_RUN_DIR=$(mktemp -d /tmp/gridhouse-run-XXXXXX)

@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/setup.sh
 . scripts/setup.sh
+check_rust
 check_postgres
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/gridhouse-slt.XXXXXX")
