@@ -30,7 +30,7 @@ pub(crate) struct BucketView {
     pub next_seq: u64,
     /// Ascending: first what lies in segments, then what is in memory.
     pub groups: Vec<LiveGroup>,
-    /// The sections that the sealed groups lie in, oldest first, for look-ups by key: one after the other, their groups are
+    /// The sections that the sealed groups lie in, oldest first, for look-ups by key (`find.rs`): one after the other, their groups are
     /// those that are sealed. None for log tables.
     pub sections: Vec<Section>,
     /// Entries below this sequence number lie in segments or are on their way there: batches of them stay as they are.
@@ -57,32 +57,6 @@ impl BucketView {
     pub fn find_seq(&self, seq: u64) -> Option<(usize, usize)> {
         let group = self.groups.partition_point(|group| group.first_seq <= seq).checked_sub(1)?;
         Some((group, self.groups[group].entries.position(seq)?))
-    }
-
-    /// For each of `keys`, numbers of primary keys, the group and the position of the live row in a segment.
-    ///
-    /// # Errors
-    /// `Corrupt` if a segment is damaged where it was looked.
-    pub fn find_sealed(&self, keys: &[u128]) -> Result<Vec<Option<(u32, u32)>>> {
-        let mut found = vec![None; keys.len()];
-        let mut wanted: Vec<u32> = (0..keys.len() as u32).collect();
-        let mut end = self.sealed_groups();
-        // Newest first: what has changed of late is looked for most.
-        for section in self.sections.iter().rev() {
-            if wanted.is_empty() {
-                break;
-            }
-            let first = end - section.groups().len();
-            let is_alive = |group: usize, position: usize| self.groups[first + group].alive.get(position);
-            let missing: Vec<u128> = wanted.iter().map(|&i| keys[i as usize]).collect();
-            section.find(&missing, &is_alive, &mut |hit| {
-                let place = ((first + hit.group) as u32, hit.position as u32);
-                found[wanted[hit.key] as usize] = Some(place);
-            })?;
-            wanted.retain(|&i| found[i as usize].is_none());
-            end = first;
-        }
-        Ok(found)
     }
 
     /// Marks an entry dead.

@@ -1,7 +1,7 @@
 //! Rows picked from all over a table: old rows of updates, look-ups by key.
 //!
 //! Sealed rows are read in the order in which they lie, so that a chunk is touched once, and then put into the order asked
-//! for together with those in memory. A column at a time: only what is asked for is read.
+//! for together with those in memory. Only the columns that are asked for are read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use gridhouse_base::Result;
 
 use crate::bucket_view::BucketView;
 use crate::group::Entries;
-use crate::segment::encoding::GatherColumn;
+use crate::segment::Picks;
 use crate::tail::rearrange_error;
 
 /// Where a row is.
@@ -35,10 +35,9 @@ pub(crate) fn gather(
     columns: Option<&[usize]>,
 ) -> Result<Vec<ArrayRef>> {
     let plan = Plan::new(buckets, places);
-    let column = |c: usize| plan.column(c, &types[c]);
     match columns {
-        None => (0..types.len()).map(column).collect(),
-        Some(columns) => columns.iter().map(|&c| column(c)).collect(),
+        Some(columns) => plan.columns(columns, types),
+        None => plan.columns(&(0..types.len()).collect::<Vec<usize>>(), types),
     }
 }
 
@@ -46,23 +45,22 @@ pub(crate) fn gather(
 struct Plan<'a> {
     /// Batches in memory that rows come from.
     tails: Vec<&'a [ArrayRef]>,
-    /// Sealed groups that rows come from, each with the positions to read.
-    sealed: Vec<(&'a crate::segment::Group, Vec<u32>)>,
-    /// The number of sealed rows.
-    sealed_rows: usize,
+    /// The sealed rows, in the order in which they lie.
+    sealed: Picks<'a>,
     /// For every row: the source (batches in memory first, then one for all sealed rows) and the position there.
     order: Vec<(usize, usize)>,
 }
 
 impl<'a> Plan<'a> {
     fn new(buckets: &'a [Arc<BucketView>], places: &[Place]) -> Self {
+        let entries = |place: &Place| &buckets[usize::from(place.bucket)].groups[place.group as usize].entries;
         let mut tails: Vec<&[ArrayRef]> = Vec::new();
         let mut known: BTreeMap<(u16, u32), usize> = BTreeMap::new();
         let mut last: Option<((u16, u32), usize)> = None;
         let mut order = Vec::with_capacity(places.len());
         let mut in_segments: Vec<(Place, u32)> = Vec::new();
         for (row, place) in places.iter().enumerate() {
-            match &buckets[usize::from(place.bucket)].groups[place.group as usize].entries {
+            match entries(place) {
                 Entries::Tail(batch) => {
                     let name = (place.bucket, place.group);
                     let source = match last {
@@ -83,36 +81,29 @@ impl<'a> Plan<'a> {
         }
         in_segments.sort_unstable();
         let source = tails.len();
-        let mut sealed: Vec<(&crate::segment::Group, Vec<u32>)> = Vec::new();
-        let mut at = None;
+        let mut sealed = Picks::default();
         for (i, (place, row)) in in_segments.iter().enumerate() {
-            let name = (place.bucket, place.group);
-            if at != Some(name) {
-                let group = &buckets[usize::from(place.bucket)].groups[place.group as usize];
-                let Entries::Sealed(group) = &group.entries else { unreachable!("it was sealed a moment ago") };
-                sealed.push((group, Vec::new()));
-                at = Some(name);
-            }
-            sealed.last_mut().expect("just pushed").1.push(place.position);
+            let Entries::Sealed(group) = entries(place) else { unreachable!("it was sealed a moment ago") };
+            sealed.push(group, place.position);
             order[*row as usize] = (source, i);
         }
-        Self { tails, sealed, sealed_rows: in_segments.len(), order }
+        Self { tails, sealed, order }
     }
 
-    fn column(&self, c: usize, data_type: &DataType) -> Result<ArrayRef> {
+    fn columns(&self, columns: &[usize], types: &[DataType]) -> Result<Vec<ArrayRef>> {
         if self.order.is_empty() {
-            return Ok(new_empty_array(data_type));
+            return Ok(columns.iter().map(|&c| new_empty_array(&types[c])).collect());
         }
-        let mut gathered = None;
-        if self.sealed_rows > 0 {
-            let mut out = GatherColumn::new(data_type, self.sealed_rows);
-            for (group, positions) in &self.sealed {
-                group.gather(c, positions, &mut out)?;
-            }
-            gathered = Some(out.finish()?);
+        let sealed = if self.sealed.len() > 0 { self.sealed.columns(columns)? } else { Vec::new() };
+        // Rows that are read as they are asked for need not be put in order.
+        if self.tails.is_empty() && self.order.iter().enumerate().all(|(i, &(_, at))| at == i) {
+            return Ok(sealed);
         }
-        let parts = self.tails.iter().map(|columns| columns[c].as_ref());
-        let parts: Vec<&dyn Array> = parts.chain(gathered.as_deref()).collect();
-        interleave(&parts, &self.order).map_err(rearrange_error)
+        let column = |(i, &c): (usize, &usize)| {
+            let parts = self.tails.iter().map(|columns| columns[c].as_ref());
+            let parts: Vec<&dyn Array> = parts.chain(sealed.get(i).map(AsRef::as_ref)).collect();
+            interleave(&parts, &self.order).map_err(rearrange_error)
+        };
+        columns.iter().enumerate().map(column).collect()
     }
 }

@@ -20,6 +20,7 @@ mod codec;
 mod condition;
 mod cursors;
 mod delta;
+mod find;
 mod follow;
 mod gather;
 mod group;
@@ -42,6 +43,7 @@ mod store;
 mod sync;
 mod table;
 mod tail;
+mod tail_keys;
 #[cfg(test)]
 mod tests;
 mod tick;

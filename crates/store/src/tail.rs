@@ -12,6 +12,7 @@ use gridhouse_base::{CommitId, Error, Result, RowKind};
 
 use crate::bits::Bits;
 use crate::condition::ColumnStatistics;
+use crate::tail_keys::TailKeys;
 
 /// Rows in a batch that is not merged further.
 pub(crate) const MAX_BATCH_ROWS: usize = 65_536;
@@ -55,8 +56,8 @@ pub(crate) struct TailBatch {
     /// The commits, each with the position of its first entry; ascending.
     pub commits: Vec<(u32, CommitId)>,
     pub bytes: usize,
-    /// Key number and position of every entry that is no deletion, ascending; made when the first look-up needs it.
-    pub lookup: OnceLock<Box<[(u64, u32)]>>,
+    /// Where the keys are; made when the first look-up needs it.
+    pub keys: OnceLock<TailKeys>,
     /// What is known of every column; each looked up when the first scan with a condition on it needs it.
     pub statistics: OnceLock<Box<[OnceLock<Option<ColumnStatistics>>]>>,
 }
@@ -96,7 +97,7 @@ impl TailBatch {
             prev,
             commits,
             bytes,
-            lookup: OnceLock::new(),
+            keys: OnceLock::new(),
             statistics: OnceLock::new(),
         }
     }

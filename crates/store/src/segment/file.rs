@@ -266,6 +266,12 @@ impl Segment {
         Ok(bytes)
     }
 
+    /// Reads the first byte of `piece`, and what tells whether it has been compared.
+    pub(super) fn touch_piece(&self, piece: usize) -> u8 {
+        let first = self.bytes.get(self.footer.piece(piece).offset as usize).copied().unwrap_or_default();
+        first ^ u8::from(self.is_compared(piece))
+    }
+
     fn is_compared(&self, bit: usize) -> bool {
         self.compared[bit / 64].load(Ordering::Relaxed) >> (bit % 64) & 1 == 1
     }

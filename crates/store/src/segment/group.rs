@@ -8,7 +8,7 @@ use arrow_buffer::BooleanBuffer;
 use arrow_select::concat::concat;
 use arrow_select::filter::FilterPredicate;
 use bytes::Bytes;
-use gridhouse_base::{CommitId, Result, RowKind};
+use gridhouse_base::{CommitId, Error, Result, RowKind};
 
 use super::encoding::{CHUNK_ROWS, EncodedColumn, GatherColumn};
 use super::file::{GroupState, SectionMeta, Segment, place_of};
@@ -209,6 +209,21 @@ impl Group {
         self.state().record.pieces + column * self.chunks() + chunk
     }
 
+    /// Reads the first byte of column `column` of chunk `chunk`, so that it is at hand when the column is read.
+    pub(super) fn touch(&self, column: usize, chunk: usize) -> u8 {
+        self.segment.touch_piece(self.piece(column, chunk))
+    }
+
+    /// Whether `other` is the same group.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.index == other.index && Arc::ptr_eq(&self.segment, &other.segment)
+    }
+
+    /// Puts file and place in front of an error that was found in column `column` of chunk `chunk`.
+    pub(super) fn located(&self, error: Error, column: usize, chunk: usize) -> Error {
+        self.segment.located(error, self.piece(column, chunk), &self.place(column, chunk))
+    }
+
     /// Column `column` of chunk `chunk`, to be decoded or read value by value.
     ///
     /// # Errors
@@ -225,7 +240,7 @@ impl Group {
     /// `Corrupt` if the segment is damaged there.
     pub fn column(&self, column: usize, chunk: usize) -> Result<ArrayRef> {
         let decoded = self.encoded(column, chunk)?.decode();
-        decoded.map_err(|error| self.segment.located(error, self.piece(column, chunk), &self.place(column, chunk)))
+        decoded.map_err(|error| self.located(error, column, chunk))
     }
 
     /// Of chunk `chunk` of column `column` the rows of which the bits in `wanted` are 1, which `filter` was made of.
@@ -273,8 +288,7 @@ impl Group {
             ChunkStats { nulls: usize::from(piece.nulls), is_sorted: piece.is_sorted, ..ChunkStats::default() };
         if let Some(bytes) = self.segment.footer.bounds(&piece) {
             let bounds = decode_bounds(bytes, &self.shape().types[column]);
-            let located = |error| self.segment.located(error, self.piece(column, chunk), &self.place(column, chunk));
-            let [min, max] = bounds.map_err(located)?;
+            let [min, max] = bounds.map_err(|error| self.located(error, column, chunk))?;
             (stats.min, stats.max) = (Some(min), Some(max));
         }
         Ok(stats)
@@ -297,8 +311,7 @@ impl Group {
                 Some(Some(encoded)) => EncodedColumn::gather(encoded, &within, out),
                 Some(none) => none.insert(self.encoded(column, chunk)?).gather(&within, out),
             };
-            let located = |error| self.segment.located(error, self.piece(column, chunk), &self.place(column, chunk));
-            gathered.map_err(located)?;
+            gathered.map_err(|error| self.located(error, column, chunk))?;
         }
         Ok(())
     }
@@ -307,13 +320,13 @@ impl Group {
     ///
     /// # Errors
     /// `Corrupt` if the segment is damaged there.
+    #[cfg(test)]
     pub fn rows(&self, columns: &[usize], positions: &[u32]) -> Result<Vec<ArrayRef>> {
         let column = |&column: &usize| {
             let mut out = GatherColumn::new(&self.shape().types[column], positions.len());
             self.gather(column, positions, &mut out)?;
             let chunk = positions.first().map_or(0, |&first| first as usize / CHUNK_ROWS);
-            let located = |error| self.segment.located(error, self.piece(column, chunk), &self.place(column, chunk));
-            out.finish().map_err(located)
+            out.finish().map_err(|error| self.located(error, column, chunk))
         };
         columns.iter().map(column).collect()
     }

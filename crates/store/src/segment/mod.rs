@@ -22,6 +22,7 @@ mod footer;
 mod group;
 #[cfg(test)]
 mod measure;
+mod pick;
 mod run;
 mod section;
 mod statistics;
@@ -34,7 +35,8 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use file::Segment;
 pub(crate) use group::Group;
-pub(crate) use section::Section;
+pub(crate) use pick::Picks;
+pub(crate) use section::{Probe, Section, probe};
 pub(crate) use writer::SegmentWriter;
 
 /// The most entries in a group, the unit that has a bitmap of its live entries: 8 KB, copied when a reader shares it.

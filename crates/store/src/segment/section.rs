@@ -1,5 +1,6 @@
 //! A section of a segment: the entries of one bucket of a table, and the way from keys to them.
 
+use std::hint::black_box;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use gridhouse_base::Result;
 use super::file::{SectionMeta, Segment, place_of};
 use super::footer::RunRecord;
 use super::group::Group;
+use super::pick::Picks;
 
 /// Look-ups whose memory accesses overlap: enough to hide the time that one takes, few enough to stay in registers and the
 /// first-level cache.
@@ -79,39 +81,27 @@ impl Section {
     /// # Errors
     /// `Corrupt` if the segment is damaged there.
     pub fn candidates_of(&self, hashes: &[u64], take: &mut dyn FnMut(usize, usize, usize)) -> Result<()> {
-        let meta = self.meta();
-        for record in meta.runs.iter().rev() {
+        let mut probes = Vec::with_capacity(hashes.len().min(OVERLAPPING));
+        for record in self.meta().runs.iter().rev() {
             for (first, some) in hashes.chunks(OVERLAPPING).enumerate() {
-                self.probe(record, some, &mut |i, group, position| take(first * OVERLAPPING + i, group, position))?;
+                probes.clear();
+                probes.extend(some.iter().enumerate().map(|(i, &hash)| Probe::new(self, record, hash, (i, 0))));
+                probe(&mut probes, &mut |probe, group, position| {
+                    take(first * OVERLAPPING + probe.name.0, group, position);
+                })?;
             }
         }
         Ok(())
     }
 
-    /// Looks for at most [`OVERLAPPING`] hashes in one run. First all directory slots are read and then all cells, so that
-    /// the processor waits for several of them at once.
-    fn probe(&self, record: &RunRecord, hashes: &[u64], take: &mut dyn FnMut(usize, usize, usize)) -> Result<()> {
-        let meta = self.meta();
-        let run = self.segment.run(record);
-        let damaged = |error| self.segment.located_run(error, record, &place_of(meta, "key run"));
-        let mut cells: [Range<usize>; OVERLAPPING] = std::array::from_fn(|_| 0..0);
-        for (cell, &hash) in cells.iter_mut().zip(hashes) {
-            let slot = run.directory_slot(hash);
-            self.segment.touch_run(meta, record, slot.clone())?;
-            *cell = run.cell(slot).map_err(damaged)?;
-        }
-        for (i, (cell, &hash)) in cells.into_iter().zip(hashes).enumerate().filter(|(_, (cell, _))| !cell.is_empty()) {
-            self.segment.touch_run(meta, record, cell.clone())?;
-            for (group, position) in run.places(cell, hash) {
-                let state = self.segment.groups[meta.groups.clone()].get(group);
-                if state.is_none_or(|state| position >= state.record.len) {
-                    let what = "it points to an entry that is not there";
-                    return Err(self.segment.damage(record.offset, &place_of(meta, "key run"), what));
-                }
-                take(i, group, position);
-            }
-        }
-        Ok(())
+    /// Probes for `hash` in every run, the newest first; `name` is what whoever looks knows them by.
+    pub fn probes(&self, hash: u64, name: (usize, usize)) -> impl Iterator<Item = Probe<'_>> {
+        self.meta().runs.iter().rev().map(move |record| Probe::new(self, record, hash, name))
+    }
+
+    /// The number of key runs.
+    pub fn runs(&self) -> usize {
+        self.meta().runs.len()
     }
 
     /// Looks for the live entries of `keys` (numbers of the table's key codec): `is_alive` tells of group and position
@@ -134,17 +124,79 @@ impl Section {
                 candidates.push(Candidate { group, position, key });
             }
         })?;
-        candidates.sort_unstable();
-        for members in candidates.chunk_by(|a, b| a.group == b.group) {
-            let positions: Vec<u32> = members.iter().map(|member| member.position as u32).collect();
-            let columns = self.group(members[0].group).rows(&shape.spec.primary_key, &positions)?;
-            let numbers = shape.codec.keys(&columns)?;
-            members
-                .iter()
-                .zip(numbers)
-                .filter(|(member, number)| keys[member.key] == *number)
-                .for_each(|(m, _)| found(*m));
+        if candidates.is_empty() {
+            return Ok(());
         }
+        candidates.sort_unstable();
+        let mut groups: Vec<Group> = Vec::new();
+        for members in candidates.chunk_by(|a, b| a.group == b.group) {
+            groups.push(self.group(members[0].group));
+        }
+        let mut picks = Picks::default();
+        for (members, group) in candidates.chunk_by(|a, b| a.group == b.group).zip(&groups) {
+            members.iter().for_each(|member| picks.push(group, member.position as u32));
+        }
+        let numbers = shape.codec.keys(&picks.columns(&shape.spec.primary_key)?)?;
+        candidates.iter().zip(numbers).filter(|(c, number)| keys[c.key] == *number).for_each(|(c, _)| found(*c));
         Ok(())
     }
+}
+
+/// A look-up of one hash in one key run.
+#[derive(Clone, Debug)]
+pub(crate) struct Probe<'a> {
+    /// The number of the key that is looked for, and that of the section's first group, for whoever looks.
+    pub name: (usize, usize),
+    section: &'a Section,
+    record: &'a RunRecord,
+    hash: u64,
+    slot: Range<usize>,
+    cell: Range<usize>,
+}
+
+impl<'a> Probe<'a> {
+    fn new(section: &'a Section, record: &'a RunRecord, hash: u64, name: (usize, usize)) -> Self {
+        let slot = section.segment.run(record).directory_slot(hash);
+        Self { name, section, record, hash, slot, cell: 0..0 }
+    }
+
+    fn touch(&self, at: usize) -> u8 {
+        self.section.segment.run(self.record).bytes.get(at).copied().unwrap_or_default()
+    }
+
+    fn read_slot(&mut self) -> Result<()> {
+        let (segment, meta) = (&self.section.segment, self.section.meta());
+        segment.touch_run(meta, self.record, self.slot.clone())?;
+        let cell = segment.run(self.record).cell(self.slot.clone());
+        self.cell = cell.map_err(|error| segment.located_run(error, self.record, &place_of(meta, "key run")))?;
+        Ok(())
+    }
+}
+
+/// Gives `take` the entries that `probes` lead to, as [`Section::candidates_of`] does. First all directory slots are read and
+/// then all cells, so that the processor waits for several of them at once.
+///
+/// # Errors
+/// `Corrupt` if a segment is damaged there.
+pub(crate) fn probe(probes: &mut [Probe<'_>], take: &mut dyn FnMut(&Probe<'_>, usize, usize)) -> Result<()> {
+    black_box(probes.iter().fold(0, |seen, probe| seen ^ probe.touch(probe.slot.start)));
+    for probe in probes.iter_mut() {
+        probe.read_slot()?;
+    }
+    let of_cell = |probe: &Probe<'_>| probe.touch(probe.cell.start) ^ probe.touch(probe.cell.end.saturating_sub(1));
+    black_box(probes.iter().fold(0, |seen, probe| seen ^ of_cell(probe)));
+    for probe in probes.iter().filter(|probe| !probe.cell.is_empty()) {
+        let Section { segment, .. } = probe.section;
+        let meta = probe.section.meta();
+        segment.touch_run(meta, probe.record, probe.cell.clone())?;
+        for (group, position) in segment.run(probe.record).places(probe.cell.clone(), probe.hash) {
+            let state = segment.groups[meta.groups.clone()].get(group);
+            if state.is_none_or(|state| position >= state.record.len) {
+                let what = "it points to an entry that is not there";
+                return Err(segment.damage(probe.record.offset, &place_of(meta, "key run"), what));
+            }
+            take(probe, group, position);
+        }
+    }
+    Ok(())
 }

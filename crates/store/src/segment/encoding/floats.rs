@@ -193,6 +193,11 @@ impl Decimals {
         unscaled(self.multiples.get(row), self.power)
     }
 
+    /// Reads a byte of the value in `row`.
+    pub fn touch(&self, row: usize) -> u8 {
+        self.multiples.touch(row)
+    }
+
     /// All values, appended to `out`.
     pub fn decode<T: Float>(&self, out: &mut Vec<T>) -> Result<()> {
         let from = out.len();

@@ -48,6 +48,11 @@ impl Packed {
     fn get(&self, i: usize) -> u64 {
         bits::get(&self.bytes, self.width, i)
     }
+
+    #[inline(always)]
+    fn touch(&self, i: usize) -> u8 {
+        self.bytes.get(i * usize::from(self.width) / 8).copied().unwrap_or_default()
+    }
 }
 
 /// A stream of whole numbers over shared bytes.
@@ -137,6 +142,16 @@ impl Ints {
         match &self.form {
             Form::Packed(packed) => self.base.wrapping_add(packed.get(row) as i64),
             _ => self.get_slowly(row),
+        }
+    }
+
+    /// Reads a byte of the number in `row`, if it stands at a place of its own.
+    #[inline]
+    pub fn touch(&self, row: usize) -> u8 {
+        match &self.form {
+            Form::Packed(packed) | Form::Linear { packed, .. } | Form::Patched { packed, .. } => packed.touch(row),
+            Form::Dictionary { codes, .. } => codes.touch(row),
+            Form::Runs { .. } => 0,
         }
     }
 

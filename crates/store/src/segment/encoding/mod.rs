@@ -233,6 +233,25 @@ impl EncodedColumn {
         self.validity.append_all(self.rows, &mut out.nulls)
     }
 
+    /// How many steps it takes to touch a row: where its parts are, then what these lead to.
+    pub const TOUCHES: usize = 2;
+
+    /// Reads a byte of what `row` is made of and step number `step` reaches, so that it is at hand when the row is gathered. For
+    /// a row or a step that is not there, nothing.
+    pub fn touch(&self, row: usize, step: usize) -> u8 {
+        if row >= self.rows {
+            return 0;
+        }
+        match (&self.body, step) {
+            (Body::Ints(ints) | Body::WideInts { ints, .. }, 0) => ints.touch(row) ^ self.validity.touch(row),
+            (Body::Wide(bytes), 0) => bytes[row * 16] ^ self.validity.touch(row),
+            (Body::Decimals(decimals), 0) => decimals.touch(row) ^ self.validity.touch(row),
+            (Body::Text(texts), 0) => texts.touch(row) ^ self.validity.touch(row),
+            (Body::Text(texts), 1) => texts.touch_bytes(row),
+            _ => 0,
+        }
+    }
+
     /// Appends the rows at `positions` to `out`. Values of nested types are not found singly: all are decoded for them.
     ///
     /// # Errors

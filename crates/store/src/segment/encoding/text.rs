@@ -197,6 +197,21 @@ impl Texts {
         text.ok_or_else(|| damaged("a text lies outside of its column's bytes"))
     }
 
+    /// Reads a byte of what tells where the text in `row` is.
+    fn touch(&self, row: usize) -> u8 {
+        let group = row / GROUP;
+        self.starts.touch(group) ^ self.lengths.touch(group * GROUP) ^ self.lengths.touch(row)
+    }
+
+    /// Reads a byte about where the text in `row` begins, as if all in its group were equally long.
+    fn touch_bytes(&self, row: usize) -> u8 {
+        let (group, within) = (row / GROUP, (row % GROUP) as i64);
+        let start = self.starts.get(group);
+        let end = if group + 1 < self.starts.len() { self.starts.get(group + 1) } else { self.bytes.len() as i64 };
+        let about = start.wrapping_add(end.wrapping_sub(start).wrapping_mul(within) / GROUP as i64);
+        usize::try_from(about).ok().and_then(|about| self.bytes.get(about)).copied().unwrap_or_default()
+    }
+
     /// Appends the text in `row`, by way of `scratch`.
     fn append<T: TextOut>(&self, row: usize, scratch: &mut Vec<u8>, out: &mut T) -> Result<()> {
         let written = self.written(row)?;
@@ -392,6 +407,22 @@ impl TextColumn {
             },
         )?;
         Ok(out)
+    }
+
+    /// Reads a byte of the code of `row`, or of what tells where its text is.
+    pub fn touch(&self, row: usize) -> u8 {
+        match self {
+            Self::Texts(texts) => texts.touch(row),
+            Self::Dictionary { codes, .. } => codes.touch(row),
+        }
+    }
+
+    /// Reads a byte of the text in `row` if it stands there itself.
+    pub fn touch_bytes(&self, row: usize) -> u8 {
+        match self {
+            Self::Texts(texts) => texts.touch_bytes(row),
+            Self::Dictionary { .. } => 0,
+        }
     }
 
     /// Appends the rows at `positions`, those without `is_valid` as NULL.

@@ -73,6 +73,14 @@ impl Validity {
         }
     }
 
+    /// Reads a byte of what tells whether `row` has a value.
+    pub fn touch(&self, row: usize) -> u8 {
+        match self {
+            Self::None | Self::All => 0,
+            Self::Some(bits) => bits.touch(row),
+        }
+    }
+
     /// Appends all rows to `out`.
     pub fn append_all(&self, rows: usize, out: &mut NullBufferBuilder) -> Result<()> {
         match self {
