@@ -58,6 +58,11 @@ def family_seconds(pid):
     return total
 
 
+def waiting():
+    """How long this process has waited for a core so far, ready to run."""
+    return int(pathlib.Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+
+
 def anon_bytes(pid):
     for line in pathlib.Path("/proc", str(pid), "status").read_text().splitlines():
         if line.startswith("RssAnon:"):
