@@ -168,14 +168,14 @@ impl ModelTable {
         }
     }
 
-    /// Takes `rows` out of the log, each once.
+    /// Takes `rows` out of the log, each once: the newest that are equal, since older ones may have expired unseen.
     fn withdraw<'a>(&mut self, rows: impl Iterator<Item = &'a Row>) {
         let mut left: BTreeMap<&Row, usize> = BTreeMap::new();
         rows.for_each(|row| *left.entry(row).or_default() += 1);
         if left.is_empty() {
             return;
         }
-        for entries in self.log.values_mut() {
+        for entries in self.log.values_mut().rev() {
             Arc::make_mut(entries).retain(|(_, row)| match left.get_mut(row) {
                 Some(times) if *times > 0 => {
                     *times -= 1;
