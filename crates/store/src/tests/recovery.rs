@@ -214,53 +214,6 @@ impl gridhouse_base::fs::File for BytesFile {
     }
 }
 
-#[test]
-fn files_of_the_log_are_used_again_and_what_was_in_them_is_never_read() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(StoreOptions { wal_file_bytes: 4096, ..options(dir.path()) }).unwrap();
-    let id = create(&mut store, keyed("t"));
-    let files = || {
-        let mut files: Vec<(u32, u64)> = std::fs::read_dir(dir.path())
-            .unwrap()
-            .map(|entry| entry.unwrap())
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with("wal-"))
-            .map(|entry| (std::os::unix::fs::MetadataExt::ino(&entry.metadata().unwrap()), entry))
-            .map(|(inode, entry)| (entry.file_name().to_string_lossy()[4..].parse().unwrap(), inode))
-            .collect();
-        files.sort_unstable();
-        files
-    };
-    let write = |store: &mut Store, value: i64| {
-        let mut tick = store.tick().unwrap();
-        tick.write(id, &change(&[(1, (value % 5, "a text that fills the files of the log", Some(value)))])).unwrap();
-        tick.publish().unwrap();
-    };
-    let mut seen = std::collections::HashSet::new();
-    let mut again = 0;
-    for value in 0..400 {
-        let before = files().last().copied();
-        write(&mut store, value);
-        let after = files().last().copied();
-        if before != after {
-            again += usize::from(!seen.insert(after.unwrap().1));
-        }
-        if value % 40 == 39 {
-            store.checkpoint(&mut || None).unwrap();
-        }
-    }
-    assert!(again > 3, "{again} files were used again");
-    assert!(files().len() < 8, "{:?}", files());
-    let rows = live(&store.ordered_snapshot().table(id).unwrap());
-    drop(store);
-    // A crash between the new name and the new header: the file holds what it held under the old name.
-    let last = files().last().unwrap().0;
-    std::fs::copy(wal(dir.path(), last), wal(dir.path(), last + 1)).unwrap();
-    for _ in 0..2 {
-        let store = open(dir.path());
-        assert_eq!(live(&store.ordered_snapshot().table(id).unwrap()), rows, "older frames are nobody's");
-    }
-}
-
 /// A checksum guards against chance, not against a file that somebody made: replaying it is refused or works, without panic.
 #[test]
 fn hostile_frames_with_good_checksums_do_no_harm() {

@@ -7,8 +7,6 @@
 //!   header proves all frames below its `first_frame`, and only the last file can have a torn end.
 //! - Each start begins a new file. Whatever a crash left behind the last good frame of the old one is thereby cut off for
 //!   good: a file is read only up to the `first_frame` of the next, and each file has a salt of its own.
-//! - A file that a checkpoint has made needless may be written over, under another name. Frames that are left in it have
-//!   another salt, and lower numbers than all that follow.
 //! - A frame carries `synced_upto`, a frame number that was known to be durable when it was written.
 
 pub(crate) mod frame;

@@ -13,7 +13,6 @@
 //! | rotted the very end without a proof behind it | same as torn | cut; a clean stop leaves a sync note to prevent it |
 //! | lost a file's header after frames followed it | no header, but frames behind it | refuse |
 //! | crashed while a file was begun | no header, no frames, last file | the file is removed |
-//! | crashed while a file was to be used again | the header and frames of an earlier file, last file | the file is removed |
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -65,11 +64,15 @@ pub(crate) fn read_log(
     for &number in &numbers {
         files.push(open_file(fs, dir, number)?);
     }
-    // A file without a header of its own is a beginning that a crash interrupted, unless frames follow, or the checkpoint knows
-    // of them.
-    let is_begun = |last: &LogFile| last.number > first_file && last.head.is_none_or(|head| head.number < last.number);
-    let begun = files.pop_if(|last| is_begun(last));
-    numbers.truncate(files.len());
+    // A file without header is a beginning that a crash interrupted, unless frames follow.
+    if let Some(last) = files.last()
+        && last.head.is_none()
+    {
+        last.refuse_if_frames()?;
+        fs.remove(&last.path).map_err(|error| disk_error("could not remove", &last.path, error))?;
+        files.pop();
+        numbers.pop();
+    }
     let mut end = LogEnd { store, next_frame: 1, ..LogEnd::default() };
     if let Some(start) = start
         && numbers.first() != Some(&start.first.file)
@@ -118,10 +121,6 @@ pub(crate) fn read_log(
         return Err(
             last.damage(at, &format!("frame {frame} is missing, and the checkpoint proves frames up to {tick}"))
         );
-    }
-    if let Some(begun) = begun {
-        begun.refuse_if_frames(end.next_frame)?;
-        fs.remove(&begun.path).map_err(|error| disk_error("could not remove", &begun.path, error))?;
     }
     for number in below {
         // What cannot be removed now is found again at the next start.
@@ -252,18 +251,13 @@ impl LogFile {
         places.filter(move |(_, bytes)| bytes.starts_with(&magic)).map(move |(i, _)| start + i * FRAME_ALIGN)
     }
 
-    /// Refuses a file whose header is gone although frames from number `next` on were written behind it: lower ones are left of
-    /// what the file was before. The salt is unknown here, so a frame vouches for itself.
-    fn refuse_if_frames(&self, next: u64) -> Result<()> {
+    /// Refuses a file whose header is gone although frames were written behind it. The salt is unknown here, so a frame
+    /// vouches for itself.
+    fn refuse_if_frames(&self) -> Result<()> {
         for place in self.places_after(FILE_HEAD_BYTES) {
             let salt = self.bytes.get(place + 24..place + 32).map(|bytes| bytes.try_into().expect("8 bytes"));
             let salt = u64::from_le_bytes(salt.unwrap_or_default());
-            let is_new = match read_frame(&self.bytes[place..], salt) {
-                Ok(frame) => frame.head.number >= next,
-                Err(BadFrame::Unknown(_)) => true,
-                Err(BadFrame::Torn) => false,
-            };
-            if is_new {
+            if !matches!(read_frame(&self.bytes[place..], salt), Err(BadFrame::Torn)) {
                 return Err(self.damage(0, "its header is damaged"));
             }
         }

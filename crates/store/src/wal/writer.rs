@@ -3,11 +3,7 @@
 //! The writer does not decide what is durable: it tells the [`Shared`] state which file the syncer has to sync, and syncs
 //! a full file itself before it opens the next. A frame that could not be written leaves the log as it was: its number
 //! and place go to the next one.
-//!
-//! Files that nobody needs any more are used again: their space is there, and has been written before, so that a sync has
-//! nothing to note about it. What stands in them is recognised as old by the salt and by frame numbers.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,9 +19,6 @@ use crate::sync::Shared;
 /// Files grow to this size, each twice as large as the one before: at 100 MB/s a new file every 0.6 s, and at most this
 /// much space held in reserve.
 pub(crate) const MAX_FILE_BYTES: u64 = 64 << 20;
-
-/// How many files wait to be used again: between two checkpoints of the default size the log fills one or two.
-const MAX_SPARES: usize = 2;
 
 /// What a frame says besides its place in the log.
 #[derive(Clone, Copy, Debug)]
@@ -61,10 +54,6 @@ pub(crate) struct WalWriter {
     last: (u64, usize),
     /// The files that are there, each with its first frame; ascending.
     files: Vec<(u64, u64)>,
-    /// How large those are that were begun since the start.
-    sizes: BTreeMap<u64, u64>,
-    /// Files that nobody needs any more, with their sizes, to be used again. They have kept their names.
-    spares: Vec<(u64, u64)>,
     /// Bytes of all frames appended since the start.
     written: u64,
 }
@@ -86,7 +75,6 @@ impl WalWriter {
         shared.set_file(file.clone());
         let offset = FILE_HEAD_BYTES as u64;
         files.push((number, first_frame));
-        let sizes = BTreeMap::from([(number, file_bytes)]);
         Ok(Self {
             fs,
             dir,
@@ -100,8 +88,6 @@ impl WalWriter {
             next_frame: first_frame,
             last: (0, 0),
             files,
-            sizes,
-            spares: Vec::new(),
             written: 0,
         })
     }
@@ -161,20 +147,10 @@ impl WalWriter {
         LogPlace { file: self.head.number, offset: self.offset, frame: self.next_frame }
     }
 
-    /// Forgets the files below `number`, which nobody needs any more: a durable checkpoint begins behind them. Keeps some to
-    /// be used again, and returns the paths of the others.
+    /// Forgets the files below `number` and returns their paths: nobody needs them any more.
     pub fn retire_below(&mut self, number: u64) -> Vec<PathBuf> {
         let kept = self.files.partition_point(|&(file, _)| file < number);
-        let mut gone = Vec::new();
-        for (file, _) in self.files.drain(..kept) {
-            match self.sizes.remove(&file) {
-                Some(bytes) => self.spares.push((file, bytes)),
-                None => gone.push(file),
-            }
-        }
-        self.spares.sort_by_key(|&(_, bytes)| std::cmp::Reverse(bytes));
-        gone.extend(self.spares.drain(MAX_SPARES.min(self.spares.len())..).map(|(file, _)| file));
-        gone.into_iter().map(|file| self.dir.join(file_name(file))).collect()
+        self.files.drain(..kept).map(|(file, _)| self.dir.join(file_name(file))).collect()
     }
 
     /// Takes back what a failed write has left at the end of the log, durably: the frame may be there whole, and after a
@@ -194,19 +170,14 @@ impl WalWriter {
             return Err(self.shared.fail(&disk_error("could not sync the log", &self.path(), error)));
         }
         let room = FILE_HEAD_BYTES as u64 + frame_bytes;
+        let file_bytes = (self.file_bytes * 2).min(MAX_FILE_BYTES).max(room);
         let head = FileHead {
             number: self.head.number + 1,
             first_frame: self.next_frame,
             salt: self.random.bits(),
             store: self.store,
         };
-        let (file, file_bytes) = match self.spare_file(&head, room) {
-            Some(spare) => spare,
-            None => {
-                let file_bytes = (self.file_bytes * 2).min(MAX_FILE_BYTES).max(room);
-                (reserve_file(self.fs.as_ref(), &self.dir, &head, file_bytes)?, file_bytes)
-            }
-        };
+        let file = reserve_file(self.fs.as_ref(), &self.dir, &head, file_bytes)?;
         // From here on the header may be on the disk, and recovery would read the old file only up to its `first_frame`: the
         // log can go on in the new file or nowhere.
         if let Err(error) = write_head(self.fs.as_ref(), &self.dir, &head, file.as_ref()) {
@@ -214,7 +185,6 @@ impl WalWriter {
         }
         self.file = file;
         self.files.push((head.number, head.first_frame));
-        self.sizes.insert(head.number, file_bytes);
         self.head = head;
         self.file_bytes = file_bytes;
         self.offset = FILE_HEAD_BYTES as u64;
@@ -223,24 +193,8 @@ impl WalWriter {
     }
 }
 
-impl WalWriter {
-    /// A file that is used again under the name of the one that `head` begins, with its size; `None` if there is none with `room`
-    /// that is not much smaller than the last one, or it cannot be had.
-    fn spare_file(&mut self, head: &FileHead, room: u64) -> Option<(Arc<dyn File>, u64)> {
-        let (old, bytes) = *self.spares.first().filter(|(_, bytes)| *bytes >= room.max(self.file_bytes / 2))?;
-        self.spares.remove(0);
-        let path = self.dir.join(file_name(head.number));
-        // A file that has moved and cannot be opened is removed by whoever begins this one anew.
-        self.fs
-            .rename(&self.dir.join(file_name(old)), &path)
-            .and_then(|()| self.fs.open(&path))
-            .ok()
-            .map(|file| (file, bytes))
-    }
-}
-
-/// Creates a log file and reserves its space. What an earlier attempt left under the name is removed: it has no frames that
-/// count, or recovery would have refused.
+/// Creates a log file and reserves its space. What an earlier attempt left under the name is removed: it has no frames, or
+/// recovery would have refused.
 fn reserve_file(fs: &dyn FileSystem, dir: &Path, head: &FileHead, file_bytes: u64) -> Result<Arc<dyn File>> {
     let path = dir.join(file_name(head.number));
     let create = || {
