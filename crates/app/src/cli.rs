@@ -84,7 +84,7 @@ impl Cli {
             Command::Status(args) => status::status(&settings, &args, &status::ALL),
             Command::Jobs(args) => status::status(&settings, &args, &[status::JOBS]),
             Command::Tables(args) => {
-                let sections = [status::TABLES, status::SOURCES, status::SINKS, status::STORAGE];
+                let sections = [status::TABLES, status::SOURCES, status::SINKS, status::STORAGE, status::DISK];
                 status::status(&settings, &args, &sections)
             }
             Command::Trace(args) => trace::trace(&settings, &args),

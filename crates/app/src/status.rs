@@ -36,6 +36,8 @@ enum Form {
     Count,
     Bytes,
     Millis,
+    /// So many times as much.
+    Times,
 }
 
 /// One status table; its first column names the row.
@@ -64,6 +66,9 @@ pub const CONSUMERS: Section = Section { title: ["Consumers of logs", "日志消
 /// What every table takes in memory and on disk.
 pub const STORAGE: Section = Section { title: ["Storage", "存储"], table: "storage" };
 
+/// What has been written to disk since the start, and what lies there.
+pub const DISK: Section = Section { title: ["Disk", "磁盘写入"], table: "disk" };
+
 /// How the columns of the status tables are laid out, with their titles in English and Chinese; a column without an entry is left out (`statement` is long).
 const COLUMNS: &[(&str, [&str; 2], Form)] = &[
     ("job_id", ["job", "作业"], Form::Text),
@@ -90,8 +95,15 @@ const COLUMNS: &[(&str, [&str; 2], Form)] = &[
     ("live_rows", ["live rows", "有效行"], Form::Count),
     ("dead_rows", ["dead rows", "失效行"], Form::Count),
     ("memory_bytes", ["memory", "内存"], Form::Bytes),
+    ("checkpoints", ["checkpoints", "检查点"], Form::Count),
+    ("log_bytes", ["log written", "日志写入"], Form::Bytes),
+    ("sealed_bytes", ["sealed", "封存写入"], Form::Bytes),
+    ("compacted_bytes", ["merged", "合并写入"], Form::Bytes),
+    ("write_amplification", ["write amplification", "写放大"], Form::Times),
     ("disk_bytes", ["disk", "磁盘"], Form::Bytes),
+    ("live_bytes", ["of it live", "其中有效"], Form::Bytes),
     ("segments", ["segments", "段"], Form::Count),
+    ("space_amplification", ["space amplification", "空间放大"], Form::Times),
     ("lag_rows", ["rows behind", "落后行"], Form::Count),
     ("lag_bytes", ["behind", "落后量"], Form::Bytes),
     ("lag_ms", ["for", "落后时长"], Form::Millis),
@@ -103,7 +115,7 @@ const COLUMNS: &[(&str, [&str; 2], Form)] = &[
 ];
 
 /// Everything.
-pub const ALL: [Section; 5] = [SOURCES, TABLES, JOBS, SINKS, CONSUMERS];
+pub const ALL: [Section; 6] = [SOURCES, TABLES, JOBS, SINKS, CONSUMERS, DISK];
 
 /// Shows `sections`, once or again and again.
 ///
@@ -227,6 +239,7 @@ impl Shown {
                     }
                 }
                 (Form::Bytes, Some(number)) => bytes(number),
+                (Form::Times, Some(number)) => format!("{number:.2}"),
                 (Form::Millis, Some(number)) => duration(Duration::from_secs_f64(number.max(0.0) / 1e3)),
                 _ => value,
             })

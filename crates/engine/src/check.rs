@@ -1,10 +1,12 @@
-//! `CHECK TABLE`: everything that must be true of a table's rows on disk and in memory, looked at while the engine works.
+//! `CHECK TABLE`: everything that must be true of a table's rows on disk and in memory, and of the log that a restart would read,
+//! looked at while the engine works.
 
 use std::sync::Arc;
 
 use gridhouse_base::{Error, Result, TableId, TypeKind, Value};
 use gridhouse_sql::ast::ObjectName;
 use gridhouse_sql::catalog::{Relation, resolve};
+use gridhouse_store::Checked;
 
 use crate::catalog::{SYSTEM_CATALOG, Scope};
 use crate::outcome::Outcome;
@@ -19,6 +21,9 @@ const COLUMNS: &[(&str, TypeKind, bool)] = &[
     ("bytes", TypeKind::BigInt, false),
     ("verdict", TypeKind::STRING, false),
 ];
+
+/// What stands for a table's name in the parts that concern the log.
+const LOG: &str = "(log)";
 
 /// The verdict where nothing is wrong.
 const SOUND: &str = "ok";
@@ -54,19 +59,27 @@ impl Session {
         };
         let mut rows = Vec::new();
         let mut faults = 0;
+        let mut take = |name: &str, part: Checked| {
+            faults += usize::from(part.fault.is_some());
+            let verdict: Arc<str> = part.fault.as_deref().unwrap_or(SOUND).into();
+            rows.push(vec![
+                text(name),
+                part.bucket.map_or(Value::Null, |bucket| Value::Integer(bucket.into())),
+                text(part.what),
+                Value::Integer(part.rows as i64),
+                Value::Integer(part.bytes as i64),
+                text(verdict),
+            ]);
+        };
         for (name, id) in tables {
             for part in snapshot.table(id)?.check()? {
-                faults += usize::from(part.fault.is_some());
-                let verdict: Arc<str> = part.fault.as_deref().unwrap_or(SOUND).into();
-                rows.push(vec![
-                    text(&name),
-                    part.bucket.map_or(Value::Null, |bucket| Value::Integer(bucket.into())),
-                    text(part.what),
-                    Value::Integer(part.rows as i64),
-                    Value::Integer(part.bytes as i64),
-                    text(verdict),
-                ]);
+                take(&name, part);
             }
+        }
+        // What a table has taken since the last checkpoint is durable in the log alone. The core says where that is; it is read here.
+        let log = self.engine.call(|core| core.store.log_span())??;
+        for part in log.check()? {
+            take(LOG, part);
         }
         if faults > 0 {
             self.notice(format!(

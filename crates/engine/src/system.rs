@@ -113,8 +113,11 @@ const TABLES: &[Virtual] = &[
             ("dead_rows", TypeKind::BigInt, false),
             ("memory_bytes", TypeKind::BigInt, false),
             ("disk_bytes", TypeKind::BigInt, false),
+            ("live_bytes", TypeKind::BigInt, false),
             ("segments", TypeKind::BigInt, false),
             ("space_amplification", TypeKind::Double, true),
+            ("sealed_bytes", TypeKind::BigInt, false),
+            ("compacted_bytes", TypeKind::BigInt, false),
         ],
         rows: storage_rows,
     },
@@ -130,6 +133,20 @@ const TABLES: &[Virtual] = &[
             ("after_us", TypeKind::BigInt, false),
         ],
         rows: trace_rows,
+    },
+    Virtual {
+        name: "disk",
+        columns: &[
+            ("checkpoints", TypeKind::BigInt, false),
+            ("log_bytes", TypeKind::BigInt, false),
+            ("sealed_bytes", TypeKind::BigInt, false),
+            ("compacted_bytes", TypeKind::BigInt, false),
+            ("write_amplification", TypeKind::Double, true),
+            ("disk_bytes", TypeKind::BigInt, false),
+            ("live_bytes", TypeKind::BigInt, false),
+            ("space_amplification", TypeKind::Double, true),
+        ],
+        rows: disk_rows,
     },
 ];
 
@@ -307,19 +324,21 @@ fn consumer_rows(core: &Core) -> Vec<Vec<Value>> {
     core.consumers().into_iter().map(row).collect()
 }
 
-/// What every table takes, hidden ones too. The space amplification is entries kept per living row.
+/// What every table takes, hidden ones too, and what has been written of it to segments since the engine was opened.
 fn storage_rows(core: &Core) -> Vec<Vec<Value>> {
     let row = |table: TableSnapshot| {
-        let storage = table.storage();
-        let entries = (storage.live_rows + storage.dead_rows) as f64;
+        let (storage, written) = (table.storage(), core.store.written_of(table.id()));
         vec![
             text(&table.spec().name),
             Value::Integer(storage.live_rows as i64),
             Value::Integer(storage.dead_rows as i64),
             Value::Integer(storage.memory_bytes as i64),
             Value::Integer(storage.disk_bytes as i64),
+            Value::Integer(storage.live_bytes as i64),
             Value::Integer(storage.segments as i64),
-            if storage.live_rows == 0 { Value::Null } else { Value::Double(entries / storage.live_rows as f64) },
+            share(storage.disk_bytes, storage.live_bytes),
+            Value::Integer(written.sealed_bytes as i64),
+            Value::Integer(written.compacted_bytes as i64),
         ]
     };
     core.store.ordered_snapshot().tables().map(row).collect()
@@ -340,6 +359,31 @@ fn trace_rows(core: &Core) -> Vec<Vec<Value>> {
         ]
     };
     core.shared.trace().steps().into_iter().map(row).collect()
+}
+
+/// What all tables have cost the disk since the engine was opened, and what they take of it.
+fn disk_rows(core: &Core) -> Vec<Vec<Value>> {
+    let written = core.store.written();
+    let (mut disk_bytes, mut live_bytes) = (0, 0);
+    for table in core.store.ordered_snapshot().tables() {
+        let storage = table.storage();
+        (disk_bytes, live_bytes) = (disk_bytes + storage.disk_bytes, live_bytes + storage.live_bytes);
+    }
+    vec![vec![
+        Value::Integer(written.checkpoints as i64),
+        Value::Integer(written.log_bytes as i64),
+        Value::Integer(written.sealed_bytes as i64),
+        Value::Integer(written.compacted_bytes as i64),
+        written.amplification().map_or(Value::Null, Value::Double),
+        Value::Integer(disk_bytes as i64),
+        Value::Integer(live_bytes as i64),
+        share(disk_bytes, live_bytes),
+    ]]
+}
+
+/// Bytes on disk for each byte of living rows; NULL where no row lives there.
+fn share(disk_bytes: u64, live_bytes: u64) -> Value {
+    if live_bytes == 0 { Value::Null } else { Value::Double(disk_bytes as f64 / live_bytes as f64) }
 }
 
 fn source_rows(core: &Core) -> Vec<Vec<Value>> {

@@ -25,6 +25,7 @@ use crate::state::State;
 use crate::store::Store;
 use crate::table::Table;
 use crate::wal::place::FramePlace;
+use crate::wal::verify::LogSpan;
 
 /// What decides when the store's files are worked on.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +72,23 @@ pub struct Written {
     pub checkpoints: u64,
 }
 
+impl Written {
+    /// Bytes written in all for each byte of the log; `None` before anything has been logged.
+    pub fn amplification(&self) -> Option<f64> {
+        let all = self.log_bytes + self.sealed_bytes + self.compacted_bytes;
+        (self.log_bytes > 0).then(|| all as f64 / self.log_bytes as f64)
+    }
+}
+
+/// What has been written of a table to segments since the store was opened, key runs included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableWritten {
+    /// Bytes in first-level segments.
+    pub sealed_bytes: u64,
+    /// Bytes in merged segments.
+    pub compacted_bytes: u64,
+}
+
 /// What the writer knows of the store's files.
 #[derive(Default)]
 pub(crate) struct Files {
@@ -93,6 +111,8 @@ pub(crate) struct Files {
     /// Files that are to go, and could not be removed yet.
     pub doomed: Vec<PathBuf>,
     pub written: Written,
+    /// What of that went to segments, by table.
+    pub written_of: BTreeMap<TableId, TableWritten>,
     /// Bytes of the log at the last checkpoint that was begun, or failed.
     pub log_bytes_then: u64,
     /// Whether segments have been merged since the last checkpoint was begun: those that went still take their space.
@@ -115,6 +135,19 @@ impl Store {
     /// What has been written since the store was opened.
     pub fn written(&self) -> Written {
         Written { log_bytes: self.wal.bytes_written(), ..self.files.written }
+    }
+
+    /// What has been written of `table` to segments since the store was opened.
+    pub fn written_of(&self, table: TableId) -> TableWritten {
+        self.files.written_of.get(&table).copied().unwrap_or_default()
+    }
+
+    /// The frames of the log that a restart would read now, to be checked on any thread while this one goes on.
+    ///
+    /// # Errors
+    /// `Unavailable` if a file cannot be opened.
+    pub fn log_span(&self) -> Result<LogSpan> {
+        self.wal.span(self.files.start.map(|start| start.first))
     }
 
     /// The memory that the key indexes of all tables take.
@@ -303,6 +336,9 @@ impl Store {
         }
         let files = &mut self.files;
         if let Some(segment) = sealed.segment {
+            for (table, bytes) in segment.bytes_by_table() {
+                files.written_of.entry(table).or_default().sealed_bytes += bytes;
+            }
             files.segments.push(SegmentEntry { segment, level: 0 });
         }
         files.doomed.extend((files.checkpoint > 0).then(|| self.dir.join(checkpoint_name(files.checkpoint))));
@@ -351,6 +387,11 @@ impl Store {
         let at = files.segments.iter().position(is_input).unwrap_or(files.segments.len());
         files.segments.retain(|entry| !is_input(entry));
         if let Some(output) = compacted.output {
+            for (table, bytes) in output.segment.bytes_by_table() {
+                files.written_of.entry(table).or_default().compacted_bytes += bytes;
+            }
+            // Of a table that is gone nobody asks any more.
+            files.written_of.retain(|table, _| self.state.tables.contains_key(table));
             files.segments.insert(at.min(files.segments.len()), output);
         }
         let is_named = |number: &u64| files.named.contains(number) || files.being_named.contains(number);

@@ -16,8 +16,10 @@ pub struct TableStorage {
     pub dead_rows: u64,
     /// Bytes in memory, key index not counted.
     pub memory_bytes: u64,
-    /// Bytes in segments.
+    /// Bytes in segments, key runs included.
     pub disk_bytes: u64,
+    /// What rows that live take of them without key runs, as far as their share of a group tells.
+    pub live_bytes: u64,
     /// Segments that hold some of it.
     pub segments: u64,
 }
@@ -39,20 +41,22 @@ impl TableSnapshot {
     /// What the table takes.
     pub fn storage(&self) -> TableStorage {
         let entries = self.entry_count();
-        let sealed = self.view.groups().filter_map(|group| match &group.entries {
-            Entries::Sealed(sealed) => Some((sealed.segment().number(), sealed.bytes() as u64)),
-            Entries::Tail(_) => None,
-        });
-        let (mut segments, mut disk_bytes) = (BTreeSet::new(), 0);
-        for (segment, bytes) in sealed {
-            segments.insert(segment);
+        let (mut segments, mut disk_bytes, mut live_bytes) = (BTreeSet::new(), 0, 0);
+        for group in self.view.groups() {
+            let Entries::Sealed(sealed) = &group.entries else { continue };
+            let (bytes, alive) = (sealed.bytes() as u64, group.alive.count() as u128);
+            segments.insert(sealed.segment().number());
             disk_bytes += bytes;
+            live_bytes += (u128::from(bytes) * alive / sealed.len() as u128) as u64;
         }
+        let sections = self.view.buckets.iter().flat_map(|bucket| &bucket.sections);
+        disk_bytes += sections.map(|section| section.meta().run_bytes()).sum::<u64>();
         TableStorage {
             live_rows: self.row_count(),
             dead_rows: entries.saturating_sub(self.row_count()),
             memory_bytes: self.bytes(),
             disk_bytes,
+            live_bytes,
             segments: segments.len() as u64,
         }
     }

@@ -40,6 +40,11 @@ pub(crate) struct SectionMeta {
 }
 
 impl SectionMeta {
+    /// The bytes of the key runs.
+    pub fn run_bytes(&self) -> u64 {
+        self.runs.iter().map(|run| run.bytes).sum()
+    }
+
     /// The table's id.
     pub fn table(&self) -> TableId {
         self.shape.id
@@ -346,6 +351,14 @@ impl Segment {
     pub fn section_of(self: &Arc<Self>, table: TableId, bucket: u16) -> Option<Section> {
         let found = self.sections.binary_search_by_key(&(table, bucket), |meta| (meta.table(), meta.bucket)).ok()?;
         Some(self.section(found))
+    }
+
+    /// Every section's table, with the bytes of its rows and key runs.
+    pub fn bytes_by_table(&self) -> impl Iterator<Item = (TableId, u64)> + '_ {
+        self.sections.iter().map(|meta| {
+            let groups = &self.groups[meta.groups.clone()];
+            (meta.table(), groups.iter().map(|group| group.bytes as u64).sum::<u64>() + meta.run_bytes())
+        })
     }
 
     /// How many entries there are, in sections of unknown tables too.

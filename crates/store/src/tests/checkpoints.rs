@@ -206,6 +206,27 @@ fn a_log_that_is_read_from_segments_is_the_log_that_was_written() {
 }
 
 #[test]
+fn what_goes_to_disk_is_told_by_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let (t, u) = (create(&mut store, keyed("t")), create(&mut store, keyed("u")));
+    assert_eq!(store.written().amplification(), Some(1.0), "there is nothing but the log");
+    for i in 0..300 {
+        let mut tick = store.tick().unwrap();
+        tick.write(t, &change(&[(1, (i % 200, "a row", Some(i)))])).unwrap();
+        tick.publish().unwrap();
+    }
+    store.checkpoint(&mut || None).unwrap();
+    let (written, of_t) = (store.written(), store.written_of(t));
+    assert!(of_t.sealed_bytes > 0 && of_t.compacted_bytes == 0 && of_t.sealed_bytes < written.sealed_bytes);
+    assert_eq!(store.written_of(u), crate::TableWritten::default());
+    assert!(written.amplification().unwrap() > 1.0);
+    let storage = store.ordered_snapshot().table(t).unwrap().storage();
+    assert_eq!(storage.disk_bytes, of_t.sealed_bytes, "all of it is still there, key runs too");
+    assert!(storage.live_bytes > 0 && storage.live_bytes < storage.disk_bytes);
+}
+
+#[test]
 fn a_damaged_checkpoint_or_segment_is_refused_with_its_file() {
     use std::os::unix::fs::FileExt;
     for prefix in ["checkpoint-", "seg-"] {

@@ -12,6 +12,7 @@
 pub(crate) mod frame;
 pub(crate) mod place;
 pub(crate) mod recovery;
+pub(crate) mod verify;
 pub(crate) mod writer;
 
 use std::path::PathBuf;

@@ -14,6 +14,7 @@ use gridhouse_base::{CommitId, Error, Result};
 use super::file_name;
 use super::frame::{FILE_HEAD_BYTES, FRAME_HEAD_BYTES, FileHead, FrameHead, FrameKind, MAX_PAYLOAD_BYTES};
 use super::place::{FramePlace, LogPlace};
+use super::verify::{LogSpan, SpanFile};
 use crate::sync::Shared;
 
 /// Files grow to this size, each twice as large as the one before: at 100 MB/s a new file every 0.6 s, and at most this
@@ -145,6 +146,23 @@ impl WalWriter {
     /// Where the next frame will stand, unless it begins a new file.
     pub fn end(&self) -> LogPlace {
         LogPlace { file: self.head.number, offset: self.offset, frame: self.next_frame }
+    }
+
+    /// The durable frames from `first` on, or all that are there, to be checked beside the writer.
+    ///
+    /// # Errors
+    /// `Unavailable` if a file cannot be opened.
+    pub fn span(&self, first: Option<LogPlace>) -> Result<LogSpan> {
+        let last_frame = self.shared.check()?;
+        let (oldest, frame) = self.files[0];
+        let first = first.unwrap_or(LogPlace { file: oldest, offset: FILE_HEAD_BYTES as u64, frame });
+        let open = |&(number, first_frame): &(u64, u64)| {
+            let path = self.dir.join(file_name(number));
+            let file = self.fs.open(&path).map_err(|error| disk_error("could not open", &path, error))?;
+            Ok(SpanFile { number, first_frame, path, file })
+        };
+        let files = self.files.iter().filter(|(number, _)| *number >= first.file).map(open);
+        Ok(LogSpan { files: files.collect::<Result<_>>()?, store: self.store, first, last_frame })
     }
 
     /// Forgets the files below `number` and returns their paths: nobody needs them any more.
