@@ -41,6 +41,8 @@ pub struct Settings {
     pub checkpoint_log_bytes: u64,
     /// How many bytes of memory the key indexes may take.
     pub index_bytes: usize,
+    /// How many bytes of memory the rows of one tick may take.
+    pub tick_bytes: usize,
     /// How many bytes a second compaction may write; 0: as many as it can.
     pub compaction_bytes_per_second: u64,
     /// How many bytes of memory the state of jobs may take.
@@ -66,7 +68,7 @@ struct Setting {
     show: fn(&Settings) -> String,
 }
 
-const TABLE: [Setting; 13] = [
+const TABLE: [Setting; 14] = [
     Setting {
         key: "data_dir",
         environment: "GRIDHOUSE_DATA_DIR",
@@ -211,6 +213,19 @@ const TABLE: [Setting; 13] = [
         show: |settings| shown_size(settings.index_bytes as u64),
     },
     Setting {
+        key: "tick_memory",
+        environment: "GRIDHOUSE_TICK_MEMORY",
+        default: "64 mb",
+        unit: "bytes, with a unit: kb, mb, gb",
+        doc: "The memory that the rows may take which a tick leaves in tables before it is published. What is more of a large \
+              transaction is sealed into segments meanwhile.",
+        take: |settings, value, _| {
+            settings.tick_bytes = usize::try_from(size(value)?).map_err(|_| Error::invalid("is too large"))?;
+            Ok(())
+        },
+        show: |settings| shown_size(settings.tick_bytes as u64),
+    },
+    Setting {
         key: "compaction_rate",
         environment: "GRIDHOUSE_COMPACTION_RATE",
         default: "0",
@@ -296,6 +311,7 @@ impl Settings {
             solution_sink: String::new(),
             checkpoint_log_bytes: 0,
             index_bytes: 0,
+            tick_bytes: 0,
             compaction_bytes_per_second: 0,
             state_bytes: 0,
             consumer_cap_bytes: 0,

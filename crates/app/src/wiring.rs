@@ -33,6 +33,7 @@ pub fn open(settings: &Settings) -> Result<Engine> {
         checkpoint_log_bytes: settings.checkpoint_log_bytes,
         index_bytes: settings.index_bytes,
         compaction_bytes_per_second: settings.compaction_bytes_per_second,
+        tick_bytes: settings.tick_bytes,
         ..Limits::default()
     };
     Engine::open(EngineOptions {

@@ -22,6 +22,9 @@ use crate::trace::Arrival;
 /// How many rows of one transaction gather in memory before they are staged in the log: at some 100 bytes a row, 6 MB.
 const GATHERED_ROWS: usize = 65_536;
 
+/// How many bytes of them, where rows are wide: one frame of the log holds what gathers.
+const GATHERED_BYTES: usize = 16 << 20;
+
 /// A source stream.
 pub(crate) struct Stream {
     pub(crate) record: StreamRecord,
@@ -55,6 +58,7 @@ pub(crate) struct Landed {
 struct Open {
     parts: Vec<Part>,
     rows: usize,
+    bytes: usize,
     /// The stage of what was too much to gather.
     stage: Option<u64>,
     /// Stages that replace a truncated table, by table.
@@ -384,8 +388,9 @@ impl Core {
             return self.store.stage(*stage, part);
         }
         stream.open.rows += part.batch.len();
+        stream.open.bytes += part.bytes();
         stream.open.parts.push(part);
-        if stream.open.rows < GATHERED_ROWS {
+        if stream.open.rows < GATHERED_ROWS && stream.open.bytes < GATHERED_BYTES {
             return Ok(());
         }
         let stage = match stream.open.stage {
@@ -396,7 +401,7 @@ impl Core {
                 stage
             }
         };
-        stream.open.rows = 0;
+        (stream.open.rows, stream.open.bytes) = (0, 0);
         for part in std::mem::take(&mut stream.open.parts) {
             self.store.stage(stage, part)?;
         }

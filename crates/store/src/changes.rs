@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gridhouse_base::batch::KindBatch;
 use gridhouse_base::{CommitId, Error, Result};
 
+use crate::delta::take_rows;
 use crate::group::Entries;
 use crate::snapshot::TableSnapshot;
 use crate::tail::TailBatch;
@@ -35,7 +36,16 @@ impl TableSnapshot {
             }
         }
         runs.sort_unstable();
-        Ok(Changes { table: self.clone(), runs: runs.into_iter(), opened: HashMap::new() })
+        Ok(Changes { table: self.clone(), runs: runs.into_iter(), opened: HashMap::new(), only_last: false })
+    }
+
+    /// As [`TableSnapshot::changes`], without the rows that were replaced or deleted since: of each key the row that lives, behind
+    /// deletions of what it had before, or deletions alone. For whoever wants to know what it all comes to, in bounded memory.
+    ///
+    /// # Errors
+    /// As [`TableSnapshot::changes`].
+    pub fn last_changes(&self, after: CommitId) -> Result<Changes> {
+        Ok(Changes { only_last: true, ..self.changes(after)? })
     }
 }
 
@@ -56,6 +66,8 @@ pub struct Changes {
     runs: std::vec::IntoIter<Run>,
     /// The sealed group of each bucket that was read last, in memory: a group has entries of many commits.
     opened: HashMap<usize, (usize, Arc<TailBatch>)>,
+    /// Leaves out rows that are dead.
+    only_last: bool,
 }
 
 impl Changes {
@@ -78,10 +90,23 @@ impl Iterator for Changes {
 
     fn next(&mut self) -> Option<Self::Item> {
         let Run { commit, bucket, group, from, to } = self.runs.next()?;
-        Some(self.batch(bucket, group).map(|batch| {
-            let columns = batch.columns.iter().map(|column| column.slice(from, to - from)).collect();
-            let kinds: Arc<[_]> = (from..to).map(|i| batch.kind(i)).collect();
-            (commit, KindBatch { columns, kinds })
-        }))
+        let batch = match self.batch(bucket, group) {
+            Ok(batch) => batch,
+            Err(error) => return Some(Err(error)),
+        };
+        if to == batch.len {
+            // Nothing more of the group is wanted.
+            self.opened.remove(&bucket);
+        }
+        let alive = &self.table.view.buckets[bucket].groups[group].alive;
+        let is_wanted = |i: usize| !self.only_last || alive.get(i) || batch.is_delete(i);
+        let rows: Vec<u32> = (from..to).filter(|&i| is_wanted(i)).map(|i| i as u32).collect();
+        let columns = if rows.len() == to - from {
+            Ok(batch.columns.iter().map(|column| column.slice(from, to - from)).collect())
+        } else {
+            take_rows(&batch.columns, &rows)
+        };
+        let kinds: Arc<[_]> = rows.iter().map(|&i| batch.kind(i as usize)).collect();
+        Some(columns.map(|columns| (commit, KindBatch { columns, kinds })))
     }
 }

@@ -9,6 +9,7 @@
 //! its results between ticks ([`Store::maintain`]). The store knows nothing of SQL, jobs or options; what others want to keep
 //! goes into metadata rows ([`Tick::put`]), or is attached to a checkpoint ([`Attachment`]).
 
+mod ahead;
 mod bits;
 mod bucket;
 mod bucket_view;

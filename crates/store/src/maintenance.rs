@@ -20,7 +20,6 @@ use crate::checkpoint::{ReplayStart, SegmentEntry, attachment_name, checkpoint_n
 use crate::group::{Entries, LiveGroup};
 use crate::segment::{GROUP_ROWS, file_name};
 use crate::snapshot::View;
-use crate::spec::TableKind;
 use crate::state::State;
 use crate::store::Store;
 use crate::table::Table;
@@ -44,6 +43,9 @@ pub struct Limits {
     pub group_rows: usize,
     /// The log of a tick is written out in pieces of about this many bytes: a tick of any size needs this much memory for it.
     pub tick_piece_bytes: usize,
+    /// A tick holds at most about this many bytes of the entries that it appends in memory; what is more is sealed before the tick
+    /// is published.
+    pub tick_bytes: usize,
 }
 
 impl Default for Limits {
@@ -55,6 +57,7 @@ impl Default for Limits {
             compaction_factor: 8,
             group_rows: GROUP_ROWS,
             tick_piece_bytes: 8 << 20,
+            tick_bytes: 64 << 20,
         }
     }
 }
@@ -105,6 +108,8 @@ pub(crate) struct Files {
     pub named: BTreeSet<u64>,
     /// Segments that a checkpoint names that is being made.
     pub being_named: BTreeSet<u64>,
+    /// Segments of the tick under way, in the order of their entries: they count once it is published.
+    pub ahead: Vec<SegmentEntry>,
     /// The segments that are being written: to be removed if that fails.
     pub sealing: Option<PathBuf>,
     pub merging: Option<PathBuf>,
@@ -117,12 +122,20 @@ pub(crate) struct Files {
     pub log_bytes_then: u64,
     /// Whether segments have been merged since the last checkpoint was begun: those that went still take their space.
     pub has_merged: bool,
+    /// What is worth merging changes as segments come and go: whether any have since that was looked at.
+    pub may_merge: bool,
 }
 
 impl Files {
     /// Those of a new store. Segments are numbered from 1.
     pub fn new() -> Self {
         Self { next_segment: 1, ..Self::default() }
+    }
+
+    /// A number for a new segment.
+    pub fn take_segment_number(&mut self) -> u64 {
+        self.next_segment += 1;
+        self.next_segment - 1
     }
 }
 
@@ -152,7 +165,7 @@ impl Store {
 
     /// The memory that the key indexes of all tables take.
     pub fn index_bytes(&self) -> usize {
-        self.state.tables.values().map(Table::index_bytes).sum()
+        self.state.index_bytes()
     }
 
     /// To be called between ticks, often: takes what the [`Keeper`] has done and lays out what is due next. `attach` is asked
@@ -169,8 +182,8 @@ impl Store {
             self.begin_checkpoint(attach());
             laid_out = true;
         }
-        // What is worth merging changes as segments come and go.
-        if taken && self.workshop.is_free_to_merge() {
+        if self.files.may_merge && self.workshop.is_free_to_merge() {
+            self.files.may_merge = false;
             laid_out |= self.begin_compaction();
         }
         Ok(taken || laid_out)
@@ -203,6 +216,12 @@ impl Store {
         if sealed.is_none() && merged.is_none() {
             return Ok(false);
         }
+        self.take(sealed, merged);
+        Ok(true)
+    }
+
+    /// Puts in place what the keeper has done.
+    pub(crate) fn take(&mut self, sealed: Option<Result<Sealed>>, merged: Option<Result<Compacted>>) {
         // Merged first: its inputs are older than what has just been sealed.
         match merged {
             Some(Ok(merged)) => self.place_compacted(merged),
@@ -214,10 +233,8 @@ impl Store {
             Some(Err(error)) => self.give_up_seal(error),
             None => {}
         }
-        self.state.refresh_view();
         self.shared.replace_view(self.state.view.clone());
         self.remove_doomed();
-        Ok(true)
     }
 
     /// What a failed seal has left is nobody's; the next attempt takes another number for its segment.
@@ -257,7 +274,7 @@ impl Store {
         self.files.log_bytes_then = self.wal.bytes_written();
         self.files.has_merged = false;
         self.files.being_named = self.files.segments.iter().map(|entry| entry.segment.number()).collect();
-        let segment_number = self.take_segment_number();
+        let segment_number = self.files.take_segment_number();
         self.files.sealing = Some(self.dir.join(file_name(segment_number)));
         let seal = Seal {
             fs: self.fs.clone(),
@@ -280,18 +297,13 @@ impl Store {
         self.workshop.lay_out_seal(seal);
     }
 
-    fn take_segment_number(&mut self) -> u64 {
-        self.files.next_segment += 1;
-        self.files.next_segment - 1
-    }
-
     /// Lays out a merge if one is worth it.
     fn begin_compaction(&mut self) -> bool {
         let floors = self.floors();
         let usage = self.usage(&floors);
         let Some((range, level)) = choose(&usage, self.limits.compaction_factor) else { return false };
         let inputs = usage[range].iter().map(|(entry, _)| entry.clone()).collect();
-        let segment_number = self.take_segment_number();
+        let segment_number = self.files.take_segment_number();
         self.files.merging = Some(self.dir.join(file_name(segment_number)));
         let compaction = Compaction {
             fs: self.fs.clone(),
@@ -331,7 +343,8 @@ impl Store {
     }
 
     fn place_sealed(&mut self, sealed: Sealed) {
-        for replacement in sealed.replacements {
+        self.files.may_merge = true;
+        for replacement in &sealed.replacements {
             self.state.replace(replacement);
         }
         let files = &mut self.files;
@@ -356,29 +369,16 @@ impl Store {
         files.written.sealed_bytes += sealed.bytes;
         files.written.checkpoints += 1;
         files.doomed.extend(self.wal.retire_below(sealed.start.first.file));
-        self.shrink_indexes();
-    }
-
-    fn shrink_indexes(&mut self) {
-        let bytes = self.index_bytes();
-        if bytes <= self.limits.index_bytes {
-            return;
-        }
-        // Every table gives in proportion to what it holds.
-        let share = self.limits.index_bytes as f64 / bytes as f64;
-        for table in self.state.tables.values_mut() {
-            let budget = (table.index_bytes() as f64 * share) as usize;
-            table.shrink_index(budget);
-        }
+        self.state.shrink_indexes(self.limits.index_bytes);
     }
 
     fn place_compacted(&mut self, compacted: Compacted) {
         self.files.written.compacted_bytes += compacted.bytes;
-        self.files.merging = None;
+        (self.files.merging, self.files.may_merge) = (None, true);
         let now = self.floors();
         let is_held_back = |(id, floor): (&TableId, &CommitId)| now.get(id).is_some_and(|now| now < floor);
         debug_assert!(!compacted.floors.iter().any(is_held_back), "whoever registers does so above the floors");
-        for replacement in compacted.replacements {
+        for replacement in &compacted.replacements {
             self.state.replace(replacement);
         }
         let files = &mut self.files;
@@ -401,7 +401,7 @@ impl Store {
 
     /// Removes files that nobody names any more. One that cannot be removed now is tried again the next time, and at the next
     /// start.
-    fn remove_doomed(&mut self) {
+    pub(crate) fn remove_doomed(&mut self) {
         let fs = self.fs.clone();
         self.files.doomed.retain(|path| {
             let removed = fs.remove(path);
@@ -411,6 +411,25 @@ impl Store {
 }
 
 impl State {
+    /// The memory that the key indexes of all tables take.
+    fn index_bytes(&self) -> usize {
+        self.tables.values().map(Table::index_bytes).sum()
+    }
+
+    /// Keeps the key indexes of all tables within `budget` bytes.
+    pub fn shrink_indexes(&mut self, budget: usize) {
+        let bytes = self.index_bytes();
+        if bytes <= budget {
+            return;
+        }
+        // Every table gives in proportion to what it holds.
+        let share = budget as f64 / bytes as f64;
+        for table in self.tables.values_mut() {
+            let budget = (table.index_bytes() as f64 * share) as usize;
+            table.shrink_index(budget);
+        }
+    }
+
     /// Marks everything in memory as on its way to a segment.
     fn freeze_tails(&mut self) {
         for (id, table) in &mut self.tables {
@@ -437,23 +456,38 @@ impl State {
         self.view = Arc::new(view);
     }
 
-    /// Puts new groups in the place of old ones. What has died since the work began is dead in the new groups too.
-    fn replace(&mut self, replacement: Replacement) {
-        let Some(table) = self.tables.get_mut(&replacement.table) else { return };
-        let is_keyed = table.shape.spec.kind == TableKind::PrimaryKey;
-        let bucket = Arc::make_mut(&mut table.buckets[usize::from(replacement.bucket)]);
-        bucket.replace(replacement, is_keyed);
-        self.touched.insert(table.shape.id);
+    /// Puts new groups in the place of old ones, in the last tick's view and in the writer's tables, which are ahead of it while
+    /// a tick is under way. What has died since the work began is dead in the new groups too.
+    fn replace(&mut self, replacement: &Replacement) {
+        let (id, at) = (replacement.table, usize::from(replacement.bucket));
+        let mut table = self.tables.get_mut(&id);
+        let view = Arc::make_mut(&mut self.view);
+        if let Ok(i) = view.tables.binary_search_by_key(&id, |table| table.shape.id) {
+            let is_keyed = view.tables[i].shape.is_keyed();
+            let seen = &mut Arc::make_mut(&mut view.tables[i]).buckets[at];
+            let is_same = table.as_ref().is_some_and(|table| Arc::ptr_eq(&table.buckets[at], seen));
+            Arc::make_mut(seen).replace(replacement, is_keyed);
+            if let Some(table) = table.take_if(|_| is_same) {
+                table.buckets[at] = seen.clone();
+            }
+        }
+        if let Some(table) = table {
+            let is_keyed = table.shape.is_keyed();
+            Arc::make_mut(&mut table.buckets[at]).replace(replacement, is_keyed);
+        }
     }
 }
 
 impl BucketView {
-    fn replace(&mut self, replacement: Replacement, is_keyed: bool) {
+    /// Puts new groups in the place of old ones, as [`State::replace`].
+    pub fn replace(&mut self, replacement: &Replacement, is_keyed: bool) {
         let Replacement { old, new, reclaimed, .. } = replacement;
         let Some(first) = old.first() else { return };
         let mut new: Vec<(LiveGroup, Bits)> = new
-            .into_iter()
-            .map(|(group, alive)| (LiveGroup::new(Entries::Sealed(group), Arc::new(alive.clone())), alive))
+            .iter()
+            .map(|(group, alive)| {
+                (LiveGroup::new(Entries::Sealed(group.clone()), Arc::new(alive.clone())), alive.clone())
+            })
             .collect();
         // A log table may have lost its first groups, or all of them, meanwhile; others are where they were.
         let at = self.groups.partition_point(|group| group.first_seq < first.first_seq);
@@ -484,7 +518,7 @@ impl BucketView {
             self.replace_sections(at, old.len(), &new);
         }
         self.groups.splice(at..at + old.len() - lost, new);
-        self.reclaimed = self.reclaimed.max(reclaimed);
+        self.reclaimed = self.reclaimed.max(*reclaimed);
     }
 
     /// Follows in the list of sections that `count` groups from `at` on become `new`.

@@ -28,6 +28,14 @@ use crate::wal::place::FramePlace;
 /// of a tenth of a second takes.
 const WAITING_BYTES: usize = 32 << 20;
 
+/// How much one step of a tick takes at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StepLimit {
+    pub rows: usize,
+    /// Their bytes in memory: the step ends with the row that reaches this.
+    pub bytes: usize,
+}
+
 /// A source commit that no tick has applied yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Pending {
@@ -69,8 +77,26 @@ impl Progress {
         (self.parts, self.part, self.row) = (parts, 0, 0);
     }
 
-    /// Up to `limit` rows of what is at hand; `None` if it is done.
-    fn next(&mut self, limit: usize) -> Option<Part> {
+    /// Some rows of what is at hand, one at least, and whether it was their bytes that ended them; `None` if it is done. `left` is
+    /// what may still be taken, and becomes less.
+    fn next(&mut self, left: &mut StepLimit) -> Option<(Part, bool)> {
+        let part = self.parts.get(self.part)?;
+        let fit = if left.bytes == usize::MAX {
+            usize::MAX
+        } else {
+            let row_bytes = part.bytes().div_ceil(part.batch.len().max(1)).max(1);
+            let fit = (left.bytes / row_bytes).max(1);
+            left.bytes = left.bytes.saturating_sub(row_bytes.saturating_mul(part.batch.len() - self.row));
+            fit
+        };
+        let is_cut = fit < left.rows.min(part.batch.len() - self.row) || left.bytes == 0;
+        let taken = self.cut(left.rows.min(fit))?;
+        left.rows -= taken.batch.len();
+        Some((taken, is_cut))
+    }
+
+    /// Up to `limit` rows of the next part.
+    fn cut(&mut self, limit: usize) -> Option<Part> {
         let part = self.parts.get(self.part)?;
         let (from, left) = (self.row, part.batch.len() - self.row);
         if left <= limit {
@@ -161,8 +187,8 @@ impl State {
         !self.progress.is_begun
     }
 
-    /// Applies up to `limit` rows of the source commits up to `upto` that wait, in tick `commit`. `None` if nothing waits. An
-    /// error leaves the tick half done.
+    /// Applies rows of the source commits up to `upto` that wait, `limit` of them at most, in tick `commit`. `None` if nothing
+    /// waits. An error leaves the tick half done. Second, the number of rows by which the same step is taken again.
     ///
     /// The entries carry the tick's commit, not the source's: they become visible with the tick, and whoever has read the
     /// log up to an earlier tick must find them above it, even if that tick came after the source's commit.
@@ -170,14 +196,15 @@ impl State {
         &mut self,
         upto: CommitId,
         commit: CommitId,
-        limit: usize,
+        limit: StepLimit,
         wants: &dyn Fn(TableId) -> bool,
-    ) -> Result<Option<AppliedStep>> {
+    ) -> Result<(Option<AppliedStep>, usize)> {
         let waits = |state: &Self| state.pending.front().filter(|pending| pending.commit <= upto).cloned();
         if waits(self).is_none() {
-            return Ok(None);
+            return Ok((None, limit.rows));
         }
-        let mut left = limit.max(1);
+        let rows = limit.rows.max(1);
+        let (mut left, mut again) = (StepLimit { rows, ..limit }, rows);
         let mut effects: BTreeMap<TableId, Vec<Effect>> = BTreeMap::new();
         let mut changes = Vec::new();
         let mut is_last = true;
@@ -185,10 +212,16 @@ impl State {
             let mut progress = std::mem::take(&mut self.progress);
             progress.is_begun = true;
             let mut is_over = false;
-            while !is_over && left > 0 {
+            while !is_over && left.rows > 0 {
                 is_over = !self.lay_up_rows(&mut progress, &pending)?;
-                let Some(part) = progress.next(left).filter(|_| !is_over) else { continue };
-                left -= part.batch.len();
+                if is_over {
+                    continue;
+                }
+                let Some((part, is_cut)) = progress.next(&mut left) else { continue };
+                if is_cut {
+                    again = rows - left.rows;
+                    left.rows = 0;
+                }
                 // A table that was dropped after the source had committed takes no rows any more.
                 if self.tables.contains_key(&part.table) {
                     let detail = if wants(part.table) { Detail::Rows } else { Detail::Effective };
@@ -223,7 +256,7 @@ impl State {
                 changes.push(AppliedRows { table, rows, continues: false, goes_on: false });
             }
         }
-        Ok(Some(AppliedStep { changes, is_last }))
+        Ok((Some(AppliedStep { changes, is_last }), again))
     }
 
     /// Lets the commits of a tick that was given up wait again.

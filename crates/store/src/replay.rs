@@ -2,18 +2,25 @@
 //!
 //! Frames come in order and whole; what they say was valid when it was written. So anything that does not fit (a table that
 //! is not there, a stage that was never begun) is `Corrupt`, whatever kind the live path would give it.
+//!
+//! Memory is bounded whatever the size of a tick: its pieces are read back one by one once it is known to be whole, and what it
+//! appends is sealed ahead, as it was when the tick was made.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_schema::DataType;
+use gridhouse_base::fs::FileSystem;
 use gridhouse_base::{ChangeBatch, CommitId, Error, ErrorKind, Result, SourceId, TableId};
 
+use crate::ahead::Home;
 use crate::checkpoint::ReplayStart;
 use crate::codec::{Input, damaged};
 use crate::follow::Follow;
+use crate::maintenance::{Files, Limits};
 use crate::payload::{Op, read_drop_stage, read_op, read_source, read_stage};
-use crate::pending::Pending;
+use crate::pending::{Pending, StepLimit};
 use crate::source::{SourcePosition, StageUse};
 use crate::state::State;
 use crate::table::Detail;
@@ -27,20 +34,25 @@ pub(crate) struct Replay<'a> {
     pub start: Option<ReplayStart>,
     /// Who sees what becomes of the tables.
     pub follow: Option<&'a mut dyn Follow>,
-    /// Pieces of a tick that has not ended yet, by frame number.
-    pub pieces: BTreeMap<u64, Vec<u8>>,
+    /// Where pieces of a tick stand that has not ended yet, by frame number.
+    pub pieces: BTreeMap<u64, FramePlace>,
+    /// The store's files, among them segments that the ticks need.
+    pub files: &'a mut Files,
+    pub fs: &'a Arc<dyn FileSystem>,
+    pub dir: &'a Path,
+    pub limits: &'a Limits,
 }
 
 impl Replay<'_> {
-    /// Applies one frame.
-    pub fn take(&mut self, frame: &Frame<'_>, place: &FramePlace) -> Result<()> {
-        self.apply(frame, place).map_err(|error| match error.kind() {
+    /// Applies one frame of the log of `store`.
+    pub fn take(&mut self, frame: &Frame<'_>, place: &FramePlace, store: u128) -> Result<()> {
+        self.apply(frame, place, store).map_err(|error| match error.kind() {
             ErrorKind::Corrupt | ErrorKind::Unavailable => error,
             _ => damaged("a frame contradicts those before it").caused_by(error),
         })
     }
 
-    fn apply(&mut self, frame: &Frame<'_>, place: &FramePlace) -> Result<()> {
+    fn apply(&mut self, frame: &Frame<'_>, place: &FramePlace, store: u128) -> Result<()> {
         if let Some(start) = self.start
             && frame.head.number <= start.tick_frame
         {
@@ -54,9 +66,9 @@ impl Replay<'_> {
                 let commit = self.next_commit(frame)?;
                 self.source(frame, commit, place)
             }
-            FrameKind::Tick => self.tick(frame, place),
+            FrameKind::Tick => self.tick(frame, place, store),
             FrameKind::TickPiece => {
-                self.pieces.insert(frame.head.number, frame.payload.to_vec());
+                self.pieces.insert(frame.head.number, place.clone());
                 Ok(())
             }
             FrameKind::Stage | FrameKind::DropStage => self.stage(frame, place),
@@ -121,33 +133,37 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn tick(&mut self, frame: &Frame<'_>, place: &FramePlace) -> Result<()> {
-        let commit = self.next_commit(frame)?;
+    fn tick(&mut self, frame: &Frame<'_>, place: &FramePlace, store: u128) -> Result<()> {
+        let tick = OpenTick { commit: self.next_commit(frame)?, time_micros: frame.head.time_micros, store };
+        let commit = tick.commit;
         let mut input = Input::new(frame.payload);
         let first_piece = input.u64()?;
         let pieces = std::mem::take(&mut self.pieces);
         if first_piece != 0 {
-            for payload in pieces.range(first_piece..).map(|(_, payload)| payload) {
-                self.operations(&mut Input::new(payload), commit)?;
+            for piece in pieces.range(first_piece..).map(|(_, piece)| piece) {
+                self.operations(&mut Input::new(&piece.read()?), &tick)?;
             }
         }
-        self.operations(&mut input, commit)?;
+        self.operations(&mut input, &tick)?;
         if !self.state.is_between_commits() {
             return Err(damaged("a tick ends in the middle of a source's commit"));
         }
         self.state.finish_tick(commit, frame.head.as_of, frame.head.time_micros, end_of(frame, place))?;
+        self.files.keep_ahead();
         match &mut self.follow {
             Some(follow) => follow.tick(commit, frame.head.as_of, frame.head.time_micros),
             None => Ok(()),
         }
     }
 
-    fn operations(&mut self, input: &mut Input<'_>, commit: CommitId) -> Result<()> {
+    fn operations(&mut self, input: &mut Input<'_>, tick: &OpenTick) -> Result<()> {
+        let commit = tick.commit;
         while !input.is_at_end() {
             match read_op(input, &|id| types_of(self.state, id))? {
                 Op::ApplyPending(upto, limit) => {
                     let follows = self.follow.is_some();
-                    let step = self.state.apply_step(upto, commit, limit, &|_| follows)?;
+                    let limit = StepLimit { rows: limit, bytes: usize::MAX };
+                    let (step, _) = self.state.apply_step(upto, commit, limit, &|_| follows)?;
                     for applied in step.into_iter().flat_map(|step| step.changes) {
                         self.show(applied.table, &applied.rows)?;
                     }
@@ -177,9 +193,23 @@ impl Replay<'_> {
                 Op::SetCursor(consumer, table, upto) => self.state.set_cursor(&consumer, table, upto),
                 Op::ForgetCursor(consumer, table) => self.state.forget_cursor(&consumer, table),
             }
+            if self.state.fresh_bytes() > self.limits.tick_bytes {
+                let group_rows = self.limits.group_rows;
+                let home = Home { fs: self.fs, dir: self.dir, store: tick.store, group_rows };
+                self.files.seal_ahead(self.state, &home, tick.time_micros)?;
+                self.state.shrink_indexes(self.limits.index_bytes);
+            }
         }
         Ok(())
     }
+}
+
+/// A tick whose operations are being applied.
+struct OpenTick {
+    commit: CommitId,
+    time_micros: i64,
+    /// The store that it belongs to.
+    store: u128,
 }
 
 impl Replay<'_> {

@@ -1,5 +1,6 @@
 //! What a source commits: rows for tables, the position that it has reached, and rows that were staged before.
 
+use arrow_array::{Array, ArrayRef};
 use gridhouse_base::batch::KindBatch;
 use gridhouse_base::{CommitId, SourceId, TableId};
 
@@ -21,6 +22,12 @@ impl Part {
     /// Whole rows for `table`.
     pub fn new(table: TableId, batch: KindBatch) -> Self {
         Self { table, batch, columns: None }
+    }
+
+    /// The memory that the rows take, in bytes.
+    pub fn bytes(&self) -> usize {
+        let size = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(0);
+        self.batch.columns.iter().map(size).sum::<usize>() + self.batch.len()
     }
 }
 

@@ -13,7 +13,7 @@ use gridhouse_base::random::Random;
 use gridhouse_base::{CommitId, Error, ErrorKind, Result, SourceId};
 
 use crate::checkpoint::keeper::Workshop;
-use crate::checkpoint::load::{last_checkpoint, leftovers};
+use crate::checkpoint::load::{last_checkpoint, last_segment, leftovers};
 use crate::checkpoint::seal::Attachment;
 use crate::follow::{Follow, Nobody};
 use crate::maintenance::{Files, Limits};
@@ -25,8 +25,8 @@ use crate::source::{Part, SourceCommit, SourcePosition, StageUse};
 use crate::state::State;
 use crate::sync::{Boundary, Reader, Shared, Syncer};
 use crate::tick::Tick;
-use crate::wal::frame::{FILE_HEAD_BYTES, FrameKind};
-use crate::wal::place::LogPlace;
+use crate::wal::frame::{FILE_HEAD_BYTES, Frame, FrameKind};
+use crate::wal::place::{FramePlace, LogPlace};
 use crate::wal::recovery::read_log;
 use crate::wal::writer::{FrameNote, MAX_FILE_BYTES, WalWriter, disk_error};
 
@@ -107,10 +107,12 @@ impl Store {
         let mut random = Random::new(seed);
         let lock = prepare_directory(fs.as_ref(), &dir)?;
         let (found, damage) = last_checkpoint(fs.as_ref(), &dir)?;
-        let (mut state, start, store, files, attachment) = match found {
+        let (mut state, start, store, mut files, attachment) = match found {
             Some(loaded) => loaded.into_parts(),
             None => (State::new(&mut random)?, None, None, Files::new(), None),
         };
+        // A file that is there already may be all that is left of a checkpoint that is damaged.
+        files.next_segment = files.next_segment.max(last_segment(fs.as_ref(), &dir)? + 1);
         let mut follower = match attachment {
             Some(bytes) => begin(&Snapshot { view: state.view.clone() }, bytes)?,
             None => None,
@@ -120,8 +122,13 @@ impl Store {
             start,
             follow: follower.as_mut().map(|follower| follower as &mut dyn Follow),
             pieces: BTreeMap::new(),
+            files: &mut files,
+            fs: &fs,
+            dir: &dir,
+            limits: &limits,
         };
-        let read = read_log(fs.as_ref(), &dir, (store, start), &mut |frame, place| replay.take(frame, place));
+        let mut take = |frame: &Frame<'_>, place: &FramePlace, store: u128| replay.take(frame, place, store);
+        let read = read_log(fs.as_ref(), &dir, (store, start), &mut take);
         let read = read.map_err(with_way_back);
         // Without its checkpoint a log that has been cut cannot be read: then the checkpoint is what is damaged.
         let end = match (read, damage) {

@@ -165,6 +165,8 @@ pub(crate) struct Table {
     index: Option<KeyIndex>,
     secret: u64,
     pub live_rows: u64,
+    /// Bytes of the entries in memory that have been appended since the last tick, or since they were last sealed.
+    pub fresh_bytes: usize,
 }
 
 /// One outcome per key: the deciding row.
@@ -188,7 +190,7 @@ impl Table {
     pub fn new(shape: Arc<TableShape>, secret: u64) -> Self {
         let buckets = (0..shape.spec.bucket_count).map(|_| Arc::default()).collect();
         let index = shape.is_keyed().then(|| KeyIndex::new(shape.codec.is_exact(), secret, true));
-        Self { shape, buckets, index, secret, live_rows: 0 }
+        Self { shape, buckets, index, secret, live_rows: 0, fresh_bytes: 0 }
     }
 
     /// The table as it is in `view`.
@@ -213,6 +215,7 @@ impl Table {
     pub fn revert(&mut self, view: &TableView) -> Result<()> {
         self.buckets = view.buckets.clone();
         self.live_rows = view.live_rows;
+        self.fresh_bytes = 0;
         if self.index.is_none() {
             return Ok(());
         }
@@ -501,6 +504,7 @@ impl Table {
             add(bucket, self.buckets[bucket].next_seq, None, columns.to_vec(), len);
         }
         for (bucket, batch) in batches {
+            self.fresh_bytes += batch.bytes;
             Arc::make_mut(&mut self.buckets[bucket]).append(batch);
         }
         Ok(ids)
@@ -554,6 +558,7 @@ impl Table {
 
     /// Merges and reclaims below `floor`; `cut` also drops live rows of a log that is only a queue.
     pub fn maintain(&mut self, floor: CommitId, cut: bool) -> Result<()> {
+        self.fresh_bytes = 0;
         for bucket in &mut self.buckets {
             let bucket = Arc::make_mut(bucket);
             if cut {

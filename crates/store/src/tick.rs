@@ -3,7 +3,8 @@
 //! Changes go straight into the writer's tables, which readers do not see, and into the payload of the frame. A payload that
 //! grows large is written out in pieces, which count only if the tick's own frame follows. A tick that is dropped, or whose
 //! frame cannot be written, is undone: touched tables go back to the last published view and their key indexes are rebuilt
-//! from it, which costs time in proportion to their live rows and happens on errors only.
+//! from it, which costs time in proportion to their live rows and happens on errors only. What it appends is sealed ahead where
+//! it is too much to hold in memory (`ahead.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use gridhouse_base::{ChangeBatch, CommitId, Error, ErrorKind, Result, RowKind, T
 use crate::delta::Effect;
 use crate::meta::{SYSTEM_TABLE, meta_columns};
 use crate::payload::put;
-use crate::pending::AppliedStep;
+use crate::pending::{AppliedStep, StepLimit};
 use crate::snapshot::TableSnapshot;
 use crate::spec::TableSpec;
 use crate::store::Store;
@@ -24,6 +25,10 @@ use crate::table::{Detail, Intent, Rows, Table};
 use crate::tail::{MAX_BATCH_ROWS, rearrange_error};
 use crate::wal::frame::FrameKind;
 use crate::wal::writer::FrameNote;
+
+/// Bytes of rows that a step of [`Tick::apply_step_for`] takes: 65,536 rows of 250 bytes. Each layer that they go through needs as
+/// much again for as long as the step lasts.
+const STEP_BYTES: usize = 16 << 20;
 
 /// A tick under construction. Nothing of it is visible, or survives a crash, before [`Tick::publish`].
 #[derive(Debug)]
@@ -76,6 +81,11 @@ impl<'a> Tick<'a> {
         self.time_micros
     }
 
+    /// Bytes of the entries that the tick has appended and holds in memory; the others are sealed ahead.
+    pub fn bytes_in_memory(&self) -> usize {
+        self.store.state.fresh_bytes()
+    }
+
     /// A table as the tick has left it so far.
     ///
     /// # Errors
@@ -108,23 +118,29 @@ impl<'a> Tick<'a> {
     /// `Unavailable` if the disk is full or has failed, `Corrupt` if rows that waited in the log are damaged. The tick cannot be
     /// published then.
     pub fn apply_step(&mut self, limit: usize) -> Result<Option<AppliedStep>> {
-        self.apply_step_for(limit, &|_| true)
+        self.step(StepLimit { rows: limit, bytes: usize::MAX }, &|_| true)
     }
 
-    /// As [`Tick::apply_step`], but of tables that nobody `wants` the rows of, only their number and weights are told, without
-    /// columns, and an update counts as a row that went and one that came: old rows need not be read.
+    /// As [`Tick::apply_step`], but a step also ends where its rows take 16 MB, and of tables that nobody `wants` the rows of, only
+    /// their number and weights are told, without columns, and an update counts as a row that went and one that came: old rows
+    /// need not be read.
     ///
     /// # Errors
     /// As [`Tick::apply_step`].
     pub fn apply_step_for(&mut self, limit: usize, wants: &dyn Fn(TableId) -> bool) -> Result<Option<AppliedStep>> {
+        self.step(StepLimit { rows: limit, bytes: STEP_BYTES }, wants)
+    }
+
+    fn step(&mut self, limit: StepLimit, wants: &dyn Fn(TableId) -> bool) -> Result<Option<AppliedStep>> {
         let Some(upto) = self.store.state.pending.back().map(|pending| pending.commit) else { return Ok(None) };
         let step = self.store.state.apply_step(upto, self.commit, limit, wants);
-        let step = step.inspect_err(|_| self.broken = true)?;
+        let (step, rows) = step.inspect_err(|_| self.broken = true)?;
         if let Some(last) = self.store.state.applied.last() {
             self.as_of = last.commit;
         }
-        put::apply_pending(&mut self.operations, upto, limit);
+        put::apply_pending(&mut self.operations, upto, rows);
         self.operation_done()?;
+        self.seal_ahead()?;
         Ok(step)
     }
 
@@ -210,6 +226,7 @@ impl<'a> Tick<'a> {
             return Ok(ChangeBatch::empty(&self.store.state.table(table)?.shape.spec.schema));
         }
         self.log_effect(table, &effect)?;
+        self.seal_ahead()?;
         effect.into_batch()
     }
 
@@ -245,6 +262,7 @@ impl<'a> Tick<'a> {
         let change = self.guard(result)?;
         put::truncate(&mut self.operations, table);
         self.operation_done()?;
+        self.seal_ahead()?;
         match change {
             Some(change) => Ok(change),
             None => Ok(ChangeBatch::empty(&self.store.state.table(table)?.shape.spec.schema)),
@@ -350,6 +368,7 @@ impl<'a> Tick<'a> {
         let end = self.store.wal.end();
         let finished = self.store.state.finish_tick(self.commit, self.as_of, self.time_micros, end);
         finished.map_err(|error| self.store.shared.fail(&error))?;
+        self.store.files.keep_ahead();
         self.store.publish_boundary(frame);
         Ok(self.commit)
     }
@@ -395,6 +414,12 @@ impl<'a> Tick<'a> {
         Ok(())
     }
 
+    /// Seals what the tick has appended where that is too much to hold in memory.
+    fn seal_ahead(&mut self) -> Result<()> {
+        let result = self.store.seal_ahead(self.time_micros);
+        self.guard(result)
+    }
+
     /// Marks the tick as broken if something failed that may have left it half done. Refused input changes nothing.
     fn guard<T>(&mut self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result
@@ -416,6 +441,7 @@ impl Drop for Tick<'_> {
         {
             return;
         }
+        self.store.drop_ahead();
         let dropped = std::mem::take(&mut self.dropped);
         if let Err(error) = self.store.state.revert(dropped) {
             // The published view is whole; the writer's side is not, so it must not go on.

@@ -1,9 +1,11 @@
 //! What a table takes, and how far a reader of its log is behind.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use gridhouse_base::CommitId;
 
+use crate::bucket_view::BucketView;
 use crate::group::Entries;
 use crate::snapshot::TableSnapshot;
 
@@ -80,6 +82,16 @@ impl TableSnapshot {
             }
         }
         lag
+    }
+
+    /// The newest commit up to `upto` of which the table holds an entry.
+    pub fn newest_commit(&self, upto: CommitId) -> Option<CommitId> {
+        let newest = |bucket: &Arc<BucketView>| {
+            let group = bucket.groups.partition_point(|group| group.entries.first_commit() <= upto).checked_sub(1)?;
+            let runs = bucket.groups[group].entries.runs().into_iter();
+            runs.map(|(commit, ..)| commit).take_while(|commit| *commit <= upto).last()
+        };
+        self.view.buckets.iter().filter_map(newest).max()
     }
 
     /// The oldest commit of which the table holds an entry.

@@ -26,6 +26,7 @@ pub(super) fn draw_limits(random: &mut Random) -> Limits {
         compaction_factor: *random.pick(&[2, 3, 8]),
         group_rows: *random.pick(&[2, 16, 65_536]),
         tick_piece_bytes: *random.pick(&[1, 300, 8 << 20]),
+        tick_bytes: *random.pick(&[0, 200, 1_000, 1 << 20]),
     }
 }
 
@@ -36,6 +37,7 @@ pub(super) fn draw_wide_limits(random: &mut Random) -> Limits {
         index_bytes: *random.pick(&[0, 200_000, 1 << 20]),
         group_rows: *random.pick(&[10_000, 65_536]),
         tick_piece_bytes: *random.pick(&[100_000, 8 << 20]),
+        tick_bytes: *random.pick(&[50_000, 1 << 30]),
         ..draw_limits(random)
     }
 }

@@ -20,13 +20,17 @@ const WORKER: &str = "worker";
 impl Simulation {
     pub(super) fn tick(&mut self) -> Step {
         let mut store = self.store.take().expect("the store is open");
+        let (before, ordered) = (store.ordered_snapshot().commit().0, store.reader().ordered());
         let result = self.tick_on(&mut store);
+        if store.reader().durable() >= ordered {
+            // A tick that seals ahead first lets a checkpoint be finished, which makes all before it durable.
+            self.durable_tick = self.durable_tick.max(before);
+            self.durable_positions = self.positions.clone();
+        }
         self.store = Some(store);
+        self.observe();
         match result {
-            Ok(()) => {
-                self.observe();
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(error) => self.refused(&error),
         }
     }

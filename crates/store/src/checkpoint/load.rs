@@ -206,6 +206,12 @@ pub(crate) fn leftovers(
     Ok(names.into_iter().filter(is_leftover).map(|name| dir.join(name)).collect())
 }
 
+/// The highest number of a segment in `dir`, 0 if there is none.
+pub(crate) fn last_segment(fs: &dyn FileSystem, dir: &Path) -> Result<u64> {
+    let names = fs.list(dir).map_err(|error| disk_error("could not list", dir, error))?;
+    Ok(names.iter().filter_map(|name| file_number(name)).max().unwrap_or(0))
+}
+
 /// The newest checkpoint that is whole, and what is wrong with one that is newer.
 ///
 /// # Errors

@@ -8,6 +8,7 @@
 //! | what goes wrong | what is found at the next start | what happens |
 //! | --- | --- | --- |
 //! | a crash while a segment is sealed | a segment that no checkpoint names | it is removed |
+//! | a crash after a tick has sealed ahead (`ahead.rs`) | the same | the same; the log has the rows, or never had the tick |
 //! | a crash while the checkpoint is written | a file under its temporary name | it is removed, the one before counts |
 //! | a crash before old files are removed | files that the newest checkpoint does not name | they are removed |
 //! | a removal that a crash undid | the same | the same |

@@ -23,7 +23,7 @@ pub(crate) struct Replacement {
 }
 
 /// A replacement whose groups are on their way into a segment that is not finished.
-pub(super) struct Draft {
+pub(crate) struct Draft {
     table: TableId,
     bucket: u16,
     old: Vec<LiveGroup>,

@@ -1,5 +1,6 @@
 //! Tests through the public interface, on a real directory: what tables do, and what a restart finds.
 
+mod ahead;
 mod checkpoints;
 mod expiry;
 mod recovery;

@@ -291,12 +291,23 @@ fn hostile_frames_with_good_checksums_do_no_harm() {
     let bytes = std::fs::read(wal(dir.path(), 1)).unwrap();
     let salt = u64::from_le_bytes(bytes[32..40].try_into().unwrap());
     let frames: Vec<_> = frame_offsets(&bytes).into_iter().map(|at| read_frame(&bytes[at..], salt).unwrap()).collect();
+    let fs: Arc<dyn gridhouse_base::fs::FileSystem> = Arc::new(DiskFileSystem);
     let mut random = Random::new(9);
     let mut refused = 0;
     for _ in 0..4000 {
         let target = random.below(frames.len() as u64) as usize;
         let mut state = State::new(&mut Random::new(1)).unwrap();
-        let mut replay = Replay { state: &mut state, start: None, follow: None, pieces: Default::default() };
+        let mut files = crate::maintenance::Files::new();
+        let mut replay = Replay {
+            state: &mut state,
+            start: None,
+            follow: None,
+            pieces: Default::default(),
+            files: &mut files,
+            fs: &fs,
+            dir: dir.path(),
+            limits: &crate::Limits::default(),
+        };
         for (i, frame) in frames.iter().enumerate() {
             let mut payload = frame.payload.to_vec();
             if i == target {
@@ -314,7 +325,7 @@ fn hostile_frames_with_good_checksums_do_no_harm() {
                 salt,
                 frame: frame.head.number,
             };
-            if let Err(error) = replay.take(&read_frame(&hostile, salt).unwrap(), &place) {
+            if let Err(error) = replay.take(&read_frame(&hostile, salt).unwrap(), &place, 1) {
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
                 refused += 1;
                 break;

@@ -43,7 +43,8 @@ pub(crate) struct LogEnd {
     pub tail: Option<(Arc<dyn File>, u64)>,
 }
 
-/// Reads all frames in order into `take`, decides about the end, and makes what was read durable.
+/// Reads all frames in order into `take`, which is told the store's id, decides about the end, and makes what was read durable. One
+/// file is in memory at a time.
 ///
 /// # Errors
 /// `Corrupt` if a frame that was durable is damaged, `Conflict` if another version wrote the log, `Unavailable` if the disk
@@ -52,7 +53,7 @@ pub(crate) fn read_log(
     fs: &dyn FileSystem,
     dir: &Path,
     (store, start): (Option<u128>, Option<ReplayStart>),
-    take: &mut dyn FnMut(&Frame<'_>, &FramePlace) -> Result<()>,
+    take: &mut dyn FnMut(&Frame<'_>, &FramePlace, u128) -> Result<()>,
 ) -> Result<LogEnd> {
     let names = fs.list(dir).map_err(|error| disk_error("could not list", dir, error))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| file_number(name)).collect();
@@ -65,9 +66,10 @@ pub(crate) fn read_log(
         files.push(open_file(fs, dir, number)?);
     }
     // A file without header is a beginning that a crash interrupted, unless frames follow.
-    if let Some(last) = files.last()
+    if let Some(last) = files.last_mut()
         && last.head.is_none()
     {
+        last.load()?;
         last.refuse_if_frames()?;
         fs.remove(&last.path).map_err(|error| disk_error("could not remove", &last.path, error))?;
         files.pop();
@@ -82,7 +84,9 @@ pub(crate) fn read_log(
             .hint("restore the data directory from a backup"));
     }
     let mut last_good = None;
-    for (i, file) in files.iter().enumerate() {
+    let stops: Vec<Option<u64>> = files.iter().map(|file| file.head.map(|head| head.first_frame)).collect();
+    let count = files.len();
+    for (i, file) in files.iter_mut().enumerate() {
         let head = file.head.ok_or_else(|| file.damage(0, "its header is damaged"))?;
         if head.number != file.number || numbers[i] != numbers[0] + i as u64 {
             return Err(file.damage(0, "it does not belong at this place of the log, or the file before it is missing"));
@@ -93,9 +97,10 @@ pub(crate) fn read_log(
         if end.store.is_some_and(|store| store != head.store) {
             return Err(file.damage(0, "it belongs to another store"));
         }
-        let stop = files.get(i + 1).and_then(|next| next.head).map(|next| next.first_frame);
+        let stop = stops.get(i + 1).copied().flatten();
         end.store = Some(head.store);
         end.files.push((head.number, head.first_frame));
+        file.load()?;
         // Of a checkpoint's first file only what it needs is read: damage before that is no matter.
         let (mut at, first) = (FILE_HEAD_BYTES, head.first_frame);
         end.next_frame = first;
@@ -109,8 +114,10 @@ pub(crate) fn read_log(
         }
         let good = file.read_frames(&head, at, stop, &mut end.next_frame, take)?;
         end.tail = Some((file.file.clone(), good.end as u64));
-        if i + 1 == files.len() {
-            last_good = Some((file, good));
+        if i + 1 == count {
+            last_good = Some(good);
+        } else {
+            file.bytes = Vec::new();
         }
     }
     if let (Some(start), Some(last)) = (start, files.last())
@@ -126,26 +133,27 @@ pub(crate) fn read_log(
         // What cannot be removed now is found again at the next start.
         let _ = fs.remove(&dir.join(file_name(number)));
     }
-    if let Some((last, good)) = last_good {
+    if let (Some(last), Some(good)) = (files.last(), last_good) {
         last.make_durable(good)?;
     }
     Ok(end)
 }
 
-/// A log file, whole in memory.
+/// A log file.
 struct LogFile {
     number: u64,
     path: PathBuf,
     file: Arc<dyn File>,
-    bytes: Vec<u8>,
     head: Option<FileHead>,
+    /// All of it, while it is being read.
+    bytes: Vec<u8>,
 }
 
 fn open_file(fs: &dyn FileSystem, dir: &Path, number: u64) -> Result<LogFile> {
     let path = dir.join(file_name(number));
     let read = || {
         let file = fs.open(&path)?;
-        let mut bytes = vec![0; usize::try_from(file.len()?).map_err(std::io::Error::other)?];
+        let mut bytes = vec![0; file.len()?.min(FILE_HEAD_BYTES as u64) as usize];
         file.read_exact_at(&mut bytes, 0)?;
         Ok((file, bytes))
     };
@@ -154,7 +162,7 @@ fn open_file(fs: &dyn FileSystem, dir: &Path, number: u64) -> Result<LogFile> {
         Error::conflict(format!("{} has format version {version}, which this program does not read", path.display()))
             .hint("open the data directory with the version of gridhouse that wrote it")
     })?;
-    Ok(LogFile { number, path, file, bytes, head })
+    Ok(LogFile { number, path, file, head, bytes: Vec::new() })
 }
 
 /// The good frames of a file.
@@ -166,6 +174,17 @@ struct GoodFrames {
 }
 
 impl LogFile {
+    /// Reads the file into memory.
+    fn load(&mut self) -> Result<()> {
+        let read = || {
+            let mut bytes = vec![0; usize::try_from(self.file.len()?).map_err(std::io::Error::other)?];
+            self.file.read_exact_at(&mut bytes, 0)?;
+            Ok(bytes)
+        };
+        self.bytes = read().map_err(|error| disk_error("could not read", &self.path, error))?;
+        Ok(())
+    }
+
     /// Makes the file's good frames durable, for which the next file's header will vouch: a killed process leaves bytes in
     /// the system's memory only. If a sync has failed before, the system may take those bytes for written, so that another
     /// sync would do nothing and say that all is well; hence they are written once more.
@@ -186,7 +205,7 @@ impl LogFile {
         mut at: usize,
         stop: Option<u64>,
         next_frame: &mut u64,
-        take: &mut dyn FnMut(&Frame<'_>, &FramePlace) -> Result<()>,
+        take: &mut dyn FnMut(&Frame<'_>, &FramePlace, u128) -> Result<()>,
     ) -> Result<GoodFrames> {
         let mut unproven: VecDeque<(u64, usize)> = VecDeque::new();
         while stop.is_none_or(|stop| *next_frame < stop) {
@@ -210,7 +229,8 @@ impl LogFile {
                 salt: head.salt,
                 frame: frame.head.number,
             };
-            take(&frame, &place).map_err(|error| error.context(format!("{} at offset {at}", self.path.display())))?;
+            take(&frame, &place, head.store)
+                .map_err(|error| error.context(format!("{} at offset {at}", self.path.display())))?;
             while unproven.front().is_some_and(|(number, _)| *number <= frame.head.synced_upto) {
                 unproven.pop_front();
             }
