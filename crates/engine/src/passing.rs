@@ -5,6 +5,7 @@
 //! inside ever reads that, since readers see a commit whole; this is the same for those outside.
 
 use std::collections::HashMap;
+use std::iter::Peekable;
 
 use arrow_array::{Array, ArrayRef, UInt32Array};
 use arrow_row::{OwnedRow, RowConverter, SortField};
@@ -12,27 +13,49 @@ use arrow_select::{concat::concat, take::take};
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::{CommitId, Error, Result};
 
-/// The changes of each commit without those that another change of the same commit undoes. `key` names the columns by which
-/// rows replace each other; where there is none, a row is undone by the deletion of an equal one.
-///
-/// # Errors
-/// Those of the changes.
-pub(crate) fn net_by_commit(
-    changes: impl Iterator<Item = Result<(CommitId, KindBatch)>>,
-    key: &[usize],
-) -> Result<Vec<KindBatch>> {
-    let mut net = Vec::new();
-    let mut same: Vec<KindBatch> = Vec::new();
-    let mut last = None;
-    for entry in changes {
-        let (commit, batch) = entry?;
-        if last.replace(commit) != Some(commit) {
-            net.extend(settled(std::mem::take(&mut same), key)?);
-        }
-        same.push(batch);
+/// The changes of each commit without those that another change of the same commit undoes. Memory is needed for one commit at a
+/// time.
+pub(crate) struct NetByCommit<I: Iterator> {
+    changes: Peekable<I>,
+    /// The columns by which rows replace each other; where there is none, a row is undone by the deletion of an equal one.
+    key: Vec<usize>,
+    /// What the last commit came to, as far as it has not been given.
+    net: std::vec::IntoIter<KindBatch>,
+}
+
+impl<I: Iterator<Item = Result<(CommitId, KindBatch)>>> NetByCommit<I> {
+    pub(crate) fn new(changes: I, key: Vec<usize>) -> Self {
+        Self { changes: changes.peekable(), key, net: Vec::new().into_iter() }
     }
-    net.extend(settled(same, key)?);
-    Ok(net)
+
+    /// What the next commit came to.
+    fn next_commit(&mut self) -> Option<Result<Vec<KindBatch>>> {
+        let (commit, first) = match self.changes.next()? {
+            Ok(entry) => entry,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut same = vec![first];
+        while let Some(Ok((_, batch))) = self.changes.next_if(|next| matches!(next, Ok((next, _)) if *next == commit)) {
+            same.push(batch);
+        }
+        Some(settled(same, &self.key))
+    }
+}
+
+impl<I: Iterator<Item = Result<(CommitId, KindBatch)>>> Iterator for NetByCommit<I> {
+    type Item = Result<KindBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(batch) = self.net.next() {
+                return Some(Ok(batch));
+            }
+            match self.next_commit()? {
+                Ok(net) => self.net = net.into_iter(),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
 }
 
 fn settled(batches: Vec<KindBatch>, key: &[usize]) -> Result<Vec<KindBatch>> {
@@ -110,7 +133,8 @@ mod tests {
             let column = |value: i64| -> ArrayRef { Arc::new(Int64Array::from(vec![value])) };
             (CommitId(commit), KindBatch::new(vec![column(id), column(value)], vec![kind]))
         };
-        let batches = net_by_commit(changes.iter().map(|change| Ok(one(change))), key).unwrap();
+        let net = NetByCommit::new(changes.iter().map(|change| Ok(one(change))), key.to_vec());
+        let batches = net.collect::<Result<Vec<_>>>().unwrap();
         let value = |batch: &KindBatch, c: usize, i: usize| batch.columns[c].as_primitive::<Int64Type>().value(i);
         let rows = |batch: &KindBatch| {
             (0..batch.len()).map(|i| (batch.kinds[i], value(batch, 0, i), value(batch, 1, i))).collect::<Vec<_>>()

@@ -23,7 +23,7 @@ use gridhouse_store::{Reader, TableSnapshot};
 use crate::core::{Core, Message};
 use crate::history::{Counts, History};
 use crate::landing::Landing;
-use crate::passing::net_by_commit;
+use crate::passing::NetByCommit;
 use crate::shared::{Shared, lock};
 use crate::trace::WriteNote;
 
@@ -35,6 +35,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const IDLE_LOOK: Duration = Duration::from_secs(1);
 /// How often, in written transactions, a sink tells the core how far it has come, so that the log can be reclaimed.
 const REPORT_EVERY: u64 = 64;
+
+/// What a sink has to write is gathered as one up to this many rows; what is more passes batch by batch, so that a transaction of
+/// any size needs bounded memory. Rows of 100 bytes take some 6 MB.
+const GATHERED_ROWS: u64 = 65_536;
+/// And up to this many bytes, as far as the log tells.
+const GATHERED_BYTES: u64 = 16 << 20;
 
 /// What a sink reads and how it turns it into the outside's rows.
 pub(crate) struct SinkPlan {
@@ -209,20 +215,22 @@ impl Worker {
             let woke = self.clock.now_micros();
             let snapshot = self.reader.snapshot();
             let seen = snapshot.commit();
-            let changes = self.changes(&snapshot.table(self.plan.table)?, read)?;
-            if changes.is_empty() {
+            let table = snapshot.table(self.plan.table)?;
+            let mut changes = self.plan.changes(&table, read)?.peekable();
+            if changes.peek().is_none() {
                 lock(&self.status).read = seen;
                 continue;
             }
-            let changes = self.outside_rows(changes)?;
-            let rows: usize = changes.iter().map(KindBatch::len).sum();
+            let mut changes = self.plan.outside_rows(changes)?.peekable();
             read = seen;
-            if rows == 0 {
+            if changes.peek().is_none() {
                 lock(&self.status).read = seen;
                 continue;
             }
             let ready = self.clock.now_micros();
-            self.sink.write(upto, seen, &changes)?;
+            let mut rows = 0;
+            let mut counted = changes.inspect(|batch| rows += batch.as_ref().map_or(0, KindBatch::len));
+            self.sink.write_changes(upto, seen, &mut counted)?;
             let (sink, from, now) = (self.plan.name.clone(), upto, self.clock.now_micros());
             self.shared.trace().wrote(WriteNote { sink, from, upto: seen, woke, read: ready, written: now });
             let delay = self.shared.event_time(upto, seen).map(|time| now - time);
@@ -247,34 +255,6 @@ impl Worker {
         Ok(())
     }
 
-    /// What changed in the table after `upto`. An outside that was never written gets the rows as they stand where the log's
-    /// beginning is no longer kept.
-    fn changes(&self, table: &TableSnapshot, upto: CommitId) -> Result<Vec<KindBatch>> {
-        if upto == CommitId(0) && table.log_start() > upto {
-            let rows = |batch: Result<gridhouse_base::ChangeBatch>| {
-                let batch = batch?;
-                let rows = KindBatch::new(batch.columns().to_vec(), vec![RowKind::Insert; batch.len()]);
-                Ok(if self.plan.kinds_inside { unpack_kinds(rows) } else { rows })
-            };
-            return table.scan(None).map(rows).collect();
-        }
-        let changes = table.changes(upto).map_err(|error| {
-            Error::conflict(format!(
-                "sink {} was last written at {upto}, but the log of its table no longer goes back that far",
-                self.plan.name
-            ))
-            .hint("it was away for longer than its cap allows (settings `consumer_cap_age` and `consumer_cap_size`), or was restored from a back-up: empty the outside table, delete its row in gridhouse_sink, and START JOB")
-            .caused_by(error)
-        })?;
-        if self.plan.mode == ChangelogMode::Upsert && !self.plan.key.is_empty() {
-            return changes.map(|entry| entry.map(|(_, batch)| batch)).collect();
-        }
-        if self.plan.kinds_inside {
-            return net_by_commit(changes.map(|entry| entry.map(|(commit, batch)| (commit, unpack_kinds(batch)))), &[]);
-        }
-        net_by_commit(changes, &table.spec().primary_key)
-    }
-
     /// Tells the core how far the outside has come. The core may be waiting for this thread to end, so a full queue is no
     /// reason to wait: the next report, or the next start, says the same.
     fn report(&self, upto: CommitId) {
@@ -297,21 +277,88 @@ impl Worker {
             std::thread::park_timeout((until - now).min(Duration::from_millis(50)));
         }
     }
+}
 
-    /// The table's changes as the outside takes them: projected, and in upsert mode the last change of each key alone.
-    fn outside_rows(&self, changes: Vec<KindBatch>) -> Result<Vec<KindBatch>> {
-        let mut rows = Vec::with_capacity(changes.len());
-        for batch in changes {
-            rows.push(match &self.plan.projection {
-                Some(projection) => projection.apply(None, batch, &self.plan.context)?.0,
-                None => batch,
-            });
-        }
-        if self.plan.mode == ChangelogMode::Upsert && !self.plan.key.is_empty() {
-            return Ok(last_of_each_key(rows, &self.plan.key)?.into_iter().collect());
-        }
-        Ok(rows)
+/// Changes as they are read.
+type Batches<'a> = Box<dyn Iterator<Item = Result<KindBatch>> + 'a>;
+
+impl SinkPlan {
+    /// Whether the outside takes what became of each key.
+    fn is_upsert(&self) -> bool {
+        self.mode == ChangelogMode::Upsert && !self.key.is_empty()
     }
+
+    /// What changed in the table after `upto`. An outside that was never written gets the rows as they stand where the log's
+    /// beginning is no longer kept.
+    fn changes<'a>(&'a self, table: &TableSnapshot, upto: CommitId) -> Result<Batches<'a>> {
+        if upto == CommitId(0) && table.log_start() > upto {
+            let rows = |batch: Result<gridhouse_base::ChangeBatch>| {
+                let batch = batch?;
+                let rows = KindBatch::new(batch.columns().to_vec(), vec![RowKind::Insert; batch.len()]);
+                Ok(if self.kinds_inside { unpack_kinds(rows) } else { rows })
+            };
+            return Ok(Box::new(table.scan(None).map(rows)));
+        }
+        let lag = table.lag(upto);
+        let is_large = lag.rows > GATHERED_ROWS || lag.bytes > GATHERED_BYTES;
+        let changes = if self.is_upsert() && is_large { table.last_changes(upto) } else { table.changes(upto) };
+        let changes = changes.map_err(|error| {
+            Error::conflict(format!(
+                "sink {} was last written at {upto}, but the log of its table no longer goes back that far",
+                self.name
+            ))
+            .hint("it was away for longer than its cap allows (settings `consumer_cap_age` and `consumer_cap_size`), or was restored from a back-up: empty the outside table, delete its row in gridhouse_sink, and START JOB")
+            .caused_by(error)
+        })?;
+        let key = &table.spec().primary_key;
+        if self.is_upsert() {
+            let batches = changes.map(|entry| entry.map(|(_, batch)| batch));
+            if is_large {
+                return Ok(Box::new(batches));
+            }
+            // The whole of it at once, so that each key is told once.
+            let batches = batches.collect::<Result<Vec<_>>>()?;
+            return Ok(Box::new(joined(batches)?.into_iter().map(Ok)));
+        }
+        if self.kinds_inside {
+            let unpacked = changes.map(|entry| entry.map(|(commit, batch)| (commit, unpack_kinds(batch))));
+            return Ok(Box::new(NetByCommit::new(unpacked, Vec::new())));
+        }
+        if key.is_empty() {
+            // Nothing of a log is ever undone.
+            return Ok(Box::new(changes.map(|entry| entry.map(|(_, batch)| batch))));
+        }
+        Ok(Box::new(NetByCommit::new(changes, key.clone())))
+    }
+
+    /// The table's changes as the outside takes them: projected, and in upsert mode the last change of each key alone, as far as
+    /// they come in one batch. Batches without rows are left out.
+    fn outside_rows<'a>(&'a self, changes: impl Iterator<Item = Result<KindBatch>> + 'a) -> Result<Batches<'a>> {
+        let outside = move |batch: Result<KindBatch>| {
+            let batch = match &self.projection {
+                Some(projection) => projection.apply(None, batch?, &self.context)?.0,
+                None => batch?,
+            };
+            let rows = if self.is_upsert() { last_of_each_key(vec![batch], &self.key)? } else { Some(batch) };
+            Ok(rows.filter(|batch| !batch.is_empty()))
+        };
+        Ok(Box::new(changes.map(outside).filter_map(Result::transpose)))
+    }
+}
+
+/// Batches as one, if there are any.
+fn joined(mut batches: Vec<KindBatch>) -> Result<Option<KindBatch>> {
+    if batches.len() < 2 {
+        return Ok(batches.pop());
+    }
+    let internal = |error: arrow_schema::ArrowError| Error::internal("changes could not be joined").caused_by(error);
+    let column = |c: usize| {
+        let parts: Vec<&dyn arrow_array::Array> = batches.iter().map(|batch| batch.columns[c].as_ref()).collect();
+        concat(&parts).map_err(internal)
+    };
+    let columns = (0..batches[0].columns.len()).map(column).collect::<Result<Vec<_>>>()?;
+    let kinds: Vec<RowKind> = batches.iter().flat_map(|batch| batch.kinds.iter().copied()).collect();
+    Ok(Some(KindBatch::new(columns, kinds)))
 }
 
 /// The batch without its last column, which holds the kinds.

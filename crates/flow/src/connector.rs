@@ -200,6 +200,10 @@ pub struct SinkWriter {
     pub sink: String,
 }
 
+/// What a sink is to write, batch by batch, as it is read from a table's log: a transaction of any size passes in bounded
+/// memory. An error ends the write; nothing of it may stay.
+pub type SinkChanges<'a> = dyn Iterator<Item = Result<KindBatch>> + 'a;
+
 /// What a connector found out about a sink table before it is used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SinkDescription {
@@ -237,13 +241,22 @@ pub trait Sink: Send {
     /// `Unavailable` where the outside does not answer; `Conflict` where another store owns the sink.
     fn position(&mut self) -> Result<CommitId>;
 
-    /// Writes, in one outside transaction, what changed in the commits after `from` up to `upto`: in upsert mode each key at
-    /// most once, as `+I`/`+U` (write the row) or `-D`; else rows in order.
+    /// Writes, in one outside transaction, what changed in the commits after `from` up to `upto`. In upsert mode a key is written
+    /// at most once, as `+I`/`+U`, and never withdrawn after that; its `-D` may come before, repeatedly, and for a row that
+    /// the outside does not have. Else rows come in order.
     ///
     /// # Errors
     /// `Unavailable` where the outside does not answer (nothing is known of the transaction); `Conflict` where another
-    /// process has taken over; `Invalid` where a row does not fit, naming row and column.
-    fn write(&mut self, from: CommitId, upto: CommitId, changes: &[KindBatch]) -> Result<()>;
+    /// process has taken over; `Invalid` where a row does not fit, naming row and column; those of `changes`.
+    fn write_changes(&mut self, from: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()>;
+
+    /// As [`Sink::write_changes`], of changes that are at hand.
+    ///
+    /// # Errors
+    /// As [`Sink::write_changes`].
+    fn write(&mut self, from: CommitId, upto: CommitId, changes: &[KindBatch]) -> Result<()> {
+        self.write_changes(from, upto, &mut changes.iter().cloned().map(Ok))
+    }
 }
 
 /// What one query wants of an outside table.

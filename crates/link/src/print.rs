@@ -6,10 +6,11 @@ use std::fmt;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
+#[cfg(test)]
 use gridhouse_base::batch::KindBatch;
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{CommitId, Error, Result, Value};
-use gridhouse_flow::connector::{ChangelogMode, Sink, SinkConnector, SinkDescription, SinkWriter};
+use gridhouse_flow::connector::{ChangelogMode, Sink, SinkChanges, SinkConnector, SinkDescription, SinkWriter};
 
 use crate::options::{Keys, Options, Use};
 use crate::show;
@@ -99,11 +100,14 @@ impl Sink for OpenPrint {
         Ok(self.upto)
     }
 
-    fn write(&mut self, _: CommitId, upto: CommitId, changes: &[KindBatch]) -> Result<()> {
+    fn write_changes(&mut self, _: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()> {
         let kinds: Vec<_> =
             self.definition.physical().map(|i| &self.definition.schema.columns[i].sql_type.kind).collect();
+        let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
         for batch in changes {
+            let batch = batch?;
+            text.clear();
             for row in 0..batch.len() {
                 text.push_str(&self.prefix);
                 text.push_str(batch.kinds[row].short());
@@ -116,13 +120,16 @@ impl Sink for OpenPrint {
                 }
                 text.push_str("]\n");
             }
+            to.write_all(text.as_bytes()).map_err(unwritten)?;
         }
-        let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = to.write_all(text.as_bytes()).and_then(|()| to.flush());
-        written.map_err(|error| Error::unavailable("the output of 'print' cannot be written").caused_by(error))?;
+        to.flush().map_err(unwritten)?;
         self.upto = upto;
         Ok(())
     }
+}
+
+fn unwritten(error: std::io::Error) -> Error {
+    Error::unavailable("the output of 'print' cannot be written").caused_by(error)
 }
 
 struct OpenBlackhole {
@@ -134,7 +141,10 @@ impl Sink for OpenBlackhole {
         Ok(self.upto)
     }
 
-    fn write(&mut self, _: CommitId, upto: CommitId, _: &[KindBatch]) -> Result<()> {
+    fn write_changes(&mut self, _: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()> {
+        for batch in changes {
+            batch?;
+        }
         self.upto = upto;
         Ok(())
     }

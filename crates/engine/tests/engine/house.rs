@@ -20,10 +20,10 @@ use gridhouse_engine::{
 };
 use gridhouse_flow::connector::{
     ChangelogMode, Found, Lookup, LookupConnector, LookupRequest, ScanConnector, ScanRequest, ScanRows, Sink,
-    SinkConnector, SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvent, SourceEvents,
-    SourcePosition, SourceStream, SourceTable,
+    SinkChanges, SinkConnector, SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvent,
+    SourceEvents, SourcePosition, SourceStream, SourceTable,
 };
-use gridhouse_store::StoreOptions;
+use gridhouse_store::{Limits, StoreOptions};
 
 /// How long a condition may take to come true: far longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,30 +34,32 @@ pub struct House {
     pub outside: Outside,
     pub engine: Option<Engine>,
     tuning: Tuning,
+    limits: Limits,
     /// How far sinks may be behind, from the next opening on.
     pub cap: ConsumerCap,
 }
 
 impl House {
     pub fn new() -> Self {
-        Self::tuned(Tuning::default())
+        Self::tuned(Tuning::default(), Limits::default())
     }
 
-    /// A house whose ticks take `round_rows` source rows at once.
+    /// A house whose ticks take `round_rows` source rows at once, and seal ahead what they have written in some of these.
     pub fn in_rounds_of(round_rows: usize) -> Self {
-        Self::tuned(Tuning { round_rows, ..Tuning::default() })
+        Self::tuned(Tuning { round_rows, ..Tuning::default() }, Limits { tick_bytes: 3_000, ..Limits::default() })
     }
 
-    fn tuned(tuning: Tuning) -> Self {
+    fn tuned(tuning: Tuning, limits: Limits) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut house = Self { dir, outside: Outside::default(), engine: None, tuning, cap: ConsumerCap::default() };
+        let (outside, cap) = (Outside::default(), ConsumerCap::default());
+        let mut house = Self { dir, outside, engine: None, tuning, limits, cap };
         house.open();
         house
     }
 
     /// Opens the engine, after a stop or a crash.
     pub fn open(&mut self) {
-        let engine = open(self.dir.path(), &self.outside, self.tuning, self.cap);
+        let engine = open(self.dir.path(), &self.outside, self.tuning, self.limits, self.cap);
         self.engine = Some(engine.expect("the engine opens"));
     }
 
@@ -96,13 +98,18 @@ impl House {
 fn copy_dir(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).expect("a directory") {
         let entry = entry.expect("an entry");
-        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+        match std::fs::copy(entry.path(), to.join(entry.file_name())) {
+            // A segment that was merged into another meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            copied => drop(copied.expect("a copy")),
+        }
     }
 }
 
-fn open(dir: &Path, outside: &Outside, tuning: Tuning, consumer_cap: ConsumerCap) -> Result<Engine> {
+fn open(dir: &Path, outside: &Outside, tuning: Tuning, limits: Limits, consumer_cap: ConsumerCap) -> Result<Engine> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let store = StoreOptions::new(PathBuf::from(dir), Arc::new(DiskFileSystem), clock.clone(), 7);
+    let store = StoreOptions { limits, ..store };
     let source: Arc<dyn SourceConnector> = Arc::new(outside.clone());
     let sink: Arc<dyn SinkConnector> = Arc::new(outside.clone());
     let options = EngineOptions {
@@ -559,7 +566,7 @@ impl Sink for Drain {
         Ok(inner.sinks.get(&self.writer.sink).map_or(CommitId(0), |(_, commit)| *commit))
     }
 
-    fn write(&mut self, from: CommitId, upto: CommitId, changes: &[KindBatch]) -> Result<()> {
+    fn write_changes(&mut self, from: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()> {
         let mut inner = self.outside.lock();
         if inner.absent {
             return Err(Error::unavailable("the drain does not answer"));
@@ -568,6 +575,8 @@ impl Sink for Drain {
         if *commit != from {
             return Err(Error::conflict(format!("the drain stands at {commit}, not {from}")));
         }
+        // An error on the way must leave nothing.
+        let changes = changes.collect::<Result<Vec<KindBatch>>>()?;
         *commit = upto;
         for batch in changes {
             for i in 0..batch.len() {

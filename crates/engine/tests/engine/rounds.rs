@@ -77,3 +77,31 @@ fn a_job_that_fails_in_a_later_round_has_written_nothing_of_the_tick() {
     house.outside.commit(&transaction(0..20, |_| "6"));
     await_rows(&mut session, "SELECT * FROM per_n", &["6|20", "8|29", "9|1"]);
 }
+
+#[test]
+fn a_sink_takes_what_is_too_much_for_one_batch_in_one_transaction() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TEMPORARY TABLE tap (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'tap');
+        CREATE TEMPORARY TABLE drain (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'drain');
+        CREATE TABLE ods (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('bucket.num' = '2');
+        INSERT INTO ods SELECT * FROM tap;
+        INSERT INTO drain SELECT * FROM ods",
+    );
+    house.outside.commit(&transaction(0..70_000, |_| "first"));
+    await_that(|| house.outside.sink("drain").len() == 70_000).unwrap_or_else(|()| panic!("{}", house.status()));
+    // What came and went, what came again and what was changed twice, over several commits that are written as one.
+    house.outside.set_absent(true);
+    house.outside.commit(&transaction(70_000..140_000, |_| "second"));
+    let gone: Vec<_> = (0..20_000).chain(100_000..140_000).map(|id| (id, None)).collect();
+    house.outside.commit(&gone);
+    house.outside.commit(&transaction(10_000..80_000, |_| "third"));
+    await_rows(&mut session, "SELECT COUNT(*) FROM ods WHERE v = 'third'", &["70000"]);
+    house.outside.set_absent(false);
+    let expected = |id: i64| format!("{id}={id}|{}", if id < 80_000 { "third" } else { "second" });
+    let mut expected: Vec<String> = (10_000..100_000).map(expected).collect();
+    expected.sort();
+    await_that(|| house.outside.sink("drain") == expected).unwrap_or_else(|()| panic!("{}", house.status()));
+}

@@ -14,10 +14,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gridhouse_base::batch::{KindBatch, RowKind};
+use gridhouse_base::batch::RowKind;
 use gridhouse_base::table::{ColumnKind, TableDef};
 use gridhouse_base::{CommitId, Error, Result, Value};
-use gridhouse_flow::connector::{Sink, SinkWriter};
+use gridhouse_flow::connector::{Sink, SinkChanges, SinkWriter};
 use serde::{Deserialize, Serialize};
 
 use super::csv;
@@ -131,11 +131,12 @@ impl FileSink {
     }
 
     /// Writes the rows of `changes` to hidden files.
-    fn write_parts(&self, upto: CommitId, changes: &[KindBatch]) -> Result<Vec<(PathBuf, String, String)>> {
+    fn write_parts(&self, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<Vec<(PathBuf, String, String)>> {
         let mut open: BTreeMap<PathBuf, Part> = BTreeMap::new();
         let mut finished = Vec::new();
         let mut text = String::new();
         for batch in changes {
+            let batch = batch?;
             for row in 0..batch.len() {
                 if batch.kinds[row] != RowKind::Insert {
                     return Err(Error::invalid(format!(
@@ -279,7 +280,7 @@ impl Sink for FileSink {
         Ok(CommitId(book.upto))
     }
 
-    fn write(&mut self, from: CommitId, upto: CommitId, changes: &[KindBatch]) -> Result<()> {
+    fn write_changes(&mut self, from: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()> {
         let book = self.book()?.filter(|book| book.epoch == self.epoch && book.upto == from.0).ok_or_else(|| {
             Error::conflict(format!(
                 "sink {} is fenced: another process has taken it over",

@@ -15,7 +15,7 @@ use futures_util::future::join5;
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{ChangeBatch, CommitId, Error, Result, Value};
-use gridhouse_flow::connector::{Sink, SinkWriter};
+use gridhouse_flow::connector::{Sink, SinkChanges, SinkWriter};
 use tokio::runtime::Runtime;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Statement};
@@ -113,16 +113,21 @@ impl JdbcSink {
         Ok((Open { client, plan, epoch, insert, delete, advance }, CommitId(upto as u64)))
     }
 
-    async fn write_all(&self, open: &Open, from: CommitId, upto: CommitId, changes: &Changes) -> Result<()> {
+    async fn write_all(&self, open: &Open, from: CommitId, upto: CommitId, mut chunks: Chunks<'_, '_>) -> Result<()> {
+        let changes = &chunks.next(open)?;
         let (store, from, upto) = (self.store(), from.0 as i64, upto.0 as i64);
         let move_on: [&(dyn ToSql + Sync); 5] = [&upto, &store, &self.writer.sink, &from, &open.epoch];
         let deletes: Vec<&[usize]> = changes.deleted.chunks(STATEMENT_ROWS).collect();
         let inserts: Vec<&[usize]> = changes.written.chunks(STATEMENT_ROWS).collect();
-        let small = deletes.len() <= 1 && inserts.len() <= 1;
+        let small = chunks.is_done && deletes.len() <= 1 && inserts.len() <= 1;
         let (begin, last_delete, last_insert) = if small {
             ("BEGIN", deletes.first().copied(), inserts.first().copied())
         } else {
-            self.write_large(open, changes, &deletes, &inserts).await?;
+            open.client.batch_execute("BEGIN").await.map_err(outside("the sink's transaction cannot begin"))?;
+            self.write_rows(open, changes).await?;
+            while !chunks.is_done {
+                self.write_rows(open, &chunks.next(open)?).await?;
+            }
             ("SELECT", None, None)
         };
         let delete = async {
@@ -156,23 +161,16 @@ impl JdbcSink {
         committed.map_err(|error| Fault::of(&error).error(&format!("sink {}: the commit", open.plan.key())))
     }
 
-    /// The statements of a write of many rows, one after the other, in a transaction that stays open.
-    async fn write_large(
-        &self,
-        open: &Open,
-        changes: &Changes,
-        deletes: &[&[usize]],
-        inserts: &[&[usize]],
-    ) -> Result<()> {
-        open.client.batch_execute("BEGIN").await.map_err(outside("the sink's transaction cannot begin"))?;
-        for rows in deletes {
+    /// The statements of a part of a write of many rows, one after the other, in a transaction that stays open.
+    async fn write_rows(&self, open: &Open, changes: &Changes) -> Result<()> {
+        for rows in changes.deleted.chunks(STATEMENT_ROWS) {
             if let Some(statement) = &open.delete {
                 let done = execute(&open.client, statement, &open.deleted(changes, rows)).await;
                 self.or_data_error(open, done, changes).await?;
             }
         }
-        for rows in inserts {
-            let mut rest = *rows;
+        for rows in changes.written.chunks(STATEMENT_ROWS) {
+            let mut rest = rows;
             while !rest.is_empty() {
                 // Wide rows: fewer of them at once.
                 let mut take = rest.len();
@@ -280,20 +278,44 @@ impl Sink for JdbcSink {
         Ok(position)
     }
 
-    fn write(&mut self, from: CommitId, upto: CommitId, changes: &[KindBatch]) -> Result<()> {
+    fn write_changes(&mut self, from: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()> {
         let open = self.open.take().ok_or_else(|| {
             Error::unavailable(format!("sink {} has no connection", self.options.table))
                 .hint("ask for its position first")
         })?;
-        let changes = Changes::gather(changes, !open.plan.key.is_empty(), &open.plan)?;
-        self.runtime.block_on(self.write_all(&open, from, upto, &changes))?;
+        let chunks = Chunks { changes, is_done: false };
+        self.runtime.block_on(self.write_all(&open, from, upto, chunks))?;
         // Only a connection whose transaction is over is used again.
         self.open = Some(open);
         Ok(())
     }
 }
 
-/// The rows of a write.
+/// The rows of a write as they come: enough for a statement at a time, so that memory is bounded and a small write is known to be
+/// one.
+struct Chunks<'a, 'b> {
+    changes: &'a mut SinkChanges<'b>,
+    /// Nothing comes any more.
+    is_done: bool,
+}
+
+impl Chunks<'_, '_> {
+    fn next(&mut self, open: &Open) -> Result<Changes> {
+        let (mut batches, mut rows) = (Vec::new(), 0);
+        while rows < STATEMENT_ROWS {
+            let Some(batch) = self.changes.next() else {
+                self.is_done = true;
+                break;
+            };
+            let batch = batch?;
+            rows += batch.len();
+            batches.push(batch);
+        }
+        Changes::gather(&batches, !open.plan.key.is_empty(), &open.plan)
+    }
+}
+
+/// The rows of a write, or of a part of it.
 struct Changes {
     batch: ChangeBatch,
     written: Vec<usize>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gridhouse_base::batch::{KindBatch, RowKind};
-use gridhouse_base::{CommitId, ErrorKind, TypeKind, Value};
+use gridhouse_base::{CommitId, Error, ErrorKind, TypeKind, Value};
 use gridhouse_flow::connector::{Sink, SinkConnector, SinkWriter};
 use gridhouse_link::JdbcWriter;
 
@@ -114,6 +114,29 @@ fn a_lost_connection_is_told_and_the_sink_goes_on() {
     assert_eq!(sink.position().unwrap(), CommitId(1));
     sink.write(CommitId(1), CommitId(2), &[rows(RowKind::Insert, &[("b", 1)])]).unwrap();
     assert_eq!(contents(&db), "a|1 b|1");
+}
+
+#[test]
+fn rows_that_come_batch_by_batch_are_one_transaction_or_nothing() {
+    let db = prepared("sink_batches");
+    let mut sink = open(&db, 1);
+    sink.position().unwrap();
+    let many: Vec<(String, i64)> = (0..60_000).map(|i| (format!("r{i}"), i)).collect();
+    let many: Vec<(&str, i64)> = many.iter().map(|(region, n)| (region.as_str(), *n)).collect();
+    let batches = |kind| many.chunks(20_000).map(move |some| Ok(rows(kind, some)));
+    let damaged = std::iter::once(Err(Error::corrupt("the log is damaged")));
+    let error = sink.write_changes(CommitId(0), CommitId(1), &mut batches(RowKind::Insert).chain(damaged)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert_eq!(contents(&db), "");
+    assert_eq!(sink.position().unwrap(), CommitId(0));
+    sink.write_changes(CommitId(0), CommitId(1), &mut batches(RowKind::Insert)).unwrap();
+    let whole = "SELECT count(*), count(DISTINCT xmin::text), sum(orders) FROM report";
+    assert_eq!(db.sql(whole), "60000|1|1799970000");
+    // A key may be withdrawn before it is written, in its own batch or an earlier one.
+    let again = batches(RowKind::Delete).chain([Ok(rows(RowKind::Insert, &many[..30_000]))]);
+    sink.write_changes(CommitId(1), CommitId(2), &mut again.into_iter()).unwrap();
+    assert_eq!(db.sql(whole), "30000|1|449985000");
+    assert_eq!(sink.position().unwrap(), CommitId(2));
 }
 
 #[test]
