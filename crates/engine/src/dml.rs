@@ -26,6 +26,7 @@ use crate::outcome::Outcome;
 use crate::outside::OutsideRows;
 use crate::prepare::{Prepared, prepare, unique_at_once};
 use crate::query::{Reading, execute, zone_of};
+use crate::rebuild::{GAPS, Gaps};
 use crate::records::{Environment, JobState, ObjectRecord};
 use crate::session::{Session, done};
 use crate::shared::lock;
@@ -154,8 +155,9 @@ impl Session {
             None => format!("insert-into_{}", prepared[0].bound.target.path),
         };
         let additional = self.setting("writer") == Some("additional");
+        let (script, gaps) = (self.script, self.gaps());
         let submission =
-            Submission { inserts: prepared, name: name.clone(), environment, script: self.script, additional, replace };
+            Submission { inserts: prepared, name: name.clone(), environment, script, additional, replace, gaps };
         let (id, commit, resumed) = self.engine.call(move |core| core.submit(submission))??;
         self.wait(commit)?;
         if resumed {
@@ -305,8 +307,15 @@ impl Session {
             insert.route = crate::prepare::Route::Flow;
         }
         let name = format!("insert-into_{}", prepared[0].bound.target.path);
-        let submission =
-            Submission { inserts: prepared, name, environment, script: self.script, additional: true, replace: None };
+        let submission = Submission {
+            inserts: prepared,
+            name,
+            environment,
+            script: self.script,
+            additional: true,
+            replace: None,
+            gaps: Gaps::Refused,
+        };
         let (id, commit, _) = self.engine.call(move |core| core.submit(submission))??;
         self.wait(commit)?;
         let rows = self.wait_arrived(id, commit);
@@ -531,6 +540,7 @@ impl Session {
         for target in kept {
             self.make_dead_letter_table(&target)?;
         }
+        let gaps = self.gaps();
         self.change(move |core| {
             // Another session may have been quicker.
             let gone = || Error::not_found(format!("there is no job {}", id.0));
@@ -539,10 +549,15 @@ impl Session {
                 return Ok(core.ordered());
             }
             let inserts = bind(core, record)?;
-            core.resume(id, inserts)?;
+            core.resume(id, inserts, gaps)?;
             Ok(core.ordered())
         })?;
         done("START JOB")
+    }
+
+    /// What the session says is to happen where rows have expired that a job needs.
+    fn gaps(&self) -> Gaps {
+        if self.setting(GAPS) == Some("accept") { Gaps::Accepted } else { Gaps::Refused }
     }
 
     pub(crate) fn drop_job(&mut self, name: &JobName, if_exists: bool) -> Result<Outcome> {

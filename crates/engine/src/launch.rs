@@ -24,7 +24,7 @@ use crate::landing::Landing;
 use crate::lower::{Ground, Lowered, lower};
 use crate::prepare::{Prepared, Route};
 use crate::query::zone_of;
-use crate::rebuild::{Build, Output};
+use crate::rebuild::{Build, Gaps, Output};
 use crate::records::{
     COUNTERS, Environment, InsertRecord, JOBS, JobRecord, JobState, STREAMS, SourceUse, StreamRecord, encode,
 };
@@ -50,6 +50,8 @@ pub(crate) struct Submission {
     pub(crate) additional: bool,
     /// The job that it takes the place of.
     pub(crate) replace: Option<JobId>,
+    /// What is to happen where rows that it needs have expired.
+    pub(crate) gaps: Gaps,
 }
 
 /// The `INSERT`s of a job so that each comes behind those that write its inputs; where there is a circle, as they are.
@@ -100,7 +102,7 @@ impl Core {
                 }
             }
             if self.jobs[&id].record.state != JobState::Running {
-                self.resume(id, submission.inserts)?;
+                self.resume(id, submission.inserts, submission.gaps)?;
             }
             return Ok((id, self.ordered(), true));
         }
@@ -132,15 +134,15 @@ impl Core {
             cursor: CommitId(0),
         };
         if submission.replace.is_some() {
-            self.take_place(record, submission.inserts, submission.script)?;
+            self.take_place(record, submission.inserts, submission.script, submission.gaps)?;
         } else {
-            self.assemble(record, submission.inserts, None, Output::Whole, submission.script)?;
+            self.assemble(record, submission.inserts, None, (Output::Whole, submission.gaps), submission.script)?;
         }
         Ok((id, self.ordered(), false))
     }
 
     /// Begins a job in the place of the one that has its number. Where that fails, the old one goes on.
-    fn take_place(&mut self, record: JobRecord, mut inserts: Vec<Prepared>, script: u64) -> Result<()> {
+    fn take_place(&mut self, record: JobRecord, mut inserts: Vec<Prepared>, script: u64, gaps: Gaps) -> Result<()> {
         let id = record.id;
         let job = self.jobs.get(&id).ok_or_else(|| Error::not_found(format!("there is no job {}", id.0)))?;
         let was_running = job.record.state == JobState::Running;
@@ -153,9 +155,9 @@ impl Core {
             insert.route = Route::Flow;
         }
         let old = self.jobs[&id].record.clone();
-        let begun = self.assemble(record, inserts, Some(&old), Output::Difference, script);
+        let begun = self.assemble(record, inserts, Some(&old), (Output::Difference, gaps), script);
         if begun.is_err() && was_running && self.jobs[&id].record.state == JobState::Stopped {
-            let back = crate::boot::bind(self, &old).and_then(|inserts| self.resume(id, inserts));
+            let back = crate::boot::bind(self, &old).and_then(|inserts| self.resume(id, inserts, Gaps::Refused));
             if let Err(error) = back {
                 tracing::error!(job = old.name, "the job that was to be replaced does not go on: {error}");
             }
@@ -170,13 +172,14 @@ impl Core {
     /// Goes on with a job that was stopped or failed.
     ///
     /// # Errors
-    /// Those of the store, and of a row that the query cannot compute.
-    pub(crate) fn resume(&mut self, id: JobId, inserts: Vec<Prepared>) -> Result<()> {
+    /// Those of the store, and of a row that the query cannot compute; `Conflict` where rows have expired that it has not seen, or
+    /// whose results it would withdraw.
+    pub(crate) fn resume(&mut self, id: JobId, inserts: Vec<Prepared>, gaps: Gaps) -> Result<()> {
         let job = self.jobs.get(&id).ok_or_else(|| Error::not_found(format!("there is no job {}", id.0)))?;
         let mut record = job.record.clone();
         let (old, script) = (record.clone(), job.script);
         record.state = JobState::Running;
-        self.assemble(record, inserts, Some(&old), Output::Difference, script)
+        self.assemble(record, inserts, Some(&old), (Output::Difference, gaps), script)
     }
 
     /// Brings a job back that was running when the process ended; what it had written is there. Operators whose state was
@@ -187,7 +190,7 @@ impl Core {
     pub(crate) fn rebuild(&mut self, record: JobRecord, inserts: Vec<Prepared>) -> Result<()> {
         let (old, id) = (record.clone(), record.id);
         let output = if inserts.iter().all(|insert| insert.is_pure) { Output::Difference } else { Output::Nothing };
-        self.assemble(record, inserts, Some(&old), output, 0)?;
+        self.assemble(record, inserts, Some(&old), (output, Gaps::Refused), 0)?;
         if let Some(job) = self.jobs.get(&id) {
             match &job.began {
                 Began::Rebuilt(why) => tracing::info!(job = job.record.name, "rebuilt from its inputs: {why}"),
@@ -203,7 +206,7 @@ impl Core {
         mut record: JobRecord,
         inserts: Vec<Prepared>,
         old: Option<&JobRecord>,
-        output: Output,
+        (output, gaps): (Output, Gaps),
         script: u64,
     ) -> Result<()> {
         self.check_circle(record.id, &inserts)?;
@@ -360,7 +363,15 @@ impl Core {
                             Err(why) if old.is_some() => *began_out = Began::Rebuilt(why.to_owned()),
                             Err(_) => {}
                         }
-                        let how = Build { output, sole: sole[i], cursor: store_changes, was_running, now_micros };
+                        let how = Build {
+                            job: &record_out.name,
+                            gaps,
+                            output,
+                            sole: sole[i],
+                            cursor: store_changes,
+                            was_running,
+                            now_micros,
+                        };
                         let (out, letters) = how.first_output(&mut flow, &snapshot, deltas, &insert.outside)?;
                         flow.note(clock.monotonic());
                         if insert.fingerprint.contains(ONCE) {

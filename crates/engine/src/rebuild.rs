@@ -3,8 +3,11 @@
 //! Its inputs are taken as they stand; what comes out is written whole where the target knows nothing of the job yet, is
 //! compared with what the target holds where the job is its only writer, and is left out where the target has it already. A
 //! target that only grows gets what came after the job's cursor.
+//!
+//! Where rows of an input have expired that the job has not seen, or whose results would be withdrawn because nothing is left
+//! to compute them from, that is told and refused, unless the user has accepted it.
 
-use gridhouse_base::{ChangeBatch, CommitId, Result};
+use gridhouse_base::{ChangeBatch, CommitId, Error, Result};
 use gridhouse_flow::{Piece, TickContext, consolidate};
 use gridhouse_store::Snapshot;
 
@@ -24,8 +27,23 @@ pub(crate) enum Output {
     Nothing,
 }
 
+/// What is to happen where rows of an input have expired that the job's results need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gaps {
+    /// The job does not go on.
+    Refused,
+    /// The job goes on with the rows that are left.
+    Accepted,
+}
+
+/// The session's setting for it.
+pub(crate) const GAPS: &str = "job.gaps";
+
 /// How the first output of a rebuilt dataflow is found.
-pub(crate) struct Build {
+pub(crate) struct Build<'a> {
+    /// The job's name.
+    pub(crate) job: &'a str,
+    pub(crate) gaps: Gaps,
     pub(crate) output: Output,
     pub(crate) sole: bool,
     pub(crate) cursor: CommitId,
@@ -33,7 +51,7 @@ pub(crate) struct Build {
     pub(crate) now_micros: i64,
 }
 
-impl Build {
+impl Build<'_> {
     /// Feeds the inputs as they stand, and gives what is to be written, and all rows of theirs that cannot be computed. `deltas` holds what other `INSERT`s of the same job
     /// have written in this tick, which the snapshot does not show yet; `outside` what was read of outside tables for this one
     /// run.
@@ -46,6 +64,9 @@ impl Build {
     ) -> Result<(Vec<ChangeBatch>, Vec<Letter>)> {
         let context = TickContext { now_micros: self.now_micros, zone: flow.zone };
         let growing = flow.target.key.is_empty();
+        if self.gaps == Gaps::Refused {
+            self.refuse_gap(flow, snapshot, growing)?;
+        }
         if growing && self.output != Output::Whole {
             // The target only grows: what came after the cursor is new, everything before is there.
             let cursor = if self.was_running { snapshot.commit() } else { self.cursor };
@@ -108,6 +129,38 @@ impl Build {
             Output::Difference => out,
         };
         Ok((out, letters))
+    }
+
+    /// Refuses where rows of a log have expired that are missing then.
+    fn refuse_gap(&self, flow: &Flow, snapshot: &Snapshot, growing: bool) -> Result<()> {
+        for input in &flow.inputs {
+            let Ok(table) = snapshot.table(input.table) else { continue };
+            let (start, name) = (table.log_start(), &table.spec().name);
+            if table.spec().log_ttl_ms.is_none() || start == CommitId(0) {
+                continue;
+            }
+            let (job, accept) = (self.job, format!("SET '{GAPS}' = 'accept', then START JOB"));
+            match self.output {
+                Output::Difference if growing && !self.was_running && self.cursor < start => {
+                    return Err(Error::conflict(format!(
+                        "job {job} has read the log of {name} up to {}, and rows up to {start} have expired meanwhile ('table.log.ttl'): it would skip them",
+                        self.cursor
+                    ))
+                    .hint(format!("{accept}, to go on without them; give {name} a longer 'table.log.ttl' than jobs stand still")));
+                }
+                Output::Difference if !growing => {
+                    return Err(Error::conflict(format!(
+                        "job {job} has to be built anew, and rows of {name} up to {start} have expired ('table.log.ttl'): what it has made of them would be withdrawn from {}",
+                        flow.target.name
+                    ))
+                    .hint(format!(
+                        "{accept}, to have what the rows that are left come to; or DROP JOB, and let a new job write into another table"
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Feeds the rows that log inputs took up to `cursor`, or after it. An input with a key is fed as it stands, before.

@@ -9,11 +9,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gridhouse_base::{CommitId, Result, TableId};
-use gridhouse_store::{LogLag, Snapshot};
+use gridhouse_store::{LogLag, Snapshot, TableSnapshot};
 use serde::{Deserialize, Serialize};
 
+use crate::boot::bind;
 use crate::core::Core;
-use crate::records::{decode, encode};
+use crate::records::{JobState, decode, encode};
 use crate::wiring::sink_name;
 
 /// The metadata space of moments; keys are commits.
@@ -124,21 +125,56 @@ pub(crate) struct Consumer {
     /// The age of the oldest entry that it has not read, as far as that is known.
     pub(crate) lag_micros: i64,
     pub(crate) is_lost: bool,
+    /// How many unread bytes are kept for it; `None`: all that have not expired.
+    pub(crate) cap_bytes: Option<u64>,
+    /// How long they are kept for it, or at all.
+    pub(crate) cap_micros: i64,
 }
 
 impl Core {
-    /// Every consumer of a log with its lag.
+    /// The reader `name` of a table's log, which has read it up to `upto`.
+    fn consumer(&self, name: String, log: &TableSnapshot, upto: CommitId) -> Consumer {
+        let lag = log.lag(upto);
+        let made = lag.oldest.and_then(|oldest| self.moments.time_of(oldest));
+        let lag_micros = made.map_or(0, |made| (self.clock.now_micros() - made).max(0));
+        let cap_micros = i64::try_from(self.consumer_cap.age.as_micros()).unwrap_or(i64::MAX / 2);
+        let (is_lost, cap_bytes) = (lag.is_lost, Some(self.consumer_cap.bytes));
+        Consumer { name, table: log.id(), upto, lag, lag_micros, is_lost, cap_bytes, cap_micros }
+    }
+
+    /// The jobs that read logs whose rows expire. Nothing is kept for them: one that stands still for longer than rows live loses
+    /// some.
+    pub(crate) fn readers_of_expiring_logs(&self) -> Vec<Consumer> {
+        let snapshot = self.store.ordered_snapshot();
+        let mut readers = Vec::new();
+        for (id, job) in self.jobs.iter().filter(|(_, job)| job.record.state != JobState::Finished) {
+            let is_running = job.record.state == JobState::Running;
+            let read: BTreeSet<TableId> = if is_running {
+                job.flow_inputs().collect()
+            } else {
+                let inserts = bind(self, &job.record).unwrap_or_default();
+                let paths = inserts.iter().flat_map(|insert| insert.bound.plan.tables());
+                paths.filter_map(|table| self.catalog.table_id(&table.path)).collect()
+            };
+            for log in read.into_iter().filter_map(|table| snapshot.table(table).ok()) {
+                let Some(ttl_ms) = log.spec().log_ttl_ms else { continue };
+                let upto = if is_running { snapshot.commit() } else { job.record.cursor };
+                let reader = self.consumer(format!("{}/{}", id.0, job.record.name), &log, upto);
+                let cap_micros = i64::try_from(ttl_ms).unwrap_or(i64::MAX).saturating_mul(1_000);
+                readers.push(Consumer { cap_bytes: None, cap_micros, ..reader });
+            }
+        }
+        readers
+    }
+
+    /// Every consumer that a log is kept for, with its lag.
     pub(crate) fn consumers(&self) -> Vec<Consumer> {
         let snapshot = self.store.ordered_snapshot();
-        let now = self.clock.now_micros();
         let mut consumers = Vec::new();
         let mut add = |name: &str, table: TableId, upto: CommitId, is_lost: bool| {
             let Ok(log) = snapshot.table(table) else { return };
-            let lag = log.lag(upto);
-            let made = lag.oldest.and_then(|oldest| self.moments.time_of(oldest));
-            let lag_micros = made.map_or(0, |made| (now - made).max(0));
-            let is_lost = is_lost || lag.is_lost;
-            consumers.push(Consumer { name: name.to_owned(), table, upto, lag, lag_micros, is_lost });
+            let consumer = self.consumer(name.to_owned(), &log, upto);
+            consumers.push(Consumer { is_lost: is_lost || consumer.is_lost, ..consumer });
         };
         snapshot.cursors().for_each(|(name, table, upto)| add(name, table, upto, false));
         for lost in lost_consumers(&snapshot) {
@@ -182,9 +218,9 @@ impl Core {
 
         let mut trims: Vec<(TableId, CommitId)> = Vec::new();
         for (id, ttl) in &expiring {
-            let oldest = snapshot.table(*id)?.oldest_commit();
+            // Up to what goes and no further: a reader that has seen all of it has lost nothing.
             if let Some(upto) = self.moments.made_by(now.saturating_sub(*ttl))
-                && oldest.is_some_and(|oldest| oldest <= upto)
+                && let Some(upto) = snapshot.table(*id)?.newest_commit(upto)
             {
                 trims.push((*id, upto));
             }

@@ -10,6 +10,7 @@ use gridhouse_base::{CommitId, Error, ErrorKind, JobId, Result, SourceId};
 use crate::core::Core;
 use crate::dead::{self, letters_under};
 use crate::job::{Branch, Job};
+use crate::rebuild::Gaps;
 use crate::records::{JOBS, JobRecord, JobState, STREAMS, StreamTableRecord, encode};
 use crate::tick::order_jobs;
 use crate::wiring::{sink_name, start_of};
@@ -66,7 +67,7 @@ impl Core {
             if record.state == JobState::Running {
                 continue;
             }
-            let resumed = crate::boot::bind(self, &record).and_then(|inserts| self.resume(id, inserts));
+            let resumed = crate::boot::bind(self, &record).and_then(|inserts| self.resume(id, inserts, Gaps::Refused));
             if let Err(error) = resumed {
                 if error.kind() == ErrorKind::Unavailable {
                     return Err(error);

@@ -18,12 +18,13 @@ use crate::dead::{ON_ERROR, ON_ERROR_VALUES};
 use crate::keyed::Keyed;
 use crate::outcome::Outcome;
 use crate::query::zone_of;
+use crate::rebuild::GAPS;
 use crate::records::ObjectRecord;
 use crate::session::{Session, done};
 
 /// The settings of a session that have an effect here.
 const EFFECTIVE_SETTINGS: &[&str] =
-    &[ON_ERROR, "table.local-time-zone", "execution.runtime-mode", "pipeline.name", "writer"];
+    &[ON_ERROR, "table.local-time-zone", "execution.runtime-mode", "pipeline.name", "writer", GAPS];
 
 impl Session {
     pub(crate) fn set(&mut self, pair: Option<SetPair>) -> Result<Outcome> {
@@ -37,6 +38,7 @@ impl Session {
             "table.local-time-zone" => zone_of(&self.settings).map(|_| ()),
             "execution.runtime-mode" => one_of(&pair, &["streaming", "batch", "automatic"]),
             "writer" => one_of(&pair, &["sole", "additional"]),
+            GAPS => one_of(&pair, &["refuse", "accept"]),
             ON_ERROR => one_of(&pair, ON_ERROR_VALUES),
             other => {
                 // Flink takes any key, and so do scripts that are written for it; a slip of the pen is told.

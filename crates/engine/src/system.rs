@@ -100,7 +100,7 @@ const TABLES: &[Virtual] = &[
             ("lag_rows", TypeKind::BigInt, false),
             ("lag_bytes", TypeKind::BigInt, false),
             ("lag_ms", TypeKind::Double, false),
-            ("cap_bytes", TypeKind::BigInt, false),
+            ("cap_bytes", TypeKind::BigInt, true),
             ("cap_ms", TypeKind::Double, false),
         ],
         rows: consumer_rows,
@@ -301,7 +301,6 @@ fn table_rows(core: &Core) -> Vec<Vec<Value>> {
 /// Every reader of a log: where it stands, how far it is behind, and how far it may be.
 fn consumer_rows(core: &Core) -> Vec<Vec<Value>> {
     let snapshot = core.store.ordered_snapshot();
-    let cap = core.consumer_cap;
     let row = |consumer: Consumer| {
         let name = snapshot.table(consumer.table).map(|table| table.spec().name.clone()).unwrap_or_default();
         let state = match (consumer.is_lost, consumer.lag.rows) {
@@ -317,11 +316,11 @@ fn consumer_rows(core: &Core) -> Vec<Vec<Value>> {
             Value::Integer(consumer.lag.rows as i64),
             Value::Integer(consumer.lag.bytes as i64),
             millis(Some(consumer.lag_micros)),
-            Value::Integer(i64::try_from(cap.bytes).unwrap_or(i64::MAX)),
-            Value::Double(cap.age.as_secs_f64() * 1_000.0),
+            consumer.cap_bytes.map_or(Value::Null, |bytes| Value::Integer(i64::try_from(bytes).unwrap_or(i64::MAX))),
+            millis(Some(consumer.cap_micros)),
         ]
     };
-    core.consumers().into_iter().map(row).collect()
+    core.consumers().into_iter().chain(core.readers_of_expiring_logs()).map(row).collect()
 }
 
 /// What every table takes, hidden ones too, and what has been written of it to segments since the engine was opened.

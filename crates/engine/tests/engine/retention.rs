@@ -39,6 +39,48 @@ fn rows_of_a_log_table_expire_and_what_was_made_of_them_stands() {
     );
 }
 
+#[test]
+fn a_job_that_stood_still_for_longer_than_its_input_lives_says_so() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TABLE readings (device INT, kw INT) WITH ('table.log.ttl' = '300 ms');
+        CREATE TABLE high (device INT, kw INT);
+        CREATE TABLE sums (device INT, kw INT, PRIMARY KEY (device) NOT ENFORCED);
+        SET 'pipeline.name' = 'high';
+        INSERT INTO high SELECT * FROM readings WHERE kw > 5;
+        SET 'pipeline.name' = 'sums';
+        INSERT INTO sums SELECT device, SUM(kw) FROM readings GROUP BY device;
+        INSERT INTO readings VALUES (1, 10)",
+    );
+    let consumers =
+        "SELECT consumer, state, cap_bytes, cap_ms FROM system.status.consumers WHERE table_name LIKE '%readings'";
+    assert_eq!(rows(&mut session, consumers), ["1/high|CURRENT|NULL|300.0", "2/sums|CURRENT|NULL|300.0"]);
+    await_rows(&mut session, "SELECT COUNT(*) FROM readings", &["0"]);
+
+    // All that has expired was seen: nothing is missing where rows are only added.
+    ok(&mut session, "STOP JOB high; START JOB high; STOP JOB high");
+    ok(&mut session, "INSERT INTO readings VALUES (1, 20), (2, 30)");
+    await_rows(&mut session, "SELECT COUNT(*) FROM readings", &["0"]);
+    await_rows(&mut session, "SELECT consumer, state FROM system.status.consumers", &["1/high|LOST", "2/sums|CURRENT"]);
+    let error = fails(&mut session, "START JOB high");
+    assert!(error.contains("job high has read the log of") && error.contains("it would skip them"), "{error}");
+    assert!(error.contains("SET 'job.gaps' = 'accept'"), "{error}");
+    ok(&mut session, "SET 'job.gaps' = 'accept'; START JOB high; INSERT INTO readings VALUES (3, 40)");
+    await_rows(&mut session, "SELECT * FROM high", &["1|10", "3|40"]);
+
+    // What sums are made of is gone, so they cannot be made anew.
+    ok(&mut session, "SET 'job.gaps' = 'refuse'; STOP JOB sums");
+    await_rows(&mut session, "SELECT COUNT(*) FROM readings", &["0"]);
+    let error = fails(&mut session, "START JOB sums");
+    assert!(error.contains("would be withdrawn from") && error.contains("DROP JOB"), "{error}");
+    assert_eq!(rows(&mut session, "SELECT * FROM sums"), ["1|30", "2|30", "3|40"], "the results stand");
+    ok(&mut session, "SET 'job.gaps' = 'accept'; START JOB sums; INSERT INTO readings VALUES (3, 1)");
+    await_rows(&mut session, "SELECT * FROM sums", &["3|1"]);
+    assert!(fails(&mut session, "SET 'job.gaps' = 'ignore'").contains("refuse"));
+}
+
 const TO_DRAIN: &str = "
     CREATE TEMPORARY TABLE drain (v STRING, n BIGINT, PRIMARY KEY (v) NOT ENFORCED) WITH ('connector' = 'drain');
     CREATE TABLE t (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);
