@@ -27,6 +27,7 @@ mod wiring;
 use clap::Parser;
 
 fn main() -> std::process::ExitCode {
+    gridhouse_base::panics::end_the_process();
     // Usage errors end in here, with exit code 2.
     let cli = cli::Cli::parse();
     match cli.carry_out() {

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod error;
 pub mod fs;
 pub mod ids;
+pub mod panics;
 pub mod quantity;
 pub mod random;
 pub mod schema;

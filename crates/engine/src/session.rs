@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use gridhouse_base::panics::contained;
 use gridhouse_base::table::ObjectPath;
 use gridhouse_base::{CommitId, Error, Position, Result};
 use gridhouse_sql::ast::Statement;
@@ -88,7 +89,8 @@ impl Session {
     /// Runs the statements of `script` one after the other and reports each; stops at the first that fails, or where `each`
     /// breaks. What ran before stays.
     pub fn run(&mut self, script: &str, each: &mut dyn FnMut(StatementReport) -> ControlFlow<()>) {
-        if let Some(report) = self.known_answer(script) {
+        // What panics there is found out below.
+        if let Ok(Some(report)) = contained(|| Ok(self.known_answer(script))) {
             let _ = each(report);
             return;
         }
@@ -101,7 +103,8 @@ impl Session {
         let mut only = None;
         loop {
             let started = self.engine.inner.clock.monotonic();
-            let Some(parsed) = statements.next() else {
+            let parsed = contained(|| Ok(statements.next())).unwrap_or_else(|defect| Some(Err(defect)));
+            let Some(parsed) = parsed else {
                 if let Some((position, text)) = only {
                     self.known.keep(script, position, text);
                 }
@@ -112,7 +115,8 @@ impl Session {
                 Ok(parsed) => {
                     self.notices = std::mem::take(&mut notices);
                     let (position, text) = (parsed.position, parsed.text.clone());
-                    (position, text, self.execute(parsed).map_err(|error| error.at(position)))
+                    let outcome = contained(|| self.execute(parsed));
+                    (position, text, outcome.map_err(|error| error.at(position)))
                 }
                 Err(error) => {
                     let position = error.position().unwrap_or(Position { line: 1, column: 1 });

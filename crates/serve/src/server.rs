@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use gridhouse_base::panics::contained;
 use gridhouse_base::random::Random;
 use gridhouse_base::{Error, Result};
 use gridhouse_engine::StatementReport;
@@ -154,8 +155,10 @@ fn start_connection(stream: UnixStream, shared: &Arc<Shared>) -> io::Result<()> 
     std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
         let ending = ending;
         // A client that goes without a word is not news.
-        if let Err(error) = converse(&stream, key, &ending.shared, &cancelled) {
-            tracing::debug!(%error, connection = number, "a connection ended");
+        match contained(|| Ok(converse(&stream, key, &ending.shared, &cancelled))) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, connection = number, "a connection ended"),
+            Err(defect) => tracing::error!(error = %defect, connection = number, "a connection broke off"),
         }
     })?;
     Ok(())

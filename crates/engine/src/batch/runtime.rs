@@ -27,6 +27,7 @@ use datafusion::physical_optimizer::output_requirements::OutputRequirements;
 use datafusion::physical_optimizer::sanity_checker::SanityCheckPlan;
 use datafusion::physical_plan::{collect, displayable};
 use datafusion::prelude::SessionConfig;
+use gridhouse_base::panics::{contain_this_thread, defect};
 use gridhouse_base::{Error, Result};
 use tokio::runtime::{Builder, Runtime};
 
@@ -67,7 +68,11 @@ impl Drop for Running {
 }
 
 fn start() -> std::result::Result<Running, String> {
-    let threads = Builder::new_multi_thread().worker_threads(QUERY_THREADS).thread_name("query").build();
+    let threads = Builder::new_multi_thread()
+        .worker_threads(QUERY_THREADS)
+        .thread_name("query")
+        .on_thread_start(contain_this_thread)
+        .build();
     let pool = TrackConsumersPool::new(GreedyMemoryPool::new(QUERY_MEMORY_BYTES), NAMED_CONSUMERS);
     let pool: Arc<dyn MemoryPool> = Arc::new(pool);
     let no_files = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
@@ -115,7 +120,7 @@ impl Queries {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    break Err(DataFusionError::Internal("a query ended without an answer".into()));
+                    return Err(defect("a query ended without an answer"));
                 }
             }
         };

@@ -232,6 +232,7 @@ struct Inner {
     /// What each sink holds: rows by key, and the commit.
     sinks: BTreeMap<String, (BTreeMap<String, String>, CommitId)>,
     absent: bool,
+    broken: bool,
     /// How many snapshots are being delivered; transactions come behind them.
     joining: usize,
     /// What scans were asked for.
@@ -332,6 +333,11 @@ impl Outside {
     }
 
     /// Makes sinks answer, or not.
+    /// Has the next reading of all rows panic.
+    pub fn break_once(&self) {
+        self.lock().broken = true;
+    }
+
     pub fn set_absent(&self, absent: bool) {
         self.lock().absent = absent;
     }
@@ -447,6 +453,10 @@ impl ScanConnector for Outside {
         inner.asked.push(request.clone());
         if inner.absent {
             return Err(Error::unavailable("the shelf does not answer"));
+        }
+        if std::mem::take(&mut inner.broken) {
+            drop(inner);
+            panic!("the shelf has come down");
         }
         let state: BTreeMap<i64, Option<String>> = inner.log.iter().flatten().cloned().collect();
         let changes: Vec<_> = state.into_iter().filter(|(_, value)| value.is_some()).collect();

@@ -99,3 +99,17 @@ fn what_has_no_end_or_does_not_answer_is_said() {
         fails(&mut session, "CREATE TEMPORARY TABLE odd (id BIGINT) WITH ('connector' = 'shelff'); SELECT * FROM odd");
     assert!(message.contains("did you mean 'shelf'"), "{message}");
 }
+
+#[test]
+fn a_panic_fails_its_statement_and_nothing_else() {
+    let house = house();
+    let mut session = house.session();
+    ok(&mut session, SHELF);
+    ok(&mut session, "INSERT INTO kept SELECT * FROM tap");
+    house.outside.break_once();
+    let error = fails(&mut session, "SELECT * FROM shelf");
+    assert!(error.contains("a defect of Gridhouse: the shelf has come down"), "{error}");
+    assert_eq!(rows(&mut session, "SELECT * FROM shelf"), ["1|a", "2|b", "3|a"]);
+    house.outside.commit(&[(4, Some("d"))]);
+    await_that(|| rows(&mut session, "SELECT v FROM kept WHERE id = 4") == ["d"]).expect("the job goes on");
+}
