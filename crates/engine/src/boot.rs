@@ -26,11 +26,11 @@ use crate::retention::Moments;
 use crate::stream::Stream;
 use crate::system;
 
-/// Brings the core to where the last process left off.
+/// Brings the core to where the last process left off, and begins a history; `seed` is for what is random in that.
 ///
 /// # Errors
 /// `Corrupt` where a record cannot be read; those of the store.
-pub(crate) fn boot(core: &mut Core) -> Result<()> {
+pub(crate) fn boot(core: &mut Core, seed: u64) -> Result<()> {
     let snapshot = core.store.ordered_snapshot();
     core.shared.set_durable(snapshot.commit());
     core.moments = Moments::of(&snapshot);
@@ -38,6 +38,7 @@ pub(crate) fn boot(core: &mut Core) -> Result<()> {
     if !core.catalog.catalogs.contains_key(DEFAULT_CATALOG) {
         found(core)?;
     }
+    core.begin_history(seed)?;
     system::add(&mut core.catalog);
     core.shared.set_catalog(core.catalog.clone());
     for (key, text) in snapshot.list(STREAMS) {
@@ -73,7 +74,7 @@ pub(crate) fn boot(core: &mut Core) -> Result<()> {
     let streams: Vec<SourceId> = core.streams.keys().copied().collect();
     for source in streams {
         if let Err(error) = core.start_stream(source) {
-            core.fail_jobs_of_stream(source, &error)?;
+            core.fail_jobs_of(source, None, &error)?;
         }
     }
     core.want_sync();
@@ -192,7 +193,9 @@ pub(crate) fn bind_in(catalog: &Catalog, streams: Vec<&StreamRecord>, record: &J
 /// # Errors
 /// `NotFound` where there is none, `Conflict` where the label is not unique.
 pub(crate) fn find_job(core: &Core, name: &str) -> Result<JobId> {
-    if let Some(job) = name.parse().ok().map(JobId).filter(|id| core.jobs.contains_key(id)) {
+    // Jobs are shown as `j7` here and there.
+    let number = name.strip_prefix(['j', 'J']).unwrap_or(name);
+    if let Some(job) = number.parse().ok().map(JobId).filter(|id| core.jobs.contains_key(id)) {
         return Ok(job);
     }
     let mut named = core.jobs.values().filter(|job| job.record.name == name).map(|job| job.record.id);

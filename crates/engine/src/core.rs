@@ -21,6 +21,7 @@ use crate::engine::Tuning;
 use crate::follow::Kept;
 use crate::job::{Branch, Job};
 use crate::kept::attachment;
+use crate::lineage::Lineage;
 use crate::prepare::Connectors;
 use crate::retention::{ConsumerCap, Moments};
 use crate::shared::Shared;
@@ -80,6 +81,8 @@ pub(crate) struct Core {
     pub(crate) stats: BTreeMap<TableId, TableStats>,
     /// How far a consumer of a log may be behind.
     pub(crate) consumer_cap: ConsumerCap,
+    /// Which process wrote which commits.
+    pub(crate) lineage: Lineage,
     /// When commits were made.
     pub(crate) moments: Moments,
     /// How far sinks have come, as they last said; not yet written down.

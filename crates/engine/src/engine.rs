@@ -18,6 +18,7 @@ use crate::boot;
 use crate::catalog::{DEFAULT_CATALOG, DEFAULT_DATABASE};
 use crate::core::{Core, Message, QUEUE_MESSAGES};
 use crate::follow::{Follower, Means};
+use crate::lineage::Lineage;
 use crate::prepare::Connectors;
 use crate::retention::{ConsumerCap, Moments};
 use crate::session::Session;
@@ -110,6 +111,7 @@ impl Engine {
             lookups: options.lookups,
         };
         let clock = options.clock;
+        let seed = options.store.seed;
         let (fs, spilled, bytes) = (options.store.fs.clone(), options.store.dir.join(SPILL_DIR), options.state_bytes);
         let govern = || match tuning.state_parts {
             Some(parts) => Governor::cut_into(fs.clone(), &spilled, 0, parts, 1),
@@ -181,6 +183,7 @@ impl Engine {
             streams: BTreeMap::new(),
             stats: BTreeMap::new(),
             consumer_cap: options.consumer_cap,
+            lineage: Lineage::default(),
             moments: Moments::default(),
             reached: BTreeMap::new(),
             job_counter: 0,
@@ -196,7 +199,7 @@ impl Engine {
             undurable: Vec::new(),
             on_fatal: options.on_fatal,
         };
-        boot::boot(&mut core)?;
+        boot::boot(&mut core, seed)?;
         spawn("core", Box::new(move || core.run(inbox)))?;
         let (queries, scripts) = (Queries::default(), AtomicU64::new(1));
         let inner = Inner { messages, shared, reader, clock, connectors, queries, scripts };

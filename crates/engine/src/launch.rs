@@ -546,13 +546,21 @@ impl Core {
     ) -> Result<SinkHandle> {
         let connector = self.connectors.sink(target)?;
         let name = sink_name(job, i, &target.path);
-        let sink = connector.open(target.clone(), SinkWriter { store: self.store.id(), sink: name.clone() })?;
+        let reached = self.store.ordered_snapshot().cursor(&name, table).unwrap_or_default();
+        let writer = SinkWriter {
+            store: self.store.id(),
+            sink: name.clone(),
+            history: self.lineage.own(),
+            written: reached > CommitId(0),
+        };
+        let sink = connector.open(target.clone(), writer)?;
         let written = written_columns(target);
         let key = target.primary_key.iter().filter_map(|k| written.iter().position(|w| w == k)).collect();
         let zone = projection.as_ref().map_or(chrono_tz::UTC, Landing::zone);
         let context = EvalContext { now_micros: self.clock.now_micros(), zone, seed: 0, first_row: 0 };
         let since = self.ordered();
-        let plan = SinkPlan { name, table, projection, key, mode: description.mode, kinds_inside, since, context };
+        let (mode, lineage) = (description.mode, self.lineage.clone());
+        let plan = SinkPlan { name, table, projection, key, mode, kinds_inside, since, reached, lineage, context };
         SinkHandle::start(
             plan,
             sink,

@@ -25,6 +25,7 @@ mod keyed;
 mod known;
 mod landing;
 mod launch;
+mod lineage;
 mod lower;
 mod on_key;
 pub mod outcome;

@@ -195,10 +195,12 @@ impl Core {
         })
     }
 
-    /// Fails every job that the stream feeds.
-    pub(crate) fn fail_jobs_of_stream(&mut self, source: SourceId, error: &Error) -> Result<()> {
-        let uses =
-            |job: &Job| job.record.inserts.iter().any(|insert| insert.sources.iter().any(|s| s.source == source));
+    /// Fails every job that the stream feeds, or that one table of it does.
+    pub(crate) fn fail_jobs_of(&mut self, source: SourceId, table: Option<u32>, error: &Error) -> Result<()> {
+        let uses = |job: &Job| {
+            let mut used = job.record.inserts.iter().flat_map(|insert| &insert.sources);
+            used.any(|used| used.source == source && table.is_none_or(|table| used.table == table))
+        };
         let fed: Vec<JobId> = self
             .jobs
             .iter()

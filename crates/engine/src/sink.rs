@@ -23,8 +23,10 @@ use gridhouse_store::{Reader, TableSnapshot};
 use crate::core::{Core, Message};
 use crate::history::{Counts, History};
 use crate::landing::Landing;
+use crate::lineage::Lineage;
 use crate::passing::NetByCommit;
 use crate::shared::{Shared, lock};
+use crate::stream::with_remedy;
 use crate::trace::WriteNote;
 
 /// The first pause after the outside did not answer; doubles up to [`LONGEST_PAUSE`].
@@ -58,6 +60,10 @@ pub(crate) struct SinkPlan {
     pub(crate) kinds_inside: bool,
     /// The tick that made the table, or a later one: before it is durable there is nothing to read.
     pub(crate) since: CommitId,
+    /// How far the outside was written, as the store remembers it.
+    pub(crate) reached: CommitId,
+    /// What the store has been through: whether what the outside was written up to is still here.
+    pub(crate) lineage: Lineage,
     /// The job's zone and clock for the projection.
     pub(crate) context: EvalContext,
 }
@@ -115,7 +121,7 @@ impl SinkHandle {
                     return;
                 }
                 let mut status = lock(&worker.status);
-                status.error = Some(error.to_string());
+                status.error = Some(with_remedy(&error));
                 status.failed = true;
                 drop(status);
                 let stop = worker.stop.clone();
@@ -165,8 +171,9 @@ impl Worker {
             match self.session(&mut pause) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
-                    lock(&self.status).error = Some(error.to_string());
-                    tracing::warn!(sink = self.plan.name, "{error}; next try in {} ms", pause.as_millis());
+                    let told = with_remedy(&error);
+                    tracing::warn!(sink = self.plan.name, "{told}; next try in {} ms", pause.as_millis());
+                    lock(&self.status).error = Some(told);
                     self.sleep(pause);
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -179,20 +186,18 @@ impl Worker {
     /// From asking the outside where it stands until it does not answer, or the sink is stopped.
     fn session(&mut self, pause: &mut Duration) -> Result<()> {
         let mut upto = self.sink.position()?;
+        let known = lock(&self.status).upto.max(self.plan.reached);
+        let newest = self.reader.snapshot().commit().max(self.plan.since);
+        let history = self.sink.history();
+        self.plan.lineage.check(&self.plan.name, history, upto, newest)?;
+        // Where no rows were written yet, none are missing.
+        let was_filled = history.is_some();
         {
             let mut status = lock(&self.status);
             status.upto = upto;
             status.error = None;
         }
         *pause = FIRST_PAUSE;
-        let newest = self.reader.snapshot().commit();
-        if upto > newest.max(self.plan.since) {
-            return Err(Error::conflict(format!(
-                "sink {} was written up to {upto}, but this data directory only goes to {newest}",
-                self.plan.name
-            ))
-            .hint("the data directory was restored from an older copy: empty the outside table, delete its row in gridhouse_sink, and START JOB"));
-        }
         // How far the log was read; rows that do not concern the outside are passed over without writing.
         let mut read = upto;
         let mut heard = CommitId(self.plan.since.0.saturating_sub(1));
@@ -227,6 +232,12 @@ impl Worker {
                 lock(&self.status).read = seen;
                 continue;
             }
+            if upto < known && written == 0 && was_filled {
+                tracing::warn!(
+                    sink = self.plan.name,
+                    "the outside stands at {upto} and had been written up to {known}: it was restored from a back-up, failed over, or was emptied; what it lacks is written again"
+                );
+            }
             let ready = self.clock.now_micros();
             let mut rows = 0;
             let mut counted = changes.inspect(|batch| rows += batch.as_ref().map_or(0, KindBatch::len));
@@ -258,6 +269,10 @@ impl Worker {
     /// Tells the core how far the outside has come. The core may be waiting for this thread to end, so a full queue is no
     /// reason to wait: the next report, or the next start, says the same.
     fn report(&self, upto: CommitId) {
+        if upto == CommitId(0) {
+            // It will get the rows as they stand, for which no log need be kept.
+            return;
+        }
         let name = self.plan.name.clone();
         let call = Message::Call(Box::new(move |core: &mut Core| core.sink_reached(&name, upto)));
         let _ = self.core.try_send(call);

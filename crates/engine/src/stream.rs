@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::{CommitId, Error, ErrorKind, JobId, Result, SourceId, TableId};
 use gridhouse_expr::EvalContext;
-use gridhouse_flow::connector::{SourceEvent, SourcePosition, SourceStream};
+use gridhouse_flow::connector::{SourceEvent, SourceLag, SourcePosition, SourceStream};
 use gridhouse_store::{Part, SourceCommit, StageUse};
 
 use crate::core::Core;
@@ -38,6 +38,8 @@ pub(crate) struct Stream {
     /// Rows that landed since the process started, by table.
     landed: BTreeMap<u32, Landed>,
     pub(crate) last_event_time: Option<i64>,
+    /// How far it is behind the outside, as was last told.
+    pub(crate) lag: Option<SourceLag>,
     open: Open,
     /// Stages of the snapshots under way, by table.
     snapshots: BTreeMap<u32, u64>,
@@ -119,6 +121,7 @@ impl Stream {
             rows_in: 0,
             landed: BTreeMap::new(),
             last_event_time: None,
+            lag: None,
             open: Open::default(),
             snapshots: BTreeMap::new(),
             unacknowledged: VecDeque::new(),
@@ -222,6 +225,18 @@ impl Core {
             SourceEvent::Rows { table, columns, batch } => self.rows(source, table, columns, batch),
             SourceEvent::Rejected { table, row, error } => self.reject(source, Rejected { table, row, error }),
             SourceEvent::Truncate { table } => self.truncated(source, table),
+            SourceEvent::Missed { tables } => {
+                for record in stream.record.tables.iter_mut().filter(|record| tables.contains(&record.id)) {
+                    record.snapshot = None;
+                }
+                stream.position = None;
+                let (key, text) = (source.0.to_string(), encode(&stream.record));
+                self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))
+            }
+            SourceEvent::Lag(lag) => {
+                stream.lag = Some(lag);
+                Ok(())
+            }
             SourceEvent::Commit { position, event_time_micros, received_micros } => {
                 self.source_commit(source, position, event_time_micros, received_micros)
             }
@@ -245,12 +260,19 @@ impl Core {
                 stream.state = StreamState::Running;
                 Ok(())
             }
+            SourceEvent::TableFailed { table, error } => {
+                let record =
+                    stream.record.tables.iter().find(|t| t.id == table && stream.landings.contains_key(&table));
+                let Some(job) = record.map(|record| record.job) else { return Ok(()) };
+                tracing::error!(stream = stream.record.stream_key, "{}", with_remedy(&error));
+                self.fail_landing(source, table, job, error)
+            }
             SourceEvent::Failed { error } => {
                 tracing::error!(stream = stream.record.stream_key, "{}", with_remedy(&error));
                 stream.state = StreamState::Failed(with_remedy(&error));
                 stream.handle = None;
                 self.forget_open(source)?;
-                self.fail_jobs_of_stream(source, &error)
+                self.fail_jobs_of(source, None, &error)
             }
             SourceEvent::Finished => {
                 stream.state = StreamState::Finished;
@@ -472,7 +494,7 @@ impl Core {
         self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))?;
         match job {
             Some(job) => self.fail_job(job, error),
-            None => self.fail_jobs_of_stream(source, &error),
+            None => self.fail_jobs_of(source, Some(table), &error),
         }
     }
 }

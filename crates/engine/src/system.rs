@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gridhouse_base::table::{ColumnKind, ObjectPath, TableDef};
 use gridhouse_base::{ChangeBatch, Column, Result, Schema, TableId, TypeKind, Value};
+use gridhouse_flow::connector::SourceLag;
 use gridhouse_sql::plan::Plan;
 use gridhouse_store::TableSnapshot;
 
@@ -73,6 +74,11 @@ const TABLES: &[Virtual] = &[
             ("position", TypeKind::STRING, true),
             ("rows_in", TypeKind::BigInt, false),
             ("idle_ms", TypeKind::BigInt, true),
+            ("lag_bytes", TypeKind::BigInt, true),
+            ("lag_ms", TypeKind::Double, true),
+            ("kept_bytes", TypeKind::BigInt, true),
+            ("cap_bytes", TypeKind::BigInt, true),
+            ("keeper", TypeKind::STRING, true),
             ("error", TypeKind::STRING, true),
         ],
         rows: source_rows,
@@ -86,6 +92,8 @@ const TABLES: &[Virtual] = &[
             ("upto", TypeKind::BigInt, false),
             ("rows_out", TypeKind::BigInt, false),
             ("delay_ms", TypeKind::Double, true),
+            ("lag_bytes", TypeKind::BigInt, true),
+            ("lag_ms", TypeKind::Double, true),
             ("error", TypeKind::STRING, true),
         ],
         rows: sink_rows,
@@ -390,6 +398,10 @@ fn source_rows(core: &Core) -> Vec<Vec<Value>> {
     let row = |stream: &crate::stream::Stream| {
         let tables: Vec<&str> = stream.record.tables.iter().map(|table| table.table_key.as_str()).collect();
         let position = stream.position.as_ref().map(|position| position_text(position));
+        let lag = |bytes: &dyn Fn(&SourceLag) -> Option<u64>| {
+            let bytes = stream.lag.as_ref().and_then(bytes).map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+            bytes.map_or(Value::Null, Value::Integer)
+        };
         vec![
             Value::Integer(i64::from(stream.record.id.0)),
             text(&stream.record.stream_key),
@@ -398,6 +410,13 @@ fn source_rows(core: &Core) -> Vec<Vec<Value>> {
             optional(position),
             Value::Integer(stream.rows_in as i64),
             stream.last_event_time.map_or(Value::Null, |time| Value::Integer((now - time).max(0) / 1000)),
+            lag(&|lag| Some(lag.behind_bytes)),
+            stream.lag.as_ref().map_or(Value::Null, |lag| {
+                Value::Double(core.clock.monotonic().saturating_sub(lag.caught_up).as_secs_f64() * 1_000.0)
+            }),
+            lag(&|lag| Some(lag.kept_bytes)),
+            lag(&|lag| lag.cap_bytes),
+            optional(stream.lag.as_ref().map(|lag| &lag.keeper)),
             optional(stream.state.error()),
         ]
     };
@@ -417,6 +436,8 @@ fn position_text(position: &[u8]) -> String {
 
 fn sink_rows(core: &Core) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
+    let consumers: BTreeMap<String, Consumer> =
+        core.consumers().into_iter().map(|consumer| (consumer.name.clone(), consumer)).collect();
     for job in core.jobs.values() {
         let outside = job.record.inserts.iter().enumerate().filter(|(_, insert)| insert.sink.is_some());
         for (sink, (i, insert)) in job.sinks.iter().zip(outside) {
@@ -426,13 +447,17 @@ fn sink_rows(core: &Core) -> Vec<Vec<Value>> {
                 (Some(_), false) => "WAITING",
                 (None, false) => "RUNNING",
             };
+            let name = sink_name(job.record.id, i, &insert.target);
+            let behind = consumers.get(&name);
             rows.push(vec![
-                text(sink_name(job.record.id, i, &insert.target)),
+                text(&name),
                 text(insert.target.to_string()),
                 text(state),
                 Value::Integer(status.upto.0 as i64),
                 Value::Integer(status.rows_out as i64),
                 millis(status.delay_micros),
+                behind.map_or(Value::Null, |consumer| Value::Integer(consumer.lag.bytes as i64)),
+                millis(behind.map(|consumer| consumer.lag_micros)),
                 optional(status.error),
             ]);
         }

@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use arrow_array::{ArrayRef, UInt32Array};
 use gridhouse_base::batch::KindBatch;
@@ -126,6 +127,14 @@ pub enum SourceEvent {
         /// The position reached.
         position: SourcePosition,
     },
+    /// Changes were missed for good: what the store holds of `tables` is of no position any more. Their contents follow, also
+    /// after a restart; the stream's position is that of the first of them.
+    Missed {
+        /// The tables.
+        tables: Vec<u32>,
+    },
+    /// How far the stream is behind the outside; every so often.
+    Lag(SourceLag),
     /// The outside does not answer; the stream tries again by itself. Rows since the last `Commit` are void.
     Waiting {
         /// Why.
@@ -133,6 +142,14 @@ pub enum SourceEvent {
     },
     /// The outside answers again.
     Connected,
+    /// One table cannot go on without the user; the others do. What was delivered of it since the last `Commit` is void, and
+    /// nothing more of it comes until it is left out and brought in again, with its contents.
+    TableFailed {
+        /// The table.
+        table: u32,
+        /// Why, with the remedy.
+        error: Error,
+    },
     /// The stream cannot go on without the user. Rows since the last `Commit` are void.
     Failed {
         /// Why, with the remedy.
@@ -140,6 +157,21 @@ pub enum SourceEvent {
     },
     /// A bounded source has delivered everything; follows its last `Commit`.
     Finished,
+}
+
+/// How far a stream is behind its outside, and what the outside keeps for it meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceLag {
+    /// What keeps its log there for this stream, for people: `replication slot 'orders' of postgresql at host:5432`.
+    pub keeper: Arc<str>,
+    /// Bytes that the outside has written and that have not been acknowledged.
+    pub behind_bytes: u64,
+    /// Bytes of its log that the outside keeps because of this stream.
+    pub kept_bytes: u64,
+    /// How many it keeps at most; `None`: without limit, until its disk is full.
+    pub cap_bytes: Option<u64>,
+    /// Everything that the outside had written at this moment has been acknowledged, in the clock's monotonic time.
+    pub caught_up: Duration,
 }
 
 /// Where a stream sends its events.
@@ -198,6 +230,11 @@ pub struct SinkWriter {
     pub store: u128,
     /// The sink's name within the store.
     pub sink: String,
+    /// The store's history: it begins anew with every start, so that a store which was restored from a copy can be told from
+    /// the one that went on. Kept by the outside beside the commit.
+    pub history: u64,
+    /// Whether the store remembers that the outside was written before.
+    pub written: bool,
 }
 
 /// What a sink is to write, batch by batch, as it is read from a table's log: a transaction of any size passes in bounded
@@ -240,6 +277,12 @@ pub trait Sink: Send {
     /// # Errors
     /// `Unavailable` where the outside does not answer; `Conflict` where another store owns the sink.
     fn position(&mut self) -> Result<CommitId>;
+
+    /// The history of the store under which the outside was last written, known after `position`. `None` where no rows were
+    /// ever written, or it keeps none.
+    fn history(&self) -> Option<u64> {
+        None
+    }
 
     /// Writes, in one outside transaction, what changed in the commits after `from` up to `upto`. In upsert mode a key is written
     /// at most once, as `+I`/`+U`, and never withdrawn after that; its `-D` may come before, repeatedly, and for a row that

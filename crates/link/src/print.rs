@@ -174,7 +174,7 @@ mod tests {
         });
         let buffer = Arc::new(Mutex::new(Vec::new()));
         let print = Print::new(buffer.clone());
-        let writer = SinkWriter { store: 1, sink: "t".into() };
+        let writer = SinkWriter { store: 1, sink: "t".into(), history: 1, written: false };
         let mut sink = print.open(definition, writer).unwrap();
         let columns =
             vec![Arc::new(Int32Array::from(vec![1, 2])) as _, Arc::new(StringArray::from(vec![Some("a"), None])) as _];

@@ -1,12 +1,16 @@
-//! A private PostgreSQL cluster for tests.
+//! Private PostgreSQL clusters for tests, and a network between them and us that can fail.
 //!
 //! Made with `initdb` in a temporary directory, on a free port, with `wal_level = logical` and password authentication;
 //! stopped and removed on drop. PostgreSQL refuses to run as root: as root it runs as the user `postgres`. Binaries are
 //! taken from the newest `/usr/lib/postgresql/*/bin`, else from `PATH`.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::Duration;
 
 /// The superuser's name and password.
 pub const SUPERUSER: (&str, &str) = ("postgres", "postgres");
@@ -62,6 +66,45 @@ impl Cluster {
         cluster
     }
 
+    /// A standby of this cluster, which runs until it is promoted or dropped.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn standby(&self) -> Self {
+        let directory =
+            tempfile::Builder::new().prefix("gridhouse-pg-").tempdir_in("/tmp").expect("a temporary directory");
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let standby = Self { directory, binaries: self.binaries.clone(), port };
+        let root = standby.directory.path();
+        if as_root() {
+            run(Command::new("chown").arg("postgres").arg(root));
+        }
+        let from = format!("host=127.0.0.1 port={} user={} password={}", self.port, SUPERUSER.0, SUPERUSER.1);
+        run(standby
+            .tool("pg_basebackup")
+            .args(["-R", "-X", "stream", "-c", "fast", "-d", &from, "-D"])
+            .arg(standby.data()));
+        let path = standby.data().join("postgresql.conf");
+        let before = std::fs::read_to_string(&path).expect("postgresql.conf was copied");
+        let own = format!("\nport = {port}\nunix_socket_directories = '{}'\n", root.display());
+        std::fs::write(&path, before + &own).expect("postgresql.conf can be written");
+        standby.up();
+        standby
+    }
+
+    /// Makes a standby the primary.
+    ///
+    /// # Panics
+    /// If it cannot be promoted.
+    pub fn promote(&self) {
+        run(self.tool("pg_ctl").args(["promote", "-w", "-D"]).arg(self.data()));
+    }
+
+    /// The directory that it lives in.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
@@ -84,13 +127,63 @@ impl Cluster {
         run(self.tool("pg_ctl").args(["stop", "-w", "-m", mode, "-D"]).arg(self.data()));
     }
 
+    /// Ends every process of the server at once, as `kill -9` would.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn kill(&self) {
+        let file = std::fs::read_to_string(self.data().join("postmaster.pid")).expect("the server runs");
+        let postmaster = file.lines().next().expect("a process number").to_owned();
+        // Stopped first, so that it makes no more processes meanwhile.
+        let _ = Command::new("kill").args(["-STOP", &postmaster]).status();
+        let parent_of = |pid: &str| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // The parent follows the state, which follows the name in parentheses.
+            stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1).map(str::to_owned))
+        };
+        let all = std::fs::read_dir("/proc").expect("the processes").flatten();
+        let names = all.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut ends: Vec<String> = names.filter(|pid| parent_of(pid).as_deref() == Some(&postmaster)).collect();
+        ends.push(postmaster.clone());
+        for pid in &ends {
+            // One that has just ended by itself is as good.
+            let _ = Command::new("kill").args(["-9", pid]).stderr(Stdio::null()).status();
+        }
+        for pid in &ends {
+            while is_alive(pid) {
+                std::thread::park_timeout(PROXY_LOOK);
+            }
+        }
+        // Where nobody asks about ended processes, the next start would take them for running ones.
+        let socket = self.directory.path().join(format!(".s.PGSQL.{}.lock", self.port));
+        for lock in [self.data().join("postmaster.pid"), socket] {
+            std::fs::remove_file(&lock).expect("the lock file can be removed");
+        }
+    }
+
+    /// As [`Self::sql`], where the server may not be there.
+    ///
+    /// # Errors
+    /// What psql says.
+    pub fn try_sql(&self, database: &str, sql: &str) -> Result<String, String> {
+        let output = self.psql(database, sql);
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
+        }
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     /// Runs SQL in `database` with psql, stopping at the first error; the rows, unaligned, values between `|`.
     ///
     /// # Panics
     /// If a statement fails.
     pub fn sql(&self, database: &str, sql: &str) -> String {
+        self.try_sql(database, sql).unwrap_or_else(|errors| panic!("psql failed for {sql}: {errors}"))
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> std::process::Output {
         let port = self.port.to_string();
-        let output = Command::new(self.binaries.join("psql"))
+        Command::new(self.binaries.join("psql"))
             .args([
                 "-h",
                 "127.0.0.1",
@@ -111,10 +204,7 @@ impl Cluster {
             ])
             .env("PGPASSWORD", SUPERUSER.1)
             .output()
-            .expect("psql runs");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "psql failed for {sql}: {errors}");
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+            .expect("psql runs")
     }
 
     fn data(&self) -> PathBuf {
@@ -147,6 +237,12 @@ impl Drop for Cluster {
     }
 }
 
+/// Whether the process does anything: one that has ended but that its parent has not asked about does not.
+fn is_alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !matches!(rest.trim_start().chars().next(), None | Some('Z' | 'X')))
+}
+
 fn as_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
 }
@@ -161,4 +257,88 @@ fn run(command: &mut Command) {
     // The server inherits what it is started with: it must not hold a pipe of ours open.
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
     assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "{command:?} failed: {status:?}");
+}
+
+/// How often a connection of a [`Proxy`] looks whether it is frozen or cut.
+const PROXY_LOOK: Duration = Duration::from_millis(10);
+
+/// A way to a server that can be frozen (both ends stay connected, and nothing passes), cut, and led elsewhere.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    state: Arc<ProxyState>,
+}
+
+#[derive(Debug)]
+struct ProxyState {
+    to: AtomicU16,
+    frozen: AtomicBool,
+    /// Connections that were made under another number are cut.
+    cuts: AtomicU16,
+}
+
+impl Proxy {
+    /// A way to the port `to` of this machine.
+    ///
+    /// # Panics
+    /// If there is no free port.
+    pub fn start(to: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("a bound port").port();
+        let state =
+            Arc::new(ProxyState { to: AtomicU16::new(to), frozen: AtomicBool::new(false), cuts: AtomicU16::new(0) });
+        let shared = state.clone();
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                // What cannot be reached is closed at once, as a host that refuses would.
+                let Ok(far) = TcpStream::connect(("127.0.0.1", shared.to.load(Ordering::SeqCst))) else { continue };
+                let ends = (near.try_clone().expect("a socket"), far.try_clone().expect("a socket"));
+                for (from, to) in [(near, far), (ends.1, ends.0)] {
+                    let state = shared.clone();
+                    std::thread::spawn(move || state.pass(from, to));
+                }
+            }
+        });
+        Self { port, state }
+    }
+
+    /// The port to connect to.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Passes nothing on from now on, or everything again.
+    pub fn freeze(&self, frozen: bool) {
+        self.state.frozen.store(frozen, Ordering::SeqCst);
+    }
+
+    /// Cuts all connections; new ones lead to the port `to`.
+    pub fn lead_to(&self, to: u16) {
+        self.state.to.store(to, Ordering::SeqCst);
+        self.state.cuts.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl ProxyState {
+    fn pass(&self, mut from: TcpStream, mut to: TcpStream) {
+        let begun = self.cuts.load(Ordering::SeqCst);
+        let _ = from.set_read_timeout(Some(PROXY_LOOK));
+        let mut bytes = vec![0; 65_536];
+        while self.cuts.load(Ordering::SeqCst) == begun {
+            if self.frozen.load(Ordering::SeqCst) {
+                std::thread::park_timeout(PROXY_LOOK);
+                continue;
+            }
+            match from.read(&mut bytes) {
+                Ok(0) => break,
+                Ok(read) if to.write_all(&bytes[..read]).is_err() => break,
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                }
+                Err(_) => break,
+            }
+        }
+        // The other direction ends with this one.
+        let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+    }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,23 @@ pub struct House {
     limits: Limits,
     /// How far sinks may be behind, from the next opening on.
     pub cap: ConsumerCap,
+    clock: Arc<Clockwork>,
+}
+
+/// The machine's clock, which a test may set.
+struct Clockwork {
+    machine: SystemClock,
+    set_by_micros: AtomicI64,
+}
+
+impl Clock for Clockwork {
+    fn now_micros(&self) -> i64 {
+        self.machine.now_micros() + self.set_by_micros.load(Ordering::SeqCst)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.machine.monotonic()
+    }
 }
 
 impl House {
@@ -51,16 +69,22 @@ impl House {
 
     fn tuned(tuning: Tuning, limits: Limits) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
+        let clock = Arc::new(Clockwork { machine: SystemClock::new(), set_by_micros: AtomicI64::new(0) });
         let (outside, cap) = (Outside::default(), ConsumerCap::default());
-        let mut house = Self { dir, outside, engine: None, tuning, limits, cap };
+        let mut house = Self { dir, outside, engine: None, tuning, limits, cap, clock };
         house.open();
         house
     }
 
     /// Opens the engine, after a stop or a crash.
     pub fn open(&mut self) {
-        let engine = open(self.dir.path(), &self.outside, self.tuning, self.limits, self.cap);
+        let engine = open(self.dir.path(), &self.outside, (self.tuning, self.limits), self.cap, self.clock.clone());
         self.engine = Some(engine.expect("the engine opens"));
+    }
+
+    /// Sets the clock: so many seconds before or after the machine's.
+    pub fn set_clock(&self, seconds: i64) {
+        self.clock.set_by_micros.store(seconds * 1_000_000, Ordering::SeqCst);
     }
 
     pub fn session(&self) -> Session {
@@ -106,8 +130,13 @@ fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-fn open(dir: &Path, outside: &Outside, tuning: Tuning, limits: Limits, consumer_cap: ConsumerCap) -> Result<Engine> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+fn open(
+    dir: &Path,
+    outside: &Outside,
+    (tuning, limits): (Tuning, Limits),
+    consumer_cap: ConsumerCap,
+    clock: Arc<dyn Clock>,
+) -> Result<Engine> {
     let store = StoreOptions::new(PathBuf::from(dir), Arc::new(DiskFileSystem), clock.clone(), 7);
     let store = StoreOptions { limits, ..store };
     let source: Arc<dyn SourceConnector> = Arc::new(outside.clone());

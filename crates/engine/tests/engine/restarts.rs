@@ -164,3 +164,27 @@ fn a_kept_state_that_is_damaged_costs_a_rebuild_and_nothing_else() {
     let mut session = house.session();
     await_that(|| rows(&mut session, "SELECT COUNT(*) FROM seen") == ["2"]).expect("the log goes on");
 }
+
+#[test]
+fn a_clock_that_is_set_changes_nothing_that_is_stored() {
+    let mut house = House::new();
+    ok(&mut house.session(), TABLES);
+    ok(&mut house.session(), JOBS);
+    ok(&mut house.session(), "CREATE TABLE short (id BIGINT) WITH ('table.log.ttl' = '1 h')");
+    ok(&mut house.session(), "INSERT INTO short VALUES (1)");
+    change(&house, 0);
+    // A day back, and the process ends there; then on again, beyond where it was.
+    for (round, seconds) in [(1, -86_400), (2, -86_400), (3, 60), (4, 0)] {
+        house.set_clock(seconds);
+        change(&house, round);
+        let before = boards(&house);
+        match round {
+            1 => house.restart(),
+            2 => house.crash(),
+            _ => {}
+        }
+        assert_eq!(boards(&house), before);
+        check(&house);
+        assert_eq!(rows(&mut house.session(), "SELECT id FROM short"), ["1"], "its hour is not over");
+    }
+}

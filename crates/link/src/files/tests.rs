@@ -77,7 +77,9 @@ fn batch(definition: &TableDef, rows: &[Vec<Value>]) -> KindBatch {
 }
 
 fn open(definition: &TableDef) -> Box<dyn Sink> {
-    FilesWriter.open(Arc::new(definition.clone()), SinkWriter { store: 7, sink: "ads".into() }).unwrap()
+    FilesWriter
+        .open(Arc::new(definition.clone()), SinkWriter { store: 7, sink: "ads".into(), history: 1, written: false })
+        .unwrap()
 }
 
 /// Every type that a format has, with values at its edges.

@@ -6,7 +6,7 @@ use gridhouse_base::table::TableDef;
 use gridhouse_base::{Error, Result};
 use regex::Regex;
 
-use super::client::Target;
+use super::client::{SILENCE, Target};
 use crate::hosts::HostMap;
 use crate::options::{Keys, Options, Use};
 
@@ -52,7 +52,7 @@ static KEYS: Keys = Keys {
         ("chunk-key.even-distribution.factor.lower-bound", Use::Noted(CHUNKS)),
         ("split-key.even-distribution.factor.upper-bound", Use::Noted(CHUNKS)),
         ("split-key.even-distribution.factor.lower-bound", Use::Noted(CHUNKS)),
-        ("connect.timeout", Use::Noted("a lost connection is tried again for as long as the job runs")),
+        ("connect.timeout", Use::Effect),
         ("connect.max-retries", Use::Noted("a lost connection is tried again for as long as the job runs")),
         ("connection.pool.size", Use::Noted(POOL)),
         ("property-version", Use::Noted("there is one version")),
@@ -62,6 +62,9 @@ static KEYS: Keys = Keys {
 
 /// How often an idle stream reports its position where the option does not say: Flink CDC's own 30 s.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// A server that is busy may well be silent for less than this: Flink CDC's own lower bound of `connect.timeout`.
+const LEAST_SILENCE: Duration = Duration::from_millis(250);
 
 /// Where a table begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +162,7 @@ impl CdcOptions {
                 password: options.get("password").map(str::to_owned),
                 database: options.required("database-name")?.to_owned(),
                 writable: false,
+                silence: options.duration("connect.timeout", SILENCE)?.max(LEAST_SILENCE),
             },
             schemas: options.required("schema-name")?.to_owned(),
             tables: options.required("table-name")?.to_owned(),

@@ -13,10 +13,19 @@ use tokio_postgres::{Client, Config, NoTls};
 /// How long a connection may take to come about: three lost SYN packets (1 + 2 + 4 s) and some time for the server.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Silence after which the kernel probes a connection, and how long sent bytes may stay unacknowledged: a half-open
-/// connection is noticed within a minute.
+/// Silence after which the kernel probes a connection, how often it does so then, and how long sent bytes may stay
+/// unacknowledged: a connection whose other end is gone is noticed within a minute.
 pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_secs(20);
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const USER_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// The same asked of the server, so that it notices when we are gone and what we had locked is free again.
+const SERVER_KEEPALIVE: &str =
+    "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=4 -c tcp_user_timeout=40s";
+
+/// How long a server may say nothing to a running statement before it is asked whether it still works on it, where the
+/// options do not say: long enough that few statements are asked about, short enough that nobody waits for minutes.
+pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 
 /// Settings of every session: the readers of text forms know these forms only.
 pub(crate) const SESSION: [(&str, &str); 5] = [
@@ -42,6 +51,8 @@ pub(crate) struct Target {
     pub database: String,
     /// Of several hosts take one that takes writes.
     pub writable: bool,
+    /// How long the server may be silent before it is asked whether it still works, and then is given up.
+    pub silence: Duration,
 }
 
 /// Never shows the password.
@@ -74,9 +85,10 @@ impl Target {
             .user(&self.username)
             .dbname(&self.database)
             .application_name("gridhouse")
-            .options(settings.join(" "))
-            .connect_timeout(CONNECT_TIMEOUT)
+            .options(format!("{} {SERVER_KEEPALIVE}", settings.join(" ")))
+            .connect_timeout(CONNECT_TIMEOUT.min(self.silence))
             .keepalives_idle(KEEPALIVE_IDLE)
+            .keepalives_interval(KEEPALIVE_INTERVAL)
             .tcp_user_timeout(USER_TIMEOUT)
             .ssl_mode(SslMode::Disable);
         if let Some(password) = &self.password {
@@ -85,7 +97,7 @@ impl Target {
         if self.writable {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT * 2, config.connect(NoTls)).await;
+        let connected = tokio::time::timeout(self.silence.min(CONNECT_TIMEOUT * 2), config.connect(NoTls)).await;
         let (client, connection) = match connected {
             Err(_) => return Err(self.no_answer("no answer in time")),
             Ok(Err(error)) => return Err(self.connect_error(&Fault::of(&error))),
@@ -98,7 +110,7 @@ impl Target {
         Ok(client)
     }
 
-    fn no_answer(&self, why: &str) -> Error {
+    pub(crate) fn no_answer(&self, why: &str) -> Error {
         Error::unavailable(format!("{} does not answer: {why}", self.place())).hint(
             "check that the server runs and listens there (port, listen_addresses in postgresql.conf), and the host mapping in the settings",
         )

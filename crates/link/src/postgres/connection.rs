@@ -16,7 +16,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::client::{CONNECT_TIMEOUT, Fault, KEEPALIVE_IDLE, SESSION, Target};
+use super::client::{CONNECT_TIMEOUT, Fault, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, SESSION, Target};
 use super::pgoutput::Lsn;
 
 /// How much is read from the socket at once: large enough that a busy stream costs few system calls, small enough that a
@@ -36,7 +36,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects and authenticates in replication mode.
     pub(crate) async fn open(target: &Target) -> Result<Self, Fault> {
-        match tokio::time::timeout(CONNECT_TIMEOUT, Self::open_any(target)).await {
+        match tokio::time::timeout(CONNECT_TIMEOUT.min(target.silence), Self::open_any(target)).await {
             Ok(opened) => opened,
             Err(_) => Err(Fault::lost("no answer in time")),
         }
@@ -52,7 +52,7 @@ impl Connection {
                     // While a command runs long, only the kernel can notice that the server is gone.
                     let socket = SockRef::from(&stream);
                     let _ = socket.set_tcp_keepalive(
-                        &TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_IDLE / 4),
+                        &TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL),
                     );
                     let mut connection = Self { stream, input: BytesMut::new(), output: BytesMut::new() };
                     connection.log_in(target).await?;

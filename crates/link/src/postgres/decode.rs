@@ -43,6 +43,8 @@ pub(crate) struct CdcTable {
     pub has_contents: bool,
     /// The outside tables that match; set when the stream connects.
     pub outside: Vec<OutsideTable>,
+    /// Whether it was given up: the user must mend it, and the engine has it left out.
+    pub failed: bool,
     gather: Gather,
     key: Vec<usize>,
 }
@@ -61,15 +63,17 @@ impl CdcTable {
             wants_contents: from.is_none(),
             has_contents: from.is_some(),
             outside: Vec::new(),
+            failed: false,
             definition,
         })
     }
 }
 
-/// A relation and the tables that take its rows.
+/// A relation and the tables that take its rows, or why one cannot. That is told with the first row that one is to take: a
+/// stream that resumes also passes what a relation was in between.
 struct Known {
     relation: Relation,
-    targets: Vec<(usize, Vec<Origin>)>,
+    targets: Vec<(usize, Result<Vec<Origin>>)>,
 }
 
 struct Transaction {
@@ -145,17 +149,25 @@ impl Decoder {
 
     /// Binds the relations that are known already again, after tables came or left.
     ///
-    /// # Errors
-    /// As [`Self::message`].
-    pub(crate) fn rebind(&mut self) -> Result<()> {
+    pub(crate) fn rebind(&mut self) {
         let relations: Vec<Relation> = self.relations.drain().map(|(_, known)| known.relation).collect();
-        relations.into_iter().try_for_each(|relation| self.learn(relation))
+        relations.into_iter().for_each(|relation| self.learn(relation));
+    }
+
+    /// Gives up the table at `index`: what was gathered of it is void.
+    pub(crate) fn fail_table(&mut self, index: usize, error: Error) {
+        let table = &mut self.tables[index];
+        (table.failed, table.wants_contents) = (true, false);
+        table.gather.clear();
+        self.events.push(SourceEvent::TableFailed { table: table.id, error });
     }
 
     /// Decodes one message of the plug-in.
     ///
+    /// A value or a changed definition that does not fit is an event of its table.
+    ///
     /// # Errors
-    /// `Invalid` where a value or a changed definition does not fit; `Corrupt` for damaged bytes.
+    /// `Corrupt` for damaged bytes.
     pub(crate) fn message(&mut self, bytes: &[u8]) -> Result<()> {
         let (mut old, mut new) = (std::mem::take(&mut self.old), std::mem::take(&mut self.new));
         let result =
@@ -172,7 +184,7 @@ impl Decoder {
                 self.reached = self.reached.max(end);
                 self.newest_micros = transaction.time_micros;
             }
-            Message::Relation(relation) => self.learn(relation)?,
+            Message::Relation(relation) => self.learn(relation),
             Message::Insert { oid } => self.change(oid, bytes, None, Some(new))?,
             Message::Update { oid, old: OldRow::Absent } => self.change(oid, bytes, None, Some(new))?,
             Message::Update { oid, old: told } => self.change(oid, bytes, Some((old, told)), Some(new))?,
@@ -201,15 +213,14 @@ impl Decoder {
         (self.group_rows, self.group_bytes) = (0, 0);
     }
 
-    fn learn(&mut self, relation: Relation) -> Result<()> {
+    fn learn(&mut self, relation: Relation) {
         let mut targets = Vec::new();
         for (index, table) in self.tables.iter().enumerate() {
-            if table.outside.iter().any(|outside| outside.oid == relation.oid) {
-                targets.push((index, bind(table, &relation)?));
+            if !table.failed && table.outside.iter().any(|outside| outside.oid == relation.oid) {
+                targets.push((index, bind(table, &relation)));
             }
         }
         self.relations.insert(relation.oid, Known { relation, targets });
-        Ok(())
     }
 
     fn change(&mut self, oid: u32, bytes: &[u8], old: Option<(&Tuple, OldRow)>, new: Option<&Tuple>) -> Result<()> {
@@ -227,20 +238,32 @@ impl Decoder {
             database: &self.database,
             commit_micros: transaction.time_micros,
         };
+        let mut failed = Vec::new();
         for (index, origins) in &known.targets {
             let table = &mut self.tables[*index];
-            if transaction.commit < table.from {
+            if table.failed || transaction.commit < table.from {
                 continue;
             }
-            let pushed = push_change(table, origins, bytes, old, new, meta, &mut self.events);
-            let rows = pushed.map_err(|error| error.locate(table, &known.relation))?;
+            let pushed = match origins {
+                Ok(origins) => push_change(table, origins, bytes, old, new, meta, &mut self.events)
+                    .map_err(|error| error.locate(table, &known.relation)),
+                Err(error) => Err(again(error)),
+            };
+            self.group_open = true;
+            let rows = match pushed {
+                Ok(rows) => rows,
+                Err(error) => {
+                    failed.push((*index, error));
+                    continue;
+                }
+            };
             if table.gather.is_full() {
                 self.events.extend(table.gather.finish().map(|batch| self::rows(table.id, batch)));
             }
-            self.group_open = true;
             self.group_rows += rows;
             self.group_bytes += bytes.len();
         }
+        failed.into_iter().for_each(|(index, error)| self.fail_table(index, error));
         Ok(())
     }
 
@@ -251,7 +274,7 @@ impl Decoder {
             let Some(known) = self.relations.get(oid) else { continue };
             for (index, _) in &known.targets {
                 let table = &mut self.tables[*index];
-                if commit < self.resume || commit < table.from {
+                if table.failed || commit < self.resume || commit < table.from {
                     continue;
                 }
                 self.group_open = true;
@@ -264,6 +287,15 @@ impl Decoder {
             }
         }
         Ok(())
+    }
+}
+
+/// The same error once more.
+fn again(error: &Error) -> Error {
+    let same = Error::new(error.kind(), error.message());
+    match error.remedy() {
+        Some(remedy) => same.hint(remedy),
+        None => same,
     }
 }
 

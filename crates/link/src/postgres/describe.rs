@@ -25,7 +25,8 @@ pub(crate) struct Server {
     slot_keep_mb: i64,
     may_replicate: bool,
     may_create: bool,
-    in_recovery: bool,
+    /// Whether it is a standby.
+    pub in_recovery: bool,
 }
 
 /// The key of the stream that `options` come through.
@@ -58,8 +59,13 @@ pub(crate) async fn server(client: &Client) -> Result<Server> {
 
 /// The outside tables that the options name; at least one.
 pub(crate) async fn matching(client: &Client, options: &CdcOptions) -> Result<Vec<OutsideTable>> {
-    let pattern = options.pattern()?;
     let listed = catalog::list(client, Relations::Tables).await?;
+    catalog::describe(client, &chosen(&listed, options)?).await
+}
+
+/// The oids of the `listed` tables that the options name; at least one.
+pub(crate) fn chosen(listed: &[Listed], options: &CdcOptions) -> Result<Vec<u32>> {
+    let pattern = options.pattern()?;
     let choose = |matches: &dyn Fn(&Listed) -> bool| -> Vec<u32> {
         let root_too = |root: u32| listed.iter().any(|table| table.oid == root && matches(table));
         listed.iter().filter(|t| matches(t) && (t.root == t.oid || !root_too(t.root))).map(|t| t.oid).collect()
@@ -69,9 +75,9 @@ pub(crate) async fn matching(client: &Client, options: &CdcOptions) -> Result<Ve
         oids = choose(&|table| pattern.ignoring_case(&table.schema, &table.name));
     }
     if oids.is_empty() {
-        return Err(no_table(options, &pattern, &listed));
+        return Err(no_table(options, &pattern, listed));
     }
-    catalog::describe(client, &oids).await
+    Ok(oids)
 }
 
 fn no_table(options: &CdcOptions, pattern: &super::cdc_options::Pattern, listed: &[Listed]) -> Error {

@@ -24,8 +24,9 @@ use super::connection::Connection;
 use super::copy::{CopyRow, lines};
 use super::describe;
 use super::gather::{Gather, Origin, RowMeta, RowText, misfit_error, origins, shown_row};
+use super::patience::{LOCK_WAIT, session_pid};
 use super::pgoutput::Lsn;
-use super::stream::{End, Worker, by_kind, lost};
+use super::stream::{End, Worker, lost};
 
 /// How long a slot may take to be made before the user is told what it waits for.
 const SLOT_PATIENCE: Duration = Duration::from_secs(3);
@@ -51,11 +52,9 @@ impl Worker {
         let options = self.options.clone();
         let target = &options.target;
         let client = self.meanwhile(&mut None, target.connect()).await?.map_err(End::Lost)?;
-        self.check_server(&client, &options).await?;
-        self.resolve(&client).await?;
-        let published = self.publish(&client, &options).await?;
-        let current = current_lsn(&client).await.map_err(End::Lost)?;
-        let mut slot = slot(&client, &options.slot).await.map_err(End::Lost)?;
+        let pid = within(target, session_pid(&client)).await?.map_err(End::Lost)?;
+        let (published, current, mut slot) = within(target, self.look_around(&client, &options)).await??;
+        self.emit_events(&mut None).await?;
         let mut connection = open(target).await?;
         // Before the first commit the contents alone say what is stored.
         let stored = self.decoder.tables.iter().filter(|table| table.has_contents).map(|table| table.from).min();
@@ -91,7 +90,7 @@ impl Worker {
             self.heal(&why).await?;
             if slot.take().is_some() {
                 let drop = format!("DROP_REPLICATION_SLOT \"{}\" WAIT", options.slot);
-                self.meanwhile(&mut None, connection.simple(&drop)).await?.map_err(lost)?;
+                within(target, connection.simple(&drop)).await?.map_err(lost)?;
             }
         }
         let exported = match &slot {
@@ -110,14 +109,33 @@ impl Worker {
         self.decoder.reset(position);
         if self.decoder.tables.iter().any(|table| table.wants_contents) {
             match exported {
-                Some(exported) => self.copy_all(&client, &exported, &mut None).await?,
-                None => self.copy_under_temporary_slot(&client, &options, &mut None).await?,
+                Some(exported) => self.copy_all((&client, pid), &exported, &mut None).await?,
+                None => self.copy_under_temporary_slot((&client, pid), &options, &mut None).await?,
             }
         }
         let publication = options.publication();
         let started = connection.start_replication(&options.slot, &publication, position);
-        self.meanwhile(&mut None, started).await?.map_err(lost)?;
+        self.meanwhile(&mut None, within(target, started)).await??.map_err(lost)?;
         Ok(connection)
+    }
+
+    /// What the server, its catalog and the slot are like now, and whether the publication was there.
+    async fn look_around(&mut self, client: &Client, options: &CdcOptions) -> Result<(bool, Lsn, Option<Slot>), End> {
+        let limits = format!("SET lock_timeout = '{}s'", LOCK_WAIT.as_secs());
+        client.batch_execute(&limits).await.map_err(outside("the session cannot be set up")).map_err(End::Lost)?;
+        self.check_server(client, options).await?;
+        self.resolve(client).await?;
+        let published = self.publish(client, options).await?;
+        let current = current_lsn(client).await.map_err(End::Lost)?;
+        Ok((published, current, slot(client, &options.slot).await.map_err(End::Lost)?))
+    }
+
+    /// Sends what the decoder has to say outside the stream.
+    pub(super) async fn emit_events(&mut self, running: &mut Option<&mut Connection>) -> Result<(), End> {
+        for event in std::mem::take(&mut self.decoder.events) {
+            self.emit(event, running.as_deref_mut()).await?;
+        }
+        Ok(())
     }
 
     /// Delivers contents that are asked for while the stream runs.
@@ -128,15 +146,24 @@ impl Worker {
         let options = self.options.clone();
         let mut running = Some(connection);
         let client = self.meanwhile(&mut running, options.target.connect()).await?.map_err(End::Lost)?;
-        self.resolve(&client).await?;
-        self.publish(&client, &options).await?;
-        self.copy_under_temporary_slot(&client, &options, &mut running).await?;
-        self.decoder.rebind().map_err(by_kind)
+        let target = &options.target;
+        let pid = within(target, session_pid(&client)).await?.map_err(End::Lost)?;
+        within(target, self.look_around(&client, &options)).await??;
+        self.emit_events(&mut running).await?;
+        self.copy_under_temporary_slot((&client, pid), &options, &mut running).await?;
+        self.decoder.rebind();
+        Ok(())
     }
 
     /// The server must be the one that the stream is named after.
     async fn check_server(&mut self, client: &Client, options: &CdcOptions) -> Result<(), End> {
         let server = describe::server(client).await.map_err(End::Lost)?;
+        if server.in_recovery {
+            return Err(End::Lost(
+                Error::unavailable(format!("{} is a standby, and changes are read from a primary", options.target.place()))
+                    .hint("it is tried again until it is promoted; else name the primary in 'hostname' or in the setting `hosts`"),
+            ));
+        }
         let key = describe::stream_key(&server, options);
         if key == self.stream_key {
             return Ok(());
@@ -153,13 +180,21 @@ impl Worker {
 
     /// Finds the outside tables of every table again: they may have been made anew.
     async fn resolve(&mut self, client: &Client) -> Result<(), End> {
-        for table in &mut self.decoder.tables {
+        for index in 0..self.decoder.tables.len() {
+            let table = &mut self.decoder.tables[index];
+            if table.failed {
+                continue;
+            }
             let found = describe::matching(client, &table.options).await.map_err(End::Lost)?;
             for outside in &found {
-                describe::check_columns(&table.definition, outside, &mut Vec::new()).map_err(End::Failed)?;
                 describe::check_identity(&table.definition, outside).map_err(End::Lost)?;
             }
+            let fits = |outside| describe::check_columns(&table.definition, outside, &mut Vec::new());
+            let unfit = found.iter().map(fits).find_map(Result::err);
             table.outside = found;
+            if let Some(error) = unfit {
+                self.decoder.fail_table(index, error);
+            }
         }
         Ok(())
     }
@@ -170,7 +205,7 @@ impl Worker {
         let name = options.publication();
         let published = describe::published(client, &name).await.map_err(End::Lost)?;
         let mut missing: Vec<String> = Vec::new();
-        for table in &mut self.decoder.tables {
+        for table in self.decoder.tables.iter_mut().filter(|table| !table.failed) {
             for outside in &table.outside {
                 if published.as_ref().is_some_and(|oids| oids.contains(&outside.oid)) {
                     continue;
@@ -196,13 +231,25 @@ impl Worker {
 
     /// Changes were missed: everything is delivered again.
     async fn heal(&mut self, why: &str) -> Result<(), End> {
-        for table in &mut self.decoder.tables {
+        let (mut tables, mut lacking) = (Vec::new(), Vec::new());
+        for table in self.decoder.tables.iter_mut().filter(|table| !table.failed) {
             table.wants_contents = true;
             table.from = Lsn(0);
+            match table.options.startup {
+                Startup::Initial => tables.push(table.id),
+                _ => lacking.push(table.definition.path.to_string()),
+            }
         }
         self.position = None;
-        let error = Error::unavailable(format!("{why}; the contents of all tables are read again and compared"));
-        self.emit(SourceEvent::Waiting { error }, None).await
+        let mut error = Error::unavailable(format!("{why}; the contents of all tables are read again and compared"));
+        if !lacking.is_empty() {
+            let lacking = lacking.join(", ");
+            error = error.hint(format!(
+                "what changed meanwhile is lost for {lacking}, whose 'scan.startup.mode' asks for no contents"
+            ));
+        }
+        self.emit(SourceEvent::Waiting { error }, None).await?;
+        self.emit(SourceEvent::Missed { tables }, None).await
     }
 
     /// Makes a slot and exports its snapshot. Waits until the transactions that run now have ended.
@@ -217,17 +264,21 @@ impl Worker {
         let temporary = if temporary { " TEMPORARY" } else { "" };
         let sql = format!("CREATE_REPLICATION_SLOT \"{name}\"{temporary} LOGICAL pgoutput EXPORT_SNAPSHOT");
         let mut made = std::pin::pin!(connection.simple(&sql));
-        let rows = match self.meanwhile(running, tokio::time::timeout(SLOT_PATIENCE, &mut made)).await? {
-            Ok(rows) => rows,
-            Err(_) => {
-                let error = oldest_transaction(client).await;
+        let target = self.options.target.clone();
+        let mut told = false;
+        let rows = loop {
+            if let Ok(rows) = self.meanwhile(running, tokio::time::timeout(SLOT_PATIENCE, &mut made)).await? {
+                break rows.map_err(lost)?;
+            }
+            // Asking what it waits for also tells whether the server is still there.
+            let error = within(&target, oldest_transaction(client)).await??;
+            if !std::mem::replace(&mut told, true) {
                 self.emit(SourceEvent::Waiting { error }, running.as_deref_mut()).await?;
-                let rows = self.meanwhile(running, made).await?;
-                self.emit(SourceEvent::Connected, running.as_deref_mut()).await?;
-                rows
             }
         };
-        let rows = rows.map_err(lost)?;
+        if told {
+            self.emit(SourceEvent::Connected, running.as_deref_mut()).await?;
+        }
         let field = |i: usize| rows.first().and_then(|row| row.get(i)).and_then(|field| field.as_deref());
         match (field(1).and_then(Lsn::parse), field(2)) {
             (Some(point), Some(snapshot)) => Ok(Exported { name: snapshot.to_owned(), point }),
@@ -239,7 +290,7 @@ impl Worker {
 
     async fn copy_under_temporary_slot(
         &mut self,
-        client: &Client,
+        (client, pid): (&Client, i32),
         options: &CdcOptions,
         running: &mut Option<&mut Connection>,
     ) -> Result<(), End> {
@@ -248,7 +299,7 @@ impl Worker {
         let base: String = options.slot.chars().take(40).collect();
         let name = format!("{base}_{:x}", self.clock.now_micros());
         let exported = self.make_slot(client, &mut exporter, &name, true, running).await?;
-        let copied = self.copy_all(client, &exported, running).await;
+        let copied = self.copy_all((client, pid), &exported, running).await;
         exporter.close().await;
         copied
     }
@@ -256,7 +307,7 @@ impl Worker {
     /// Copies every table that wants it under one snapshot.
     async fn copy_all(
         &mut self,
-        client: &Client,
+        (client, pid): (&Client, i32),
         exported: &Exported,
         running: &mut Option<&mut Connection>,
     ) -> Result<(), End> {
@@ -278,7 +329,12 @@ impl Worker {
             match startup {
                 Startup::Initial => {
                     self.half_sent.push(id);
-                    self.copy_table(client, index, running).await?;
+                    if let Some(error) = self.copy_table((client, pid), index, running).await? {
+                        self.half_sent.retain(|half| *half != id);
+                        self.decoder.fail_table(index, error);
+                        self.emit_events(running).await?;
+                        continue;
+                    }
                 }
                 // Its rows before the stream began are not asked for; what the store holds stays.
                 Startup::Latest => {}
@@ -295,12 +351,14 @@ impl Worker {
         client.batch_execute("COMMIT").await.map_err(outside("the copy of the contents")).map_err(End::Lost)
     }
 
+    /// Copies one table; gives why it cannot, where a row or the table does not fit.
     async fn copy_table(
         &mut self,
-        client: &Client,
+        (client, pid): (&Client, i32),
         index: usize,
         running: &mut Option<&mut Connection>,
-    ) -> Result<(), End> {
+    ) -> Result<Option<Error>, End> {
+        let target = self.options.target.clone();
         let (definition, outside_tables, id) = {
             let table = &self.decoder.tables[index];
             (table.definition.clone(), table.outside.clone(), table.id)
@@ -311,14 +369,19 @@ impl Worker {
         let mut row = CopyRow::default();
         for table in &outside_tables {
             let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
-            let origins = origins(&definition, &table.key(), &names).map_err(End::Failed)?;
+            let origins = match origins(&definition, &table.key(), &names) {
+                Ok(origins) => origins,
+                Err(error) => return Ok(Some(error)),
+            };
             let (sql, origins) = copy_statement(table, &names, &origins);
             let meta = RowMeta { table: &table.name, schema: &table.schema, database: &database, commit_micros: 0 };
             let context = format!("the contents of {} cannot be copied", table.key());
-            let copy =
-                self.meanwhile(running, client.copy_out(&sql)).await?.map_err(outside(&context)).map_err(End::Lost)?;
+            let begun = self.meanwhile(running, target.patiently(pid, &context, client.copy_out(&sql))).await?;
+            let copy = begun.map_err(End::Lost)?.map_err(outside(&context)).map_err(End::Lost)?;
             let mut copy = std::pin::pin!(copy);
-            while let Some(data) = self.meanwhile(running, copy.next()).await? {
+            loop {
+                let next = self.meanwhile(running, target.patiently(pid, &context, copy.next())).await?;
+                let Some(data) = next.map_err(End::Lost)? else { break };
                 let data = data.map_err(outside(&context)).map_err(End::Lost)?;
                 for line in lines(&data) {
                     row.read(line);
@@ -326,7 +389,7 @@ impl Worker {
                     let Err(refused) = gather.push(RowKind::Insert, &origins, text, meta, None) else { continue };
                     let error = misfit_error(&definition, &table.key(), (refused.column, refused.misfit));
                     if !dead_letters {
-                        return Err(End::Failed(error));
+                        return Ok(Some(error));
                     }
                     let event = SourceEvent::Rejected { table: id, row: shown_row(&definition, &origins, text), error };
                     self.emit(event, running.as_deref_mut()).await?;
@@ -336,7 +399,8 @@ impl Worker {
                 }
             }
         }
-        self.send_contents(id, &mut gather, running).await
+        self.send_contents(id, &mut gather, running).await?;
+        Ok(None)
     }
 
     async fn send_contents(
@@ -352,24 +416,32 @@ impl Worker {
     }
 }
 
+/// What small questions take at most.
+async fn within<T>(target: &Target, work: impl Future<Output = T>) -> Result<T, End> {
+    tokio::time::timeout(target.silence, work).await.map_err(|_| End::Lost(target.silent()))
+}
+
 async fn open(target: &Target) -> Result<Connection, End> {
     Connection::open(target).await.map_err(|fault| End::Lost(target.connect_error(&fault)))
 }
 
 /// What a slot that does not come about waits for.
-async fn oldest_transaction(client: &Client) -> Error {
+///
+/// # Errors
+/// `Lost` where the server does not answer.
+async fn oldest_transaction(client: &Client) -> Result<Error, End> {
     let sql = "SELECT pid, usename::text, (now() - xact_start)::text FROM pg_stat_activity \
                WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1";
     let waits = "the snapshot of the contents waits for the transactions that run in the source";
-    match client.query_opt(sql, &[]).await {
-        Ok(Some(row)) => {
+    Ok(match client.query_opt(sql, &[]).await.map_err(outside(waits)).map_err(End::Lost)? {
+        Some(row) => {
             let (pid, user, age): (i32, Option<&str>, Option<&str>) = (row.get(0), row.get(1), row.get(2));
             let (user, age) = (user.unwrap_or("?"), age.unwrap_or("?"));
             Error::unavailable(format!("{waits}; the oldest is that of process {pid} ({user}), open for {age}"))
                 .hint(format!("commit it, or end it there: SELECT pg_terminate_backend({pid})"))
         }
-        _ => Error::unavailable(waits),
-    }
+        None => Error::unavailable(waits),
+    })
 }
 
 async fn current_lsn(client: &Client) -> Result<Lsn> {

@@ -5,11 +5,16 @@
 //! target, so that of two processes that believe they own it the older is fenced). A write moves `upto` in the same
 //! transaction as the rows, and only from the expected commit in the expected epoch: where that row is not there, a division
 //! by zero fails the whole transaction on the server. So a small write is one round trip: begin, delete, upsert, move and
-//! commit are sent together, and commit cannot succeed where the move failed.
+//! commit are sent together, and commit cannot succeed where the move failed. The move also fails where another table has
+//! taken the name of the one that was claimed.
 //!
-//! Whatever happens to the connection, `position` tells afterwards whether the transaction was committed.
+//! Whatever happens to the connection, `position` tells afterwards whether the transaction was committed. A table with a key
+//! that is empty though it was written (emptied, or made anew) is written from the start again: upserts into an empty table
+//! are right at any time. Of a table that is only added to nobody can tell: rows may have been taken out on purpose.
 
+use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join5;
 use gridhouse_base::batch::{KindBatch, RowKind};
@@ -23,6 +28,7 @@ use tokio_postgres::{Client, Statement};
 use super::client::{Fault, outside};
 use super::jdbc_options::JdbcOptions;
 use super::parameters::{Parameter, array_type, parameter};
+use super::patience::{LOCK_WAIT, lock_holder, session_pid};
 use super::sink_plan::{self, Plan};
 
 /// Rows of one statement at most: large enough that the round trip does not count, small enough that parameters of wide
@@ -32,9 +38,16 @@ const STATEMENT_ROWS: usize = 16_384;
 /// Bytes of parameters after which a large write waits for the server before it prepares more.
 const STATEMENT_BYTES: usize = 32 * 1024 * 1024;
 
-/// How long a claim waits for a transaction of the previous owner: a server notices a dead client within this time only
-/// where `tcp_user_timeout` says so; else the claim is tried again.
-const CLAIM_WAIT: &str = "10s";
+/// How many silences a claim may last: it waits for locks, and asks several things.
+const CLAIM_SILENCES: u32 = 2;
+
+/// Connections live on the sink's runtime, which runs only while something is asked of it. One that is given up gets this
+/// long to say good-bye, so that the server rolls its transaction back and frees its locks at once.
+const CLOSING: Duration = Duration::from_millis(20);
+
+/// How long the server keeps an open transaction of ours that says nothing: far longer than the next statement of a large
+/// write takes to prepare, short enough that the locks of a client that is gone do not stand for hours.
+const IDLE_TRANSACTION: &str = "60s";
 
 /// Key of the advisory lock under which the bookkeeping table is made: "gridhous" as bytes.
 const LOCK: i64 = 0x6772_6964_686f_7573;
@@ -45,11 +58,18 @@ pub(crate) struct JdbcSink {
     writer: SinkWriter,
     open: Option<Open>,
     runtime: Runtime,
+    /// The history of the store under which the outside was last written.
+    history: Option<u64>,
+    /// Another table has taken the claimed one's name, so that what is in it is not what was written.
+    remade: Cell<bool>,
+    /// A statement did not fit the table any more; the next claim looks at it again.
+    replanned: Cell<bool>,
 }
 
 /// A connection that has claimed the sink.
 struct Open {
     client: Client,
+    pid: i32,
     plan: Plan,
     epoch: i64,
     insert: Statement,
@@ -57,20 +77,44 @@ struct Open {
     advance: Statement,
 }
 
+/// What a claim found.
+struct Claim {
+    open: Open,
+    upto: CommitId,
+    history: Option<u64>,
+}
+
 impl JdbcSink {
     pub(crate) fn new(definition: Arc<TableDef>, options: JdbcOptions, writer: SinkWriter) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime =
             runtime.map_err(|error| Error::internal("no runtime could be made for a sink").caused_by(error))?;
-        Ok(Self { definition, options, writer, open: None, runtime })
+        Ok(Self {
+            definition,
+            options,
+            writer,
+            open: None,
+            runtime,
+            history: None,
+            remade: Cell::new(false),
+            replanned: Cell::new(false),
+        })
+    }
+
+    /// The history under which the outside has rows once changes are written, which leave rows or not.
+    fn history_after(&self, leaves_rows: bool) -> Option<u64> {
+        // A table without a key is not looked at whether it is empty, so every move counts there.
+        let has_rows = self.definition.primary_key.is_empty() || leaves_rows || self.history.is_some();
+        has_rows.then_some(self.writer.history)
     }
 
     fn store(&self) -> String {
         format!("{:032x}", self.writer.store)
     }
 
-    async fn claim(&self) -> Result<(Open, CommitId)> {
+    async fn claim(&self) -> Result<Claim> {
         let client = self.options.target.connect().await?;
+        let pid = session_pid(&client).await?;
         let plan = sink_plan::plan(&client, &self.definition, &self.options, &mut Vec::new()).await?;
         sink_plan::check_bookkeeping(&client, &plan, &self.options.target).await?;
         let books = plan.bookkeeping();
@@ -78,23 +122,50 @@ impl JdbcSink {
         let failed = |error: tokio_postgres::Error| Fault::of(&error).error(&context);
         client
             .batch_execute(&format!(
-                "BEGIN; SET LOCAL lock_timeout = '{CLAIM_WAIT}'; SELECT pg_advisory_xact_lock({LOCK}); \
+                "SET lock_timeout = '{}s'; SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION}'; \
+                 BEGIN; SELECT pg_advisory_xact_lock({LOCK}); \
                  CREATE TABLE IF NOT EXISTS {books} (store text, sink text, target text NOT NULL, upto bigint NOT NULL, \
-                 epoch bigint NOT NULL, claimed_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (store, sink))"
+                 epoch bigint NOT NULL, claimed_at timestamptz NOT NULL DEFAULT now(), history text, \
+                 PRIMARY KEY (store, sink))",
+                LOCK_WAIT.as_secs()
             ))
             .await
             .map_err(failed)?;
+        let has_history = "SELECT 1 FROM pg_attribute WHERE attrelid = $1::text::regclass AND attname = 'history'";
+        if client.query_opt(has_history, &[&books]).await.map_err(failed)?.is_none() {
+            // A table of an earlier version.
+            client.batch_execute(&format!("ALTER TABLE {books} ADD COLUMN history text")).await.map_err(failed)?;
+        }
         let (store, target) = (self.store(), plan.key());
         let sql = format!(
             "INSERT INTO {books} AS b (store, sink, target, upto, epoch) VALUES ($1, $2, $3, 0, 1) \
              ON CONFLICT (store, sink) DO UPDATE SET epoch = b.epoch + 1, target = EXCLUDED.target, claimed_at = now() \
-             RETURNING upto, epoch"
+             RETURNING upto, epoch, history, xmax = 0"
         );
         let row = client.query_one(&sql, &[&store, &self.writer.sink, &target]).await.map_err(failed)?;
         let fence_others = format!("UPDATE {books} SET epoch = epoch + 1 WHERE target = $1 AND store <> $2");
         client.execute(&fence_others, &[&target, &store]).await.map_err(failed)?;
+        let (mut upto, epoch): (i64, i64) = (row.get(0), row.get(1));
+        let history = row.get::<_, Option<&str>>(2).and_then(|text| u64::from_str_radix(text, 16).ok());
+        if !plan.key.is_empty() {
+            let empty = format!("SELECT NOT EXISTS (SELECT FROM {})", plan.name());
+            let is_empty: bool = client.query_one(&empty, &[]).await.map_err(failed)?.get(0);
+            let is_new: bool = row.get(3);
+            if is_new && self.writer.written && !is_empty {
+                return Err(Error::conflict(format!(
+                    "the entry of sink {} in {} is gone, but table {} holds rows: it was restored without it, or somebody deleted the entry",
+                    self.writer.sink, plan.bookkeeping(), plan.key()
+                ))
+                .hint(format!("empty the table there, and it is written anew: TRUNCATE {}; then START JOB here", plan.name())));
+            }
+            if upto > 0 && (is_empty || self.remade.get()) {
+                let anew = format!("UPDATE {books} SET upto = 0, history = NULL WHERE store = $1 AND sink = $2");
+                client.execute(&anew, &[&store, &self.writer.sink]).await.map_err(failed)?;
+                // The history is told all the same: rows were written under it, which are gone.
+                upto = 0;
+            }
+        }
         client.batch_execute("COMMIT").await.map_err(failed)?;
-        let (upto, epoch): (i64, i64) = (row.get(0), row.get(1));
 
         let types: Vec<Type> = plan.columns.iter().map(|column| array_type(&column.kind)).collect();
         let insert = client.prepare_typed(&plan.insert_sql(), &types).await.map_err(failed)?;
@@ -105,18 +176,28 @@ impl JdbcSink {
             Some(client.prepare_typed(&plan.delete_sql(), &types).await.map_err(failed)?)
         };
         let advance = format!(
-            "WITH moved AS (UPDATE {books} SET upto = $1 WHERE store = $2 AND sink = $3 AND upto = $4 AND epoch = $5 \
-             RETURNING 1) SELECT 1 / count(*)::int FROM moved"
+            "WITH moved AS (UPDATE {books} SET upto = $1, history = $6 WHERE store = $2 AND sink = $3 AND upto = $4 \
+             AND epoch = $5 RETURNING 1) SELECT 1 / (count(*)::int * (COALESCE(to_regclass($7)::oid, 0) = $8)::int) FROM moved"
         );
-        let types = [Type::INT8, Type::TEXT, Type::TEXT, Type::INT8, Type::INT8];
+        let types = [Type::INT8, Type::TEXT, Type::TEXT, Type::INT8, Type::INT8, Type::TEXT, Type::TEXT, Type::OID];
         let advance = client.prepare_typed(&advance, &types).await.map_err(failed)?;
-        Ok((Open { client, plan, epoch, insert, delete, advance }, CommitId(upto as u64)))
+        Ok(Claim {
+            open: Open { client, pid, plan, epoch, insert, delete, advance },
+            upto: CommitId(upto as u64),
+            history,
+        })
     }
 
-    async fn write_all(&self, open: &Open, from: CommitId, upto: CommitId, mut chunks: Chunks<'_, '_>) -> Result<()> {
+    /// Writes everything in one transaction; returns the history under which the outside then has rows.
+    async fn write_all(
+        &self,
+        open: &Open,
+        from: CommitId,
+        upto: CommitId,
+        mut chunks: Chunks<'_, '_>,
+    ) -> Result<Option<u64>> {
         let changes = &chunks.next(open)?;
-        let (store, from, upto) = (self.store(), from.0 as i64, upto.0 as i64);
-        let move_on: [&(dyn ToSql + Sync); 5] = [&upto, &store, &self.writer.sink, &from, &open.epoch];
+        let mut leaves_rows = !changes.written.is_empty();
         let deletes: Vec<&[usize]> = changes.deleted.chunks(STATEMENT_ROWS).collect();
         let inserts: Vec<&[usize]> = changes.written.chunks(STATEMENT_ROWS).collect();
         let small = chunks.is_done && deletes.len() <= 1 && inserts.len() <= 1;
@@ -126,10 +207,18 @@ impl JdbcSink {
             open.client.batch_execute("BEGIN").await.map_err(outside("the sink's transaction cannot begin"))?;
             self.write_rows(open, changes).await?;
             while !chunks.is_done {
-                self.write_rows(open, &chunks.next(open)?).await?;
+                let changes = chunks.next(open)?;
+                leaves_rows |= !changes.written.is_empty();
+                self.write_rows(open, &changes).await?;
             }
             ("SELECT", None, None)
         };
+        let (store, from, upto) = (self.store(), from.0 as i64, upto.0 as i64);
+        // Under no history as long as there were no rows: then there is nothing that could be missed.
+        let history = self.history_after(leaves_rows);
+        let (under, table) = (history.map(|number| format!("{number:016x}")), open.plan.name());
+        let move_on: [&(dyn ToSql + Sync); 8] =
+            [&upto, &store, &self.writer.sink, &from, &open.epoch, &under, &table, &open.plan.oid];
         let delete = async {
             match (last_delete, &open.delete) {
                 (Some(rows), Some(statement)) => execute(&open.client, statement, &open.deleted(changes, rows)).await,
@@ -158,7 +247,8 @@ impl JdbcSink {
                 fault.error(&open.plan.key())
             });
         }
-        committed.map_err(|error| Fault::of(&error).error(&format!("sink {}: the commit", open.plan.key())))
+        committed.map_err(|error| Fault::of(&error).error(&format!("sink {}: the commit", open.plan.key())))?;
+        Ok(history)
     }
 
     /// The statements of a part of a write of many rows, one after the other, in a transaction that stays open.
@@ -199,30 +289,62 @@ impl JdbcSink {
         }
     }
 
-    /// Who has taken over.
+    /// Who has taken over, or what has become of the table.
     async fn fenced(&self, open: &Open, from: i64) -> Error {
+        let key = open.plan.key();
+        // The transaction has failed, and nothing is answered within it.
+        let _ = open.client.batch_execute("ROLLBACK").await;
+        let same = "SELECT COALESCE(to_regclass($1)::oid, 0) = $2";
+        if let Ok(row) = open.client.query_one(same, &[&open.plan.name(), &open.plan.oid]).await
+            && !row.get::<_, bool>(0)
+        {
+            self.remade.set(true);
+            return Error::unavailable(format!(
+                "table {key} was dropped or replaced while it was written; it is looked at again"
+            ));
+        }
         let sql = format!(
             "SELECT upto, epoch, claimed_at::text FROM {} WHERE store = $1 AND sink = $2",
             open.plan.bookkeeping()
         );
-        let found = open.client.query_opt(&sql, &[&self.store(), &self.writer.sink]).await.ok().flatten();
-        let why = match &found {
-            None => "its entry in gridhouse_sink is gone".to_owned(),
-            Some(row) if row.get::<_, i64>(1) != open.epoch => {
-                format!("another process has taken it over (its own claim: {} UTC)", row.get::<_, &str>(2))
+        match open.client.query_opt(&sql, &[&self.store(), &self.writer.sink]).await {
+            Err(error) => Fault::of(&error).error(&format!("sink {key}")),
+            // Claimed anew, which also tells whether the rows can be what was written.
+            Ok(None) => {
+                Error::unavailable(format!("the entry of sink {key} in gridhouse_sink is gone; it is claimed anew"))
             }
-            Some(row) => format!("it stands at commit {} instead of {from}", row.get::<_, i64>(0)),
-        };
-        Error::conflict(format!("sink {} is fenced: {why}", open.plan.key()))
-            .hint("stop the other process that writes this table, then START JOB here")
+            Ok(Some(row)) if row.get::<_, i64>(1) > open.epoch => Error::conflict(format!(
+                "sink {key} is fenced: another process has taken it over (its own claim: {} UTC)",
+                row.get::<_, &str>(2)
+            ))
+            .hint("stop the other process that writes this table, then START JOB here"),
+            // Nobody but a claim moves the epoch, and nobody but its owner the commit.
+            Ok(Some(row)) => Error::unavailable(format!(
+                "sink {key} stands at commit {} instead of {from}: its database was restored; it is claimed anew",
+                row.get::<_, i64>(0)
+            )),
+        }
     }
 
     /// The error of a row that does not fit, with the row: the server names neither it nor always the column, so the rows
     /// are tried in halves, each try rolled back.
     async fn data_error(&self, open: &Open, fault: &Fault, changes: &Changes) -> Error {
         let table = open.plan.key();
+        if fault.code.as_deref() == Some("55P03") {
+            let context = format!("sink {table} waits");
+            if open.client.batch_execute("ROLLBACK").await.is_ok()
+                && let Some(holder) = lock_holder(&open.client, open.plan.oid).await
+            {
+                return holder.context(context);
+            }
+            return fault.error(&context);
+        }
         if fault.kind() != gridhouse_base::ErrorKind::Invalid {
             return fault.error(&format!("sink {table}"));
+        }
+        if fault.code.as_deref().is_some_and(|code| code.starts_with("42")) && !self.replanned.replace(true) {
+            // Not a row's fault. The claim that follows compares declaration and table, and has the exact remedy.
+            return Error::unavailable(format!("table {table} has changed ({}); it is looked at again", fault.message));
         }
         let column = fault.column.as_ref().map(|name| format!(", column {name}")).unwrap_or_default();
         let mut rows = changes.written.as_slice();
@@ -241,7 +363,19 @@ impl JdbcSink {
             [row] => format!(", row {}", changes.show(&open.plan, *row)),
             _ => String::new(),
         };
-        found.error(&format!("sink {table}{column}{row}"))
+        let error = found.error(&format!("sink {table}{column}{row}"));
+        if error.remedy().is_some() {
+            return error;
+        }
+        let name = open.plan.name();
+        error.hint(match found.code.as_deref() {
+            Some("22001" | "22003" | "22P02" | "22007" | "22008") => format!(
+                "ALTER TABLE {name} ALTER COLUMN … TYPE … there, or make the value fit in the query; then START JOB"
+            ),
+            _ => format!(
+                "table {name} itself refuses the row: mend its rule there or the row in the query; then START JOB"
+            ),
+        })
     }
 
     /// Whether writing `rows` fails; nothing stays.
@@ -273,9 +407,26 @@ impl Open {
 impl Sink for JdbcSink {
     fn position(&mut self) -> Result<CommitId> {
         self.open = None;
-        let (open, position) = self.runtime.block_on(self.claim())?;
+        let target = &self.options.target;
+        let limit = target.silence * CLAIM_SILENCES + LOCK_WAIT;
+        let claimed = self.runtime.block_on(async {
+            let claimed = tokio::time::timeout(limit, self.claim()).await.unwrap_or_else(|_| Err(target.silent()));
+            if claimed.is_err() {
+                tokio::time::sleep(CLOSING).await;
+            }
+            claimed
+        });
+        // A table that does not fit has been told as such; after it was mended a statement may find it changed again.
+        self.replanned.set(self.replanned.get() && claimed.is_ok());
+        let Claim { open, upto, history } = claimed?;
+        self.history = history;
+        self.remade.set(false);
         self.open = Some(open);
-        Ok(position)
+        Ok(upto)
+    }
+
+    fn history(&self) -> Option<u64> {
+        self.history
     }
 
     fn write_changes(&mut self, from: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()> {
@@ -284,9 +435,23 @@ impl Sink for JdbcSink {
                 .hint("ask for its position first")
         })?;
         let chunks = Chunks { changes, is_done: false };
-        self.runtime.block_on(self.write_all(&open, from, upto, chunks))?;
-        // Only a connection whose transaction is over is used again.
+        let what = format!("sink {}", open.plan.key());
+        let (open, history) = self.runtime.block_on(async {
+            let written = self.write_all(&open, from, upto, chunks);
+            let written = self.options.target.patiently(open.pid, &what, written).await;
+            match written {
+                // Only a connection whose transaction is over is used again.
+                Ok(Ok(history)) => Ok((open, history)),
+                Ok(Err(error)) | Err(error) => {
+                    drop(open);
+                    tokio::time::sleep(CLOSING).await;
+                    Err(error)
+                }
+            }
+        })?;
         self.open = Some(open);
+        self.replanned.set(false);
+        self.history = history;
         Ok(())
     }
 }

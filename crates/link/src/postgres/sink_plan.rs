@@ -41,10 +41,13 @@ pub(crate) struct Plan {
     pub columns: Vec<PlanColumn>,
     /// The key, as indices of `columns`; empty for a table that is only added to.
     pub key: Vec<usize>,
+    /// The table's oid: another one under the same name is another table.
+    pub oid: u32,
 }
 
 impl Plan {
-    fn name(&self) -> String {
+    /// The table's name in statements.
+    pub(crate) fn name(&self) -> String {
         format!("{}.{}", always_quoted(&self.schema), always_quoted(&self.table))
     }
 
@@ -125,7 +128,7 @@ pub(crate) async fn plan(
     check_unwritten(definition, &table, &columns)?;
     let key = key(client, definition, &table, &columns).await?;
     check_rights(client, &table, &options.target, !key.is_empty()).await?;
-    Ok(Plan { schema: table.schema, table: table.name, columns, key })
+    Ok(Plan { oid: table.oid, schema: table.schema, table: table.name, columns, key })
 }
 
 async fn find_table(client: &Client, definition: &TableDef, options: &JdbcOptions) -> Result<OutsideTable> {

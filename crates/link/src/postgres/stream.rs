@@ -22,15 +22,17 @@ use super::cdc_options::CdcOptions;
 use super::client::Fault;
 use super::connection::Connection;
 use super::decode::{CdcTable, Decoder};
+use super::look::Watch;
 use super::pgoutput::{Frame, Lsn, PG_EPOCH_MICROS, frame};
 
 /// How often the server hears of us. PostgreSQL's `wal_sender_timeout` is 60 s; values below 20 s would need this lower.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 
-/// Silence after which the server is asked for a sign of life, and after which it is given up: a half-open connection is
-/// noticed within half a minute.
-const ASK_AFTER: Duration = Duration::from_secs(10);
-const LOST_AFTER: Duration = Duration::from_secs(30);
+/// After this part of the silence that the options allow, the server is asked for a sign of life.
+const ASK_AFTER: u32 = 3;
+
+/// How often an idle stream without tables reports its position.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Work between two looks at the socket (contents, a full queue) after which the silence says nothing about the server.
 const WORKED_LONG: Duration = Duration::from_secs(1);
@@ -119,6 +121,8 @@ pub(crate) struct Worker {
     idle_at: Duration,
     idle_wanted: bool,
     pause: Duration,
+    /// What is looked at beside the stream.
+    pub(super) watch: Watch,
 }
 
 impl Worker {
@@ -153,6 +157,7 @@ impl Worker {
             idle_at: Duration::ZERO,
             idle_wanted: false,
             pause: FIRST_PAUSE,
+            watch: Watch::default(),
         }
     }
 
@@ -213,7 +218,7 @@ impl Worker {
     }
 
     async fn session(&mut self) -> Result<std::convert::Infallible, End> {
-        self.take_commands()?;
+        self.take_commands();
         let mut connection = self.connect().await?;
         self.pause = FIRST_PAUSE;
         self.emit(SourceEvent::Connected, Some(&mut connection)).await?;
@@ -229,6 +234,7 @@ impl Worker {
     async fn stream(&mut self, connection: &mut Connection) -> Result<std::convert::Infallible, End> {
         let now = self.clock.monotonic();
         (self.heard_at, self.idle_at, self.status_durable) = (now, now, Lsn(0));
+        self.watch.begin();
         loop {
             let mut heard = false;
             while let Some(bytes) = connection.next_frame().map_err(|fault| self.stream_fault(fault))? {
@@ -262,13 +268,17 @@ impl Worker {
                 self.heard_at = now;
             }
             self.status_if_due(connection).await?;
+            if !self.decoder.in_transaction() {
+                // Under load too: what is looked at may be wrong for as long as nobody looks.
+                self.look_if_due(connection).await?;
+            }
             if connection.take_available().map_err(lost)? {
                 self.decoder.received_micros = self.clock.now_micros();
                 continue;
             }
             if !self.decoder.in_transaction() {
                 self.end_group(connection).await?;
-                self.take_commands()?;
+                self.take_commands();
                 self.deliver_contents(connection).await?;
                 self.idle(connection, now).await?;
             }
@@ -288,17 +298,19 @@ impl Worker {
             self.status(connection, false).await?;
         }
         let silence = self.clock.monotonic().saturating_sub(self.heard_at);
-        if silence >= LOST_AFTER {
-            return Err(lost(Fault::lost("the server is silent; the connection is given up")));
+        let limit = self.options.target.silence;
+        if silence >= limit {
+            return Err(End::Lost(self.options.target.silent()));
         }
-        if silence >= ASK_AFTER && self.clock.monotonic().saturating_sub(self.status_at) >= STATUS_EVERY / 2 {
+        let look = (STATUS_EVERY / 2).min(limit / ASK_AFTER);
+        if silence >= limit / ASK_AFTER && self.clock.monotonic().saturating_sub(self.status_at) >= look {
             self.status(connection, true).await?;
         }
         let shared = self.shared.clone();
         tokio::select! {
             readable = connection.readable() => readable.map_err(lost),
             () = shared.wake.notified() => Ok(()),
-            () = tokio::time::sleep(STATUS_EVERY / 2) => Ok(()),
+            () = tokio::time::sleep(look) => Ok(()),
         }
     }
 
@@ -317,7 +329,7 @@ impl Worker {
         self.send_events(connection).await
     }
 
-    async fn send_events(&mut self, connection: &mut Connection) -> Result<(), End> {
+    pub(super) async fn send_events(&mut self, connection: &mut Connection) -> Result<(), End> {
         for event in std::mem::take(&mut self.decoder.events) {
             let position = match &event {
                 SourceEvent::Commit { position, .. } => Some(Lsn::from_position(position).map_err(End::Failed)?),
@@ -334,7 +346,7 @@ impl Worker {
     /// Tells the engine how far an idle stream is: every so often, and at once when the server waits for it (it does when
     /// it is being shut down).
     async fn idle(&mut self, connection: &mut Connection, now: Duration) -> Result<(), End> {
-        let heartbeat = self.decoder.tables.iter().map(|table| table.options.heartbeat).min().unwrap_or(ASK_AFTER);
+        let heartbeat = self.decoder.tables.iter().map(|table| table.options.heartbeat).min().unwrap_or(HEARTBEAT);
         let due = self.idle_wanted || now.saturating_sub(self.idle_at) >= heartbeat;
         if !due || Some(self.decoder.reached) <= self.position {
             return Ok(());
@@ -347,10 +359,10 @@ impl Worker {
     }
 
     /// Takes tables in and leaves tables out.
-    fn take_commands(&mut self) -> Result<(), End> {
+    fn take_commands(&mut self) {
         let commands = self.shared.take_commands();
         if commands.is_empty() {
-            return Ok(());
+            return;
         }
         for command in commands {
             match command {
@@ -358,12 +370,12 @@ impl Worker {
                 Command::Remove(id) => self.decoder.tables.retain(|table| table.id != id),
             }
         }
-        self.decoder.rebind().map_err(by_kind)
+        self.decoder.rebind();
     }
 
     /// What the slot may forget: what the engine acknowledged, but never more than this session has received (after a
     /// restore of the source, old acknowledgements lie in its future).
-    fn durable(&self) -> Lsn {
+    pub(super) fn durable(&self) -> Lsn {
         Lsn(self.shared.acknowledged.load(Ordering::Acquire)).min(self.decoder.reached)
     }
 

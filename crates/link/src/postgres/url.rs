@@ -3,9 +3,11 @@
 //! Source: PostgreSQL JDBC documentation, "Connecting to the Database". TLS is refused rather than ignored; parameters that
 //! have no meaning here are accepted.
 
+use std::time::Duration;
+
 use gridhouse_base::{Error, Result};
 
-use super::client::Target;
+use super::client::{SILENCE, Target};
 use crate::hosts::HostMap;
 
 /// What a URL says.
@@ -31,6 +33,7 @@ pub(crate) fn read(url: &str, username: Option<&str>, password: Option<&str>, ho
         None => ("localhost", place.trim_start_matches('/')),
     };
     let (mut user, mut secret, mut schema, mut writable) = (None, None, None, false);
+    let mut silence = SILENCE;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, "true"));
         let value = decoded(value)?;
@@ -39,6 +42,13 @@ pub(crate) fn read(url: &str, username: Option<&str>, password: Option<&str>, ho
             "password" => secret = Some(value),
             "currentSchema" => schema = value.split(',').next().map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()),
             "targetServerType" => writable = matches!(value.as_str(), "primary" | "master"),
+            "socketTimeout" => {
+                let seconds = value.parse().map_err(|_| {
+                    Error::invalid(format!("'socketTimeout={value}' in the url is not a number of seconds"))
+                })?;
+                // The driver's 0 means without limit; then ours stands, which asks before it gives up.
+                silence = if seconds == 0 { SILENCE } else { Duration::from_secs(seconds) };
+            }
             "ssl" if value == "false" => {}
             "sslmode" if matches!(value.as_str(), "disable" | "allow" | "prefer") => {}
             "ssl" | "sslmode" => {
@@ -62,7 +72,7 @@ pub(crate) fn read(url: &str, username: Option<&str>, password: Option<&str>, ho
     }
     let shown = if authority.is_empty() { "localhost".to_owned() } else { authority.to_owned() };
     let password = password.map(str::to_owned).or(secret);
-    Ok(JdbcUrl { target: Target { hosts: real, shown, username, password, database, writable }, schema })
+    Ok(JdbcUrl { target: Target { hosts: real, shown, username, password, database, writable, silence }, schema })
 }
 
 fn host_and_port(text: &str) -> Result<(&str, u16)> {

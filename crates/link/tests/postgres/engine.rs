@@ -10,7 +10,7 @@ use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{SourceId, Value};
-use gridhouse_flow::connector::{SourceConnector, SourceEvent, SourcePosition, SourceStream, SourceTable};
+use gridhouse_flow::connector::{SourceConnector, SourceEvent, SourceLag, SourcePosition, SourceStream, SourceTable};
 use gridhouse_link::PostgresCdc;
 
 use crate::setup::context;
@@ -44,6 +44,8 @@ pub struct Engine {
     pub largest_batch: usize,
     pub partial: usize,
     pub idles: usize,
+    pub missed: usize,
+    pub lag: Option<SourceLag>,
     /// Rows that do not fit, with the reason.
     pub rejected: Vec<String>,
     pending: Vec<SourceEvent>,
@@ -88,6 +90,8 @@ impl Engine {
             largest_batch: 0,
             partial: 0,
             idles: 0,
+            missed: 0,
+            lag: None,
             rejected: Vec::new(),
             pending: Vec::new(),
             staged: BTreeMap::new(),
@@ -200,6 +204,23 @@ impl Engine {
                 self.idles += 1;
                 self.durable.position = Some(position);
                 self.acknowledge();
+            }
+            SourceEvent::Missed { tables } => {
+                for table in tables {
+                    self.durable.tables.get_mut(&table).unwrap().snapshot = None;
+                }
+                self.durable.position = None;
+                self.missed += 1;
+            }
+            SourceEvent::Lag(lag) => self.lag = Some(lag),
+            SourceEvent::TableFailed { table, error } => {
+                let of_table = |event: &SourceEvent| matches!(event, SourceEvent::Rows { table: t, .. } | SourceEvent::Truncate { table: t } if *t == table);
+                self.pending.retain(|event| !of_table(event));
+                self.staged.remove(&table);
+                self.durable.tables.get_mut(&table).unwrap().snapshot = None;
+                self.stream.as_ref().unwrap().remove_table(table);
+                let hint = error.remedy().map(|hint| format!(" [{hint}]")).unwrap_or_default();
+                self.failed = Some(format!("{error}{hint}"));
             }
             SourceEvent::Waiting { error } => {
                 self.pending.clear();

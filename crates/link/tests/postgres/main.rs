@@ -1,10 +1,13 @@
 //! The PostgreSQL connectors against a real PostgreSQL: one cluster, a database per test.
 
+mod catalog_faults;
 mod cdc;
 mod cdc_faults;
 mod describe;
 mod engine;
 mod jdbc_read;
+mod network;
 mod setup;
 mod sink;
+mod sink_faults;
 mod types;

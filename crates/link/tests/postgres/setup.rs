@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
-use gridhouse_base::clock::SystemClock;
+use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::table::{ColumnKind, ObjectPath, TableDef};
 use gridhouse_base::{Column, Schema, SqlType, TypeKind};
 use gridhouse_link::testing::{Cluster, SUPERUSER};
@@ -40,6 +41,15 @@ impl Db {
 
     pub fn sql(&self, sql: &str) -> String {
         self.cluster.sql(&self.name, sql)
+    }
+
+    /// Waits until a query that counts gives 1.
+    pub fn until_one(&self, sql: &str) {
+        let clock = SystemClock::new();
+        while self.sql(sql) != "1" {
+            assert!(clock.monotonic() < Duration::from_secs(30), "{sql} does not give 1");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
     }
 
     /// A `postgres-cdc` table; the slot is named after the database.

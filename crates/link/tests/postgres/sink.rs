@@ -11,29 +11,31 @@ use crate::describe::report;
 use crate::setup::{Db, context};
 use crate::types::batch;
 
-fn columns() -> [(&'static str, TypeKind); 3] {
+pub fn columns() -> [(&'static str, TypeKind); 3] {
     [("Region", TypeKind::STRING), ("day", TypeKind::Date), ("orders", TypeKind::BigInt)]
 }
 
-fn open(db: &Db, store: u128) -> Box<dyn Sink> {
+pub fn open(db: &Db, store: u128) -> Box<dyn Sink> {
     let definition = Arc::new(report(db, &columns(), &["Region", "day"]));
-    JdbcWriter::new(&context()).open(definition, SinkWriter { store, sink: "ads".into() }).unwrap()
+    JdbcWriter::new(&context())
+        .open(definition, SinkWriter { store, sink: "ads".into(), history: 1, written: false })
+        .unwrap()
 }
 
-fn rows(kind: RowKind, rows: &[(&str, i64)]) -> KindBatch {
+pub fn rows(kind: RowKind, rows: &[(&str, i64)]) -> KindBatch {
     let row = |(region, orders): &(&str, i64)| {
         vec![Value::Text((*region).into()), Value::Integer(20_000), Value::Integer(*orders)]
     };
     batch(&columns(), &rows.iter().map(row).collect::<Vec<_>>(), kind)
 }
 
-fn prepared(name: &str) -> Db {
+pub fn prepared(name: &str) -> Db {
     let db = Db::new(name);
     db.sql("CREATE TABLE report (region varchar(10), day date, orders int, PRIMARY KEY (region, day))");
     db
 }
 
-fn contents(db: &Db) -> String {
+pub fn contents(db: &Db) -> String {
     db.sql("SELECT region, orders FROM report ORDER BY 1").replace('\n', " ")
 }
 
@@ -50,8 +52,11 @@ fn a_commit_is_written_once_and_the_position_survives() {
     sink.write(CommitId(9), CommitId(10), &[]).unwrap();
     // The same stretch again is refused, whole.
     let again = sink.write(CommitId(4), CommitId(9), &[rows(RowKind::Insert, &[("z", 1)])]).unwrap_err();
-    assert_eq!(again.kind(), ErrorKind::Conflict);
-    assert_eq!(again.message(), "sink public.report is fenced: it stands at commit 10 instead of 4");
+    assert_eq!(again.kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        again.message(),
+        "sink public.report stands at commit 10 instead of 4: its database was restored; it is claimed anew"
+    );
     assert_eq!(contents(&db), "a|5 c|3");
     assert_eq!(sink.position().unwrap(), CommitId(10));
     sink.write(CommitId(10), CommitId(11), &[rows(RowKind::Delete, &[("a", 0)])]).unwrap();
@@ -159,7 +164,9 @@ fn many_rows_are_one_transaction_and_a_table_without_key_is_added_to() {
     db.sql("CREATE TABLE log (line text); ALTER TABLE report RENAME TO other; ALTER TABLE log RENAME TO report");
     let columns = [("line", TypeKind::STRING)];
     let definition = Arc::new(report(&db, &columns, &[]));
-    let mut log = JdbcWriter::new(&context()).open(definition, SinkWriter { store: 1, sink: "log".into() }).unwrap();
+    let mut log = JdbcWriter::new(&context())
+        .open(definition, SinkWriter { store: 1, sink: "log".into(), history: 1, written: false })
+        .unwrap();
     let position = log.position().unwrap();
     let lines = |kind| batch(&columns, &[vec![Value::Text("x".into())], vec![Value::Text("x".into())]], kind);
     log.write(position, CommitId(1), &[lines(RowKind::Insert)]).unwrap();

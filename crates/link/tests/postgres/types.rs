@@ -92,7 +92,9 @@ fn every_type_survives_the_way_in_and_out() {
     let definition = Arc::new(report(&db, &declared, &["id"]));
     let jdbc = JdbcWriter::new(&context());
     jdbc.describe(&definition).unwrap();
-    let mut sink = jdbc.open(definition.clone(), SinkWriter { store: 1, sink: "report".into() }).unwrap();
+    let mut sink = jdbc
+        .open(definition.clone(), SinkWriter { store: 1, sink: "report".into(), history: 1, written: false })
+        .unwrap();
     let position = sink.position().unwrap();
     sink.write(position, CommitId(1), &[batch(&declared, &rows, RowKind::Insert)]).unwrap();
     let of = |table: &str| db.sql(&format!("SELECT t::text FROM {table} t ORDER BY id"));

@@ -1,0 +1,185 @@
+//! Looks at the source beside the stream, every so often.
+//!
+//! A stream tells what its publication publishes, and is silent about the rest: a table that was taken out of the publication,
+//! or another one that took its name, would never be missed. So the catalog is compared with what the stream was bound to.
+//! The same look reads how much WAL the server has written and keeps for the slot, for whoever watches over its disk. A look
+//! that fails is left out: the stream itself tells whether the server is there.
+
+use std::time::Duration;
+
+use gridhouse_base::{Error, Result};
+use gridhouse_flow::connector::{SourceEvent, SourceLag};
+use tokio_postgres::Client;
+
+use super::catalog::{self, Listed, Relations};
+use super::client::outside;
+use super::connection::Connection;
+use super::describe;
+use super::pgoutput::Lsn;
+use super::stream::{End, Worker};
+
+/// How often the source is looked at, unless the heartbeat is shorter: what is published by mistake, or no longer, is noticed
+/// within this time; a look costs the server some queries on its catalog.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What is kept between two looks.
+#[derive(Default)]
+pub(super) struct Watch {
+    client: Option<Client>,
+    looked: Option<Duration>,
+    /// The oldest place of the WAL that was seen and is not acknowledged, and when it was seen.
+    mark: Option<(Lsn, Duration)>,
+    caught_up: Option<Duration>,
+}
+
+impl Watch {
+    /// A stream begins: the first look comes at once.
+    pub(super) fn begin(&mut self) {
+        (self.client, self.looked) = (None, None);
+    }
+
+    /// Since when everything is acknowledged, by a look at `now` that saw the WAL written up to `current`.
+    fn caught_up(&mut self, current: Lsn, acknowledged: Lsn, now: Duration) -> Duration {
+        if let Some((_, seen)) = self.mark.take_if(|(place, _)| *place <= acknowledged) {
+            self.caught_up = Some(seen);
+        }
+        if current <= acknowledged {
+            (self.caught_up, self.mark) = (Some(now), None);
+        } else if self.mark.is_none() {
+            self.mark = Some((current, now));
+        }
+        // Nothing is known of the time before the first look.
+        *self.caught_up.get_or_insert(now)
+    }
+}
+
+/// What a look sees.
+struct Look {
+    current: Lsn,
+    confirmed: Lsn,
+    kept_from: Option<Lsn>,
+    cap_bytes: Option<u64>,
+    listed: Vec<Listed>,
+    published: Option<Vec<u32>>,
+}
+
+impl Worker {
+    /// Looks at the source if it is time. Only between two transactions.
+    pub(super) async fn look_if_due(&mut self, connection: &mut Connection) -> Result<(), End> {
+        let now = self.clock.monotonic();
+        let heartbeat = self.decoder.tables.iter().map(|table| table.options.heartbeat).min().unwrap_or(LOOK_EVERY);
+        if self.watch.looked.is_some_and(|looked| now.saturating_sub(looked) < heartbeat.min(LOOK_EVERY)) {
+            return Ok(());
+        }
+        self.watch.looked = Some(now);
+        let target = self.options.target.clone();
+        let mut running = Some(connection);
+        let client = match self.watch.client.take().filter(|client| !client.is_closed()) {
+            Some(client) => client,
+            None => match self.meanwhile(&mut running, target.connect()).await? {
+                Ok(client) => client,
+                Err(_) => return Ok(()),
+            },
+        };
+        let (slot, publication) = (self.options.slot.clone(), self.options.publication());
+        let look = tokio::time::timeout(target.silence, look(&client, &slot, &publication));
+        let Ok(Ok(Some(look))) = self.meanwhile(&mut running, look).await? else { return Ok(()) };
+        self.watch.client = Some(client);
+        let acknowledged = look.confirmed.max(self.durable());
+        let lag = SourceLag {
+            keeper: format!("replication slot '{slot}' of {}", target.place()).into(),
+            behind_bytes: look.current.0.saturating_sub(acknowledged.0),
+            kept_bytes: look.current.0.saturating_sub(look.kept_from.unwrap_or(acknowledged).0),
+            cap_bytes: look.cap_bytes,
+            caught_up: self.watch.caught_up(look.current, acknowledged, now),
+        };
+        self.emit(SourceEvent::Lag(lag), running.as_deref_mut()).await?;
+        self.compare(&look, &publication, running).await
+    }
+
+    /// Compares the catalog with what the stream is bound to, and asks for the contents of what is another table now.
+    async fn compare(
+        &mut self,
+        look: &Look,
+        publication: &str,
+        mut running: Option<&mut Connection>,
+    ) -> Result<(), End> {
+        let Some(published) = &look.published else {
+            let gone = Error::unavailable(format!("publication '{publication}' is gone"));
+            return Err(End::Lost(gone));
+        };
+        let mut strayed: Option<String> = None;
+        for index in 0..self.decoder.tables.len() {
+            let table = &mut self.decoder.tables[index];
+            // What wants its contents is looked up anew with them.
+            if table.failed || table.wants_contents {
+                continue;
+            }
+            let mut bound: Vec<u32> = table.outside.iter().map(|outside| outside.oid).collect();
+            let mut chosen = match describe::chosen(&look.listed, &table.options) {
+                Ok(chosen) => chosen,
+                Err(error) => {
+                    self.decoder.fail_table(index, error);
+                    continue;
+                }
+            };
+            bound.sort_unstable();
+            chosen.sort_unstable();
+            let name = format!("{}.{}", table.options.schemas, table.options.tables);
+            if chosen != bound {
+                strayed =
+                    Some(format!("table {name} is another one than before: it was replaced, or more or fewer match"));
+            } else if chosen.iter().any(|oid| !published.contains(oid)) {
+                strayed = Some(format!("publication '{publication}' does not hold table {name} any more"));
+            } else {
+                continue;
+            }
+            table.wants_contents = true;
+        }
+        if !self.decoder.events.is_empty() {
+            self.emit_events(&mut running).await?;
+        }
+        if let Some(why) = strayed {
+            let error = Error::unavailable(format!("{why}; its contents are read again and compared"));
+            self.emit(SourceEvent::Waiting { error }, running.as_deref_mut()).await?;
+            self.emit(SourceEvent::Connected, running).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Looks; `None` where the slot is gone.
+async fn look(client: &Client, slot: &str, publication: &str) -> Result<Option<Look>> {
+    let sql = "SELECT pg_current_wal_lsn()::text, confirmed_flush_lsn::text, restart_lsn::text, \
+               (SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size') \
+               FROM pg_replication_slots WHERE slot_name = $1";
+    let found = client.query_opt(sql, &[&slot]).await.map_err(outside("the replication slots cannot be read"))?;
+    let Some(row) = found else { return Ok(None) };
+    let place = |i: usize| row.get::<_, Option<&str>>(i).and_then(Lsn::parse);
+    let megabytes: Option<i64> = row.get(3);
+    Ok(Some(Look {
+        current: place(0).unwrap_or_default(),
+        confirmed: place(1).unwrap_or_default(),
+        kept_from: place(2),
+        cap_bytes: megabytes.and_then(|megabytes| u64::try_from(megabytes).ok()).map(|megabytes| megabytes << 20),
+        listed: catalog::list(client, Relations::Tables).await?,
+        published: describe::published(client, publication).await?,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_has_caught_up_when_what_was_seen_is_acknowledged() {
+        let second = Duration::from_secs;
+        let mut watch = Watch::default();
+        assert_eq!(watch.caught_up(Lsn(100), Lsn(50), second(10)), second(10), "nothing is known of before");
+        assert_eq!(watch.caught_up(Lsn(200), Lsn(90), second(20)), second(10));
+        assert_eq!(watch.caught_up(Lsn(300), Lsn(120), second(30)), second(10));
+        assert_eq!(watch.caught_up(Lsn(400), Lsn(250), second(40)), second(10));
+        assert_eq!(watch.caught_up(Lsn(500), Lsn(310), second(50)), second(30));
+        assert_eq!(watch.caught_up(Lsn(500), Lsn(500), second(60)), second(60));
+    }
+}

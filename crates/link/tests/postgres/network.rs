@@ -1,0 +1,121 @@
+//! The way to a server fails: frozen without being closed, cut, and led to another server that took over.
+
+use gridhouse_base::batch::RowKind;
+use gridhouse_base::table::TableDef;
+use gridhouse_base::{CommitId, ErrorKind, TypeKind};
+use gridhouse_flow::connector::{SinkConnector, SinkWriter};
+use gridhouse_link::JdbcWriter;
+use gridhouse_link::testing::{Cluster, Proxy};
+
+use crate::describe::report;
+use crate::engine::{Durable, Engine};
+use crate::setup::{Db, context, with};
+use crate::sink::{columns, contents, prepared, rows};
+
+/// A source table that is reached through `proxy` and gives it up after two seconds of silence.
+fn table(db: &Db, proxy: &Proxy) -> TableDef {
+    let definition = db.cdc("t", &[("id", TypeKind::Int), ("v", TypeKind::STRING)], &["id"]);
+    let near = with(definition, "port", &proxy.port().to_string());
+    with(with(near, "connect.timeout", "2 s"), "heartbeat.interval.ms", "1000")
+}
+
+#[test]
+fn a_frozen_source_is_given_up_and_found_again() {
+    let db = Db::new("frozen_source");
+    db.sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')");
+    let proxy = Proxy::start(db.cluster.port());
+    let mut engine = Engine::start(&[table(&db, &proxy)], Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    proxy.freeze(true);
+    db.sql("INSERT INTO t VALUES (2, 'b')");
+    engine.until("the loss", |e| e.waiting.iter().any(|told| told.contains("does not answer: silent for 2 s")));
+    // Nor does anything hang while it connects.
+    let before = engine.waiting.len();
+    engine.until("another try", |e| e.waiting.len() > before + 1);
+    proxy.freeze(false);
+    engine.until_rows(1, &["1|a", "2|b"]);
+    assert_eq!((engine.snapshots, engine.missed), (1, 0));
+    engine.stop();
+}
+
+#[test]
+fn a_frozen_sink_is_given_up_and_knows_what_was_committed() {
+    let db = prepared("frozen_sink");
+    let proxy = Proxy::start(db.cluster.port());
+    let definition = report(&db, &columns(), &["Region", "day"]);
+    let url = format!("jdbc:postgresql://source-host:{}/frozen_sink?socketTimeout=2", proxy.port());
+    let definition = std::sync::Arc::new(with(definition, "url", &url));
+    let writer = SinkWriter { store: 1, sink: "ads".into(), history: 1, written: false };
+    let mut sink = JdbcWriter::new(&context()).open(definition, writer).unwrap();
+    sink.position().unwrap();
+    sink.write(CommitId(0), CommitId(1), &[rows(RowKind::Insert, &[("a", 1)])]).unwrap();
+    // The server works on it for longer than the silence: that is no reason to give up.
+    let slow = db.clone();
+    let hold = |seconds: u32| {
+        let db = slow.clone();
+        let held = std::thread::spawn(move || {
+            db.sql(&format!("BEGIN; LOCK TABLE report IN SHARE MODE; SELECT pg_sleep({seconds}); COMMIT"))
+        });
+        slow.until_one(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = 'frozen_sink' AND wait_event = 'PgSleep'",
+        );
+        held
+    };
+    let held = hold(4);
+    sink.write(CommitId(1), CommitId(2), &[rows(RowKind::Insert, &[("b", 2)])]).unwrap();
+    held.join().unwrap();
+    // The server commits, and its answer never comes.
+    let held = hold(3);
+    let thaw = std::thread::spawn({
+        let (db, freezer) = (db.clone(), std::sync::Arc::new(proxy));
+        let proxy = freezer.clone();
+        move || {
+            db.until_one(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = 'frozen_sink' AND wait_event_type = 'Lock'",
+            );
+            freezer.freeze(true);
+            proxy
+        }
+    });
+    let lost = sink.write(CommitId(2), CommitId(3), &[rows(RowKind::Insert, &[("c", 3)])]).unwrap_err();
+    assert_eq!(lost.kind(), ErrorKind::Unavailable, "{lost}");
+    assert!(lost.message().contains("sink public.report"), "{lost}");
+    held.join().unwrap();
+    let proxy = thaw.join().unwrap();
+    assert_eq!(sink.position().unwrap_err().kind(), ErrorKind::Unavailable);
+    proxy.freeze(false);
+    assert_eq!(sink.position().unwrap(), CommitId(3), "the commit that nobody answered for");
+    sink.write(CommitId(3), CommitId(4), &[rows(RowKind::Insert, &[("d", 4)])]).unwrap();
+    assert_eq!(contents(&db), "a|1 b|2 c|3 d|4");
+}
+
+#[test]
+fn a_standby_takes_over_without_the_last_transactions() {
+    let cluster = std::sync::Arc::new(Cluster::start(&[]));
+    let db = Db::within(cluster.clone(), "failover");
+    db.sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')");
+    let standby = cluster.standby();
+    let proxy = Proxy::start(cluster.port());
+    let mut engine = Engine::start(&[table(&db, &proxy)], Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    db.sql("INSERT INTO t VALUES (2, 'b')");
+    engine.until_rows(1, &["1|a", "2|b"]);
+    let there = || standby.sql("failover", "SELECT count(*) FROM t") == "2";
+    while !there() {}
+    standby.down("fast");
+    db.sql("UPDATE t SET v = 'lost with the primary'; INSERT INTO t VALUES (3, 'too')");
+    engine.until("the last transactions", |e| e.rows(1).len() == 3);
+    cluster.down("immediate");
+    standby.up();
+    proxy.lead_to(standby.port());
+    engine.until("the standby", |e| {
+        e.waiting.iter().any(|told| told.contains("is a standby, and changes are read from a primary"))
+    });
+    standby.promote();
+    engine.until_rows(1, &["1|a", "2|b"]);
+    assert_eq!(engine.missed, 1, "{:?}", engine.waiting);
+    standby.sql("failover", "INSERT INTO t VALUES (4, 'd')");
+    engine.until_rows(1, &["1|a", "2|b", "4|d"]);
+    assert!(engine.failed.is_none(), "{:?}", engine.failed);
+    engine.stop();
+}
