@@ -14,6 +14,7 @@ use crate::exit::{Exit, Failure};
 use crate::house::{House, absolute, shown};
 use crate::settings::Settings;
 use crate::signals::Signals;
+use crate::status;
 
 /// The log of a process in the background, in its data directory.
 const LOG_NAME: &str = "gridhouse.log";
@@ -58,6 +59,7 @@ pub fn serve(settings: &Settings, args: &ServeArgs) -> Result<Exit, Failure> {
     let dir = absolute(&settings.data_dir);
     println!("process {} holds {dir}; Ctrl-C stops it. Look: gridhouse --data-dir {dir} sql", std::process::id());
     signals.wait_for_stop();
+    tell_what_sources_keep(settings);
     house.leave()?;
     Ok(Exit::Done)
 }
@@ -118,6 +120,25 @@ fn lives(pid: Pid) -> bool {
     test_kill_process(pid).is_ok() && !ended()
 }
 
+/// Says what the sources keep for us while nobody runs: a stopped reader fills the disk of its source.
+///
+/// Over a connection of its own, since the one that was interrupted refuses its next statement.
+pub fn tell_what_sources_keep(settings: &Settings) {
+    let Ok(Some(mut client)) = Client::connect(&settings.data_dir) else { return };
+    let sql = "SELECT keeper, kept_bytes, cap_bytes FROM system.status.sources WHERE keeper IS NOT NULL";
+    // Whoever stops is not held up because nothing can be said.
+    for row in client.rows(sql).unwrap_or_default() {
+        let [Some(keeper), Some(kept), cap] = row.as_slice() else { continue };
+        let size = |text: &str| status::bytes(text.parse().unwrap_or_default());
+        let limit = match cap {
+            Some(cap) => format!("up to {}; beyond that all contents are read again", size(cap)),
+            None => "without limit, until that server's disk is full".to_owned(),
+        };
+        println!("note: from now on {keeper} holds back WAL there ({} now), {limit}", size(kept));
+        println!("  hint: start again soon, or DROP JOB before stopping for good");
+    }
+}
+
 /// Stops the process that holds the directory and waits until it has gone.
 ///
 /// # Errors
@@ -130,6 +151,7 @@ pub fn stop(settings: &Settings, args: &StopArgs) -> Result<Exit, Failure> {
     };
     let process = client.process();
     drop(client);
+    tell_what_sources_keep(settings);
     let pid = Pid::from_raw(process).ok_or_else(|| Error::corrupt(format!("{process} is no process number")))?;
     let refused = |error: rustix::io::Errno| {
         Error::unavailable(format!("process {process} cannot be stopped")).caused_by(std::io::Error::from(error))

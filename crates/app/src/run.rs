@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::{Error, Result};
 use gridhouse_serve::Client;
 
@@ -15,6 +16,9 @@ use crate::script::{Aftermath, Script, Talk};
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::{lifecycle, script};
+
+/// How often a statement is tried again that found nobody.
+const TRY_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the jobs of the run are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -33,6 +37,9 @@ pub struct RunArgs {
     /// Leave the jobs to a process in the background and return
     #[arg(long)]
     detach: bool,
+    /// How long a statement is tried again whose source or sink does not answer: a database may start later than we do
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    wait: u64,
 }
 
 impl RunArgs {
@@ -64,8 +71,11 @@ pub fn run(settings: &Settings, flags: &[String], args: &RunArgs) -> Result<Exit
     }
     let (house, mut client) = House::enter(settings, &signals)?;
     signals.interrupts(Some(client.interrupt()));
-    let ended = carry_out(settings, &house, &mut client, &scripts, args.detach, &signals);
+    let ended = carry_out(settings, &house, &mut client, &scripts, args, &signals);
     signals.interrupts(None);
+    if house.is_own() {
+        lifecycle::tell_what_sources_keep(settings);
+    }
     drop(client);
     let left = house.leave();
     let exit = ended?;
@@ -78,16 +88,16 @@ fn carry_out(
     house: &House,
     client: &mut Client,
     scripts: &[Script],
-    detach: bool,
+    args: &RunArgs,
     signals: &Signals,
 ) -> Result<Exit, Failure> {
     let mut jobs = BTreeMap::new();
     let mut failed = None;
     for script in scripts {
-        let Aftermath { jobs: begun, failed: stopped } =
-            script::run(client, script, Talk::Places, signals, &mut std::io::stdout())?;
-        jobs.extend(begun.into_iter().map(|job| (job.id.0, job.name)));
-        failed = stopped;
+        let patience = Duration::from_secs(args.wait);
+        let aftermath = patiently(client, script, patience, signals)?;
+        jobs.extend(aftermath.jobs.into_iter().map(|job| (job.id.0, job.name)));
+        failed = aftermath.failed;
         if failed.is_some() || signals.stop() {
             break;
         }
@@ -107,13 +117,40 @@ fn carry_out(
     }
     let dir = absolute(&settings.data_dir);
     let (count, plural) = (jobs.len(), if jobs.len() == 1 { " runs" } else { "s run" });
-    if detach {
+    if args.detach {
         println!("{count} job{plural} in process {}; `gridhouse --data-dir {dir} stop` stops it", client.process());
         return Ok(Exit::Done);
     }
     let what = if house.is_own() { "stops cleanly" } else { "returns, the jobs go on" };
     println!("{count} job{plural}; Ctrl-C {what}. Look: gridhouse --data-dir {dir} sql | status, psql -h {dir}");
     Ok(keep_going(client, jobs, signals)?)
+}
+
+/// Runs a script. A statement whose outside does not answer is tried again for a while, and the script goes on from there.
+fn patiently(client: &mut Client, script: &Script, patience: Duration, signals: &Signals) -> Result<Aftermath> {
+    let clock = SystemClock::new();
+    let mut left = Script { name: script.name.clone(), text: script.text.clone() };
+    let (mut all, mut again) = (Aftermath::default(), false);
+    loop {
+        let Aftermath { jobs, failed, failed_at } =
+            script::run_quietly(client, &left, (Talk::Places, again), signals, &mut std::io::stdout())?;
+        all.jobs.extend(jobs);
+        all.failed = failed;
+        let (Some(Exit::Outside), Some(at)) = (failed, failed_at) else { return Ok(all) };
+        if clock.monotonic() >= patience || signals.stop() {
+            if again {
+                eprintln!("{}:{}: given up after {} s", script.name, at.line, patience.as_secs());
+            }
+            return Ok(all);
+        }
+        if !std::mem::replace(&mut again, true) {
+            eprintln!("it is tried again for {} s (--wait); Ctrl-C stops", patience.as_secs());
+        }
+        if signals.wait(TRY_EVERY) {
+            return Ok(all);
+        }
+        left = left.from(at);
+    }
 }
 
 /// The state of a job as the status table names it.

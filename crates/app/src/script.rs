@@ -23,6 +23,18 @@ pub struct Script {
 }
 
 impl Script {
+    /// The script without what stands before a place; what follows keeps its line and column.
+    pub fn from(&self, at: Position) -> Self {
+        let mut text = String::with_capacity(self.text.len());
+        for (line, number) in self.text.split_inclusive('\n').zip(1..) {
+            for (c, column) in line.chars().zip(1..) {
+                let kept = c == '\n' || (number, column) >= (at.line, at.column);
+                text.push(if kept { c } else { ' ' });
+            }
+        }
+        Self { name: self.name.clone(), text }
+    }
+
     /// Reads a file; `-` is standard input.
     ///
     /// # Errors
@@ -55,6 +67,8 @@ pub struct Aftermath {
     pub jobs: Vec<JobReport>,
     /// The code of the statement that stopped it, if one did.
     pub failed: Option<Exit>,
+    /// Where that statement begins.
+    pub failed_at: Option<Position>,
 }
 
 /// How much is said.
@@ -77,9 +91,23 @@ pub fn run(
     signals: &Signals,
     out: &mut dyn Write,
 ) -> Result<Aftermath> {
+    run_quietly(client, script, (talk, false), signals, out)
+}
+
+/// As [`run`]; with `again` an outside that still does not answer is not told once more.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_quietly(
+    client: &mut Client,
+    script: &Script,
+    (talk, again): (Talk, bool),
+    signals: &Signals,
+    out: &mut dyn Write,
+) -> Result<Aftermath> {
     let (width, aftermath) = (terminal::width(), Aftermath::default());
     let mut teller =
-        Teller { script, talk, signals, out, width, notices: Vec::new(), report: None, table: None, aftermath };
+        Teller { script, talk, again, signals, out, width, notices: Vec::new(), report: None, table: None, aftermath };
     let mut told = Ok(());
     let ran = client.run(&script.text, &mut |event| {
         if told.is_ok() {
@@ -94,6 +122,7 @@ pub fn run(
 struct Teller<'a> {
     script: &'a Script,
     talk: Talk,
+    again: bool,
     signals: &'a Signals,
     out: &'a mut dyn Write,
     width: Option<usize>,
@@ -171,7 +200,9 @@ impl Teller<'_> {
     }
 
     fn failed(&mut self, error: &Error) -> io::Result<()> {
-        self.aftermath.failed = Some(Exit::of_statement(error));
+        let exit = Exit::of_statement(error);
+        self.aftermath.failed = Some(exit);
+        self.aftermath.failed_at = self.report.as_ref().map(|report| report.position);
         if let Some(table) = self.table.take() {
             table.finish(self.out)?;
         }
@@ -179,6 +210,9 @@ impl Teller<'_> {
             writeln!(self.out, "    note: {}", redacted(&notice))?;
         }
         self.out.flush()?;
+        if self.again && exit == Exit::Outside {
+            return Ok(());
+        }
         // Without a place of its own the error is at least the statement's.
         let text = complaint::in_script(error, &self.script.name, &self.script.text);
         match (error.position(), self.report.take()) {
@@ -243,6 +277,17 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(gist(text), expected);
         }
+    }
+
+    #[test]
+    fn what_is_left_of_a_script_keeps_its_places() {
+        let script = Script { name: "a.sql".into(), text: "SET 'é' = '1'; INSERT\nINTO a; SELECT 1;\n".into() };
+        let left = script.from(Position { line: 1, column: 16 });
+        assert_eq!(left.text, format!("{}INSERT\nINTO a; SELECT 1;\n", " ".repeat(15)));
+        assert_eq!(
+            script.from(Position { line: 2, column: 9 }).text,
+            format!("{}\n        SELECT 1;\n", " ".repeat(21))
+        );
     }
 
     #[test]

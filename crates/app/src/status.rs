@@ -107,6 +107,7 @@ const COLUMNS: &[(&str, [&str; 2], Form)] = &[
     ("lag_rows", ["rows behind", "落后行"], Form::Count),
     ("lag_bytes", ["behind", "落后量"], Form::Bytes),
     ("lag_ms", ["for", "落后时长"], Form::Millis),
+    ("kept_bytes", ["kept there", "源端保留"], Form::Bytes),
     ("cap_bytes", ["cap", "上限"], Form::Bytes),
     ("cap_ms", ["cap in time", "时限"], Form::Millis),
     ("position", ["position", "位点"], Form::Text),
@@ -260,7 +261,8 @@ pub fn thousands(digits: &str) -> String {
     grouped
 }
 
-fn bytes(number: f64) -> String {
+/// `5e9` as `4.7 GiB`.
+pub fn bytes(number: f64) -> String {
     let mut number = number;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if number < 1_024.0 {

@@ -178,7 +178,8 @@ CREATE TEMPORARY TABLE s (id BIGINT, PRIMARY KEY (id) NOT ENFORCED) WITH ('conne
 '127.0.0.1', 'port' = '1', 'username' = 'u', 'password' = 'geheim', 'database-name' = 'd', 'schema-name' = 'public', \
 'table-name' = 't', 'slot.name' = 'x'); INSERT INTO t SELECT id FROM s;\n";
     place.write("c.sql", source);
-    let ran = place.run(&["run", "-f", "c.sql"]).ended(4).complains(&["c.sql:2:", "127.0.0.1:1", "hint:"]);
+    let ran =
+        place.run(&["run", "--wait", "0", "-f", "c.sql"]).ended(4).complains(&["c.sql:2:", "127.0.0.1:1", "hint:"]);
     assert!(!ran.err.contains("geheim") && !ran.out.contains("geheim"), "{}{}", ran.out, ran.err);
 }
 

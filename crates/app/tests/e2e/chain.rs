@@ -1,13 +1,15 @@
 //! The chain of `tests/reference/pipeline`, compared with what a real Fluss and Flink made of it, and under kill -9.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use gridhouse_base::random::Random;
-use gridhouse_link::testing::SUPERUSER;
+use gridhouse_link::testing::{Cluster, SUPERUSER};
 
 use crate::program::{Program, await_equal, postgres};
 
-/// How often the process is killed; the environment may ask for more.
+/// How often program, source and sink are killed each; the environment may ask for more.
 const KILLS: u64 = 3;
 
 fn reference(name: &str) -> String {
@@ -33,21 +35,21 @@ fn recorded(stage: &str, table: &str) -> Vec<String> {
 }
 
 /// The reference pipeline over databases of its own: source, sink and script.
-fn pipeline(program: &Program, source: &str, sink: &str) -> PathBuf {
+fn pipeline(program: &Program, source: (&Cluster, &str), sink: (&Cluster, &str)) -> PathBuf {
     let schema = reference("source.sql");
     let (head, rest) = schema.split_once("\\c source").expect("the schema connects to the source");
     let (source_schema, sink_schema) = rest.split_once("\\c sink").expect("the schema connects to the sink");
     assert!(head.contains("CREATE DATABASE source"), "the schema makes its databases");
-    postgres().sql("postgres", &format!("CREATE DATABASE {source}"));
-    postgres().sql("postgres", &format!("CREATE DATABASE {sink}"));
-    postgres().sql(source, source_schema);
-    postgres().sql(sink, sink_schema);
+    for ((cluster, name), schema) in [(source, source_schema), (sink, sink_schema)] {
+        cluster.sql("postgres", &format!("CREATE DATABASE {name}"));
+        cluster.sql(name, schema);
+    }
     let text = reference("pipeline.sql")
-        .replace("@PG_PORT@", &postgres().port().to_string())
+        .replace("@PG_PORT@/sink'", &format!("{}/{}'", sink.0.port(), sink.1))
+        .replace("@PG_PORT@", &source.0.port().to_string())
         .replace("@FLUSS_PORT@", "9123")
-        .replace("'database-name' = 'source'", &format!("'database-name' = '{source}'"))
-        .replace("/sink'", &format!("/{sink}'"))
-        .replace("orders_slot", &format!("{source}_slot"));
+        .replace("'database-name' = 'source'", &format!("'database-name' = '{}'", source.1))
+        .replace("orders_slot", &format!("{}_slot", source.1));
     assert!(text.contains(&format!("'password' = '{}'", SUPERUSER.1)), "the script has the cluster's password");
     program.script("pipeline.sql", &text)
 }
@@ -70,7 +72,7 @@ fn sink_rows(sink: &str) -> Vec<String> {
 #[test]
 fn the_pipeline_gives_the_rows_of_a_real_fluss_and_flink() {
     let mut program = Program::new();
-    let script = pipeline(&program, "ref_source", "ref_sink");
+    let script = pipeline(&program, (postgres(), "ref_source"), (postgres(), "ref_sink"));
     program.start(&script);
     let agree = |program: &Program, stage: &str, layers: &[&str]| {
         await_equal(stage, || sink_rows("ref_sink"), || recorded(stage, "region_report"));
@@ -122,6 +124,14 @@ fn load(random: &mut Random, round: u64) -> String {
     sql
 }
 
+/// Who is killed in a round.
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Program,
+    Source,
+    Sink,
+}
+
 #[test]
 fn kill_minus_nine_under_load_loses_and_repeats_nothing() {
     let kills = std::env::var("GRIDHOUSE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
@@ -129,26 +139,51 @@ fn kill_minus_nine_under_load_loses_and_repeats_nothing() {
     println!("again: GRIDHOUSE_KILLS={kills} GRIDHOUSE_SEED={seed} cargo test -p gridhouse --test e2e kill_minus_nine");
     let mut random = Random::new(seed);
     let mut program = Program::new();
-    let script = pipeline(&program, "kill_source", "kill_sink");
+    // Servers that may lose nothing that they confirmed, as they are run in earnest.
+    let (source, sink) = (Arc::new(Cluster::start(&["fsync = on"])), Cluster::start(&["fsync = on"]));
+    let script = pipeline(&program, (&source, "kill_source"), (&sink, "kill_sink"));
     program.start(&script);
-    for round in 0..kills {
+    for round in 0..3 * kills {
+        let victim = [Victim::Program, Victim::Source, Victim::Sink][round as usize % 3];
         let sql = load(&mut random, round);
-        let pause = std::time::Duration::from_millis(random.below(1_500));
+        let pause = Duration::from_millis(random.below(1_500));
+        let writing = source.clone();
         let writer = std::thread::spawn(move || {
             for statement in sql.split_inclusive("COMMIT;") {
-                postgres().sql("kill_source", statement);
+                // Whether a statement came through is asked of the source alone, in the end.
+                let _ = writing.try_sql("kill_source", statement);
             }
         });
         // The moment of the kill is what is drawn here, not something to wait for.
         std::thread::park_timeout(pause);
-        program.kill();
-        program.start(&script);
+        match victim {
+            Victim::Program => {
+                program.kill();
+                program.start(&script);
+            }
+            Victim::Source => {
+                source.kill();
+                source.up();
+            }
+            Victim::Sink => {
+                sink.kill();
+                sink.up();
+            }
+        }
         writer.join().expect("the load is written");
+        if round % 30 == 29 || round + 1 == 3 * kills {
+            let rows = || lines(&sink.sql("kill_sink", REPORT));
+            await_equal(&format!("the sink after {} kills", round + 1), rows, || {
+                lines(&source.sql("kill_source", TRUTH))
+            });
+        }
     }
-    await_equal("the sink", || sink_rows("kill_sink"), || lines(&postgres().sql("kill_source", TRUTH)));
-    let source = lines(&postgres().sql("kill_source", "SELECT order_id, region, status, amount FROM orders"));
-    assert_eq!(program.query("SELECT order_id, region, status, amount FROM fluss.shop.ods_orders"), source);
+    let rows = lines(&source.sql("kill_source", "SELECT order_id, region, status, amount FROM orders"));
+    assert_eq!(program.query("SELECT order_id, region, status, amount FROM fluss.shop.ods_orders"), rows);
     let dws = "SELECT region, status, count(*), sum(amount)::numeric(20,2), sum((amount > 500)::int) FROM orders GROUP BY 1, 2";
-    assert_eq!(program.query("SELECT * FROM fluss.shop.dws_region_status"), lines(&postgres().sql("kill_source", dws)));
-    assert_eq!(program.interrupt(), Some(0), "{}", program.log());
+    assert_eq!(program.query("SELECT * FROM fluss.shop.dws_region_status"), lines(&source.sql("kill_source", dws)));
+    // What the slot gives and what the sink holds was enough each time: nothing had to be read again or written anew.
+    let log = program.log();
+    assert!(!log.contains("read again and compared") && !log.contains("written again"), "{log}");
+    assert_eq!(program.interrupt(), Some(0), "{log}");
 }

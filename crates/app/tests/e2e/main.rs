@@ -2,6 +2,7 @@
 //! users write them, and wrong input.
 
 mod chain;
+mod faults;
 mod program;
 mod recorded;
 mod scripts;

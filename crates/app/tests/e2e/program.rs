@@ -147,6 +147,11 @@ impl Program {
         }
     }
 
+    /// Waits until the program has ended by itself, and gives its exit code.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.process.take().expect("the program runs").wait().expect("the process ends").code()
+    }
+
     /// What the running program has said.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()

@@ -65,7 +65,7 @@ fn exit_codes_are_true() {
         'schema-name' = 'public', 'table-name' = 't', 'slot.name' = 's');
         CREATE TABLE o (id BIGINT, PRIMARY KEY (id) NOT ENFORCED);
         INSERT INTO o SELECT * FROM s;";
-    assert_eq!(code(&["run", "-e", closed]), Some(4));
+    assert_eq!(code(&["run", "--wait", "0", "-e", closed]), Some(4));
 }
 
 #[test]
