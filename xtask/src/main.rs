@@ -1,6 +1,7 @@
 //! Tasks of the workspace itself: `cargo xtask tidy` checks the rules that a program can check.
 
 mod floors;
+mod messages;
 mod sources;
 mod texts;
 mod tree;
@@ -32,6 +33,7 @@ fn complaints(root: &Path) -> Result<Vec<String>, String> {
     let mut found = floors::check(&tree);
     found.extend(sources::check(&tree));
     found.extend(texts::check(&tree));
+    found.extend(messages::check(&tree));
     Ok(found)
 }
 
