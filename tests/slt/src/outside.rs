@@ -13,8 +13,8 @@ use gridhouse_base::table::TableDef;
 use gridhouse_base::{ChangeBatch, Column, CommitId, Error, Result, RowKind, SourceId, SqlType, TypeKind, Value};
 use gridhouse_flow::connector::{
     ChangelogMode, Found, Lookup, LookupConnector, LookupRequest, ScanConnector, ScanRequest, ScanRows, Sink,
-    SinkConnector, SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvent, SourceEvents,
-    SourcePosition, SourceStream, SourceTable,
+    SinkChanges, SinkConnector, SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvent,
+    SourceEvents, SourcePosition, SourceStream, SourceTable,
 };
 
 use crate::rows::{Bag, Text, shown, text_at, types_of};
@@ -268,7 +268,9 @@ impl Sink for Collector {
         Ok(self.outside.lock().collected.get(&self.name).map_or(CommitId(0), |collected| collected.upto))
     }
 
-    fn write(&mut self, from: CommitId, upto: CommitId, changes: &[KindBatch]) -> Result<()> {
+    fn write_changes(&mut self, from: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()> {
+        // An error on the way must leave nothing.
+        let changes = changes.collect::<Result<Vec<KindBatch>>>()?;
         let mut inner = self.outside.lock();
         let mut complaints = Vec::new();
         if inner.epoch != self.epoch {
