@@ -243,7 +243,7 @@ const TABLE: [Setting; 14] = [
         default: "1 gb",
         unit: "bytes, with a unit: kb, mb, gb",
         doc: "The memory that the state of all jobs may take together. What is more goes to disk, and is read back where a \
-              change needs it.",
+              change needs it. What has no key stays in memory; where that alone is more, the job that still grows fails.",
         take: |settings, value, _| {
             settings.state_bytes = usize::try_from(size(value)?).map_err(|_| Error::invalid("is too large"))?;
             Ok(())

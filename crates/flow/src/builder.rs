@@ -19,7 +19,7 @@ use crate::hash::HashMode;
 use crate::keys::Keys;
 use crate::map::Map;
 use crate::operator::Operator;
-use crate::spill::{Governor, Spilling};
+use crate::spill::{Anchored, Governor, Spilling};
 use crate::stats::NodeStats;
 use crate::topn::{TopN, TopNOperator};
 use crate::union::Union;
@@ -297,6 +297,7 @@ impl DataflowBuilder {
             errors: Vec::new(),
             errors_in_tick: 0,
             failed: false,
+            is_within: false,
         }
     }
 
@@ -309,7 +310,7 @@ impl DataflowBuilder {
     ) -> Result<Box<dyn Operator>> {
         let Some(governor) = &self.governor else { return fresh(0) };
         let Some((first, columns)) = inputs.first().filter(|(_, columns)| !columns.is_empty()) else {
-            return fresh(0);
+            return Ok(self.anchored(fresh(0)?));
         };
         // Columns that do not exist are for the operator to refuse.
         let whole = fresh(0)?;
@@ -318,6 +319,14 @@ impl DataflowBuilder {
         let columns = inputs.iter().map(|(_, columns)| columns.clone()).collect();
         let keys = Keys::new(&types, self.hash)?;
         Ok(Box::new(Spilling::new(Box::new(fresh), whole, keys, columns, governor.clone())?))
+    }
+
+    /// An operator whose state cannot be cut.
+    fn anchored(&self, operator: Box<dyn Operator>) -> Box<dyn Operator> {
+        match &self.governor {
+            Some(governor) => Box::new(Anchored::new(operator, governor.clone())),
+            None => operator,
+        }
     }
 
     fn node_seed(&self) -> u64 {

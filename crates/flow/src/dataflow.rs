@@ -43,6 +43,8 @@ pub struct Dataflow {
     /// How many of them in this tick.
     pub(crate) errors_in_tick: usize,
     pub(crate) failed: bool,
+    /// Whether operators have been given something of a tick that has not ended.
+    pub(crate) is_within: bool,
 }
 
 /// An operator in its place.
@@ -74,7 +76,7 @@ impl Node {
     }
 
     /// What the node is called in messages.
-    fn title(&self) -> String {
+    pub fn title(&self) -> String {
         match &self.stats.label {
             Some(label) => format!("{} ({label})", self.name),
             None => format!("{} (node {})", self.name, self.stats.node),
@@ -149,11 +151,13 @@ impl Dataflow {
         for node in 0..self.nodes.len() {
             self.run(node, ctx).map_err(|error| error.context(self.nodes[node].title()))?;
         }
+        let was_worked = std::mem::take(&mut self.is_within);
         self.last.iter_mut().for_each(|(_, goes_on)| *goes_on = false);
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for (produced, &node) in self.produced.iter_mut().zip(&self.outputs) {
             let (produced, Node { schema, each_once, .. }) = (std::mem::take(produced), &self.nodes[node]);
-            let all = if *each_once {
+            // Where a tick was worked off in pieces, operators may have given out what they took back later.
+            let all = if *each_once && !was_worked {
                 withdrawn_first(&produced, schema)?
             } else {
                 consolidate_by(&produced, schema, self.hash)?
@@ -231,7 +235,8 @@ impl Dataflow {
         Ok(())
     }
 
-    fn run(&mut self, node: usize, ctx: &TickContext) -> Result<()> {
+    /// Gives a node what waits for it.
+    fn take_in(&mut self, node: usize, ctx: &TickContext) -> Result<()> {
         let clock = self.clock.clone();
         let now = || clock.as_ref().map(|clock| clock.monotonic());
         let mut waiting = std::mem::take(&mut self.nodes[node].waiting);
@@ -250,6 +255,28 @@ impl Dataflow {
             busy += now().zip(started).map_or(Duration::ZERO, |(end, start)| end.saturating_sub(start));
             self.distribute(node, out, number);
         }
+        self.nodes[node].stats.busy_nanos += busy.as_nanos() as u64;
+        Ok(())
+    }
+
+    /// Gives a node what waits for it, in the middle of a tick.
+    pub(crate) fn work_node(&mut self, node: usize, ctx: &TickContext) -> Result<()> {
+        self.take_in(node, ctx)?;
+        let mut out = Output::new();
+        if let Some(operator) = &mut self.nodes[node].operator {
+            operator.work(ctx, &mut out)?;
+        }
+        self.distribute(node, out, self.pushed);
+        Ok(())
+    }
+
+    fn run(&mut self, node: usize, ctx: &TickContext) -> Result<()> {
+        self.take_in(node, ctx)?;
+        if self.nodes[node].operator.is_none() {
+            return Ok(());
+        }
+        let clock = self.clock.clone();
+        let now = || clock.as_ref().map(|clock| clock.monotonic());
         let mut out = Output::new();
         let started = now();
         let (before, this) = self.nodes.split_at_mut(node);
@@ -258,7 +285,7 @@ impl Dataflow {
         operator.finish(ctx, &mut out)?;
         operator.leave_open(&self.last);
         *watermarks = operator.advance(&inputs)?;
-        busy += now().zip(started).map_or(Duration::ZERO, |(end, start)| end.saturating_sub(start));
+        let busy = now().zip(started).map_or(Duration::ZERO, |(end, start)| end.saturating_sub(start));
         self.nodes[node].stats.busy_nanos += busy.as_nanos() as u64;
         self.gather_failed(node)?;
         self.distribute(node, out, self.pushed);

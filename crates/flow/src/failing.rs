@@ -69,6 +69,18 @@ impl Failed {
         self.error.detail(format!("in row {}", self.row))
     }
 
+    /// The same rows with the sums of their weights, where those are not 0.
+    pub fn summed(all: Vec<Self>) -> Vec<Self> {
+        let mut sums: BTreeMap<(String, String), Self> = BTreeMap::new();
+        for failed in all {
+            match sums.entry((failed.row.clone(), failed.error.to_string())) {
+                Entry::Vacant(entry) => drop(entry.insert(failed)),
+                Entry::Occupied(mut entry) => entry.get_mut().weight += failed.weight,
+            }
+        }
+        sums.into_values().filter(|failed| failed.weight != 0).collect()
+    }
+
     /// The error where more than `most` rows failed, of which this is the first.
     pub fn one_of_more_than(self, most: usize) -> Error {
         self.named().context(format!("more than {most} rows cannot be computed, the first of them"))

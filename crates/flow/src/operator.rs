@@ -99,6 +99,16 @@ pub(crate) trait Operator: Send {
         0
     }
 
+    /// Whether rows are answered by what the input of the first turn holds at that moment, so that its rows must all be there.
+    fn answers_at_once(&self) -> bool {
+        false
+    }
+
+    /// The tick is long, and more of it follows: what need not be held until its end may be given out or leave memory.
+    fn work(&mut self, _ctx: &TickContext, _out: &mut Output) -> Result<()> {
+        Ok(())
+    }
+
     /// The rows that follow belong to the batch `number` of those that were laid up.
     fn begin_batch(&mut self, _number: u64) {}
 

@@ -65,13 +65,20 @@ impl DataflowBuilder {
     /// `Internal` where key columns do not exist or differ in type, or the kind is neither inner nor left.
     pub fn probe(&mut self, left: NodeId, right: NodeId, spec: ProbeSpec) -> Result<NodeId> {
         let (a, b) = (&self.nodes[left.0], &self.nodes[right.0]);
-        let table = probe::Table::new([&a.schema, &b.schema], &spec.keys, self.hash)?;
-        let kind = spec.kind;
-        let common = self.enrich_spec(left, kind, spec.residual);
-        let operator = Enrich::new(&a.schema, &b.schema, table, common)?;
+        let ProbeSpec { kind, keys, residual } = spec;
+        let (schemas, common) = ([a.schema.clone(), b.schema.clone()], self.enrich_spec(left, kind, residual));
+        let columns = |side: fn(&JoinKey) -> usize| keys.iter().map(side).collect::<Vec<usize>>();
+        let inputs = [(left, columns(|key| key.left)), (right, columns(|key| key.right))];
+        let fresh = move |part| {
+            let [left, right] = &schemas;
+            let table = probe::Table::new([left, right], &keys, common.mode)?;
+            let spec = EnrichSpec { seed: part_seed(common.seed, part), ..common.clone() };
+            Ok(Box::new(Enrich::new(left, right, table, spec)?) as Box<dyn Operator>)
+        };
+        let operator = self.keyed(fresh, &inputs)?;
         let schema = with_partner(&a.schema, &b.schema, kind);
         let append_only = a.append_only;
-        Ok(self.add(look_up_name(kind).into(), Some(Box::new(operator)), schema, append_only, &[left, right]))
+        Ok(self.add(look_up_name(kind).into(), Some(operator), schema, append_only, &[left, right]))
     }
 
     /// Rows of `left` with what `lookup` finds at the moment in which they come. See [`crate::enrich`].
@@ -82,10 +89,10 @@ impl DataflowBuilder {
         let node = &self.nodes[left.0];
         let outside = lookup::Outside::new(&node.schema, &spec.keys, &spec.schema, lookup, self.hash)?;
         let common = self.enrich_spec(left, spec.kind, spec.residual);
-        let operator = Enrich::new(&node.schema, &spec.schema, outside, common)?;
+        let operator = self.anchored(Box::new(Enrich::new(&node.schema, &spec.schema, outside, common)?));
         let schema = with_partner(&node.schema, &spec.schema, spec.kind);
         let append_only = node.append_only;
-        Ok(self.add(look_up_name(spec.kind).into(), Some(Box::new(operator)), schema, append_only, &[left]))
+        Ok(self.add(look_up_name(spec.kind).into(), Some(operator), schema, append_only, &[left]))
     }
 
     fn enrich_spec(&self, left: NodeId, kind: JoinKind, residual: Option<Expr>) -> EnrichSpec {

@@ -123,11 +123,15 @@ impl Given {
         Ok(taken)
     }
 
-    /// The answers, those of each row from the oldest to the newest.
-    pub fn share(&mut self) -> Shared {
+    /// The answers, those of each row from the oldest to the newest. Where state is cut, rows belong to the part of the key, of
+    /// the form that is given, which some of their columns hold.
+    pub fn share(&mut self, key: Option<(Keys, Vec<usize>)>) -> Shared {
         let (index, answers) = (self.index.share(), self.answers.share());
         Shared::new(move |part, out| {
-            let slots = part.slots(&index);
+            let slots = match &key {
+                Some((keys, columns)) => part.slots_by(&index, keys, columns)?,
+                None => part.slots(&index),
+            };
             index.freeze(&slots, None, out);
             for &slot in &slots {
                 let answers = &answers[slot as usize];

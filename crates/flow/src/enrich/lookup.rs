@@ -141,6 +141,10 @@ impl Finder for Outside {
         format!("outside {:?}", self.keys)
     }
 
+    fn key(&mut self) -> Option<(Keys, Vec<usize>)> {
+        None
+    }
+
     fn share(&mut self) -> Shared {
         Shared::nothing()
     }

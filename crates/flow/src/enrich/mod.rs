@@ -24,6 +24,7 @@ use crate::failing::Failed;
 use crate::frozen::{Form, Shared, StateReader};
 use crate::hash::HashMode;
 use crate::join::JoinKind;
+use crate::keys::Keys;
 use crate::operator::{CHUNK_ROWS, Operator, Output, StateSize, TickContext, Watermark, missing};
 use crate::residual::Residual;
 use crate::rows::{RowCodec, arrow};
@@ -47,6 +48,9 @@ pub(crate) trait Finder: Send {
 
     /// All that the finder was built from, in words.
     fn spec(&self) -> String;
+
+    /// The form of the key that state is cut by, and the columns of the left side that hold it; `None` where it is never cut.
+    fn key(&mut self) -> Option<(Keys, Vec<usize>)>;
 
     /// What is held of the other side, as it is now, between two ticks.
     fn share(&mut self) -> Shared;
@@ -96,6 +100,7 @@ struct Gone<'a> {
 }
 
 /// What the two kinds of look-up join have in common.
+#[derive(Clone)]
 pub(crate) struct EnrichSpec {
     pub kind: JoinKind,
     pub residual: Option<Expr>,
@@ -272,6 +277,10 @@ impl<F: Finder> Operator for Enrich<F> {
         StateSize { rows: other.rows + given.rows, bytes: other.bytes + given.bytes }
     }
 
+    fn answers_at_once(&self) -> bool {
+        true
+    }
+
     /// The other side first: a row and its partner that come in one tick meet.
     fn turn(&self, port: usize) -> usize {
         1 - port
@@ -297,7 +306,8 @@ impl<F: Finder> Operator for Enrich<F> {
 
     fn share(&mut self) -> Shared {
         let guard = self.residual.as_ref().map(|residual| residual.guard.share());
-        let given = self.recorded.as_mut().map(|recorded| recorded.given.share());
+        let key = self.finder.key();
+        let given = self.recorded.as_mut().map(|recorded| recorded.given.share(key));
         let all: Vec<Shared> = guard.into_iter().chain([self.finder.share()]).chain(given).collect();
         Shared::new(move |part, out| all.iter().try_for_each(|shared| shared.freeze(part, out)))
     }

@@ -125,6 +125,10 @@ impl Finder for Table {
         format!("table {left:?} {right:?}")
     }
 
+    fn key(&mut self) -> Option<(Keys, Vec<usize>)> {
+        Some((self.index.share(), self.left.keys.clone()))
+    }
+
     fn share(&mut self) -> Shared {
         let (index, bag) = (self.index.share(), self.right.bag.share());
         Shared::new(move |part, out| {

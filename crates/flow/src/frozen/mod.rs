@@ -17,6 +17,7 @@ mod bytes;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Write;
 
 use arrow_array::{ArrayRef, Int64Array, ListArray, StringArray};
@@ -26,7 +27,7 @@ use gridhouse_base::{Error, Result};
 use crate::dataflow::{Dataflow, Node};
 use crate::hash::HashMode;
 use crate::keys::{Keys, Slot};
-use crate::operator::Watermark;
+use crate::operator::{STEP_ROWS, Watermark};
 use crate::rows::RowCodec;
 
 pub(crate) use bytes::{StateReader, StateWriter};
@@ -54,8 +55,29 @@ impl Part<'_> {
     pub fn slots(self, keys: &Keys) -> Vec<Slot> {
         match self {
             Self::Whole => keys.live_slots(),
-            Self::One(parts, number) => parts.slots(keys, number),
+            Self::One(parts, number) => {
+                let part = |slot: &Slot| keys.part_of_slot(*slot, parts.count);
+                parts.slots(keys, number, |slots| Ok(slots.iter().map(part).collect())).unwrap_or_default()
+            }
         }
+    }
+
+    /// As [`Part::slots`], where a key belongs to the part of another one, of the form of `by`, which is in its columns
+    /// `columns`.
+    ///
+    /// # Errors
+    /// Only defects of ours.
+    pub fn slots_by(self, keys: &Keys, by: &Keys, columns: &[usize]) -> Result<Vec<Slot>> {
+        let Self::One(parts, number) = self else { return Ok(keys.live_slots()) };
+        parts.slots(keys, number, |slots| {
+            let mut all = Vec::with_capacity(slots.len());
+            for some in slots.chunks(STEP_ROWS) {
+                let values = keys.columns(some)?;
+                let values: Vec<ArrayRef> = columns.iter().map(|&column| values[column].clone()).collect();
+                all.extend(by.parts_of_rows(&values, some.len(), parts.count)?);
+            }
+            Ok(all)
+        })
     }
 }
 
@@ -108,18 +130,21 @@ impl Parts {
         self.given.get()
     }
 
-    fn slots(&self, keys: &Keys, number: u32) -> Vec<Slot> {
+    /// The slots of `keys` in a part; `parts_of` tells the part of each.
+    fn slots(&self, keys: &Keys, number: u32, parts_of: impl FnOnce(&[Slot]) -> Result<Vec<u32>>) -> Result<Vec<Slot>> {
         let mut known = self.slots.borrow_mut();
-        let parts = known.entry(std::ptr::from_ref(keys) as usize).or_insert_with(|| {
-            let mut parts = vec![Vec::new(); self.count as usize];
-            for slot in keys.live_slots() {
-                parts[keys.part_of_slot(slot, self.count) as usize].push(slot);
+        let parts = match known.entry(std::ptr::from_ref(keys) as usize) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let slots = keys.live_slots();
+                let mut parts = vec![Vec::new(); self.count as usize];
+                slots.iter().zip(parts_of(&slots)?).for_each(|(&slot, part)| parts[part as usize].push(slot));
+                entry.insert(parts)
             }
-            parts
-        });
+        };
         let slots = std::mem::take(&mut parts[number as usize]);
         self.given.set(self.given.get() + slots.len());
-        slots
+        Ok(slots)
     }
 }
 
@@ -199,7 +224,7 @@ impl Dataflow {
     /// `Internal` where the dataflow has failed, or something waits that is not part of the state.
     pub fn freeze(&mut self) -> Result<Frozen> {
         self.check_alive()?;
-        if !self.errors.is_empty() || self.nodes.iter().any(|node| !node.waiting.is_empty()) {
+        if self.is_within || !self.errors.is_empty() || self.nodes.iter().any(|node| !node.waiting.is_empty()) {
             return Err(Error::internal("a dataflow is frozen between ticks, once its errors were taken"));
         }
         let mut head = StateWriter::default();

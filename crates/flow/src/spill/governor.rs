@@ -27,6 +27,9 @@ const PARTS: u32 = 256;
 /// An operator that holds less than this is not written out.
 const LEAST_BYTES: usize = 4 << 20;
 
+/// So much state that cannot leave memory is let in whatever the budget is: smaller budgets are for tests.
+const LEAST_ANCHORED_BYTES: usize = 64 << 20;
+
 /// How much of the budget is left in use where it was exceeded, in percent: room for some ticks before the next time.
 const LOW_WATER_PERCENT: usize = 90;
 
@@ -42,6 +45,8 @@ pub struct Governor {
     least_bytes: usize,
     /// Bytes that all pieces hold in memory.
     used: AtomicUsize,
+    /// Those of them that cannot leave memory.
+    anchored: AtomicUsize,
     /// Bytes of all files.
     spilled: AtomicU64,
     /// The number of the last touch.
@@ -88,6 +93,7 @@ impl Governor {
             parts,
             least_bytes,
             used: AtomicUsize::new(0),
+            anchored: AtomicUsize::new(0),
             spilled: AtomicU64::new(0),
             touches: AtomicU64::new(0),
             files: AtomicU64::new(0),
@@ -120,7 +126,7 @@ impl Governor {
         pieces.retain(|piece| piece.strong_count() > 0);
         let mut held: Vec<Arc<Piece>> = pieces.iter().filter_map(Weak::upgrade).collect();
         drop(pieces);
-        held.retain(|piece| piece.bytes.load(Ordering::Relaxed) >= piece.least_bytes.max(1));
+        held.retain(|piece| piece.is_worth_leaving());
         held.sort_by_key(|piece| piece.touched.load(Ordering::Relaxed));
         let goal = self.budget / 100 * LOW_WATER_PERCENT;
         let mut rest = self.used_bytes();
@@ -146,12 +152,35 @@ impl Governor {
         let piece = Arc::new(Piece {
             governor: self.clone(),
             least_bytes: if whole { self.least_bytes } else { 0 },
+            is_anchored: false,
             bytes: AtomicUsize::new(0),
             touched: AtomicU64::new(0),
             leaves: AtomicBool::new(false),
         });
         self.pieces.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&piece));
         piece
+    }
+
+    /// A piece that holds nothing yet and will never leave memory.
+    pub(crate) fn anchored_piece(self: &Arc<Self>) -> Arc<Piece> {
+        Arc::new(Piece {
+            governor: self.clone(),
+            least_bytes: 0,
+            is_anchored: true,
+            bytes: AtomicUsize::new(0),
+            touched: AtomicU64::new(0),
+            leaves: AtomicBool::new(false),
+        })
+    }
+
+    /// Bytes that cannot leave memory.
+    pub(crate) fn anchored_bytes(&self) -> usize {
+        self.anchored.load(Ordering::Relaxed)
+    }
+
+    /// The most bytes that may not be able to leave memory.
+    pub(crate) fn most_anchored_bytes(&self) -> usize {
+        self.budget.max(LEAST_ANCHORED_BYTES)
     }
 
     /// Writes a state into a file of its own.
@@ -193,6 +222,8 @@ pub(crate) struct Piece {
     governor: Arc<Governor>,
     /// Held by less, it stays.
     least_bytes: usize,
+    /// Whether it never leaves.
+    is_anchored: bool,
     bytes: AtomicUsize,
     touched: AtomicU64,
     leaves: AtomicBool,
@@ -210,6 +241,15 @@ impl Piece {
         let before = self.bytes.swap(bytes, Ordering::Relaxed);
         self.governor.used.fetch_add(bytes, Ordering::Relaxed);
         self.governor.used.fetch_sub(before, Ordering::Relaxed);
+        if self.is_anchored {
+            self.governor.anchored.fetch_add(bytes, Ordering::Relaxed);
+            self.governor.anchored.fetch_sub(before, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether enough is held to be worth a file.
+    pub fn is_worth_leaving(&self) -> bool {
+        self.bytes() >= self.least_bytes.max(1)
     }
 
     /// Bytes of memory held.

@@ -10,6 +10,7 @@
 //! and one partition. Partitions that are not touched stay where they are; what watermarks let them drop, they drop when
 //! they are read. An operator that was cut stays cut.
 
+mod anchored;
 mod governor;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::frozen::{Form, Part, Parts, Shared, StateReader, StateWriter};
 use crate::keys::Keys;
 use crate::operator::{CHUNK_ROWS, Operator, Output, StateSize, TickContext, Watermark};
 
+pub(crate) use anchored::Anchored;
 pub use governor::Governor;
 pub(crate) use governor::{Piece, SpillFile};
 
@@ -178,6 +180,21 @@ impl Spilling {
         self.make_room()
     }
 
+    /// Gives every partition the rows that wait for it.
+    fn work_off(&mut self, ctx: &TickContext, out: &mut Output) -> Result<()> {
+        let mut given = Output::new();
+        // Those that are in memory come first, before others push them out.
+        let mut waiting: Vec<_> = std::mem::take(&mut self.waiting).into_iter().collect();
+        if let Held::Parts(parts) = &self.held {
+            waiting.sort_by_key(|(number, _)| parts[*number as usize].operator.is_none());
+        }
+        for (number, batches) in waiting {
+            self.run(number, batches, ctx, &mut given)?;
+        }
+        out.extend(gathered(given)?);
+        Ok(())
+    }
+
     /// Writes out partitions of this operator, those first that were not touched for longest, while memory is short.
     fn make_room(&mut self) -> Result<()> {
         let Held::Parts(parts) = &mut self.held else { return Ok(()) };
@@ -219,23 +236,30 @@ impl Operator for Spilling {
         }
     }
 
+    /// Where memory is short the operator is cut in the middle of the tick, after it has given out what it owes so far; from
+    /// then on partitions are given their rows as often as this is called.
+    fn work(&mut self, ctx: &TickContext, out: &mut Output) -> Result<()> {
+        let Held::Whole(operator, piece) = &mut self.held else { return self.work_off(ctx, out) };
+        piece.touch(operator.state().bytes);
+        if self.governor.is_over() && piece.is_worth_leaving() {
+            operator.finish(ctx, out)?;
+            self.failed.extend(operator.take_failed());
+            self.cut()?;
+        }
+        Ok(())
+    }
+
     fn finish(&mut self, ctx: &TickContext, out: &mut Output) -> Result<()> {
         if let Held::Whole(operator, piece) = &mut self.held {
             operator.finish(ctx, out)?;
             piece.touch(operator.state().bytes);
             return Ok(());
         }
-        let mut given = Output::new();
-        // Those that are in memory come first, before others push them out.
-        let mut waiting: Vec<_> = std::mem::take(&mut self.waiting).into_iter().collect();
-        if let Held::Parts(parts) = &self.held {
-            waiting.sort_by_key(|(number, _)| parts[*number as usize].operator.is_none());
-        }
-        for (number, batches) in waiting {
-            self.run(number, batches, ctx, &mut given)?;
-        }
-        out.extend(gathered(given)?);
-        Ok(())
+        self.work_off(ctx, out)
+    }
+
+    fn answers_at_once(&self) -> bool {
+        self.model.answers_at_once()
     }
 
     fn state(&self) -> StateSize {
@@ -295,7 +319,8 @@ impl Operator for Spilling {
     fn take_failed(&mut self) -> Vec<Failed> {
         match &mut self.held {
             Held::Whole(operator, _) => operator.take_failed(),
-            Held::Parts(_) => std::mem::take(&mut self.failed),
+            // What failed in one part of the tick may have been taken back in a later one.
+            Held::Parts(_) => Failed::summed(std::mem::take(&mut self.failed)),
         }
     }
 
