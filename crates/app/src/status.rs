@@ -91,6 +91,8 @@ const COLUMNS: &[(&str, [&str; 2], Form)] = &[
     ("bytes", ["size", "大小"], Form::Bytes),
     ("state_bytes", ["state size", "状态大小"], Form::Bytes),
     ("spilled_bytes", ["state on disk", "磁盘状态"], Form::Bytes),
+    ("kept_bytes", ["state kept", "状态快照"], Form::Bytes),
+    ("kept_ms", ["kept", "距上次快照"], Form::Millis),
     ("began", ["began", "启动方式"], Form::Text),
     ("live_rows", ["live rows", "有效行"], Form::Count),
     ("dead_rows", ["dead rows", "失效行"], Form::Count),

@@ -233,8 +233,8 @@ impl Core {
 
     /// Takes what the keeper has made of the store's files, and lays out what is due next.
     fn keep_files(&mut self) -> Result<()> {
-        let Self { store, jobs, .. } = self;
-        store.maintain(&mut || attachment(jobs))?;
+        let Self { store, jobs, clock, .. } = self;
+        store.maintain(&mut || attachment(jobs, clock.now_micros()))?;
         if let Some(trouble) = self.store.take_trouble() {
             tracing::warn!("tables could not be sealed or merged; it is tried again: {trouble}");
         }
@@ -250,8 +250,8 @@ impl Core {
         }
         self.save_cursors()?;
         let commit = self.store.sync()?;
-        let Self { store, jobs, .. } = self;
-        if let Err(error) = store.checkpoint(&mut || attachment(jobs)) {
+        let Self { store, jobs, clock, .. } = self;
+        if let Err(error) = store.checkpoint(&mut || attachment(jobs, clock.now_micros())) {
             // The log holds everything all the same; the next start reads more of it.
             tracing::warn!("no checkpoint could be made: {error}");
         }

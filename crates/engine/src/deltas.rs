@@ -59,6 +59,15 @@ impl Deltas {
         self.add(table, Delta { rows, piece }, writer);
     }
 
+    /// Notes that a statement has changed so many rows of a table that nobody in this tick reads.
+    pub(crate) fn note(&mut self, table: TableId, rows: usize) {
+        if rows > 0 {
+            let (writers, noted) = self.written.entry(table).or_default();
+            writers.insert(Writer::Other);
+            *noted += rows as u64;
+        }
+    }
+
     fn add(&mut self, table: TableId, delta: Delta, writer: Writer) {
         if delta.rows.is_empty() {
             return;

@@ -13,6 +13,7 @@ use gridhouse_store::Tick;
 
 use crate::dead::Letter;
 use crate::history::{Counts, History};
+use crate::kept::LastKept;
 use crate::lower::PlanLine;
 use crate::records::{JobRecord, JobState};
 use crate::sink::SinkHandle;
@@ -31,6 +32,8 @@ pub(crate) struct Job {
     pub(crate) rows_out: u64,
     /// How its operators came by what they hold.
     pub(crate) began: Began,
+    /// When what they hold was last written down.
+    pub(crate) last_kept: Arc<LastKept>,
 }
 
 /// How a running job began in this process.
@@ -99,15 +102,39 @@ impl Flow {
     /// # Errors
     /// Where no dead letters are kept, what is wrong with the first such row. Never `Unavailable`.
     pub(crate) fn finish(&mut self, context: &TickContext) -> Result<(Vec<ChangeBatch>, Vec<Letter>)> {
+        let (out, mut letters) = self.finish_unchecked(context)?;
+        let (out, unsound) = self.checked(out)?;
+        letters.extend(unsound);
+        Ok((out, letters))
+    }
+
+    /// As [`Flow::finish`], but whether the rows can be written is not looked at.
+    ///
+    /// # Errors
+    /// Those of operators.
+    pub(crate) fn finish_unchecked(&mut self, context: &TickContext) -> Result<(Vec<ChangeBatch>, Vec<Letter>)> {
         let out = self.dataflow.finish_tick(context).map_err(of_operators)?.into_iter().next().unwrap_or_default();
+        Ok((out, self.dataflow.take_errors().into_iter().map(Letter::from).collect()))
+    }
+
+    /// The rows that can be written, and those that cannot.
+    ///
+    /// # Errors
+    /// Where no dead letters are kept, what is wrong with the first such row.
+    pub(crate) fn checked(&self, out: Vec<ChangeBatch>) -> Result<(Vec<ChangeBatch>, Vec<Letter>)> {
         if self.dead_letters.is_none() {
             self.target.check(&out)?;
             return Ok((out, Vec::new()));
         }
-        let mut letters: Vec<Letter> = self.dataflow.take_errors().into_iter().map(Letter::from).collect();
-        let (out, unsound) = self.target.sound(out)?;
-        letters.extend(unsound);
-        Ok((out, letters))
+        self.target.sound(out)
+    }
+
+    /// Takes what was laid up through the operators without ending the tick.
+    ///
+    /// # Errors
+    /// The operators' own; never `Unavailable`.
+    pub(crate) fn work(&mut self, context: &TickContext) -> Result<()> {
+        self.dataflow.work(context).map_err(of_operators)
     }
 
     /// The state of these operators for `fresh` ones, if they are built from the same, read and write the same tables, and no
@@ -181,7 +208,15 @@ pub(crate) struct Target {
 impl Job {
     /// A job that does not run.
     pub(crate) fn resting(record: JobRecord) -> Self {
-        Self { record, branches: Vec::new(), sinks: Vec::new(), script: 0, rows_out: 0, began: Began::New }
+        Self {
+            record,
+            branches: Vec::new(),
+            sinks: Vec::new(),
+            script: 0,
+            rows_out: 0,
+            began: Began::New,
+            last_kept: Arc::default(),
+        }
     }
 
     /// Tables that the job reads.

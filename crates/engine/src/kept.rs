@@ -7,6 +7,8 @@
 //! `docs/formats.md` has the bytes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use gridhouse_base::{Error, JobId, Result};
 use gridhouse_flow::Frozen;
@@ -24,8 +26,31 @@ const VERSION: u32 = 1;
 /// Which `INSERT` of which job.
 pub(crate) type InsertKey = (JobId, usize);
 
-/// The states of all running jobs as the last tick has left them.
-pub(crate) fn attachment(jobs: &mut BTreeMap<JobId, Job>) -> Option<Attachment> {
+/// When the state of a job was last written down, and how many bytes that were.
+#[derive(Debug, Default)]
+pub(crate) struct LastKept {
+    /// Microseconds since the epoch; the state was as of then.
+    micros: AtomicI64,
+    /// 0 where it was not.
+    bytes: AtomicU64,
+}
+
+impl LastKept {
+    /// When and how many bytes, where it was.
+    pub(crate) fn get(&self) -> Option<(i64, u64)> {
+        let bytes = self.bytes.load(Ordering::Acquire);
+        (bytes > 0).then(|| (self.micros.load(Ordering::Relaxed), bytes))
+    }
+
+    fn set(&self, micros: i64, bytes: u64) {
+        self.micros.store(micros, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Release);
+    }
+}
+
+/// The states of all running jobs as the last tick, before `now_micros`, has left them.
+pub(crate) fn attachment(jobs: &mut BTreeMap<JobId, Job>, now_micros: i64) -> Option<Attachment> {
+    let mut last_kept: BTreeMap<JobId, (Arc<LastKept>, u64)> = BTreeMap::new();
     let mut states: Vec<(InsertKey, Frozen)> = Vec::new();
     for (id, job) in jobs.iter_mut().filter(|(_, job)| job.record.state == JobState::Running) {
         for (i, branch) in job.branches.iter_mut().enumerate() {
@@ -34,7 +59,10 @@ pub(crate) fn attachment(jobs: &mut BTreeMap<JobId, Job>) -> Option<Attachment> 
                 continue;
             }
             match flow.dataflow.freeze() {
-                Ok(frozen) => states.push(((*id, i), frozen)),
+                Ok(frozen) => {
+                    last_kept.insert(*id, (job.last_kept.clone(), 0));
+                    states.push(((*id, i), frozen));
+                }
                 Err(error) => tracing::warn!(job = job.record.name, "its state is not kept: {error}"),
             }
         }
@@ -58,7 +86,11 @@ pub(crate) fn attachment(jobs: &mut BTreeMap<JobId, Job>) -> Option<Attachment> 
             head.extend_from_slice(&bytes.len().to_le_bytes());
             out.write_all(&head).map_err(failed)?;
             bytes.write(out)?;
+            if let Some((_, written)) = last_kept.get_mut(&job) {
+                *written += bytes.len();
+            }
         }
+        last_kept.values().for_each(|(last, bytes)| last.set(now_micros, *bytes));
         Ok(())
     }))
 }

@@ -236,8 +236,12 @@ impl Core {
         let record_out = &mut record;
         let streams_out = &mut streams;
         let rows = &mut rows_out;
+        // What is written here is taken in by jobs that run, and by later `INSERT`s of this one.
+        let own = inserts.iter().flat_map(|insert| insert.bound.plan.tables());
+        let mut read: BTreeSet<TableId> = own.filter_map(|table| catalog.table_id(&table.path)).collect();
+        read.extend(self.jobs.values().flat_map(Job::flow_inputs));
         let zone = zone_of(&record_out.environment.settings)?;
-        let (clock, hash) = (self.clock.clone(), self.tuning.hash);
+        let (clock, hash, round_rows) = (self.clock.clone(), self.tuning.hash, self.tuning.round_rows);
         let mut counter = self.source_counter;
         let counter_out = &mut counter;
         let job_counter = self.job_counter.max(record_out.id.0);
@@ -371,8 +375,13 @@ impl Core {
                             cursor: store_changes,
                             was_running,
                             now_micros,
+                            governor: governor.clone(),
+                            is_read: read.contains(&flow.target.table),
+                            round_rows,
                         };
-                        let (out, letters) = how.first_output(&mut flow, &snapshot, deltas, &insert.outside)?;
+                        let (written, letters) =
+                            how.first_output(&mut flow, &snapshot, (tick, deltas), &insert.outside)?;
+                        *rows += written;
                         flow.note(clock.monotonic());
                         if insert.fingerprint.contains(ONCE) {
                             // What its inputs do from now on is no business of a statement that is run once.
@@ -380,11 +389,6 @@ impl Core {
                         }
                         if let Some(table) = dead_letters {
                             letters_by_table.entry(table).or_default().extend(letters);
-                        }
-                        for batch in out {
-                            *rows += batch.len() as u64;
-                            let effective = flow.target.write(tick, &batch)?;
-                            deltas.push(flow.target.table, effective);
                         }
                         branches_out.push((Branch::Flow(Box::new(flow)), None));
                     }
@@ -454,7 +458,7 @@ impl Core {
             feeds.extend(landing);
         }
         let id = record.id;
-        self.jobs.insert(id, Job { record, branches: kept, sinks: Vec::new(), script, rows_out, began });
+        self.jobs.insert(id, Job { branches: kept, script, rows_out, began, ..Job::resting(record) });
         self.order = order_jobs(&self.jobs)?;
         for ((source, table), landing) in feeds {
             self.feed(source, table, landing)?;

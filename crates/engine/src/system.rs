@@ -44,6 +44,8 @@ const TABLES: &[Virtual] = &[
             ("rows_out", TypeKind::BigInt, false),
             ("state_bytes", TypeKind::BigInt, false),
             ("spilled_bytes", TypeKind::BigInt, false),
+            ("kept_bytes", TypeKind::BigInt, true),
+            ("kept_ms", TypeKind::Double, true),
             ("busy_ms", TypeKind::BigInt, false),
             ("began", TypeKind::STRING, false),
             ("error", TypeKind::STRING, true),
@@ -249,6 +251,7 @@ fn millis(micros: Option<i64>) -> Value {
 }
 
 fn job_rows(core: &Core) -> Vec<Vec<Value>> {
+    let now_micros = core.clock.now_micros();
     let row = |job: &crate::job::Job| {
         let (mut rows_in, mut busy_nanos) = (0, 0);
         for branch in &job.branches {
@@ -269,6 +272,7 @@ fn job_rows(core: &Core) -> Vec<Vec<Value>> {
             JobState::Failed(why) => Some(why.as_str()),
             _ => None,
         };
+        let kept = job.last_kept.get();
         vec![
             Value::Integer(i64::from(job.record.id.0)),
             text(&job.record.name),
@@ -277,6 +281,8 @@ fn job_rows(core: &Core) -> Vec<Vec<Value>> {
             Value::Integer(rows_out as i64),
             Value::Integer(job.state_bytes() as i64),
             Value::Integer(job.spilled_bytes() as i64),
+            kept.map_or(Value::Null, |(_, bytes)| Value::Integer(bytes as i64)),
+            millis(kept.map(|(micros, _)| now_micros - micros)),
             Value::Integer((busy_nanos / 1_000_000) as i64),
             text(job.began.word()),
             optional(error),
