@@ -5,8 +5,8 @@
 //! gives out anything else, that would have to ask the outside again, or that was changed meanwhile has lost the thread: it
 //! is rebuilt, and says why. Each job is followed alone, since what the jobs before it wrote stands in the log too.
 //!
-//! Rows that are judged late by what they came with are not followed: the log tells what a tick did, not how its rows came
-//! together. Such a job goes on only if its inputs did not change.
+//! What a tick did is told in the pieces in which it was done, so that rows which are judged late by what they came with are
+//! judged again as they were.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use gridhouse_base::clock::Clock;
 use gridhouse_base::table::ObjectPath;
 use gridhouse_base::{ChangeBatch, CommitId, Error, JobId, Result, SourceId, TableId};
 use gridhouse_flow::{Governor, HashMode, Piece, RowSum, TickContext};
-use gridhouse_store::{Follow, Snapshot};
+use gridhouse_store::{AppliedRows, Follow, Snapshot};
 
 use crate::boot::{bind_in, read_catalog};
 use crate::catalog::Catalog;
@@ -54,6 +54,8 @@ pub(crate) struct Follower {
     flows: BTreeMap<InsertKey, Followed>,
     lost: BTreeMap<JobId, String>,
     governor: Arc<Governor>,
+    /// The tables that the tick has changed so far.
+    changed: BTreeSet<TableId>,
 }
 
 /// What became of the kept states.
@@ -86,7 +88,7 @@ struct Followed {
     /// The sum of what the tick did to the target.
     written: u128,
     /// The tick's changes of the inputs.
-    waiting: Vec<(usize, ChangeBatch)>,
+    waiting: Vec<(usize, ChangeBatch, Piece)>,
     rows: usize,
 }
 
@@ -107,7 +109,12 @@ impl Follower {
         for (key, text) in snapshot.list(JOBS) {
             records.push(decode(JOBS, &key, &text)?);
         }
-        let mut follower = Self { flows: BTreeMap::new(), lost: BTreeMap::new(), governor: means.governor.clone() };
+        let mut follower = Self {
+            flows: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            governor: means.governor.clone(),
+            changed: BTreeSet::new(),
+        };
         let ground = World { catalog: &catalog, streams: &streams, records: &records, means };
         for record in records.iter().filter(|record| record.state == JobState::Running) {
             let mine: BTreeMap<usize, &[u8]> =
@@ -148,30 +155,48 @@ impl Follower {
     }
 }
 
-impl Follow for Follower {
-    fn change(&mut self, table: TableId, change: &ChangeBatch) -> Result<()> {
+impl Follower {
+    /// Takes what a tick did to a table.
+    fn take(&mut self, table: TableId, change: &ChangeBatch, piece: Piece) {
+        self.changed.insert(table);
         if table == METADATA {
             for job in changed_jobs(change) {
                 self.lose(job, "it was changed after its state was kept");
             }
-            return Ok(());
+            return;
         }
         let mut lost = Vec::new();
         for ((job, _), followed) in &mut self.flows {
-            if let Err(why) = followed.take(table, change) {
+            if let Err(why) = followed.take(table, change, piece) {
                 lost.push((*job, why.to_string()));
             }
         }
         lost.iter().for_each(|(job, why)| self.lose(*job, why));
+    }
+}
+
+impl Follow for Follower {
+    fn change(&mut self, table: TableId, change: &ChangeBatch) -> Result<()> {
+        // All that jobs and statements write into a table in one tick belongs together, as in [`crate::deltas`].
+        let piece = Piece { continues: self.changed.contains(&table), goes_on: false };
+        self.take(table, change, piece);
+        Ok(())
+    }
+
+    fn applied(&mut self, applied: &AppliedRows) -> Result<()> {
+        let piece = Piece { continues: applied.continues, goes_on: applied.goes_on };
+        self.take(applied.table, &applied.rows, piece);
         Ok(())
     }
 
     fn restored(&mut self, table: TableId) -> Result<()> {
+        self.changed.remove(&table);
         self.flows.values_mut().for_each(|followed| followed.forget(table));
         Ok(())
     }
 
     fn tick(&mut self, commit: CommitId, _as_of: CommitId, time_micros: i64) -> Result<()> {
+        self.changed.clear();
         let mut lost = Vec::new();
         for ((job, _), followed) in &mut self.flows {
             if let Err(why) = followed.tick(time_micros) {
@@ -196,7 +221,7 @@ fn changed_jobs(change: &ChangeBatch) -> BTreeSet<JobId> {
 
 impl Followed {
     /// Takes what a tick did to a table.
-    fn take(&mut self, table: TableId, change: &ChangeBatch) -> Result<()> {
+    fn take(&mut self, table: TableId, change: &ChangeBatch, piece: Piece) -> Result<()> {
         if table == self.flow.target.table
             && let Some(sum) = &self.sum
         {
@@ -204,14 +229,11 @@ impl Followed {
             self.written = self.written.wrapping_add(sum.of(&change)?);
         }
         for (i, input) in self.flow.inputs.iter().enumerate().filter(|(_, input)| input.table == table) {
-            if input.in_order {
-                return Err(Error::conflict("rows came that are judged by what they come with"));
-            }
             self.rows += change.len();
             if self.rows > MOST_ROWS {
                 return Err(Error::conflict(format!("a tick with more than {MOST_ROWS} rows is not followed")));
             }
-            self.waiting.push((i, change.project(&input.columns)));
+            self.waiting.push((i, change.project(&input.columns), piece));
         }
         Ok(())
     }
@@ -222,7 +244,7 @@ impl Followed {
             self.written = 0;
         }
         let inputs = &self.flow.inputs;
-        self.waiting.retain(|(input, _)| inputs[*input].table != table);
+        self.waiting.retain(|(input, ..)| inputs[*input].table != table);
     }
 
     /// Ends the tick; what comes out must be what was written.
@@ -231,8 +253,8 @@ impl Followed {
         self.rows = 0;
         let mut given = 0_u128;
         if !self.waiting.is_empty() {
-            for (input, batch) in std::mem::take(&mut self.waiting) {
-                self.flow.push(input, batch, Piece::default())?;
+            for (input, batch, piece) in std::mem::take(&mut self.waiting) {
+                self.flow.push(input, batch, piece)?;
             }
             let context = TickContext { now_micros, zone: self.flow.zone };
             let (out, _) = self.flow.finish(&context)?;

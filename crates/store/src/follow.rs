@@ -2,6 +2,8 @@
 
 use gridhouse_base::{ChangeBatch, CommitId, Result, TableId};
 
+use crate::pending::AppliedRows;
+
 /// Sees the ticks that are read again after a checkpoint, in order. An error ends the opening of the store.
 pub trait Follow {
     /// What a tick did to a table: one of its operations, effective, with weights. The operations of a tick come in the order
@@ -10,6 +12,14 @@ pub trait Follow {
     /// # Errors
     /// Whatever keeps the follower from going on at all; that it has lost the thread it is to remember itself.
     fn change(&mut self, table: TableId, change: &ChangeBatch) -> Result<()>;
+
+    /// What a tick took of what sources had committed, in a table: of a log table the rows of one commit, or a piece of them.
+    ///
+    /// # Errors
+    /// As [`Follow::change`].
+    fn applied(&mut self, applied: &AppliedRows) -> Result<()> {
+        self.change(applied.table, &applied.rows)
+    }
 
     /// A tick took back all that it had done to a table before.
     ///

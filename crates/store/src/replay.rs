@@ -165,7 +165,9 @@ impl Replay<'_> {
                     let limit = StepLimit { rows: limit, bytes: usize::MAX };
                     let (step, _) = self.state.apply_step(upto, commit, limit, &|_| follows)?;
                     for applied in step.into_iter().flat_map(|step| step.changes) {
-                        self.show(applied.table, &applied.rows)?;
+                        if let Some(follow) = self.follow.as_mut().filter(|_| !applied.rows.is_empty()) {
+                            follow.applied(&applied)?;
+                        }
                     }
                 }
                 Op::CreateTable(id, spec) => self.state.create_table(id, spec)?,
