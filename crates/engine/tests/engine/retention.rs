@@ -138,7 +138,7 @@ fn tables_are_checked_while_they_are_in_use() {
     assert_eq!(storage.len(), 1);
     assert!(storage[0].starts_with("2|"), "{storage:?}");
     let disk = "SELECT log_bytes > 0, sealed_bytes > 0, write_amplification > 1.0, disk_bytes > live_bytes FROM system.status.disk";
-    assert_eq!(rows(&mut session, disk), ["true|false|false|false"], "nothing is sealed yet");
+    assert_eq!(rows(&mut session, disk), ["TRUE|FALSE|FALSE|FALSE"], "nothing is sealed yet");
     // A clean stop seals everything.
     let mut house = house;
     house.restart();
@@ -146,7 +146,7 @@ fn tables_are_checked_while_they_are_in_use() {
     let sealed =
         "SELECT disk_bytes > live_bytes AND live_bytes > 0, space_amplification > 1.0 FROM system.status.storage
         WHERE table_name LIKE '%.t'";
-    assert_eq!(rows(&mut session, sealed), ["true|true"]);
+    assert_eq!(rows(&mut session, sealed), ["TRUE|TRUE"]);
     let check = rows(&mut session, "CHECK TABLES");
     assert!(check.iter().all(|row| row.ends_with("|ok")), "{check:?}");
 }

@@ -272,6 +272,8 @@ impl Worker {
                 // Under load too: what is looked at may be wrong for as long as nobody looks.
                 self.look_if_due(connection).await?;
             }
+            // That has listened here too: a server that is silent to both is silent.
+            let listened = self.clock.monotonic();
             if connection.take_available().map_err(lost)? {
                 self.decoder.received_micros = self.clock.now_micros();
                 continue;
@@ -283,7 +285,7 @@ impl Worker {
                 self.idle(connection, now).await?;
             }
             let after = self.clock.monotonic();
-            if after.saturating_sub(now) >= WORKED_LONG {
+            if after.saturating_sub(listened) >= WORKED_LONG {
                 // Nobody listened meanwhile: silence counts from here.
                 self.heard_at = after;
                 continue;
