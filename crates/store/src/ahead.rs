@@ -118,8 +118,8 @@ impl Store {
         Ok(())
     }
 
-    /// What the keeper seals for a checkpoint comes before what the tick has appended since, so it is waited for.
-    fn take_seal_under_way(&mut self) -> Result<()> {
+    /// Waits for what the keeper seals, or does it here, and puts it in place. What a tick has appended since comes behind it.
+    pub(crate) fn take_seal_under_way(&mut self) -> Result<()> {
         self.workshop.seal();
         self.workshop.wait_for_seal();
         let sealed = self.workshop.take_sealed();

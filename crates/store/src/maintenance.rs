@@ -62,6 +62,10 @@ impl Default for Limits {
     }
 }
 
+/// Who writes faster than the keeper seals waits for it once the log has grown by this many times what makes a checkpoint due:
+/// else what is in memory would grow without end, and a restart with it.
+const MOST_BEHIND: u64 = 2;
+
 /// What has been written to disk since the store was opened, and what lies there.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Written {
@@ -170,14 +174,18 @@ impl Store {
 
     /// To be called between ticks, often: takes what the [`Keeper`] has done and lays out what is due next. `attach` is asked
     /// for what is to be kept with a checkpoint when one is begun. Cheap when there is nothing to do. Returns whether
-    /// something has been taken or laid out.
+    /// something has been taken or laid out. Waits where the keeper is far behind.
     ///
     /// # Errors
     /// `Unavailable` if the disk failed for good. That the keeper found the disk full is no error here: it tries again.
     pub fn maintain(&mut self, attach: &mut dyn FnMut() -> Option<Attachment>) -> Result<bool> {
-        let taken = self.take_done()?;
+        let mut taken = self.take_done()?;
         let mut laid_out = false;
         let grown = self.wal.bytes_written() - self.files.log_bytes_then;
+        if grown >= self.limits.checkpoint_log_bytes.saturating_mul(MOST_BEHIND) && !self.workshop.is_free_to_seal() {
+            self.take_seal_under_way()?;
+            taken = true;
+        }
         if (grown >= self.limits.checkpoint_log_bytes || self.files.has_merged) && self.workshop.is_free_to_seal() {
             self.begin_checkpoint(attach());
             laid_out = true;

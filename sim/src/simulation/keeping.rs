@@ -49,6 +49,8 @@ impl Simulation {
         let result = self.store().maintain(&mut || attach.take());
         self.tell(|| format!("maintain: {result:?}"));
         self.observe();
+        // Where the keeper was far behind, its work has been done here.
+        self.learn_durable();
         if let Err(error) = result {
             self.refused(&error)?;
         }

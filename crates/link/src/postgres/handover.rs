@@ -315,8 +315,9 @@ impl Worker {
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
             literal(&exported.name)
         );
-        self.meanwhile(running, client.batch_execute(&begin))
-            .await?
+        let target = self.options.target.clone();
+        self.meanwhile(running, within(&target, client.batch_execute(&begin)))
+            .await??
             .map_err(outside("the exported snapshot cannot be used"))
             .map_err(End::Lost)?;
         for index in 0..self.decoder.tables.len() {
@@ -348,7 +349,8 @@ impl Worker {
             let table = &mut self.decoder.tables[index];
             (table.from, table.wants_contents, table.has_contents) = (from, false, true);
         }
-        client.batch_execute("COMMIT").await.map_err(outside("the copy of the contents")).map_err(End::Lost)
+        let committed = within(&target, client.batch_execute("COMMIT")).await?;
+        committed.map_err(outside("the copy of the contents")).map_err(End::Lost)
     }
 
     /// Copies one table; gives why it cannot, where a row or the table does not fit.

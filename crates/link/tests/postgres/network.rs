@@ -25,6 +25,7 @@ fn a_frozen_source_is_given_up_and_found_again() {
     db.sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')");
     let proxy = Proxy::start(db.cluster.port());
     let mut engine = Engine::start(&[table(&db, &proxy)], Durable::default());
+    // Wherever it is then: at the end of its copy, or in the stream.
     engine.until_rows(1, &["1|a"]);
     proxy.freeze(true);
     db.sql("INSERT INTO t VALUES (2, 'b')");

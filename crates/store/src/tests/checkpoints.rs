@@ -349,3 +349,22 @@ fn whoever_registers_late_keeps_what_it_is_promised_after_a_restart_that_merges_
     assert_eq!(tick.set_cursor("other", t, last.next()).unwrap(), last.next());
     assert_eq!(tick.trim_log(e, tick.commit()).unwrap_err().kind(), gridhouse_base::ErrorKind::Invalid);
 }
+
+/// Without a keeper at work: who writes does not leave it behind for ever.
+#[test]
+fn a_log_grows_only_so_far_ahead_of_its_keeper() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { checkpoint_log_bytes: 4_096, ..Limits::default() };
+    let mut store = Store::open(StoreOptions { wal_file_bytes: 4_096, limits, ..options(dir.path()) }).unwrap();
+    let e = create(&mut store, log_table("e"));
+    for i in 0..1_000 {
+        let mut tick = store.tick().unwrap();
+        tick.write(e, &change(&[(1, (i, "a row that takes its place", None))])).unwrap();
+        tick.publish().unwrap();
+        store.maintain(&mut || None).unwrap();
+        let logs = names(dir.path(), "wal-").len();
+        assert!(logs <= 8, "{logs} log files after {i} ticks");
+    }
+    assert!(store.written().checkpoints > 5, "{:?}", store.written());
+    assert_eq!(live(&store.ordered_snapshot().table(e).unwrap()).len(), 1_000);
+}
