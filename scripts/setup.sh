@@ -83,6 +83,20 @@ check_postgres() {
   fi
 }
 
+# python_with DIRECTORY REQUIREMENTS WHAT: an environment of Python with these packages, made again where the list of them changed.
+python_with() {
+  local directory=$1 wanted=$2 what=$3
+  if cmp -s "$wanted" "$directory/requirements.txt"; then return; fi
+  command -v python3 >/dev/null || need python3 "Python"
+  python3 -c 'import ensurepip' 2>/dev/null || need python3-venv "Python's environments"
+  say "Installing $what into $directory ..."
+  rm -rf "$directory"
+  mkdir -p "$(dirname "$directory")"
+  python3 -m venv "$directory"
+  "$directory/bin/pip" --quiet --disable-pip-version-check install -r "$wanted"
+  cp "$wanted" "$directory/requirements.txt"
+}
+
 # as_postgres COMMAND ...: runs a command as the user that PostgreSQL runs as.
 as_postgres() {
   if [ "$(id -u)" = 0 ]; then

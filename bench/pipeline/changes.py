@@ -20,7 +20,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 class Orders:
-    """The chain of pipeline.sql: how its source is changed, and what its sink shows."""
+    """The chain of tests/reference/pipeline: how its source is changed, and what its sink shows."""
 
     look = "SELECT substr(region, 6), amount::bigint FROM region_report WHERE region LIKE 'mark-%'"
 

@@ -21,6 +21,8 @@ from changes import FORK, Commerce, Load, Orders, load, single
 from processes import Cluster, Gridhouse, Postgres, say, until, waiting
 
 HERE = pathlib.Path(__file__).resolve().parent
+# The chain that answers are compared on with the real Fluss and Flink, there over one server.
+CHAIN = HERE.parents[1] / "tests/reference/pipeline/pipeline.sql"
 LAYERS = ("ods_orders", "dwd_orders", "dws_region_status", "ads_region")
 TX_ROWS = 50
 MB = 1_000_000
@@ -48,14 +50,14 @@ class Bench:
         self.sink.run((HERE / "sink.sql").read_text())
         self.chain = Orders(self.source, self.sink)
         self.script = root / "pipeline.sql"
-        self.script.write_text(self.filled((HERE / "pipeline.sql").read_text()))
+        self.script.write_text(self.filled(CHAIN.read_text()))
 
     def stop(self):
         self.source.stop()
         self.sink.stop()
 
     def filled(self, text):
-        return text.replace("@SOURCE_PORT@", str(self.source.port)).replace("@SINK_PORT@", str(self.sink.port))
+        return text.replace("@PG_PORT@/sink'", f"{self.sink.port}/sink'").replace("@PG_PORT@", str(self.source.port))
 
     def place(self):
         self.places += 1
@@ -99,7 +101,7 @@ class Bench:
     # Figures
 
     def start(self):
-        took, cpu = [], []
+        took = []
         for _ in range(self.options.runs):
             self.chain.reset(1_000)
             house = Gridhouse(self.options.program, self.place())
@@ -110,7 +112,6 @@ class Bench:
                 done = lambda: house.alive() and connection.execute(rows).fetchone()[0]  # noqa: E731
                 _, moment = until("the first row in the sink", done, every=0.005)
             took.append(moment - begun)
-            cpu.append(house.cpu_seconds())
             self.chain.agreed()
             house.remove()
         median = statistics.median(took)
@@ -351,21 +352,21 @@ class Bench:
                         time.sleep(max(0, every - took[-1]))
                 out.put((took, served))
 
-            def beside(every, statement):
+            def beside(every, statement, per_second):
                 out = FORK.SimpleQueue()
                 stretch, cpu = self.stretch(house, 5_000, self.options.seconds, lambda end: ask(end, every, statement, out))
                 took, served = map(sorted, out.get())
                 say(f"p99 {ms(took[int(len(took) * 0.99)])}, without the client's own waiting for a core {ms(served[int(len(served) * 0.99)])}")
                 say(f"{len(took)} queries: median {ms(statistics.median(took))}; the CPU time of each beside the load: "
-                    f"{ms((cpu[0] - self.alone[0] / self.alone[1] * stretch.seconds) / len(took))}")
+                    f"{ms((cpu[0] - per_second * stretch.seconds) / len(took))}")
                 return stretch.percentile(0.99), took, served
 
             order = lambda: look % random.randrange(1, self.options.rows)  # noqa: E731
             for _ in range(self.options.runs):
                 alone, cpu = self.stretch(house, 5_000, self.options.seconds)
-                self.alone, quiet = (cpu[0], alone.seconds), alone.percentile(0.99)
-                grouped, groups, _ = beside(1, lambda: group)
-                looked, looks, served = beside(0.01, order)
+                per_second, quiet = cpu[0] / alone.seconds, alone.percentile(0.99)
+                grouped, groups, _ = beside(1, lambda: group, per_second)
+                looked, looks, served = beside(0.01, order, per_second)
                 high = [times[int(len(times) * 0.99)] for times in (looks, served)]
                 results.append((statistics.median(groups), high[0], quiet, grouped, looked, high[1]))
                 say("group by %.1f ms, look-up p99 %.2f ms, chain p99 quiet %.1f, beside %.1f and %.1f ms" % tuple(x * 1e3 for x in results[-1][:5]))

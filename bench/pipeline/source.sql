@@ -1,4 +1,4 @@
--- The source of pipeline.sql. Orders with numbers up to 0 are marks: their amount is the number of a lane's newest transaction,
+-- The source of tests/reference/pipeline. Orders with numbers up to 0 are marks: their amount is the number of a lane's newest transaction,
 -- and each is alone in a region, so that one row of the sink tells which transactions of the lane have arrived.
 CREATE TABLE orders (
   order_id BIGINT PRIMARY KEY, customer_id BIGINT NOT NULL, region TEXT NOT NULL, status TEXT NOT NULL,

@@ -130,20 +130,24 @@ fn carry_out(
 fn patiently(client: &mut Client, script: &Script, patience: Duration, signals: &Signals) -> Result<Aftermath> {
     let clock = SystemClock::new();
     let mut left = Script { name: script.name.clone(), text: script.text.clone() };
-    let (mut all, mut again) = (Aftermath::default(), false);
+    let (mut all, mut told, mut until) = (Aftermath::default(), None, Duration::ZERO);
     loop {
         let Aftermath { jobs, failed, failed_at } =
-            script::run_quietly(client, &left, (Talk::Places, again), signals, &mut std::io::stdout())?;
+            script::run_again(client, &left, (Talk::Places, told), signals, &mut std::io::stdout())?;
         all.jobs.extend(jobs);
         all.failed = failed;
         let (Some(Exit::Outside), Some(at)) = (failed, failed_at) else { return Ok(all) };
-        if clock.monotonic() >= patience || signals.stop() {
-            if again {
+        let is_new = told.replace(at) != Some(at);
+        if is_new {
+            until = clock.monotonic() + patience;
+        }
+        if clock.monotonic() >= until || signals.stop() {
+            if !is_new {
                 eprintln!("{}:{}: given up after {} s", script.name, at.line, patience.as_secs());
             }
             return Ok(all);
         }
-        if !std::mem::replace(&mut again, true) {
+        if is_new {
             eprintln!("it is tried again for {} s (--wait); Ctrl-C stops", patience.as_secs());
         }
         if signals.wait(TRY_EVERY) {

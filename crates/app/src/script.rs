@@ -91,38 +91,38 @@ pub fn run(
     signals: &Signals,
     out: &mut dyn Write,
 ) -> Result<Aftermath> {
-    run_quietly(client, script, (talk, false), signals, out)
+    run_again(client, script, (talk, None), signals, out)
 }
 
-/// As [`run`]; with `again` an outside that still does not answer is not told once more.
+/// As [`run`]; where the outside of the statement at `told` still does not answer, that is not told once more.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_quietly(
+pub fn run_again(
     client: &mut Client,
     script: &Script,
-    (talk, again): (Talk, bool),
+    (talk, told): (Talk, Option<Position>),
     signals: &Signals,
     out: &mut dyn Write,
 ) -> Result<Aftermath> {
     let (width, aftermath) = (terminal::width(), Aftermath::default());
     let mut teller =
-        Teller { script, talk, again, signals, out, width, notices: Vec::new(), report: None, table: None, aftermath };
-    let mut told = Ok(());
+        Teller { script, talk, told, signals, out, width, notices: Vec::new(), report: None, table: None, aftermath };
+    let mut written = Ok(());
     let ran = client.run(&script.text, &mut |event| {
-        if told.is_ok() {
-            told = teller.tell(event);
+        if written.is_ok() {
+            written = teller.tell(event);
         }
     });
     ran?;
-    told.map_err(|error| Error::unavailable("the result cannot be written").caused_by(error))?;
+    written.map_err(|error| Error::unavailable("the result cannot be written").caused_by(error))?;
     Ok(teller.aftermath)
 }
 
 struct Teller<'a> {
     script: &'a Script,
     talk: Talk,
-    again: bool,
+    told: Option<Position>,
     signals: &'a Signals,
     out: &'a mut dyn Write,
     width: Option<usize>,
@@ -210,7 +210,7 @@ impl Teller<'_> {
             writeln!(self.out, "    note: {}", redacted(&notice))?;
         }
         self.out.flush()?;
-        if self.again && exit == Exit::Outside {
+        if exit == Exit::Outside && self.told.is_some() && self.told == self.aftermath.failed_at {
             return Ok(());
         }
         // Without a place of its own the error is at least the statement's.

@@ -191,8 +191,9 @@ const TABLE: [Setting; 14] = [
         environment: "GRIDHOUSE_CHECKPOINT_LOG_SIZE",
         default: "64 mb",
         unit: "bytes, with a unit: kb, mb, gb",
-        doc: "A checkpoint is made when the log has grown by this much since the last one. A restart reads that much at most, \
-              and some two to four times as much is held in memory until then.",
+        doc: "A checkpoint is made when the log has grown by this much since the last one. A restart reads that \
+              much mostly (up to four times of it where the disk did not keep up; then writing waits), and some two to four \
+              times as much is held in memory until then.",
         take: |settings, value, _| {
             settings.checkpoint_log_bytes = size(value)?;
             Ok(())

@@ -78,16 +78,17 @@ pub fn trace(settings: &Settings, args: &TraceArgs) -> Result<Exit, Failure> {
     let mut client = Client::connect(&settings.data_dir)?.ok_or_else(|| nobody(settings))?;
     let language = settings.shown_language();
     let signals = Signals::listen()?;
-    let mut shown = None;
+    // What was shown last, that nothing has come included.
+    let mut shown: Option<Option<u64>> = None;
     loop {
         let (_, rows) = client.table(QUERY)?;
         let steps: Vec<Step> = rows.iter().filter_map(Step::read).collect();
-        let newest = steps.iter().map(|step| step.commit).max();
-        if shown.is_none() || newest > shown {
+        let newest = told(&steps);
+        if shown != Some(newest) {
             let text = page(&steps, language);
             let written = std::io::stdout().write_all(text.as_bytes());
             written.map_err(|error| Error::unavailable("the trace cannot be written").caused_by(error))?;
-            shown = newest;
+            shown = Some(newest);
         }
         if !args.watch || signals.wait(Duration::from_secs(args.interval.max(1))) {
             return Ok(Exit::Done);
@@ -95,11 +96,14 @@ pub fn trace(settings: &Settings, args: &TraceArgs) -> Result<Exit, Failure> {
     }
 }
 
-/// The steps of the newest change that has come to a sink, with their median and 99 % over all that are told.
+/// The newest change that has come to a sink. One that no sink has written yet is told only where there is no other.
+fn told(steps: &[Step]) -> Option<u64> {
+    steps.iter().max_by_key(|step| (step.name.0 == "sink written", step.commit)).map(|step| step.commit)
+}
+
+/// The steps of that change, with their median and 99 % over all that are told.
 fn page(steps: &[Step], language: Language) -> String {
-    // One that no sink has written yet is told only where there is no other.
-    let newest = steps.iter().max_by_key(|step| (step.name.0 == "sink written", step.commit));
-    let Some(&Step { commit, .. }) = newest else {
+    let Some(commit) = told(steps) else {
         let nothing = "nothing has come from a source since the process began\n";
         return language.pick(nothing, "进程启动以来没有来自源库的变更\n").to_owned();
     };

@@ -193,9 +193,8 @@ pub(crate) fn bind_in(catalog: &Catalog, streams: Vec<&StreamRecord>, record: &J
 /// # Errors
 /// `NotFound` where there is none, `Conflict` where the label is not unique.
 pub(crate) fn find_job(core: &Core, name: &str) -> Result<JobId> {
-    // Jobs are shown as `j7` here and there.
-    let number = name.strip_prefix(['j', 'J']).unwrap_or(name);
-    if let Some(job) = number.parse().ok().map(JobId).filter(|id| core.jobs.contains_key(id)) {
+    let known = |number: &str| number.parse().ok().map(JobId).filter(|id| core.jobs.contains_key(id));
+    if let Some(job) = known(name) {
         return Ok(job);
     }
     let mut named = core.jobs.values().filter(|job| job.record.name == name).map(|job| job.record.id);
@@ -203,6 +202,10 @@ pub(crate) fn find_job(core: &Core, name: &str) -> Result<JobId> {
         (Some(id), None) => Ok(id),
         (Some(_), Some(_)) => Err(Error::conflict(format!("several jobs are called {name}"))
             .hint("name it by its number; SHOW JOBS lists them")),
-        (None, _) => Err(Error::not_found(format!("there is no job {name}")).hint("SHOW JOBS lists them")),
+        // Jobs are shown as `j7` here and there; a job that is called so comes first.
+        (None, _) => name
+            .strip_prefix(['j', 'J'])
+            .and_then(known)
+            .ok_or_else(|| Error::not_found(format!("there is no job {name}")).hint("SHOW JOBS lists them")),
     }
 }

@@ -164,7 +164,7 @@ impl Flow {
 
 /// An error of operators. `Unavailable` in a tick means that the disk cannot be relied upon, which ends the process; what an
 /// operator cannot do ends its job.
-fn of_operators(error: Error) -> Error {
+pub(crate) fn of_operators(error: Error) -> Error {
     if error.kind() != ErrorKind::Unavailable {
         return error;
     }

@@ -1,14 +1,13 @@
 //! What jobs hold, kept with the store's checkpoints, so that a restart need not build it anew.
 //!
 //! When a checkpoint begins, between two ticks, the operators of all running jobs are frozen ([`attachment`]), which takes next
-//! to no time; the bytes are made and written beside it by the thread that makes it. What is kept only saves work: whatever is missing, damaged or of another
-//! plan is rebuilt from the job's inputs ([`crate::rebuild`]), visibly.
+//! to no time; the bytes are made and written beside it by the thread that makes it. What is kept only saves work: whatever is
+//! missing, damaged or of another plan is rebuilt from the job's inputs ([`crate::rebuild`]), visibly.
 //!
 //! `docs/formats.md` has the bytes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use gridhouse_base::{Error, JobId, Result};
 use gridhouse_flow::Frozen;
@@ -16,6 +15,7 @@ use gridhouse_store::Attachment;
 
 use crate::job::{Branch, Job};
 use crate::records::JobState;
+use crate::shared::lock;
 
 /// What an attachment begins with.
 const MAGIC: [u8; 8] = *b"GRIDJOB\0";
@@ -26,25 +26,19 @@ const VERSION: u32 = 1;
 /// Which `INSERT` of which job.
 pub(crate) type InsertKey = (JobId, usize);
 
-/// When the state of a job was last written down, and how many bytes that were.
+/// When the state of a job was last written down, in microseconds since the epoch (the state was as of then), and how many bytes
+/// that were.
 #[derive(Debug, Default)]
-pub(crate) struct LastKept {
-    /// Microseconds since the epoch; the state was as of then.
-    micros: AtomicI64,
-    /// 0 where it was not.
-    bytes: AtomicU64,
-}
+pub(crate) struct LastKept(Mutex<Option<(i64, u64)>>);
 
 impl LastKept {
     /// When and how many bytes, where it was.
     pub(crate) fn get(&self) -> Option<(i64, u64)> {
-        let bytes = self.bytes.load(Ordering::Acquire);
-        (bytes > 0).then(|| (self.micros.load(Ordering::Relaxed), bytes))
+        *lock(&self.0)
     }
 
     fn set(&self, micros: i64, bytes: u64) {
-        self.micros.store(micros, Ordering::Relaxed);
-        self.bytes.store(bytes, Ordering::Release);
+        *lock(&self.0) = Some((micros, bytes));
     }
 }
 
@@ -83,11 +77,11 @@ pub(crate) fn attachment(jobs: &mut BTreeMap<JobId, Job>, now_micros: i64) -> Op
             let mut head = Vec::new();
             head.extend_from_slice(&job.0.to_le_bytes());
             head.extend_from_slice(&(insert as u32).to_le_bytes());
-            head.extend_from_slice(&bytes.len().to_le_bytes());
+            head.extend_from_slice(&bytes.written_bytes().to_le_bytes());
             out.write_all(&head).map_err(failed)?;
             bytes.write(out)?;
             if let Some((_, written)) = last_kept.get_mut(&job) {
-                *written += bytes.len();
+                *written += bytes.written_bytes();
             }
         }
         last_kept.values().for_each(|(last, bytes)| last.set(now_micros, *bytes));

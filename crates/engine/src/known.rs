@@ -340,6 +340,16 @@ mod tests {
         }
     }
 
+    /// What is learnt from a text is learnt beside the example, whatever was asked for since.
+    #[test]
+    fn a_text_that_was_known_does_not_teach_what_is_not_so() {
+        let catalog = catalog(TABLES);
+        let asked = |id: i32, v: i32| format!("SELECT v FROM i WHERE id = {id} AND v = {v}");
+        let scripts = [asked(7, 3), asked(1, 3), asked(3, 3), asked(1, 1), asked(1, 9)];
+        let scripts: Vec<&str> = scripts.iter().map(String::as_str).collect();
+        hold(&mut Known::default(), &catalog, &scripts);
+    }
+
     #[test]
     fn nothing_is_known_over_another_catalog() {
         let (first, second) = (catalog(TABLES), catalog(&TABLES.replace("id BIGINT", "id INT")));

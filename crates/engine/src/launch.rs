@@ -24,7 +24,7 @@ use crate::landing::Landing;
 use crate::lower::{Ground, Lowered, lower};
 use crate::prepare::{Prepared, Route};
 use crate::query::zone_of;
-use crate::rebuild::{Build, Gaps, Output};
+use crate::rebuild::{Build, GAPS, Gaps, Output, has_expired, would_withdraw};
 use crate::records::{
     COUNTERS, Environment, InsertRecord, JOBS, JobRecord, JobState, STREAMS, SourceUse, StreamRecord, encode,
 };
@@ -148,6 +148,9 @@ impl Core {
         let was_running = job.record.state == JobState::Running;
         self.check_circle(id, &inserts)?;
         if was_running {
+            if gaps == Gaps::Refused {
+                self.check_gaps(&record.name, &inserts)?;
+            }
             self.halt(id, JobState::Stopped)?;
         }
         for insert in inserts.iter_mut().filter(|insert| insert.sink.is_some()) {
@@ -157,12 +160,29 @@ impl Core {
         let old = self.jobs[&id].record.clone();
         let begun = self.assemble(record, inserts, Some(&old), (Output::Difference, gaps), script);
         if begun.is_err() && was_running && self.jobs[&id].record.state == JobState::Stopped {
-            let back = crate::boot::bind(self, &old).and_then(|inserts| self.resume(id, inserts, Gaps::Refused));
+            let back = crate::boot::bind(self, &old).and_then(|inserts| self.resume(id, inserts, gaps));
             if let Err(error) = back {
                 tracing::error!(job = old.name, "the job that was to be replaced does not go on: {error}");
             }
         }
         begun
+    }
+
+    /// Refuses a query that would take the place of a running one, whose operators would then be gone, and could not be built.
+    fn check_gaps(&self, job: &str, inserts: &[Prepared]) -> Result<()> {
+        let snapshot = self.store.ordered_snapshot();
+        for insert in inserts.iter().filter(|insert| !insert.bound.target.primary_key.is_empty()) {
+            for table in insert.bound.plan.tables() {
+                let log = self.catalog.table_id(&table.path).and_then(|id| snapshot.table(id).ok());
+                if let Some(log) = log.filter(has_expired) {
+                    let target = insert.bound.target.path.to_string();
+                    return Err(would_withdraw(job, &log, &target).hint(format!(
+                        "SET '{GAPS}' = 'accept', then replace it again, to have what the rows that are left come to"
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn next_job(&self) -> JobId {

@@ -28,12 +28,15 @@ pub(crate) struct Lineage {
 }
 
 impl Lineage {
-    fn of(snapshot: &Snapshot) -> Self {
-        let history = |(_, value): (String, std::sync::Arc<str>)| {
-            let (number, begin) = value.split_once(' ')?;
-            Some((u64::from_str_radix(number, 16).ok()?, CommitId(begin.parse().ok()?)))
+    fn of(snapshot: &Snapshot) -> Result<Self> {
+        let history = |(key, value): (String, std::sync::Arc<str>)| {
+            let read = || {
+                let (number, begin) = value.split_once(' ')?;
+                Some((u64::from_str_radix(number, 16).ok()?, CommitId(begin.parse().ok()?)))
+            };
+            read().ok_or_else(|| unreadable(&key))
         };
-        Self { histories: snapshot.list(HISTORIES).into_iter().filter_map(history).collect() }
+        Ok(Self { histories: snapshot.list(HISTORIES).into_iter().map(history).collect::<Result<_>>()? })
     }
 
     /// The number of the history that goes on now.
@@ -66,20 +69,27 @@ impl Lineage {
     }
 }
 
+fn unreadable(key: &str) -> Error {
+    Error::corrupt(format!("the record `{key}` of `{HISTORIES}` cannot be read"))
+}
+
 impl Core {
     /// Begins a history.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Those of the store; `Corrupt` where a record cannot be read.
     pub(crate) fn begin_history(&mut self, seed: u64) -> Result<()> {
         let snapshot = self.store.ordered_snapshot();
-        let mut lineage = Lineage::of(&snapshot);
+        let mut lineage = Lineage::of(&snapshot)?;
         // A fixed seed gives the same numbers at each start; the clock, and where it was set back the commit, tell them apart.
         let begin = snapshot.commit();
         let moment = (self.clock.now_micros() as u64).rotate_left(20) ^ begin.0;
         let number = Random::new(seed ^ moment).bits() | 1;
         let keys: Vec<String> = snapshot.list(HISTORIES).into_iter().map(|(key, _)| key).collect();
-        let next = keys.last().and_then(|key| key.parse::<u64>().ok()).map_or(0, |last| last + 1);
+        let next = match keys.last() {
+            Some(key) => key.parse::<u64>().map_err(|_| unreadable(key))? + 1,
+            None => 0,
+        };
         let gone = (keys.len() + 1).saturating_sub(MOST_HISTORIES);
         self.tick_with(|tick| {
             for key in keys.iter().take(gone) {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::iter::Peekable;
 
-use arrow_array::{Array, ArrayRef, UInt32Array};
+use arrow_array::{Array, UInt32Array};
 use arrow_row::{OwnedRow, RowConverter, SortField};
 use arrow_select::{concat::concat, take::take};
 use gridhouse_base::batch::{KindBatch, RowKind};
@@ -58,6 +58,21 @@ impl<I: Iterator<Item = Result<(CommitId, KindBatch)>>> Iterator for NetByCommit
     }
 }
 
+/// Batches as one, if there are any.
+pub(crate) fn joined(mut batches: Vec<KindBatch>) -> Result<Option<KindBatch>> {
+    if batches.len() < 2 {
+        return Ok(batches.pop());
+    }
+    let internal = |error: arrow_schema::ArrowError| Error::internal("changes could not be joined").caused_by(error);
+    let column = |c: usize| {
+        let parts: Vec<&dyn Array> = batches.iter().map(|batch| batch.columns[c].as_ref()).collect();
+        concat(&parts).map_err(internal)
+    };
+    let columns = (0..batches[0].columns.len()).map(column).collect::<Result<Vec<_>>>()?;
+    let kinds: Vec<RowKind> = batches.iter().flat_map(|batch| batch.kinds.iter().copied()).collect();
+    Ok(Some(KindBatch::new(columns, kinds)))
+}
+
 fn settled(batches: Vec<KindBatch>, key: &[usize]) -> Result<Vec<KindBatch>> {
     // A tick of one round gives what it has changed once.
     if batches.len() < 2 || !batches.iter().flat_map(|batch| batch.kinds.iter()).any(|kind| *kind != RowKind::Insert) {
@@ -71,12 +86,7 @@ fn settled(batches: Vec<KindBatch>, key: &[usize]) -> Result<Vec<KindBatch>> {
         return Ok(batches);
     }
     let internal = |error: arrow_schema::ArrowError| Error::internal("changes could not be merged").caused_by(error);
-    let all = |c: usize| -> Result<ArrayRef> {
-        let parts: Vec<&dyn Array> = batches.iter().map(|batch| batch.columns[c].as_ref()).collect();
-        concat(&parts).map_err(internal)
-    };
-    let columns = (0..columns).map(all).collect::<Result<Vec<_>>>()?;
-    let kinds: Vec<RowKind> = batches.iter().flat_map(|batch| batch.kinds.iter().copied()).collect();
+    let Some(KindBatch { columns, kinds }) = joined(batches)? else { return Ok(Vec::new()) };
     let converter = RowConverter::new(fields).map_err(internal)?;
     let rows = converter
         .convert_columns(&compared.iter().map(|&c| columns[c].clone()).collect::<Vec<_>>())
@@ -120,9 +130,9 @@ fn settled(batches: Vec<KindBatch>, key: &[usize]) -> Result<Vec<KindBatch>> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::Int64Array;
     use arrow_array::cast::AsArray;
     use arrow_array::types::Int64Type;
+    use arrow_array::{ArrayRef, Int64Array};
 
     use super::*;
 

@@ -17,11 +17,11 @@ use std::sync::Arc;
 use gridhouse_base::batch::KindBatch;
 use gridhouse_base::{ChangeBatch, CommitId, Error, Result};
 use gridhouse_flow::{Difference, Governor, Piece, TickContext};
-use gridhouse_store::{Snapshot, Tick};
+use gridhouse_store::{Snapshot, TableSnapshot, Tick};
 
 use crate::dead::Letter;
 use crate::deltas::{Delta, Deltas};
-use crate::job::Flow;
+use crate::job::{Flow, of_operators};
 use crate::outside::OutsideRows;
 
 /// Whether a job's output is written or only its state built.
@@ -63,6 +63,19 @@ pub(crate) struct Build<'a> {
     pub(crate) is_read: bool,
     /// How many rows a round takes.
     pub(crate) round_rows: usize,
+}
+
+/// Whether rows of a log are gone because of their age.
+pub(crate) fn has_expired(log: &TableSnapshot) -> bool {
+    log.spec().log_ttl_ms.is_some() && log.log_start() > CommitId(0)
+}
+
+/// The error that a job cannot be built anew from the log `log`.
+pub(crate) fn would_withdraw(job: &str, log: &TableSnapshot, target: &str) -> Error {
+    let (name, start) = (&log.spec().name, log.log_start());
+    Error::conflict(format!(
+        "job {job} has to be built anew, and rows of {name} up to {start} have expired ('table.log.ttl'): what it has made of them would be withdrawn from {target}"
+    ))
 }
 
 /// Where a tick of the first output stands.
@@ -125,7 +138,7 @@ impl Build<'_> {
         let target = if against { snapshot.table(filling.flow.target.table).ok() } else { None };
         if let (Some(Given::Summed(difference)), Some(table)) = (&mut filling.given, &target) {
             for batch in table.scan(None) {
-                difference.add(&batch?.negated())?;
+                difference.add(&batch?.negated()).map_err(of_operators)?;
             }
         }
         let (rows, letters) = filling.end(&mut |flow, batch| self.write(flow, batch, (&mut *tick, &mut *deltas)))?;
@@ -139,10 +152,10 @@ impl Build<'_> {
     fn refuse_gap(&self, flow: &Flow, snapshot: &Snapshot, growing: bool) -> Result<()> {
         for input in &flow.inputs {
             let Ok(table) = snapshot.table(input.table) else { continue };
-            let (start, name) = (table.log_start(), &table.spec().name);
-            if table.spec().log_ttl_ms.is_none() || start == CommitId(0) {
+            if !has_expired(&table) {
                 continue;
             }
+            let (start, name) = (table.log_start(), &table.spec().name);
             let (job, accept) = (self.job, format!("SET '{GAPS}' = 'accept', then START JOB"));
             match self.output {
                 Output::Difference if growing && !self.was_running && self.cursor < start => {
@@ -153,11 +166,7 @@ impl Build<'_> {
                     .hint(format!("{accept}, to go on without them; give {name} a longer 'table.log.ttl' than jobs stand still")));
                 }
                 Output::Difference if !growing => {
-                    return Err(Error::conflict(format!(
-                        "job {job} has to be built anew, and rows of {name} up to {start} have expired ('table.log.ttl'): what it has made of them would be withdrawn from {}",
-                        flow.target.name
-                    ))
-                    .hint(format!(
+                    return Err(would_withdraw(job, &table, &flow.target.name).hint(format!(
                         "{accept}, to have what the rows that are left come to; or DROP JOB, and let a new job write into another table"
                     )));
                 }
@@ -253,9 +262,12 @@ impl Filling<'_> {
                 drop(self.flow.dataflow.take_given(0));
                 Ok(())
             }
-            Some(Given::Summed(difference)) => {
-                self.flow.dataflow.take_given(0).iter().try_for_each(|batch| difference.add(batch))
-            }
+            Some(Given::Summed(difference)) => self
+                .flow
+                .dataflow
+                .take_given(0)
+                .iter()
+                .try_for_each(|batch| difference.add(batch).map_err(of_operators)),
         }
     }
 
@@ -347,7 +359,7 @@ impl Filling<'_> {
         match self.given.take() {
             Some(Given::Dropped) => {}
             Some(Given::Summed(mut difference)) => {
-                out.iter().try_for_each(|batch| difference.add(batch))?;
+                out.iter().try_for_each(|batch| difference.add(batch).map_err(of_operators))?;
                 let flow = &*self.flow;
                 difference.finish(|batch| {
                     let (out, unsound) = flow.checked(vec![batch])?;

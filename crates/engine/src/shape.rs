@@ -27,7 +27,10 @@ pub(crate) struct Shape {
     /// The bytes before the statement, and those behind it.
     around: (usize, usize),
     constants: Vec<Constant>,
+    /// The plan of the text that `constants` are of.
     plan: Arc<Plan>,
+    /// The plan of the newest text of this shape: as `plan`, with other constants.
+    newest: Arc<Plan>,
     /// Where the constants that may be replaced stand, by the number of the literal in the plan's conditions; none as long as
     /// only one text of this shape is known.
     places: Option<Vec<Place>>,
@@ -86,7 +89,7 @@ impl Shape {
             }
         }
         let around = (start, script.len() - end);
-        Some(Self { catalog, position, around, constants, plan, places: None })
+        Some(Self { catalog, position, around, constants, newest: plan.clone(), plan, places: None })
     }
 
     /// What this text and `other`, which has the same mask, have in common, if it is known by now which constants went where.
@@ -162,7 +165,7 @@ impl Shape {
                 _ => return None,
             }
         }
-        let plan = Arc::make_mut(&mut self.plan);
+        let plan = Arc::make_mut(&mut self.newest);
         let (mut next, mut is_whole) = (0, true);
         each_literal(plan, &mut |expr| {
             if let Some(place) = places.iter().find(|place| place.literal == next) {
@@ -176,7 +179,7 @@ impl Shape {
             next += 1;
         });
         let statement = &script[self.around.0..script.len() - self.around.1];
-        is_whole.then(|| (statement.to_owned(), self.plan.clone()))
+        is_whole.then(|| (statement.to_owned(), self.newest.clone()))
     }
 }
 

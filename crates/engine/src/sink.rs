@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arrow_array::{ArrayRef, UInt32Array};
 use arrow_row::{RowConverter, SortField};
-use arrow_select::{concat::concat, take::take};
+use arrow_select::take::take;
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::clock::Clock;
 use gridhouse_base::{CommitId, Error, ErrorKind, Result, TableId};
@@ -24,7 +24,7 @@ use crate::core::{Core, Message};
 use crate::history::{Counts, History};
 use crate::landing::Landing;
 use crate::lineage::Lineage;
-use crate::passing::NetByCommit;
+use crate::passing::{NetByCommit, joined};
 use crate::shared::{Shared, lock};
 use crate::stream::with_remedy;
 use crate::trace::WriteNote;
@@ -354,26 +354,11 @@ impl SinkPlan {
                 Some(projection) => projection.apply(None, batch?, &self.context)?.0,
                 None => batch?,
             };
-            let rows = if self.is_upsert() { last_of_each_key(vec![batch], &self.key)? } else { Some(batch) };
+            let rows = if self.is_upsert() { last_of_each_key(batch, &self.key)? } else { Some(batch) };
             Ok(rows.filter(|batch| !batch.is_empty()))
         };
         Ok(Box::new(changes.map(outside).filter_map(Result::transpose)))
     }
-}
-
-/// Batches as one, if there are any.
-fn joined(mut batches: Vec<KindBatch>) -> Result<Option<KindBatch>> {
-    if batches.len() < 2 {
-        return Ok(batches.pop());
-    }
-    let internal = |error: arrow_schema::ArrowError| Error::internal("changes could not be joined").caused_by(error);
-    let column = |c: usize| {
-        let parts: Vec<&dyn arrow_array::Array> = batches.iter().map(|batch| batch.columns[c].as_ref()).collect();
-        concat(&parts).map_err(internal)
-    };
-    let columns = (0..batches[0].columns.len()).map(column).collect::<Result<Vec<_>>>()?;
-    let kinds: Vec<RowKind> = batches.iter().flat_map(|batch| batch.kinds.iter().copied()).collect();
-    Ok(Some(KindBatch::new(columns, kinds)))
 }
 
 /// The batch without its last column, which holds the kinds.
@@ -385,17 +370,10 @@ fn unpack_kinds(batch: KindBatch) -> KindBatch {
     KindBatch::new(columns, kinds.values().iter().map(kind).collect::<Vec<_>>())
 }
 
-/// One batch with each key's last change, in the order of those changes; nothing of a key that came and went.
-pub(crate) fn last_of_each_key(batches: Vec<KindBatch>, key: &[usize]) -> Result<Option<KindBatch>> {
+/// Each key's last change, in the order of those changes; nothing of a key that came and went.
+fn last_of_each_key(batch: KindBatch, key: &[usize]) -> Result<Option<KindBatch>> {
     let internal = |error: arrow_schema::ArrowError| Error::internal("changes could not be merged").caused_by(error);
-    let Some(first) = batches.first() else { return Ok(None) };
-    let width = first.columns.len();
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(width);
-    for i in 0..width {
-        let parts: Vec<&dyn arrow_array::Array> = batches.iter().map(|batch| batch.columns[i].as_ref()).collect();
-        columns.push(concat(&parts).map_err(internal)?);
-    }
-    let kinds: Vec<RowKind> = batches.iter().flat_map(|batch| batch.kinds.iter().copied()).collect();
+    let KindBatch { columns, kinds } = batch;
     if kinds.is_empty() {
         return Ok(None);
     }

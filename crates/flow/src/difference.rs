@@ -1,8 +1,8 @@
 //! The sum of very many changes: what is left of them once equal rows are one, without holding them all in memory.
 //!
 //! Rows are laid up as bytes in lots, by a hash of their key; where they are too many the largest lots go to disk. In the end
-//! one lot after the other is summed up. Rows of one key come out together, withdrawn ones first, so that whoever writes them
-//! into a keyed table never removes a row that he has just written.
+//! one lot after the other is summed up. A lot's withdrawn rows come out before its others, so that whoever writes them into a
+//! keyed table never removes a row that he has just written.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -69,18 +69,6 @@ impl Failed {
         self.error.detail(format!("in row {}", self.row))
     }
 
-    /// The same rows with the sums of their weights, where those are not 0.
-    pub fn summed(all: Vec<Self>) -> Vec<Self> {
-        let mut sums: BTreeMap<(String, String), Self> = BTreeMap::new();
-        for failed in all {
-            match sums.entry((failed.row.clone(), failed.error.to_string())) {
-                Entry::Vacant(entry) => drop(entry.insert(failed)),
-                Entry::Occupied(mut entry) => entry.get_mut().weight += failed.weight,
-            }
-        }
-        sums.into_values().filter(|failed| failed.weight != 0).collect()
-    }
-
     /// The error where more than `most` rows failed, of which this is the first.
     pub fn one_of_more_than(self, most: usize) -> Error {
         self.named().context(format!("more than {most} rows cannot be computed, the first of them"))
@@ -89,13 +77,13 @@ impl Failed {
 
 /// Rows that failed, with the sum of their weights per row and message.
 #[derive(Default)]
-struct Failures {
+pub(crate) struct Failures {
     sums: BTreeMap<(String, String), (Error, i64)>,
     bytes: usize,
 }
 
 impl Failures {
-    fn add(&mut self, row: String, error: Error, weight: i64) -> Result<()> {
+    pub fn add(&mut self, row: String, error: Error, weight: i64) -> Result<()> {
         let key = (row, error.to_string());
         let bytes = key.0.len() + 2 * key.1.len() + FAILURE_BYTES;
         match self.sums.entry(key) {
@@ -122,7 +110,7 @@ impl Failures {
     }
 
     /// The rows whose weights do not sum up to 0, in their order as texts.
-    fn take(&mut self) -> impl Iterator<Item = Failed> + use<> {
+    pub fn take(&mut self) -> impl Iterator<Item = Failed> + use<> {
         let Self { sums, .. } = std::mem::take(self);
         sums.into_iter().map(|((row, _), (error, weight))| Failed { row, error, weight })
     }

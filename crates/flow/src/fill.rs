@@ -2,8 +2,8 @@
 //!
 //! What is laid up goes through the operators piece by piece, and the tick is ended once: operators must not depend on how
 //! their input is cut, so this gives what one push of everything gives, and what fails on the way and is taken back before
-//! the end does not count. What is laid up is what inputs hold, so no row is withdrawn before it is there. Only look-up joins want to see their table before the rows that ask; for them inputs have an order
-//! ([`Dataflow::fill_order`]).
+//! the end does not count. What is laid up is what inputs hold, so no row is withdrawn before it is there. Only look-up joins want
+//! to see their table before the rows that ask; for them inputs have an order ([`Dataflow::fill_order`]).
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! An ordered map in chunks that a copy shares with its original until one of them changes a chunk.
 //!
 //! What a standard tree does, but a copy costs a pointer a chunk, and a change after it the copying of one. Made for tens to
-//! millions of entries; chunks are full to a quarter at least, or the only one.
+//! millions of entries; a chunk below a quarter is put together with its neighbour on removal, where both fit into half of one.
 
 use std::borrow::Borrow;
 use std::sync::Arc;

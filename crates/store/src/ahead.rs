@@ -18,7 +18,7 @@ use gridhouse_base::fs::FileSystem;
 use crate::checkpoint::SegmentEntry;
 use crate::checkpoint::replacement::Draft;
 use crate::maintenance::Files;
-use crate::segment::SegmentWriter;
+use crate::segment::{SegmentWriter, file_name};
 use crate::state::State;
 use crate::store::Store;
 
@@ -89,6 +89,7 @@ impl Files {
         }
         if let Some(segment) = segment {
             self.written.sealed_bytes += segment.file_bytes();
+            self.note_sealed(&segment);
             self.ahead.push(SegmentEntry { segment, level: 0 });
         }
         Ok(())
@@ -118,10 +119,9 @@ impl Store {
         Ok(())
     }
 
-    /// Waits for what the keeper seals, or does it here, and puts it in place. What a tick has appended since comes behind it.
-    pub(crate) fn take_seal_under_way(&mut self) -> Result<()> {
-        self.workshop.seal();
-        self.workshop.wait_for_seal();
+    /// What the keeper seals for a checkpoint comes before what the tick has appended since, so it is waited for.
+    fn take_seal_under_way(&mut self) -> Result<()> {
+        self.workshop.finish_seal();
         let sealed = self.workshop.take_sealed();
         self.shared.check()?;
         if sealed.is_some() {
@@ -136,7 +136,7 @@ impl Store {
         if gone.is_empty() {
             return;
         }
-        let names = gone.iter().map(|entry| self.dir.join(crate::segment::file_name(entry.segment.number())));
+        let names = gone.iter().map(|entry| self.dir.join(file_name(entry.segment.number())));
         self.files.doomed.extend(names);
         self.remove_doomed();
     }

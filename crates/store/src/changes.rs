@@ -98,8 +98,12 @@ impl Iterator for Changes {
             // Nothing more of the group is wanted.
             self.opened.remove(&bucket);
         }
+        if !self.only_last {
+            let columns = batch.columns.iter().map(|column| column.slice(from, to - from)).collect();
+            return Some(Ok((commit, KindBatch { columns, kinds: (from..to).map(|i| batch.kind(i)).collect() })));
+        }
         let alive = &self.table.view.buckets[bucket].groups[group].alive;
-        let is_wanted = |i: usize| !self.only_last || alive.get(i) || batch.is_delete(i);
+        let is_wanted = |i: usize| alive.get(i) || batch.is_delete(i);
         let rows: Vec<u32> = (from..to).filter(|&i| is_wanted(i)).map(|i| i as u32).collect();
         let columns = if rows.len() == to - from {
             Ok(batch.columns.iter().map(|column| column.slice(from, to - from)).collect())

@@ -35,7 +35,8 @@ pub trait Follow {
 }
 
 /// Follows nothing.
-pub(crate) struct Nobody;
+#[derive(Debug)]
+pub struct Nobody;
 
 impl Follow for Nobody {
     fn change(&mut self, _: TableId, _: &ChangeBatch) -> Result<()> {

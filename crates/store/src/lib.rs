@@ -57,7 +57,7 @@ pub use check::Checked;
 pub use checkpoint::keeper::Keeper;
 pub use checkpoint::seal::Attachment;
 pub use condition::{ColumnStatistics, CompareOp, Conjunct};
-pub use follow::Follow;
+pub use follow::{Follow, Nobody};
 pub use maintenance::{Limits, TableWritten, Written};
 pub use meta::SYSTEM_TABLE;
 pub use pending::{AppliedRows, AppliedStep};

@@ -1,6 +1,6 @@
 //! The writer's side of sealing, checkpoints and compaction: deciding what is due, and putting in place what has been made.
 //!
-//! All of it happens between ticks. What the keeper has made stands in for entries that have not changed since; deaths that
+//! All of it happens between ticks; a tick that seals ahead takes a seal that is under way first. What the keeper has made stands in for entries that have not changed since; deaths that
 //! came meanwhile are carried over. The view is replaced by one of the same tick, so that memory and files are let go of as
 //! soon as the last reader of the older one is gone.
 
@@ -18,7 +18,7 @@ use crate::checkpoint::replacement::Replacement;
 use crate::checkpoint::seal::{Attachment, Seal, Sealed};
 use crate::checkpoint::{ReplayStart, SegmentEntry, attachment_name, checkpoint_name};
 use crate::group::{Entries, LiveGroup};
-use crate::segment::{GROUP_ROWS, file_name};
+use crate::segment::{GROUP_ROWS, Segment, file_name};
 use crate::snapshot::View;
 use crate::state::State;
 use crate::store::Store;
@@ -29,8 +29,8 @@ use crate::wal::verify::LogSpan;
 /// What decides when the store's files are worked on.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// A checkpoint is due when the log has grown by this many bytes since the last one: so much is read at a restart, and
-    /// some two to four times as much is held in memory.
+    /// A checkpoint is due when the log has grown by this many bytes since the last one: so much is mostly read at a
+    /// restart (up to four times of it where the keeper is behind), and some two to four times as much is held in memory.
     pub checkpoint_log_bytes: u64,
     /// The key indexes of all tables may take this many bytes of memory; keys beyond that are looked up in segments.
     pub index_bytes: usize,
@@ -136,6 +136,13 @@ impl Files {
         Self { next_segment: 1, ..Self::default() }
     }
 
+    /// Notes for each table what a first-level segment has of it.
+    pub fn note_sealed(&mut self, segment: &Segment) {
+        for (table, bytes) in segment.bytes_by_table() {
+            self.written_of.entry(table).or_default().sealed_bytes += bytes;
+        }
+    }
+
     /// A number for a new segment.
     pub fn take_segment_number(&mut self) -> u64 {
         self.next_segment += 1;
@@ -183,8 +190,8 @@ impl Store {
         let mut laid_out = false;
         let grown = self.wal.bytes_written() - self.files.log_bytes_then;
         if grown >= self.limits.checkpoint_log_bytes.saturating_mul(MOST_BEHIND) && !self.workshop.is_free_to_seal() {
-            self.take_seal_under_way()?;
-            taken = true;
+            self.workshop.finish_seal();
+            taken |= self.take_done()?;
         }
         if (grown >= self.limits.checkpoint_log_bytes || self.files.has_merged) && self.workshop.is_free_to_seal() {
             self.begin_checkpoint(attach());
@@ -203,16 +210,14 @@ impl Store {
     /// `Unavailable` if the disk is full or fails.
     pub fn checkpoint(&mut self, attach: &mut dyn FnMut() -> Option<Attachment>) -> Result<()> {
         // One that is under way says less than is to be said now.
-        self.workshop.seal();
-        self.workshop.wait_for_seal();
+        self.workshop.finish_seal();
         self.take_done()?;
         let is_said = self.files.start.is_some_and(|start| start.tick_frame >= self.state.tick_frame);
         if is_said && !self.files.has_merged {
             return Ok(());
         }
         self.begin_checkpoint(attach());
-        self.workshop.seal();
-        self.workshop.wait_for_seal();
+        self.workshop.finish_seal();
         self.take_done()?;
         self.last_trouble.take().map_or(Ok(()), Err)
     }
@@ -357,9 +362,7 @@ impl Store {
         }
         let files = &mut self.files;
         if let Some(segment) = sealed.segment {
-            for (table, bytes) in segment.bytes_by_table() {
-                files.written_of.entry(table).or_default().sealed_bytes += bytes;
-            }
+            files.note_sealed(&segment);
             files.segments.push(SegmentEntry { segment, level: 0 });
         }
         files.doomed.extend((files.checkpoint > 0).then(|| self.dir.join(checkpoint_name(files.checkpoint))));
@@ -385,7 +388,7 @@ impl Store {
         (self.files.merging, self.files.may_merge) = (None, true);
         let now = self.floors();
         let is_held_back = |(id, floor): (&TableId, &CommitId)| now.get(id).is_some_and(|now| now < floor);
-        debug_assert!(!compacted.floors.iter().any(is_held_back), "whoever registers does so above the floors");
+        assert!(!compacted.floors.iter().any(is_held_back), "whoever registers does so above the floors");
         for replacement in &compacted.replacements {
             self.state.replace(replacement);
         }

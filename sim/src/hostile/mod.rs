@@ -16,7 +16,7 @@ use gridhouse_base::batch::KindBatch;
 use gridhouse_base::clock::{Clock, ManualClock};
 use gridhouse_base::random::Random;
 use gridhouse_base::{ChangeBatch, CommitId, ErrorKind, Result, RowKind, SourceId, TableId};
-use gridhouse_store::{Follow, Limits, Part, ScanRequest, SourceCommit, Store, StoreOptions, TableKind, TableSnapshot};
+use gridhouse_store::{Limits, Nobody, Part, ScanRequest, SourceCommit, Store, StoreOptions, TableKind, TableSnapshot};
 
 use crate::file_system::SimFileSystem;
 use crate::memory;
@@ -76,8 +76,13 @@ impl Victim {
         for _ in 0..2 {
             let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(1_800_000_000_000_000));
             let mut options = StoreOptions::new(DIR, Arc::new(fs.clone()), clock, self.random.bits());
-            options.limits = Limits { checkpoint_log_bytes: 500, index_bytes: 400, ..Limits::default() };
-            let begin = |_: &_, _: Bytes| Ok(Some(Follower));
+            options.limits = Limits {
+                checkpoint_log_bytes: 500,
+                index_bytes: 400,
+                tick_bytes: *self.random.pick(&[200, 64 << 20]),
+                ..Limits::default()
+            };
+            let begin = |_: &_, _: Bytes| Ok(Some(Nobody));
             let opened = Store::open_with(options, begin);
             if let Err(error) = &opened {
                 assert!(error.remedy().is_some(), "what to do about it: {error}");
@@ -196,22 +201,5 @@ impl Victim {
                 break;
             }
         }
-    }
-}
-
-/// Sees everything and minds nothing.
-struct Follower;
-
-impl Follow for Follower {
-    fn change(&mut self, _: TableId, _: &ChangeBatch) -> Result<()> {
-        Ok(())
-    }
-
-    fn restored(&mut self, _: TableId) -> Result<()> {
-        Ok(())
-    }
-
-    fn tick(&mut self, _: CommitId, _: CommitId, _: i64) -> Result<()> {
-        Ok(())
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Slab {
     /// By size: the row that was freed last; the first bytes of a free row name the one that was freed before it.
     free: Vec<RowId>,
     rows: usize,
+    /// Bytes of all places that were given out, in use or free again.
+    placed: usize,
     /// Bytes of places that hold a row.
     used: usize,
     /// Bytes before a row's own: length, weight and, where they are counted, matches.
@@ -52,7 +54,7 @@ impl Slab {
     pub fn new(counts_matches: bool) -> Self {
         let head_bytes = if counts_matches { 16 } else { 8 };
         let (bytes, heavy) = (BytePages::default(), Sorted::default());
-        Self { bytes, free: vec![NONE; SIZES], rows: 0, used: 0, head_bytes, heavy }
+        Self { bytes, free: vec![NONE; SIZES], rows: 0, placed: 0, used: 0, head_bytes, heavy }
     }
 
     /// Whether matches are kept.
@@ -79,6 +81,7 @@ impl Slab {
             NONE => {
                 let at = self.bytes.place(bytes);
                 assert!(at + bytes <= MOST_BYTES, "rows were let in beyond what `Bag::room_for` allows");
+                self.placed += bytes;
                 (at / UNIT) as RowId
             }
             id => {
@@ -178,12 +181,13 @@ impl Slab {
     /// A copy to be read, which has the same pages until they are changed.
     pub fn share(&mut self) -> Self {
         let fresh = Self::new(self.counts_matches());
-        Self { bytes: self.bytes.share(), rows: self.rows, used: self.used, heavy: self.heavy.clone(), ..fresh }
+        let (bytes, heavy) = (self.bytes.share(), self.heavy.clone());
+        Self { bytes, rows: self.rows, placed: self.placed, used: self.used, heavy, ..fresh }
     }
 
-    /// Whether more than half of the pages lies idle.
+    /// Whether more than half of the places lies idle. What is left over at the ends of pages cannot be won back by moving.
     pub fn is_wasteful(&self) -> bool {
-        let idle = self.bytes.end() - self.used;
+        let idle = self.placed - self.used;
         idle > WASTE_AT_LEAST && idle > self.used
     }
 

@@ -200,19 +200,14 @@ impl FrozenBytes {
     }
 
     /// How many bytes [`FrozenBytes::write`] hands on.
-    pub fn len(&self) -> u64 {
+    pub fn written_bytes(&self) -> u64 {
         self.0.written_bytes()
-    }
-
-    /// Whether there are none; there is always a head.
-    pub fn is_empty(&self) -> bool {
-        false
     }
 }
 
 impl std::fmt::Debug for FrozenBytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FrozenBytes").field("len", &self.len()).finish()
+        f.debug_struct("FrozenBytes").field("written_bytes", &self.written_bytes()).finish()
     }
 }
 

@@ -36,6 +36,9 @@ const LOW_WATER_PERCENT: usize = 90;
 /// The largest buffer between a state and its file.
 const BUFFER_BYTES: usize = 1 << 20;
 
+/// Rows that wait for partitions may take this share of the budget.
+const WAITING_SHARE: usize = 8;
+
 /// Watches over the memory of state; see the head of this file.
 pub struct Governor {
     fs: Arc<dyn FileSystem>,
@@ -149,28 +152,31 @@ impl Governor {
 
     /// A piece that holds nothing yet: a whole operator, or a part of one.
     pub(crate) fn piece(self: &Arc<Self>, whole: bool) -> Arc<Piece> {
-        let piece = Arc::new(Piece {
-            governor: self.clone(),
-            least_bytes: if whole { self.least_bytes } else { 0 },
-            is_anchored: false,
-            bytes: AtomicUsize::new(0),
-            touched: AtomicU64::new(0),
-            leaves: AtomicBool::new(false),
-        });
+        let piece = self.made(if whole { self.least_bytes } else { 0 }, false);
         self.pieces.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&piece));
         piece
     }
 
     /// A piece that holds nothing yet and will never leave memory.
     pub(crate) fn anchored_piece(self: &Arc<Self>) -> Arc<Piece> {
+        self.made(0, true)
+    }
+
+    fn made(self: &Arc<Self>, least_bytes: usize, is_anchored: bool) -> Arc<Piece> {
         Arc::new(Piece {
             governor: self.clone(),
-            least_bytes: 0,
-            is_anchored: true,
+            least_bytes,
+            is_anchored,
             bytes: AtomicUsize::new(0),
             touched: AtomicU64::new(0),
             leaves: AtomicBool::new(false),
         })
+    }
+
+    /// The most bytes of rows that wait for partitions while a tick goes on: each time they are let in, most partitions are
+    /// read and written.
+    pub(crate) fn most_waiting_bytes(&self) -> usize {
+        self.budget / WAITING_SHARE
     }
 
     /// Bytes that cannot leave memory.

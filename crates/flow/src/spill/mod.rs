@@ -7,7 +7,8 @@
 //! is cut: every partition's state is frozen into a file of its own, and from then on the rows of a tick are sorted by
 //! partition and laid up; at the end of the tick each partition that has some is read back, given its rows, finished, and
 //! written out again as soon as memory is short. So a tick reads a partition once at most, and needs memory for the budget
-//! and one partition. Partitions that are not touched stay where they are; what watermarks let them drop, they drop when
+//! and one partition. A tick that fills the operator with very many rows lets them in whenever an eighth of the budget waits.
+//! Partitions that are not touched stay where they are; what watermarks let them drop, they drop when
 //! they are read. An operator that was cut stays cut.
 
 mod anchored;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, UInt32Array};
 use gridhouse_base::{ChangeBatch, Error, Result};
 
-use crate::failing::Failed;
+use crate::failing::{Failed, Failures};
 use crate::frozen::{Form, Part, Parts, Shared, StateReader, StateWriter};
 use crate::keys::Keys;
 use crate::operator::{CHUNK_ROWS, Operator, Output, StateSize, TickContext, Watermark};
@@ -46,7 +47,7 @@ pub(crate) struct Spilling {
     marks: Vec<Vec<Watermark>>,
     /// The rows of this tick by partition, with their input.
     waiting: BTreeMap<u32, Vec<(usize, ChangeBatch)>>,
-    failed: Vec<Failed>,
+    failed: Failures,
 }
 
 enum Held {
@@ -94,7 +95,7 @@ impl Spilling {
         governor: Arc<Governor>,
     ) -> Result<Self> {
         let held = Held::Whole(whole, governor.piece(true));
-        let (model, marks, waiting, failed) = (fresh(0)?, Vec::new(), BTreeMap::new(), Vec::new());
+        let (model, marks, waiting, failed) = (fresh(0)?, Vec::new(), BTreeMap::new(), Failures::default());
         Ok(Self { fresh, model, keys, columns, governor, held, marks, waiting, failed })
     }
 
@@ -175,7 +176,7 @@ impl Spilling {
             operator.push(port, &batch, ctx, out)?;
         }
         operator.finish(ctx, out)?;
-        self.failed.extend(operator.take_failed());
+        gather(&mut self.failed, operator.take_failed())?;
         partition.piece.touch(operator.state().bytes);
         self.make_room()
     }
@@ -205,6 +206,10 @@ impl Spilling {
         }
         Ok(())
     }
+}
+
+fn gather(failures: &mut Failures, failed: Vec<Failed>) -> Result<()> {
+    failed.into_iter().try_for_each(|failed| failures.add(failed.row, failed.error, failed.weight))
 }
 
 /// The batches put together where they are small, since a partition gives out few rows at a time.
@@ -237,13 +242,16 @@ impl Operator for Spilling {
     }
 
     /// Where memory is short the operator is cut in the middle of the tick, after it has given out what it owes so far; from
-    /// then on partitions are given their rows as often as this is called.
+    /// then on partitions are given their rows when enough of these wait.
     fn work(&mut self, ctx: &TickContext, out: &mut Output) -> Result<()> {
-        let Held::Whole(operator, piece) = &mut self.held else { return self.work_off(ctx, out) };
+        let Held::Whole(operator, piece) = &mut self.held else {
+            let waiting: usize = self.waiting.values().flatten().map(|(_, batch)| batch.memory_bytes()).sum();
+            return if waiting > self.governor.most_waiting_bytes() { self.work_off(ctx, out) } else { Ok(()) };
+        };
         piece.touch(operator.state().bytes);
         if self.governor.is_over() && piece.is_worth_leaving() {
             operator.finish(ctx, out)?;
-            self.failed.extend(operator.take_failed());
+            gather(&mut self.failed, operator.take_failed())?;
             self.cut()?;
         }
         Ok(())
@@ -320,7 +328,7 @@ impl Operator for Spilling {
         match &mut self.held {
             Held::Whole(operator, _) => operator.take_failed(),
             // What failed in one part of the tick may have been taken back in a later one.
-            Held::Parts(_) => Failed::summed(std::mem::take(&mut self.failed)),
+            Held::Parts(_) => self.failed.take().collect(),
         }
     }
 

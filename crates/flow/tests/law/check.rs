@@ -107,7 +107,7 @@ pub fn written(frozen: &Frozen) -> Vec<u8> {
     let mut bytes = Vec::new();
     let frozen = frozen.bytes().unwrap();
     frozen.write(&mut bytes).unwrap();
-    assert_eq!(frozen.len(), bytes.len() as u64);
+    assert_eq!(frozen.written_bytes(), bytes.len() as u64);
     bytes
 }
 

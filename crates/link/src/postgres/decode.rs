@@ -148,7 +148,6 @@ impl Decoder {
     }
 
     /// Binds the relations that are known already again, after tables came or left.
-    ///
     pub(crate) fn rebind(&mut self) {
         let relations: Vec<Relation> = self.relations.drain().map(|(_, known)| known.relation).collect();
         relations.into_iter().for_each(|relation| self.learn(relation));

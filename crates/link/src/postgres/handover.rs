@@ -52,7 +52,6 @@ impl Worker {
         let options = self.options.clone();
         let target = &options.target;
         let client = self.meanwhile(&mut None, target.connect()).await?.map_err(End::Lost)?;
-        let pid = within(target, session_pid(&client)).await?.map_err(End::Lost)?;
         let (published, current, mut slot) = within(target, self.look_around(&client, &options)).await??;
         self.emit_events(&mut None).await?;
         let mut connection = open(target).await?;
@@ -90,7 +89,7 @@ impl Worker {
             self.heal(&why).await?;
             if slot.take().is_some() {
                 let drop = format!("DROP_REPLICATION_SLOT \"{}\" WAIT", options.slot);
-                within(target, connection.simple(&drop)).await?.map_err(lost)?;
+                self.meanwhile(&mut None, within(target, connection.simple(&drop))).await??.map_err(lost)?;
             }
         }
         let exported = match &slot {
@@ -109,8 +108,8 @@ impl Worker {
         self.decoder.reset(position);
         if self.decoder.tables.iter().any(|table| table.wants_contents) {
             match exported {
-                Some(exported) => self.copy_all((&client, pid), &exported, &mut None).await?,
-                None => self.copy_under_temporary_slot((&client, pid), &options, &mut None).await?,
+                Some(exported) => self.copy_all(&client, &exported, &mut None).await?,
+                None => self.copy_under_temporary_slot(&client, &options, &mut None).await?,
             }
         }
         let publication = options.publication();
@@ -147,10 +146,9 @@ impl Worker {
         let mut running = Some(connection);
         let client = self.meanwhile(&mut running, options.target.connect()).await?.map_err(End::Lost)?;
         let target = &options.target;
-        let pid = within(target, session_pid(&client)).await?.map_err(End::Lost)?;
         within(target, self.look_around(&client, &options)).await??;
         self.emit_events(&mut running).await?;
-        self.copy_under_temporary_slot((&client, pid), &options, &mut running).await?;
+        self.copy_under_temporary_slot(&client, &options, &mut running).await?;
         self.decoder.rebind();
         Ok(())
     }
@@ -241,14 +239,8 @@ impl Worker {
             }
         }
         self.position = None;
-        let mut error = Error::unavailable(format!("{why}; the contents of all tables are read again and compared"));
-        if !lacking.is_empty() {
-            let lacking = lacking.join(", ");
-            error = error.hint(format!(
-                "what changed meanwhile is lost for {lacking}, whose 'scan.startup.mode' asks for no contents"
-            ));
-        }
-        self.emit(SourceEvent::Waiting { error }, None).await?;
+        let error = Error::unavailable(format!("{why}; the contents of all tables are read again and compared"));
+        self.emit(SourceEvent::Waiting { error: lost_for(error, &lacking) }, None).await?;
         self.emit(SourceEvent::Missed { tables }, None).await
     }
 
@@ -290,7 +282,7 @@ impl Worker {
 
     async fn copy_under_temporary_slot(
         &mut self,
-        (client, pid): (&Client, i32),
+        client: &Client,
         options: &CdcOptions,
         running: &mut Option<&mut Connection>,
     ) -> Result<(), End> {
@@ -299,7 +291,7 @@ impl Worker {
         let base: String = options.slot.chars().take(40).collect();
         let name = format!("{base}_{:x}", self.clock.now_micros());
         let exported = self.make_slot(client, &mut exporter, &name, true, running).await?;
-        let copied = self.copy_all((client, pid), &exported, running).await;
+        let copied = self.copy_all(client, &exported, running).await;
         exporter.close().await;
         copied
     }
@@ -307,7 +299,7 @@ impl Worker {
     /// Copies every table that wants it under one snapshot.
     async fn copy_all(
         &mut self,
-        (client, pid): (&Client, i32),
+        client: &Client,
         exported: &Exported,
         running: &mut Option<&mut Connection>,
     ) -> Result<(), End> {
@@ -316,6 +308,7 @@ impl Worker {
             literal(&exported.name)
         );
         let target = self.options.target.clone();
+        let pid = self.meanwhile(running, within(&target, session_pid(client))).await??.map_err(End::Lost)?;
         self.meanwhile(running, within(&target, client.batch_execute(&begin)))
             .await??
             .map_err(outside("the exported snapshot cannot be used"))
@@ -416,6 +409,15 @@ impl Worker {
             None => Ok(()),
         }
     }
+}
+
+/// The error that contents are read again, with the tables of which they are not.
+pub(super) fn lost_for(error: Error, tables: &[String]) -> Error {
+    if tables.is_empty() {
+        return error;
+    }
+    let tables = tables.join(", ");
+    error.hint(format!("what changed meanwhile is lost for {tables}, whose 'scan.startup.mode' asks for no contents"))
 }
 
 /// What small questions take at most.

@@ -12,9 +12,11 @@ use gridhouse_flow::connector::{SourceEvent, SourceLag};
 use tokio_postgres::Client;
 
 use super::catalog::{self, Listed, Relations};
+use super::cdc_options::Startup;
 use super::client::outside;
 use super::connection::Connection;
 use super::describe;
+use super::handover::lost_for;
 use super::pgoutput::Lsn;
 use super::stream::{End, Worker};
 
@@ -67,8 +69,8 @@ impl Worker {
     /// Looks at the source if it is time. Only between two transactions.
     pub(super) async fn look_if_due(&mut self, connection: &mut Connection) -> Result<(), End> {
         let now = self.clock.monotonic();
-        let heartbeat = self.decoder.tables.iter().map(|table| table.options.heartbeat).min().unwrap_or(LOOK_EVERY);
-        if self.watch.looked.is_some_and(|looked| now.saturating_sub(looked) < heartbeat.min(LOOK_EVERY)) {
+        let every = self.heartbeat().min(LOOK_EVERY);
+        if self.watch.looked.is_some_and(|looked| now.saturating_sub(looked) < every) {
             return Ok(());
         }
         self.watch.looked = Some(now);
@@ -108,7 +110,7 @@ impl Worker {
             let gone = Error::unavailable(format!("publication '{publication}' is gone"));
             return Err(End::Lost(gone));
         };
-        let mut strayed: Option<String> = None;
+        let (mut strayed, mut lacking) = (Vec::new(), Vec::new());
         for index in 0..self.decoder.tables.len() {
             let table = &mut self.decoder.tables[index];
             // What wants its contents is looked up anew with them.
@@ -127,20 +129,24 @@ impl Worker {
             chosen.sort_unstable();
             let name = format!("{}.{}", table.options.schemas, table.options.tables);
             if chosen != bound {
-                strayed =
-                    Some(format!("table {name} is another one than before: it was replaced, or more or fewer match"));
+                strayed
+                    .push(format!("table {name} is another one than before: it was replaced, or more or fewer match"));
             } else if chosen.iter().any(|oid| !published.contains(oid)) {
-                strayed = Some(format!("publication '{publication}' does not hold table {name} any more"));
+                strayed.push(format!("publication '{publication}' does not hold table {name} any more"));
             } else {
                 continue;
             }
             table.wants_contents = true;
+            if table.options.startup != Startup::Initial {
+                lacking.push(table.definition.path.to_string());
+            }
         }
         if !self.decoder.events.is_empty() {
             self.emit_events(&mut running).await?;
         }
-        if let Some(why) = strayed {
-            let error = Error::unavailable(format!("{why}; its contents are read again and compared"));
+        if !strayed.is_empty() {
+            let error = Error::unavailable(format!("{}; its contents are read again and compared", strayed.join("; ")));
+            let error = lost_for(error, &lacking);
             self.emit(SourceEvent::Waiting { error }, running.as_deref_mut()).await?;
             self.emit(SourceEvent::Connected, running).await?;
         }

@@ -2,8 +2,8 @@
 //!
 //! A statement may take as long as it takes, so no time limit of ours can tell a slow server from a lost connection: between
 //! the two ends there may be something that still takes our bytes and passes nothing on. After a silence the server is
-//! therefore asked, over a second connection, whether the session works on something. Only where it does not, or nobody
-//! answers there either, is the connection given up. What a lock holds up is not given up here; sessions bound that by
+//! therefore asked, over a second connection, whether the session works on something, or has done so within that silence: work of many
+//! statements may be between two of them. Only where it does not, or nobody answers there either, is the connection given up. What a lock holds up is not given up here; sessions bound that by
 //! `lock_timeout`.
 
 use std::pin::pin;
@@ -21,7 +21,7 @@ const UNDER_WAY: Duration = Duration::from_secs(1);
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 impl Target {
-    /// Waits for `work`, a statement of the session `pid` of the server; `what` names it in the error.
+    /// Waits for `work`, statements of the session `pid` of the server; `what` names it in the error.
     ///
     /// # Errors
     /// `Unavailable` where the server does not work on it.
@@ -39,12 +39,17 @@ impl Target {
         }
     }
 
-    /// The session works on something.
+    /// The session works on something, or has of late.
     async fn check_working(&self, pid: i32) -> Result<()> {
         let asked = tokio::time::timeout(self.silence * 2, async {
             let client = self.connect().await?;
-            let sql = "SELECT state = 'active' FROM pg_stat_activity WHERE pid = $1";
-            client.query_opt(sql, &[&pid]).await.map_err(outside("the server's sessions cannot be read"))
+            // A server that does not track activities (state `disabled`) can only be known to be there.
+            let sql = "SELECT state NOT LIKE 'idle%' OR state_change > now() - make_interval(secs => $2) \
+                       FROM pg_stat_activity WHERE pid = $1";
+            client
+                .query_opt(sql, &[&pid, &self.silence.as_secs_f64()])
+                .await
+                .map_err(outside("the server's sessions cannot be read"))
         });
         match asked.await {
             Err(_) => Err(self.silent()),
@@ -76,7 +81,9 @@ pub(crate) async fn session_pid(client: &Client) -> Result<i32> {
 pub(crate) async fn lock_holder(client: &Client, oid: u32) -> Option<Error> {
     let sql = "SELECT a.pid, a.usename::text, a.application_name::text, (now() - a.xact_start)::text \
                FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
-               WHERE l.relation = $1 AND l.granted AND a.pid <> pg_backend_pid() ORDER BY a.xact_start LIMIT 1";
+               WHERE l.locktype = 'relation' AND l.relation = $1 AND l.granted AND l.mode <> 'AccessShareLock' \
+               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+               AND a.pid <> pg_backend_pid() ORDER BY a.xact_start LIMIT 1";
     let row = client.query_opt(sql, &[&oid]).await.ok().flatten()?;
     let (pid, user, program, age): (i32, Option<&str>, Option<&str>, Option<&str>) =
         (row.get(0), row.get(1), row.get(2), row.get(3));

@@ -236,9 +236,7 @@ impl Worker {
         (self.heard_at, self.idle_at, self.status_durable) = (now, now, Lsn(0));
         self.watch.begin();
         loop {
-            let mut heard = false;
             while let Some(bytes) = connection.next_frame().map_err(|fault| self.stream_fault(fault))? {
-                heard = true;
                 match frame(&bytes).map_err(End::Lost)? {
                     Frame::Data { payload } => {
                         self.decoder.message(payload).map_err(by_kind)?;
@@ -264,9 +262,6 @@ impl Worker {
                 return Err(End::Stopped);
             }
             let now = self.clock.monotonic();
-            if heard {
-                self.heard_at = now;
-            }
             self.status_if_due(connection).await?;
             if !self.decoder.in_transaction() {
                 // Under load too: what is looked at may be wrong for as long as nobody looks.
@@ -275,6 +270,7 @@ impl Worker {
             // That has listened here too: a server that is silent to both is silent.
             let listened = self.clock.monotonic();
             if connection.take_available().map_err(lost)? {
+                self.heard_at = listened;
                 self.decoder.received_micros = self.clock.now_micros();
                 continue;
             }
@@ -345,11 +341,15 @@ impl Worker {
         Ok(())
     }
 
+    /// How often the source's tables want to hear of it.
+    pub(super) fn heartbeat(&self) -> Duration {
+        self.decoder.tables.iter().map(|table| table.options.heartbeat).min().unwrap_or(HEARTBEAT)
+    }
+
     /// Tells the engine how far an idle stream is: every so often, and at once when the server waits for it (it does when
     /// it is being shut down).
     async fn idle(&mut self, connection: &mut Connection, now: Duration) -> Result<(), End> {
-        let heartbeat = self.decoder.tables.iter().map(|table| table.options.heartbeat).min().unwrap_or(HEARTBEAT);
-        let due = self.idle_wanted || now.saturating_sub(self.idle_at) >= heartbeat;
+        let due = self.idle_wanted || now.saturating_sub(self.idle_at) >= self.heartbeat();
         if !due || Some(self.decoder.reached) <= self.position {
             return Ok(());
         }

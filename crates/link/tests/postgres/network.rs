@@ -1,6 +1,9 @@
 //! The way to a server fails: frozen without being closed, cut, and led to another server that took over.
 
+use std::time::Duration;
+
 use gridhouse_base::batch::RowKind;
+use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{CommitId, ErrorKind, TypeKind};
 use gridhouse_flow::connector::{SinkConnector, SinkWriter};
@@ -101,8 +104,11 @@ fn a_standby_takes_over_without_the_last_transactions() {
     engine.until_rows(1, &["1|a"]);
     db.sql("INSERT INTO t VALUES (2, 'b')");
     engine.until_rows(1, &["1|a", "2|b"]);
-    let there = || standby.sql("failover", "SELECT count(*) FROM t") == "2";
-    while !there() {}
+    let clock = SystemClock::new();
+    while standby.sql("failover", "SELECT count(*) FROM t") != "2" {
+        assert!(clock.monotonic() < Duration::from_secs(30), "the standby does not follow");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
     standby.down("fast");
     db.sql("UPDATE t SET v = 'lost with the primary'; INSERT INTO t VALUES (3, 'too')");
     engine.until("the last transactions", |e| e.rows(1).len() == 3);

@@ -1,7 +1,7 @@
 //! The keeper: work on the store's files beside its writer.
 //!
 //! The writer lays out a piece of work (seal and checkpoint, or merge segments), a thread of its owner's carries it out, and
-//! the writer takes the result at its next tick boundary. Nothing is shared meanwhile but what cannot change. Sealing goes
+//! the writer takes the result at its next tick boundary, or where a tick seals ahead. Nothing is shared meanwhile but what cannot change. Sealing goes
 //! first, and a merge under way makes room for it, since what waits to be sealed takes memory and log. A piece that fails
 //! (the disk is full) leaves nothing behind but files that nobody names; the writer tries again later.
 
@@ -98,8 +98,14 @@ impl Workshop {
         self.desk().merge.done.take()
     }
 
+    /// Carries out the seal that waits, if nobody has begun it, and waits until it is over.
+    pub fn finish_seal(&self) {
+        self.seal();
+        self.wait_for_seal();
+    }
+
     /// Waits until no seal is under way.
-    pub fn wait_for_seal(&self) {
+    fn wait_for_seal(&self) {
         let mut desk = self.desk();
         while desk.seal.is_busy {
             desk = self.changed.wait(desk).unwrap_or_else(PoisonError::into_inner);

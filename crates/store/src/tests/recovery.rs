@@ -306,7 +306,7 @@ fn hostile_frames_with_good_checksums_do_no_harm() {
             files: &mut files,
             fs: &fs,
             dir: dir.path(),
-            limits: &crate::Limits::default(),
+            limits: &crate::Limits { tick_bytes: 200, ..crate::Limits::default() },
         };
         for (i, frame) in frames.iter().enumerate() {
             let mut payload = frame.payload.to_vec();

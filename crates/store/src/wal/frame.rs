@@ -109,6 +109,11 @@ pub(crate) enum BadFrame {
     Unknown(u16),
 }
 
+/// How many bytes of payload a frame says it has; `head` begins with its head.
+pub(crate) fn payload_bytes(head: &[u8]) -> usize {
+    u32::from_le_bytes(head[12..16].try_into().expect("4 bytes")) as usize
+}
+
 /// The frame at the start of `bytes`, if it is whole and carries `salt`.
 pub(crate) fn read_frame(bytes: &[u8], salt: u64) -> Result<Frame<'_>, BadFrame> {
     let head = bytes.get(..FRAME_HEAD_BYTES).ok_or(BadFrame::Torn)?;
@@ -117,7 +122,7 @@ pub(crate) fn read_frame(bytes: &[u8], salt: u64) -> Result<Frame<'_>, BadFrame>
     if u32_at(0) != FRAME_MAGIC {
         return Err(BadFrame::Torn);
     }
-    let length = u32_at(12) as usize;
+    let length = payload_bytes(head);
     let whole = bytes.get(..FRAME_HEAD_BYTES.saturating_add(length)).ok_or(BadFrame::Torn)?;
     if length > MAX_PAYLOAD_BYTES || u64_at(24) != salt || crc32c::crc32c(&whole[8..]) != u32_at(4) {
         return Err(BadFrame::Torn);

@@ -1,7 +1,7 @@
 //! Where a frame stands in the log, so that rows that wait there need not be kept in memory.
 //!
-//! A place holds on to its open file: a file that is removed meanwhile can still be read. One that is written over cannot, so
-//! whoever uses files again asks first which frames are still needed. What is read back is checked like any frame.
+//! Files are never written over, and a place holds on to its open file: one that is removed meanwhile can still be read. What is
+//! read back is checked like any frame.
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use gridhouse_base::fs::File;
 use gridhouse_base::{CommitId, Result};
 
 use super::frame::{
-    FILE_HEAD_BYTES, FRAME_ALIGN, FRAME_HEAD_BYTES, FileHead, FrameKind, MAX_PAYLOAD_BYTES, read_frame,
+    FILE_HEAD_BYTES, FRAME_ALIGN, FRAME_HEAD_BYTES, FileHead, FrameKind, MAX_PAYLOAD_BYTES, payload_bytes, read_frame,
 };
 use super::place::LogPlace;
 use super::writer::disk_error;
@@ -98,7 +98,7 @@ impl LogSpan {
                 return fault(at, &format!("the file ends before frame {number}"));
             }
             let start = read(at, FRAME_HEAD_BYTES)?;
-            let payload = u32::from_le_bytes(start[12..16].try_into().expect("4 bytes")) as usize;
+            let payload = payload_bytes(&start);
             let whole = FRAME_HEAD_BYTES + payload;
             if payload > MAX_PAYLOAD_BYTES || whole as u64 > left {
                 return fault(at, &format!("frame {number} is damaged: it says that it has {payload} bytes"));

@@ -28,6 +28,8 @@ const MOST: usize = 255;
 const SAMPLE_BYTES: usize = 8 * 1024;
 const SAMPLE_PIECE: usize = 128;
 const ROUNDS: usize = 4;
+/// How many bytes of a single text are put together before they are appended.
+const PAGE: usize = 256;
 /// Slots for symbols of three bytes and more, by their first three.
 const SLOTS: usize = 1024;
 
@@ -291,14 +293,34 @@ impl Symbols {
 
     /// Appends the text that `codes` stand for; for a few texts.
     pub fn expand(&self, codes: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        expand_by(codes, out, |code, room| {
-            let Some((start, length)) = self.place(code) else { return 0 };
-            match self.bytes.get(start..start + room.len()) {
-                Some(bytes) => room.copy_from_slice(bytes),
-                None => room[..length].copy_from_slice(&self.bytes[start..start + length]),
+        let mut page = [0_u8; PAGE];
+        let mut used = 0;
+        let mut codes = codes.iter();
+        while let Some(&code) = codes.next() {
+            // What is written behind a symbol the next one goes over.
+            let room: &mut [u8; 8] =
+                page[used..].first_chunk_mut().expect("a page is handed on before it has fewer than eight bytes");
+            used += match self.place(code) {
+                Some((start, length)) => {
+                    match self.bytes.get(start..start + room.len()) {
+                        Some(bytes) => room.copy_from_slice(bytes),
+                        None => room[..length].copy_from_slice(&self.bytes[start..start + length]),
+                    }
+                    length
+                }
+                None if code == ESCAPE => {
+                    room[0] = *codes.next().ok_or_else(unknown)?;
+                    1
+                }
+                None => return Err(unknown()),
+            };
+            if used > PAGE - 8 {
+                out.extend_from_slice(&page[..used]);
+                used = 0;
             }
-            length
-        })
+        }
+        out.extend_from_slice(&page[..used]);
+        Ok(())
     }
 
     /// The symbols laid out for many texts.
@@ -341,35 +363,6 @@ impl Layout {
         }
         Ok(())
     }
-}
-
-/// How many bytes of a single text are put together before they are appended.
-const PAGE: usize = 256;
-
-/// Appends the text that `codes` stand for. `put` writes the symbol of a code at the beginning of eight bytes and returns its
-/// length, 0 if there is none: what it writes behind the symbol the next one goes over.
-#[inline]
-fn expand_by(codes: &[u8], out: &mut Vec<u8>, put: impl Fn(u8, &mut [u8; 8]) -> usize) -> Result<()> {
-    let mut page = [0_u8; PAGE];
-    let mut used = 0;
-    let mut codes = codes.iter();
-    while let Some(&code) = codes.next() {
-        let room = page[used..].first_chunk_mut().expect("a page is handed on before it has fewer than eight bytes");
-        match put(code, room) {
-            0 if code == ESCAPE => {
-                page[used] = *codes.next().ok_or_else(unknown)?;
-                used += 1;
-            }
-            0 => return Err(unknown()),
-            length => used += length,
-        }
-        if used > PAGE - 8 {
-            out.extend_from_slice(&page[..used]);
-            used = 0;
-        }
-    }
-    out.extend_from_slice(&page[..used]);
-    Ok(())
 }
 
 #[cfg(test)]
