@@ -302,33 +302,40 @@ class Bench:
         )  # fmt: skip
 
     def restart(self):
-        ticks, answers, began = [], [], set()
         with self.started(self.options.rows) as house:
-            for _ in range(self.options.runs):
-                self.stretch(house, 5_000, 3)
-                time.sleep(1)
-                house.kill()
-                self.chain.last[0] += 1
-                self.source.run(self.chain.change(0, self.chain.last[0], 1, 0))
-                begun = time.perf_counter()
-                house.start("serve")
-                _, answered = until("the socket", house.answers, every=0.005)
-                number = self.chain.last[0]
-                moved = lambda: int(self.sink.run(self.chain.look + " AND region = 'mark-0'")[0][1]) >= number  # noqa: E731
-                _, ticked = until("the first tick in the sink", moved, every=0.005)
-                answers.append(answered - begun)
-                ticks.append(ticked - begun)
-                began.update(row[0] for row in house.rows("SELECT began FROM system.status.jobs"))
-                say(f"answers after {answers[-1]:.2f} s, tick in the sink after {ticks[-1]:.2f} s, CPU {house.cpu_seconds():.2f} s")
-                self.chain.agreed()
-        restored = not any(word.startswith("rebuilt") for word in began)
-        limit = 1 if restored else 3
+            self.killed(house, "state restored", 1)
+            self.killed(house, "state rebuilt", 3)
+
+    def killed(self, house, way, limit):
+        """`kill -9` under load; where state is to be rebuilt, what is kept of it is removed before the start."""
+        ticks, answers, began = [], [], set()
+        for _ in range(self.options.runs):
+            self.stretch(house, 5_000, 3)
+            time.sleep(1)
+            house.kill()
+            if way == "state rebuilt":
+                for kept in house.place.rglob("state-*.ghj"):
+                    kept.unlink()
+            self.chain.last[0] += 1
+            self.source.run(self.chain.change(0, self.chain.last[0], 1, 0))
+            begun = time.perf_counter()
+            house.start("serve")
+            _, answered = until("the socket", house.answers, every=0.005)
+            number = self.chain.last[0]
+            moved = lambda: int(self.sink.run(self.chain.look + " AND region = 'mark-0'")[0][1]) >= number  # noqa: E731, B023
+            _, ticked = until("the first tick in the sink", moved, every=0.005)
+            answers.append(answered - begun)
+            ticks.append(ticked - begun)
+            began.update(row[0] for row in house.rows("SELECT began FROM system.status.jobs"))
+            say(f"{way}: answers after {answers[-1]:.2f} s, tick in the sink after {ticks[-1]:.2f} s, CPU {house.cpu_seconds():.2f} s")
+            self.chain.agreed()
         say("jobs began:", "; ".join(sorted(began)))
+        as_meant = all(word.startswith("rebuilt") == (way == "state rebuilt") for word in began)
         self.add(
-            f"kill -9 with {self.options.rows:,} rows → first tick",
-            f"{several(answers, lambda s: f'{s:.2f} s')}; in the sink {several(ticks, lambda s: f'{s:.2f} s')}; "
-            + ("state restored" if restored else "state rebuilt"),
-            "≤ 1 s restored, ≤ 3 s rebuilt", statistics.median(answers) <= limit,
+            f"kill -9 with {self.options.rows:,} rows → first tick, {way}",
+            f"{several(answers, lambda s: f'{s:.2f} s')}; in the sink {several(ticks, lambda s: f'{s:.2f} s')}"
+            + ("" if as_meant else "; NOT AS MEANT: " + "; ".join(sorted(began))),
+            f"≤ {limit} s", as_meant and statistics.median(answers) <= limit,
         )  # fmt: skip
 
     def adhoc(self):

@@ -147,11 +147,12 @@ impl House {
         self.open_again()
     }
 
-    /// Opens on what there is. That a job is rebuilt hides whatever its kept state lacked, so one whose state did not give again
-    /// what it had written is an error here.
+    /// Opens on what there is. That a job is rebuilt hides whatever its kept state lacked, so one whose state cannot be read, or
+    /// did not give again what it had written, is an error here.
     fn open_again(&mut self) -> Result<(), String> {
         self.open();
-        let strayed = "SELECT name, began FROM system.status.jobs WHERE began LIKE '%gives out other rows%'";
+        let strayed = "SELECT name, began FROM system.status.jobs \
+                       WHERE began LIKE '%gives out other rows%' OR began LIKE '%damaged%'";
         match self.run(strayed)?.rows.first() {
             Some(row) => Err(format!("a kept state is not what it was: {}", crate::rows::shown(&row.text))),
             None => Ok(()),

@@ -116,10 +116,11 @@ impl Bag {
     }
 
     /// Adds `weight` times a row at `slot` and returns its weight before and after. `matches` is remembered with a row that
-    /// is new.
+    /// is new, where they are counted.
     pub fn add(&mut self, slot: Slot, row: &[u8], weight: i64, matches: i64) -> (i64, i64) {
         let head = self.heads[slot as usize];
-        let added = Weight { weight, matches };
+        // A tree would remember them all the same, and a frozen state with them would not be one of such a bag.
+        let added = Weight { weight, matches: if self.slab.counts_matches() { matches } else { 0 } };
         if weight == 0 {
             let now = self.set(slot).weight(row);
             return (now, now);

@@ -47,9 +47,10 @@ fn every_form_agrees_with_a_plain_map() {
                     let first = plain_set.iter().next().map(|(row, held)| (row.clone(), -held.weight));
                     let drawn = (row(random.below(range)), random.between(-2, 2));
                     let (row, weight) = first.filter(|_| dry).unwrap_or(drawn);
-                    let matches = if counts_matches { random.between(0, 5) } else { 0 };
+                    let given = random.between(0, 5);
+                    let matches = if counts_matches { given } else { 0 };
                     let before = plain_set.get(&row).map_or(0, |held| held.weight);
-                    let change = bag.add(slot, &row, weight, matches);
+                    let change = bag.add(slot, &row, weight, given);
                     assert_eq!(change, (before, before + weight), "seed {seed}, round {round}");
                     plain_set.entry(row).or_insert(Weight { weight: 0, matches }).weight += weight;
                     plain_set.retain(|_, held| held.weight != 0);

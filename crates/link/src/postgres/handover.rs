@@ -120,7 +120,8 @@ impl Worker {
 
     /// What the server, its catalog and the slot are like now, and whether the publication was there.
     async fn look_around(&mut self, client: &Client, options: &CdcOptions) -> Result<(bool, Lsn, Option<Slot>), End> {
-        let limits = format!("SET lock_timeout = '{}s'", LOCK_WAIT.as_secs());
+        // Told by the server as what it is, before it could be taken for the server's silence.
+        let limits = format!("SET lock_timeout = {}", LOCK_WAIT.min(options.target.silence / 2).as_millis());
         client.batch_execute(&limits).await.map_err(outside("the session cannot be set up")).map_err(End::Lost)?;
         self.check_server(client, options).await?;
         self.resolve(client).await?;
