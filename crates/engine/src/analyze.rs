@@ -79,6 +79,7 @@ impl Session {
         })?;
         match state {
             Some(JobState::Failed(why)) => self.notice(format!("job {} has failed: {why}", id.0)),
+            Some(JobState::Waiting(why)) => self.notice(format!("job {} waits, and goes on by itself: {why}", id.0)),
             Some(JobState::Running) | None => {}
             Some(other) => self.notice(format!("job {} does not run: {}", id.0, other.word())),
         }

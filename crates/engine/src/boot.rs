@@ -65,6 +65,11 @@ pub(crate) fn boot(core: &mut Core, seed: u64) -> Result<()> {
     core.kept = Kept::default();
     core.starting = false;
     core.tick()?;
+    let waiting = |job: &Job| matches!(job.record.state, JobState::Waiting(_)) && job.wait.is_none();
+    let waiting: Vec<_> = core.jobs.iter().filter(|(_, job)| waiting(job)).map(|(id, _)| *id).collect();
+    for id in waiting {
+        core.go_on(id)?;
+    }
     for record in interrupted {
         // Its statement was never answered, and nobody waits for it any more. It goes once the other jobs are known.
         let id = record.id;
@@ -144,13 +149,11 @@ fn rebuild_all(core: &mut Core, mut waiting: Vec<JobRecord>) -> Result<()> {
         });
         let record = waiting.remove(ready.unwrap_or(0));
         let id = record.id;
+        core.away.take();
         let rebuilt = bind(core, &record).and_then(|inserts| core.rebuild(record.clone(), inserts));
         if let Err(error) = rebuilt {
-            if error.kind() == gridhouse_base::ErrorKind::Unavailable {
-                return Err(error);
-            }
             core.jobs.entry(id).or_insert_with(|| Job::resting(record));
-            core.fail_job(id, error)?;
+            core.give_up(id, error)?;
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ use gridhouse_flow::Governor;
 use gridhouse_flow::connector::{SourceEvent, SourceEvents};
 use gridhouse_store::Store;
 
+use crate::awaiting::LastAway;
 use crate::catalog::Catalog;
 use crate::engine::Tuning;
 use crate::follow::Kept;
@@ -69,6 +70,8 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) connectors: Connectors,
+    /// What did not answer the operators of a job.
+    pub(crate) away: LastAway,
     pub(crate) tuning: Tuning,
     /// How many times a stream has been started.
     pub(crate) starts: u64,

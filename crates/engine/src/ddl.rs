@@ -22,8 +22,7 @@ use crate::dead::{self, ON_ERROR};
 use crate::outcome::Outcome;
 use crate::query::zone_of;
 use crate::records::{
-    CATALOGS, CatalogRecord, DATABASES, DatabaseRecord, JobState, OBJECTS, ObjectRecord, database_key, encode,
-    object_key,
+    CATALOGS, CatalogRecord, DATABASES, DatabaseRecord, OBJECTS, ObjectRecord, database_key, encode, object_key,
 };
 use crate::session::{Session, done};
 use crate::wiring::{physical_schema, stored_key};
@@ -527,7 +526,7 @@ impl Core {
             let reads = table.is_some_and(|table| job.read().contains(&table))
                 || job.record.inserts.iter().any(|insert| insert.sources.iter().any(|source| source.path == *path));
             let temporary = job.record.environment.temporary.iter().any(|object| object.path() == path);
-            let live = matches!(job.record.state, JobState::Running);
+            let live = job.record.state.is_wanted();
             if (reads && live || writes) && !temporary {
                 let (name, id) = (&job.record.name, job.record.id.0);
                 let what = if writes { "writes into" } else { "reads" };

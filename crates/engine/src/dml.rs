@@ -335,7 +335,7 @@ impl Session {
             let Some((state, sinks, sent)) = state else {
                 return Err(Error::not_found("the statement's job was dropped meanwhile"));
             };
-            if let JobState::Failed(why) = state {
+            if let JobState::Failed(why) | JobState::Waiting(why) = state {
                 return Err(Error::invalid(why));
             }
             if sent == 0 || sinks.iter().all(|sink| sink.read >= commit) {
@@ -509,9 +509,8 @@ impl Session {
 
     pub(crate) fn stop_job(&mut self, name: &JobName) -> Result<Outcome> {
         let id = self.job(name)?;
-        let running = self
-            .engine
-            .call(move |core| core.jobs.get(&id).is_some_and(|job| job.record.state == JobState::Running))?;
+        let running =
+            self.engine.call(move |core| core.jobs.get(&id).is_some_and(|job| job.record.state.is_wanted()))?;
         if !running {
             self.notice(format!("job {} does not run", id.0));
             return done("STOP JOB");

@@ -13,6 +13,7 @@ use gridhouse_flow::{Governor, HashMode};
 use gridhouse_sql::NameContext;
 use gridhouse_store::{Reader, Store, StoreOptions};
 
+use crate::awaiting::LastAway;
 use crate::batch::Queries;
 use crate::boot;
 use crate::catalog::{DEFAULT_CATALOG, DEFAULT_DATABASE};
@@ -117,12 +118,13 @@ impl Engine {
             Some(parts) => Governor::cut_into(fs.clone(), &spilled, 0, parts, 1),
             None => Governor::new(fs.clone(), &spilled, bytes),
         };
+        let away = LastAway::default();
         // Made only once the directory is ours, since it empties its own.
         let mut governor = None;
         let (store, follower) = Store::open_with(options.store, |snapshot, attachment| {
             let governor: &mut Arc<Governor> = governor.insert(govern()?);
-            let (connectors, clock) = (connectors.clone(), clock.clone());
-            let means = Means { connectors, hash: tuning.hash, clock, governor: governor.clone() };
+            let (connectors, away, clock) = (connectors.clone(), away.clone(), clock.clone());
+            let means = Means { connectors, away, hash: tuning.hash, clock, governor: governor.clone() };
             Ok(Follower::begin(snapshot, &attachment, &means)
                 .inspect_err(|error| tracing::warn!("what was kept of jobs is of no use: {error}"))
                 .ok())
@@ -173,6 +175,7 @@ impl Engine {
             clock: clock.clone(),
             shared: shared.clone(),
             connectors: connectors.clone(),
+            away,
             tuning,
             starts: 0,
             messages: messages.clone(),

@@ -22,6 +22,7 @@ use gridhouse_base::{ChangeBatch, CommitId, Error, JobId, Result, SourceId, Tabl
 use gridhouse_flow::{Governor, HashMode, Piece, RowSum, TickContext};
 use gridhouse_store::{AppliedRows, Follow, Snapshot};
 
+use crate::awaiting::LastAway;
 use crate::boot::{bind_in, read_catalog};
 use crate::catalog::Catalog;
 use crate::history::History;
@@ -44,6 +45,7 @@ const MOST_ROWS: usize = 4_000_000;
 #[derive(Clone)]
 pub(crate) struct Means {
     pub(crate) connectors: Connectors,
+    pub(crate) away: LastAway,
     pub(crate) hash: HashMode,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) governor: Arc<Governor>,
@@ -330,6 +332,7 @@ impl World<'_> {
             leaves_late_rows_out: true,
             connectors: &self.means.connectors,
             refuses: Some(&refuses),
+            away: Some(&self.means.away),
         };
         let Lowered { dataflow, inputs, lines } = lower(&insert.bound.plan, insert.unique.as_deref(), &ground)?;
         let others =

@@ -11,6 +11,7 @@ use gridhouse_flow::{Dataflow, NodeId, Piece, TickContext};
 use gridhouse_sql::plan::BoundInsert;
 use gridhouse_store::Tick;
 
+use crate::awaiting::Wait;
 use crate::dead::Letter;
 use crate::history::{Counts, History};
 use crate::kept::LastKept;
@@ -34,6 +35,8 @@ pub(crate) struct Job {
     pub(crate) began: Began,
     /// When what they hold was last written down.
     pub(crate) last_kept: Arc<LastKept>,
+    /// What it waits for, where it does.
+    pub(crate) wait: Option<Wait>,
 }
 
 /// How a running job began in this process.
@@ -216,6 +219,7 @@ impl Job {
             rows_out: 0,
             began: Began::New,
             last_kept: Arc::default(),
+            wait: None,
         }
     }
 
@@ -263,6 +267,7 @@ impl Job {
     /// Leaves the ticks: state and sinks are dropped; the record says why.
     pub(crate) fn detach(&mut self, state: JobState) {
         self.record.state = state;
+        self.wait = None;
         self.branches.clear();
         self.stop_sinks();
     }

@@ -101,7 +101,7 @@ impl Core {
                     self.halt(id, JobState::Stopped)?;
                 }
             }
-            if self.jobs[&id].record.state != JobState::Running {
+            if !self.jobs[&id].record.state.is_wanted() {
                 self.resume(id, submission.inserts, submission.gaps)?;
             }
             return Ok((id, self.ordered(), true));
@@ -234,7 +234,7 @@ impl Core {
         self.tick()?;
         let snapshot = self.store.ordered_snapshot();
         let catalog = self.catalog.clone();
-        let connectors = self.connectors.clone();
+        let (connectors, away) = (self.connectors.clone(), self.away.clone());
         let mut streams: BTreeMap<SourceId, StreamRecord> =
             self.streams.iter().map(|(id, stream)| (*id, stream.record.clone())).collect();
         let sole = inserts.iter().map(|insert| self.is_sole_writer(record.id, &inserts, insert)).collect::<Vec<_>>();
@@ -349,6 +349,7 @@ impl Core {
                             leaves_late_rows_out: true,
                             connectors: &connectors,
                             refuses: None,
+                            away: Some(&away),
                         };
                         let Lowered { dataflow, inputs, lines } = lower(&insert.bound.plan, unique, &ground)?;
                         if insert.sink.is_some() {

@@ -4,6 +4,7 @@
 //! temporary objects; any number may run at once on threads of their own. One core thread owns everything that changes.
 
 mod analyze;
+mod awaiting;
 mod batch;
 mod boot;
 mod catalog;

@@ -14,7 +14,7 @@ use gridhouse_base::clock::Clock;
 use gridhouse_base::table::{ObjectPath, TableDef};
 use gridhouse_base::{ChangeBatch, Error, ErrorKind, Result, Schema, TableId, Value};
 use gridhouse_expr::EvalContext;
-use gridhouse_flow::connector::{Found, Lookup, LookupRequest};
+use gridhouse_flow::connector::{Found, Lookup, LookupConnector, LookupRequest};
 use gridhouse_flow::{
     Dataflow, DataflowBuilder, Governor, HashMode, JoinKey, JoinKind as FlowJoin, JoinSpec, LookupSpec, NodeId,
     ProbeSpec, SetKind as FlowSet, SetOperation, SortKey, TickContext, TimeBound, TopN, Unnest,
@@ -24,6 +24,7 @@ use gridhouse_sql::plan::{self, JoinKind, Limit, Plan, Scan, SetKind, Values};
 use gridhouse_sql::properties::is_deterministic;
 use gridhouse_sql::watermark_delay_millis;
 
+use crate::awaiting::{Away, LastAway};
 use crate::job::Input;
 use crate::prepare::{Connectors, with_hints};
 use crate::timed::TimedScans;
@@ -49,6 +50,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) connectors: &'a Connectors,
     /// While this is true, the outside is not asked: rows are taken again whose answers are not known any more.
     pub(crate) refuses: Option<&'a Arc<AtomicBool>>,
+    /// Where an outside that does not answer is noted, for a job that then waits for it.
+    pub(crate) away: Option<&'a LastAway>,
 }
 
 /// The dataflow of `plan` with one output, and what its inputs read. Where `unique` names columns, at most one row for each of
@@ -215,10 +218,12 @@ impl<'a> Lowering<'a> {
                 let definition = with_hints(&lookup.table, &lookup.hints);
                 let (own, other): (Vec<usize>, Vec<usize>) = lookup.keys.iter().copied().unzip();
                 let request = LookupRequest { keys: other, columns: lookup.columns.clone() };
-                let open = self.ground.connectors.lookup(&definition)?.open(definition.clone(), request);
+                let connector = self.ground.connectors.lookup(&definition)?.clone();
+                let open = connector.open(definition.clone(), request.clone());
                 let outside = open.map_err(|error| error.context(format!("table {}", definition.path)))?;
                 let refuses = self.ground.refuses.cloned().unwrap_or_default();
-                let asked = Asked { outside, name: definition.path.to_string(), refuses };
+                let away = self.ground.away.cloned();
+                let asked = Asked { outside, connector, definition, request, refuses, away };
                 let columns = lookup.schema.columns[lookup.input.schema().len()..].to_vec();
                 let (kind, schema) = (matching(lookup.outer), Schema::new(columns));
                 let spec = LookupSpec { kind, keys: own, residual: lookup.residual.clone(), schema };
@@ -263,28 +268,40 @@ impl<'a> Lowering<'a> {
     }
 }
 
-/// A look-up whose outside may be away. That fails the job, which can be started again, and not the tick of all jobs.
+/// A look-up whose outside may be away. That takes the job out, which waits for it, and does not fail the tick of all jobs.
 struct Asked {
     outside: Box<dyn Lookup>,
-    name: String,
+    connector: Arc<dyn LookupConnector>,
+    definition: Arc<TableDef>,
+    request: LookupRequest,
     refuses: Arc<AtomicBool>,
+    away: Option<LastAway>,
 }
 
 impl Lookup for Asked {
     fn lookup(&mut self, keys: &[ArrayRef], len: usize) -> Result<Found> {
         if self.refuses.load(Ordering::Relaxed) {
-            return Err(Error::conflict(format!("{} would have to be asked again", self.name)));
+            return Err(Error::conflict(format!("{} would have to be asked again", self.definition.path)));
         }
         self.outside.lookup(keys, len).map_err(|error| {
+            let is_away = error.kind() == ErrorKind::Unavailable;
+            if is_away && let Some(away) = &self.away {
+                let (connector, definition) = (self.connector.clone(), self.definition.clone());
+                away.set(Away { connector, definition, request: self.request.clone() });
+            }
             let told = Error::new(
-                if error.kind() == ErrorKind::Unavailable { ErrorKind::Conflict } else { error.kind() },
-                format!("look-up in {}: {error}", self.name),
+                if is_away { ErrorKind::Conflict } else { error.kind() },
+                format!("look-up in {}: {error}", self.definition.path),
             );
             match error.remedy() {
                 Some(hint) => told.hint(hint),
-                None => told.hint("START JOB when it answers again"),
+                None => told,
             }
         })
+    }
+
+    fn check(&mut self) -> Result<()> {
+        self.outside.check()
     }
 }
 

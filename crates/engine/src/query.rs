@@ -103,6 +103,7 @@ fn streamed(plan: &Plan, unique: Option<&[usize]>, reading: Reading<'_>) -> Resu
         leaves_late_rows_out: false,
         connectors: reading.connectors,
         refuses: None,
+        away: None,
     };
     let Lowered { mut dataflow, inputs, .. } = lower(plan, unique, &ground)?;
     for (i, input) in inputs.iter().enumerate() {

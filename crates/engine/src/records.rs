@@ -195,17 +195,25 @@ pub enum JobState {
     Stopped,
     /// It met an error and waits for `START JOB`.
     Failed(String),
+    /// An outside that it asks does not answer; it goes on by itself once that does.
+    Waiting(String),
     /// Its bounded input has ended.
     Finished,
 }
 
 impl JobState {
+    /// Whether it runs, or does so by itself as soon as it can.
+    pub(crate) fn is_wanted(&self) -> bool {
+        matches!(self, Self::Running | Self::Waiting(_))
+    }
+
     /// The word that users see.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Running => "RUNNING",
             Self::Stopped => "STOPPED",
             Self::Failed(_) => "FAILED",
+            Self::Waiting(_) => "WAITING",
             Self::Finished => "FINISHED",
         }
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use gridhouse_base::{CommitId, Error, ErrorKind, JobId, Result, SourceId};
+use gridhouse_base::{CommitId, Error, JobId, Result, SourceId};
 
 use crate::core::Core;
 use crate::dead::{self, letters_under};
@@ -32,8 +32,10 @@ impl Core {
         self.tick()?;
         let cursor = self.ordered();
         let job = self.jobs.get_mut(&id).ok_or_else(|| Error::not_found(format!("there is no job {}", id.0)))?;
-        if let JobState::Failed(why) = &state {
-            tracing::error!(job = job.record.name, "{why}");
+        match &state {
+            JobState::Failed(why) => tracing::error!(job = job.record.name, "{why}"),
+            JobState::Waiting(why) => tracing::warn!(job = job.record.name, "it waits, and goes on by itself: {why}"),
+            _ => {}
         }
         if job.record.state == JobState::Running {
             job.record.cursor = cursor;
@@ -60,6 +62,7 @@ impl Core {
             let Some(job) = self.jobs.get(&id) else { continue };
             let text = encode(&job.record);
             self.tick_with(|tick| tick.put(JOBS, &id.0.to_string(), Some(&text)))?;
+            self.begin_asking(id)?;
         }
         // They left only because of another's error, and go on from the last tick.
         for id in std::mem::take(&mut self.followers) {
@@ -67,12 +70,10 @@ impl Core {
             if record.state == JobState::Running {
                 continue;
             }
+            self.away.take();
             let resumed = crate::boot::bind(self, &record).and_then(|inserts| self.resume(id, inserts, Gaps::Refused));
             if let Err(error) = resumed {
-                if error.kind() == ErrorKind::Unavailable {
-                    return Err(error);
-                }
-                self.fail_job(id, error)?;
+                self.give_up(id, error)?;
             }
         }
         Ok(())

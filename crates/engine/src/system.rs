@@ -269,7 +269,7 @@ fn job_rows(core: &Core) -> Vec<Vec<Value>> {
         let rows_out = job.rows_out.max(landed).max(sent);
         let statement: Vec<String> = job.record.inserts.iter().map(|i| gridhouse_sql::redact(&i.text)).collect();
         let error = match &job.record.state {
-            JobState::Failed(why) => Some(why.as_str()),
+            JobState::Failed(why) | JobState::Waiting(why) => Some(why.as_str()),
             _ => None,
         };
         let kept = job.last_kept.get();

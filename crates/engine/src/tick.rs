@@ -4,8 +4,8 @@
 //!
 //! What always holds: jobs run in an order in which each comes after the jobs that write its inputs, so all layers agree at
 //! the end of a tick; the outputs of a job's branches are computed before any is written (where one branch reads what another
-//! writes: layer by layer). A job that errs loses its state and waits for `START JOB`, which rebuilds it and corrects what its
-//! tables hold by the difference; its neighbours never notice.
+//! writes: layer by layer). A job that errs loses its state and waits for `START JOB` (or for the outside that did not answer it),
+//! is rebuilt and corrects what its tables hold by the difference; its neighbours never notice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use gridhouse_base::{ChangeBatch, CommitId, Error, JobId, Result, TableId};
 use gridhouse_flow::TickContext;
 use gridhouse_store::Tick;
 
+use crate::awaiting::{Away, Wait};
 use crate::core::{Core, relieve};
 use crate::dead::{self, letters_under};
 use crate::deltas::{Delta, Deltas, Writer};
@@ -84,6 +85,7 @@ impl Core {
         let applies = !self.starting;
         let read: BTreeSet<TableId> = self.jobs.values().flat_map(Job::flow_inputs).collect();
         let mut moment = now.1;
+        self.away.take();
         loop {
             let step = if applies {
                 tick.apply_step_for(self.tuning.round_rows, &|table| read.contains(&table))?
@@ -120,7 +122,7 @@ impl Core {
                 if error.kind() == gridhouse_base::ErrorKind::Unavailable {
                     return Err(error);
                 }
-                let left = leave(&mut self.jobs, *id, &error, &mut tick, &mut deltas, before)?;
+                let left = leave(&mut self.jobs, *id, (&error, self.away.take()), &mut tick, &mut deltas, before)?;
                 self.followers.extend(left.iter().filter(|follower| *follower != id));
                 self.failed.extend(left);
             }
@@ -156,7 +158,7 @@ impl Core {
 fn leave(
     jobs: &mut BTreeMap<JobId, Job>,
     failed: JobId,
-    error: &Error,
+    (error, mut away): (&Error, Option<Away>),
     tick: &mut Tick<'_>,
     deltas: &mut Deltas,
     before: CommitId,
@@ -190,14 +192,21 @@ fn leave(
     let name = jobs[&failed].record.name.clone();
     for id in &leaving {
         let job = jobs.get_mut(id).expect("jobs that leave are there");
-        let why = if *id == failed {
-            tracing::error!(job = name, "{error}");
-            crate::stream::with_remedy(error)
-        } else {
-            format!("job {name} ({}), whose rows it takes in, failed in the middle of a transaction", failed.0)
-        };
         job.record.cursor = before;
-        job.detach(JobState::Failed(why));
+        let why = crate::stream::with_remedy(error);
+        if *id != failed {
+            job.detach(JobState::Failed(format!(
+                "job {name} ({}), whose rows it takes in, failed in the middle of a transaction",
+                failed.0
+            )));
+        } else if let Some(away) = away.take() {
+            tracing::warn!(job = name, "it waits, and goes on by itself: {why}");
+            job.detach(JobState::Waiting(why));
+            job.wait = Some(Wait::new(away));
+        } else {
+            tracing::error!(job = name, "{why}");
+            job.detach(JobState::Failed(why));
+        }
         tick.put(JOBS, &id.0.to_string(), Some(&encode(&job.record)));
     }
     Ok(leaving)

@@ -364,4 +364,10 @@ pub trait Lookup: Send {
     /// `Unavailable` where the outside does not answer after the retries that its options allow; `Invalid` where a row does not
     /// fit its declared type, naming it.
     fn lookup(&mut self, keys: &[ArrayRef], len: usize) -> Result<Found>;
+
+    /// Asks once whether rows can be looked up now.
+    ///
+    /// # Errors
+    /// `Unavailable` where the outside does not answer, `Invalid` where its table does not fit.
+    fn check(&mut self) -> Result<()>;
 }

@@ -3,6 +3,7 @@
 
 mod chain;
 mod faults;
+mod lookups;
 mod program;
 mod recorded;
 mod scripts;

@@ -527,6 +527,13 @@ impl Lookup for Shelf {
         let columns = self.columns.iter().map(|&c| batch.columns[c].clone()).collect();
         Ok(Found { keys: numbers.into(), columns })
     }
+
+    fn check(&mut self) -> Result<()> {
+        match self.outside.lock().absent {
+            true => Err(Error::unavailable("the shelf does not answer")),
+            false => Ok(()),
+        }
+    }
 }
 
 struct Tap {

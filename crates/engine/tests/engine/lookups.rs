@@ -1,7 +1,7 @@
 //! Look-up joins: a row meets what a table holds at the moment when it comes, and keeps it. Joins bounded in time let go of what
 //! no row can meet any more.
 
-use crate::house::{House, await_rows, await_that, ok, rows};
+use crate::house::{House, await_rows, await_that, fails, ok, rows};
 
 const TABLES: &str = "
 CREATE TEMPORARY TABLE shelf (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'shelf');
@@ -43,7 +43,7 @@ fn a_row_keeps_what_it_found() {
 }
 
 #[test]
-fn an_outside_that_is_away_fails_the_job_alone() {
+fn an_outside_that_is_away_is_waited_for_by_its_job_alone() {
     let house = House::new();
     let mut session = house.session();
     house.outside.commit(&[(1, Some("one"))]);
@@ -54,11 +54,44 @@ fn an_outside_that_is_away_fails_the_job_alone() {
     ok(&mut session, "INSERT INTO t VALUES (10, 1)");
     assert_eq!(rows(&mut session, "SELECT * FROM names"), ["1|x"]);
     let state = rows(&mut session, "SELECT state, error FROM system.status.jobs WHERE job_id = 1");
-    assert!(state[0].starts_with("FAILED|") && state[0].contains("the shelf does not answer"), "{state:?}");
-    assert!(state[0].contains("START JOB"), "{state:?}");
+    assert!(state[0].starts_with("WAITING|") && state[0].contains("the shelf does not answer"), "{state:?}");
+    assert!(fails(&mut session, "START JOB 1").contains("the shelf does not answer"));
+    // The same script again leaves it as it is.
+    ok(&mut session, OUTSIDE);
     house.outside.set_absent(false);
-    ok(&mut session, "START JOB 1");
     await_rows(&mut session, "SELECT * FROM outside_board", &["10|one"]);
+    assert_eq!(rows(&mut session, "SELECT state, error FROM system.status.jobs WHERE job_id = 1"), ["RUNNING|NULL"]);
+}
+
+#[test]
+fn a_job_waits_for_its_outside_over_restarts_and_stops_when_told() {
+    let mut house = House::new();
+    let mut session = house.session();
+    house.outside.commit(&[(1, Some("one")), (2, Some("two"))]);
+    ok(&mut session, TABLES);
+    ok(&mut session, OUTSIDE);
+    ok(&mut session, "INSERT INTO t VALUES (10, 1)");
+    await_rows(&mut session, "SELECT * FROM outside_board", &["10|one"]);
+    house.outside.set_absent(true);
+    ok(&mut session, "INSERT INTO t VALUES (20, 2)");
+    house.restart();
+    let mut session = house.session();
+    let state = "SELECT state FROM system.status.jobs";
+    assert_eq!(rows(&mut session, state), ["WAITING"], "it was on record as waiting");
+    assert_eq!(rows(&mut session, "SELECT * FROM outside_board"), ["10|one"]);
+    house.outside.set_absent(false);
+    await_rows(&mut session, "SELECT * FROM outside_board", &["10|one", "20|two"]);
+    house.outside.set_absent(true);
+    ok(&mut session, "INSERT INTO t VALUES (30, 1)");
+    assert_eq!(rows(&mut session, state), ["WAITING"]);
+    ok(&mut session, "STOP JOB 1");
+    house.outside.set_absent(false);
+    assert_eq!(rows(&mut session, state), ["STOPPED"]);
+    // Longer than the first pause: nobody asks any more.
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    assert_eq!(rows(&mut session, state), ["STOPPED"]);
+    ok(&mut session, "START JOB 1");
+    await_rows(&mut session, "SELECT * FROM outside_board", &["10|one", "20|two", "30|one"]);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use gridhouse_flow::connector::{Found, Lookup, LookupRequest};
 use tokio::runtime::Runtime;
 use tokio_postgres::Client;
 
+use super::client::outside;
 use super::jdbc_options::ReadOptions;
 use super::lookup_cache::{Answer, Cache};
 use super::lookup_keys::{KeyColumn, encode, join};
@@ -124,10 +125,7 @@ impl JdbcLookup {
                     let step = u32::try_from(attempt).unwrap_or(u32::MAX);
                     tokio::time::sleep(RETRY_STEP.saturating_mul(step).min(RETRY_LIMIT)).await;
                 }
-                tokio::time::timeout(ATTEMPT_LIMIT, asking).await.unwrap_or_else(|_| {
-                    Err(Error::unavailable(format!("it has not answered within {} s", ATTEMPT_LIMIT.as_secs()))
-                        .hint("see in pg_stat_activity what holds the table up, then START JOB"))
-                })
+                within_attempt(asking).await
             });
             match asked {
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
@@ -230,6 +228,28 @@ impl Lookup for JdbcLookup {
         }
         Ok(self.found(&asks, &answers))
     }
+
+    fn check(&mut self) -> Result<()> {
+        self.open = None;
+        let (read, count) = (self.read_indices(), self.request.keys.len());
+        let asking = async {
+            let open = Self::connect(&self.definition, &self.options, count, &read).await?;
+            // A table that is locked answers no look-up either.
+            let one = format!("SELECT FROM {} LIMIT 1", open.quoted);
+            open.client.batch_execute(&one).await.map_err(outside("the table cannot be read"))?;
+            Ok(open)
+        };
+        self.open = Some(self.runtime.block_on(within_attempt(asking))?);
+        Ok(())
+    }
+}
+
+/// One attempt to get an answer, which may not last longer than one.
+async fn within_attempt<T>(asking: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(ATTEMPT_LIMIT, asking).await.unwrap_or_else(|_| {
+        Err(Error::unavailable(format!("it has not answered within {} s", ATTEMPT_LIMIT.as_secs()))
+            .hint("see in pg_stat_activity what holds the table up"))
+    })
 }
 
 impl JdbcLookup {
