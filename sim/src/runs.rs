@@ -72,7 +72,7 @@ impl Run {
             Kind::Lives => lives(self.seed, is_told),
             Kind::Flips => flips(self.seed, is_told),
             Kind::Wide => wide(self.seed, is_told),
-            Kind::Hostile => attack(self.seed, is_told),
+            Kind::Hostile => drop(attack(self.seed, is_told)),
         }
     }
 }

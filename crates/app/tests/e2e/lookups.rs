@@ -30,13 +30,14 @@ INSERT INTO readings VALUES (1, 1), (2, 2);
         ),
     );
     program.start(&script);
-    let named = "SELECT id, name FROM named ORDER BY id";
+    let named = "SELECT id, name FROM named";
     await_equal("the first rows", || program.query(named), || vec!["1|class 1".into(), "2|class 2".into()]);
 
     cluster.kill();
     program.query("INSERT INTO readings VALUES (3, 3)");
-    let states = "SELECT state FROM system.status.jobs ORDER BY job_id";
-    await_equal("the wait", || program.query(states), || vec!["WAITING".to_owned(), "RUNNING".to_owned()]);
+    let states = "SELECT job_id, state FROM system.status.jobs";
+    let waiting = || vec!["1|WAITING".to_owned(), "2|RUNNING".to_owned()];
+    await_equal("the wait", || program.query(states), waiting);
     program.query("INSERT INTO readings VALUES (4, 4)");
     let counted = "SELECT SUM(n) FROM counted";
     await_equal("the other job", || program.query(counted), || vec!["4".to_owned()]);
@@ -46,11 +47,11 @@ INSERT INTO readings VALUES (1, 1), (2, 2);
     // It is on record: killed and started again it waits on.
     program.kill();
     program.start(&script);
-    await_equal("the wait", || program.query(states), || vec!["WAITING".to_owned(), "RUNNING".to_owned()]);
+    await_equal("the wait", || program.query(states), waiting);
     cluster.up();
     let all = || (1..=4).map(|id| format!("{id}|class {id}")).collect::<Vec<_>>();
     await_equal("all rows", || program.query(named), all);
-    assert_eq!(program.query(states), ["RUNNING", "RUNNING"]);
+    assert_eq!(program.query(states), ["1|RUNNING", "2|RUNNING"]);
     program.await_log("what it waited for answers again; it goes on");
     assert_eq!(program.interrupt(), Some(0), "{}", program.log());
 }
