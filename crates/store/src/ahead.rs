@@ -16,20 +16,20 @@ use gridhouse_base::Result;
 use gridhouse_base::fs::FileSystem;
 
 use crate::checkpoint::SegmentEntry;
-use crate::checkpoint::replacement::Draft;
-use crate::maintenance::Files;
+use crate::checkpoint::replacement::Drafts;
+use crate::maintenance::{Files, Limits};
 use crate::segment::{SegmentWriter, file_name};
 use crate::state::State;
 use crate::store::Store;
 
-/// Where a store's segments lie.
+/// Where a store's segments lie, and what bounds them.
 pub(crate) struct Home<'a> {
     pub fs: &'a Arc<dyn FileSystem>,
     pub dir: &'a Path,
     /// The store's id.
     pub store: u128,
-    /// The most entries in a group.
-    pub group_rows: usize,
+    /// What a group, a tick and the key indexes may hold.
+    pub limits: &'a Limits,
 }
 
 impl State {
@@ -37,45 +37,33 @@ impl State {
     pub fn fresh_bytes(&self) -> usize {
         self.touched.iter().filter_map(|id| self.tables.get(id)).map(|table| table.fresh_bytes).sum()
     }
+
+    /// Whether these are more than a tick may hold in memory.
+    pub fn is_to_be_sealed_ahead(&self, limits: &Limits) -> bool {
+        self.fresh_bytes() > limits.tick_bytes
+    }
 }
 
 impl Files {
-    /// Seals what the tables that the tick under way has changed hold in memory; `time_micros` is the tick's clock.
+    /// Seals what the tables that the tick under way has changed hold in memory, and keeps the key indexes to their budget;
+    /// `time_micros` is the tick's clock. When it is time for that is told by [`State::is_to_be_sealed_ahead`].
     ///
     /// # Errors
     /// `Unavailable` if the disk is full or fails; the tick is then as it was.
     pub fn seal_ahead(&mut self, state: &mut State, home: &Home<'_>, time_micros: i64) -> Result<()> {
         let number = self.take_segment_number();
-        let mut writer: Option<SegmentWriter> = None;
-        let mut drafts = Vec::new();
-        for (id, table) in state.touched.iter().filter_map(|id| Some((*id, state.tables.get(id)?))) {
+        let begin = || Ok(SegmentWriter::create(home.fs.clone(), home.dir, number, home.store)?.quickly());
+        let mut drafts = Drafts::new(home.limits.group_rows, &begin);
+        let times = (self.checkpoint_micros, time_micros);
+        for table in state.touched.iter().filter_map(|id| state.tables.get(id)) {
             for (b, bucket) in table.buckets.iter().enumerate() {
                 let old = bucket.groups[bucket.sealed_groups()..].to_vec();
-                if old.is_empty() {
-                    continue;
-                }
                 // No more is left out than the log does without already: a reader may still register in this tick.
-                drafts.push(Draft::write(
-                    (id, b as u16),
-                    old,
-                    (bucket.reclaimed, home.group_rows),
-                    &mut |batch, is_first| {
-                        let writer = match &mut writer {
-                            Some(writer) => writer,
-                            None => writer.insert(
-                                SegmentWriter::create(home.fs.clone(), home.dir, number, home.store)?.quickly(),
-                            ),
-                        };
-                        if is_first {
-                            writer.begin_section(&table.shape, b as u16)?;
-                        }
-                        writer.push(batch, (self.checkpoint_micros, time_micros))
-                    },
-                )?);
+                drafts.add((&table.shape, b as u16), old, bucket.reclaimed, times, &|_| Ok(()))?;
             }
         }
-        let segment = writer.map(SegmentWriter::finish).transpose()?;
-        for replacement in Draft::finish(drafts, segment.as_ref()) {
+        let (segment, replacements) = drafts.finish()?;
+        for replacement in replacements {
             let table = state.tables.get_mut(&replacement.table).expect("only tables that are there are sealed");
             let is_keyed = table.shape.is_keyed();
             let bucket = Arc::make_mut(&mut table.buckets[usize::from(replacement.bucket)]);
@@ -92,6 +80,7 @@ impl Files {
             self.note_sealed(&segment);
             self.ahead.push(SegmentEntry { segment, level: 0 });
         }
+        state.shrink_indexes(home.limits.index_bytes);
         Ok(())
     }
 
@@ -108,15 +97,12 @@ impl Store {
     /// # Errors
     /// `Unavailable` if the disk is full or fails; the tick is then as it was.
     pub(crate) fn seal_ahead(&mut self, time_micros: i64) -> Result<()> {
-        if self.state.fresh_bytes() <= self.limits.tick_bytes {
+        if !self.state.is_to_be_sealed_ahead(&self.limits) {
             return Ok(());
         }
         self.take_seal_under_way()?;
-        let group_rows = self.limits.group_rows;
-        let home = Home { fs: &self.fs, dir: &self.dir, store: self.id, group_rows };
-        self.files.seal_ahead(&mut self.state, &home, time_micros)?;
-        self.state.shrink_indexes(self.limits.index_bytes);
-        Ok(())
+        let home = Home { fs: &self.fs, dir: &self.dir, store: self.id, limits: &self.limits };
+        self.files.seal_ahead(&mut self.state, &home, time_micros)
     }
 
     /// What the keeper seals for a checkpoint comes before what the tick has appended since, so it is waited for.

@@ -195,11 +195,9 @@ impl Replay<'_> {
                 Op::SetCursor(consumer, table, upto) => self.state.set_cursor(&consumer, table, upto),
                 Op::ForgetCursor(consumer, table) => self.state.forget_cursor(&consumer, table),
             }
-            if self.state.fresh_bytes() > self.limits.tick_bytes {
-                let group_rows = self.limits.group_rows;
-                let home = Home { fs: self.fs, dir: self.dir, store: tick.store, group_rows };
+            if self.state.is_to_be_sealed_ahead(self.limits) {
+                let home = Home { fs: self.fs, dir: self.dir, store: tick.store, limits: self.limits };
                 self.files.seal_ahead(self.state, &home, tick.time_micros)?;
-                self.state.shrink_indexes(self.limits.index_bytes);
             }
         }
         Ok(())

@@ -16,7 +16,7 @@ use gridhouse_base::{CommitId, Error, Result, TableId};
 
 use super::SegmentEntry;
 use super::keeper::Workshop;
-use super::replacement::{Draft, Replacement};
+use super::replacement::{Drafts, Replacement};
 use crate::group::{Entries, LiveGroup};
 use crate::segment::SegmentWriter;
 use crate::snapshot::View;
@@ -99,8 +99,12 @@ impl Compaction {
     pub fn carry_out(self, workshop: &Workshop) -> Result<Compacted> {
         let inputs: BTreeSet<u64> = self.inputs.iter().map(|entry| entry.segment.number()).collect();
         let started = self.clock.monotonic();
-        let mut writer: Option<SegmentWriter> = None;
-        let mut drafts = Vec::new();
+        let begin = || SegmentWriter::create(self.fs.clone(), &self.dir, self.segment_number, self.store);
+        let mut drafts = Drafts::new(self.group_rows, &begin);
+        let written = |bytes| {
+            workshop.seal();
+            self.keep_to_rate(workshop, started, bytes)
+        };
         for table in &self.view.tables {
             let floor = self.floors.get(&table.shape.id).copied().unwrap_or(self.view.commit);
             for (b, bucket) in table.buckets.iter().enumerate() {
@@ -109,34 +113,14 @@ impl Compaction {
                     Entries::Sealed(sealed) => inputs.contains(&sealed.segment().number()),
                 };
                 let old: Vec<LiveGroup> = bucket.groups.iter().filter(is_input).cloned().collect();
-                if old.is_empty() {
-                    continue;
-                }
                 let times = times_of(&old);
-                let place = (table.shape.id, b as u16);
-                drafts.push(Draft::write(place, old, (floor, self.group_rows), &mut |batch, is_first| {
-                    let writer = match &mut writer {
-                        Some(writer) => writer,
-                        None => writer.insert(self.begin()?),
-                    };
-                    if is_first {
-                        writer.begin_section(&table.shape, b as u16)?;
-                    }
-                    writer.push(batch, times)?;
-                    workshop.seal();
-                    self.keep_to_rate(workshop, started, writer.bytes_written())
-                })?);
+                drafts.add((&table.shape, b as u16), old, floor, times, &written)?;
             }
         }
-        let segment = writer.map(SegmentWriter::finish).transpose()?;
+        let (segment, replacements) = drafts.finish()?;
         let bytes = segment.as_ref().map_or(0, |segment| segment.file_bytes());
-        let replacements = Draft::finish(drafts, segment.as_ref());
         let output = segment.map(|segment| SegmentEntry { segment, level: self.level });
         Ok(Compacted { inputs: inputs.into_iter().collect(), output, replacements, floors: self.floors, bytes })
-    }
-
-    fn begin(&self) -> Result<SegmentWriter> {
-        SegmentWriter::create(self.fs.clone(), &self.dir, self.segment_number, self.store)
     }
 
     /// Waits where more has been written than the rate allows.

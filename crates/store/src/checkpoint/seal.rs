@@ -9,7 +9,7 @@ use gridhouse_base::fs::{File, FileSystem};
 use gridhouse_base::{CommitId, Result, SourceId, TableId};
 
 use super::file::{Checkpoint, SavedBucket, SavedTable};
-use super::replacement::{Draft, Replacement};
+use super::replacement::{Drafts, Replacement};
 use super::{ReplayStart, SegmentEntry, attachment_name, checkpoint_name};
 use crate::bits::Bits;
 use crate::group::Entries;
@@ -98,36 +98,20 @@ impl Seal {
     }
 
     fn seal(&self) -> Result<(Option<Arc<Segment>>, Vec<Replacement>)> {
-        let mut writer: Option<SegmentWriter> = None;
-        let mut drafts = Vec::new();
+        let begin = || {
+            let fs = self.fs.clone();
+            Ok(SegmentWriter::create(fs, &self.dir, self.segment_number, self.store)?.quickly())
+        };
+        let mut drafts = Drafts::new(self.group_rows, &begin);
+        let times = (self.since_micros, self.view.time_micros);
         for table in &self.view.tables {
             let floor = self.floors.get(&table.shape.id).copied().unwrap_or(self.view.commit);
             for (b, bucket) in table.buckets.iter().enumerate() {
                 let old = bucket.groups[bucket.sealed_groups()..].to_vec();
-                if old.is_empty() {
-                    continue;
-                }
-                let place = (table.shape.id, b as u16);
-                drafts.push(Draft::write(place, old, (floor, self.group_rows), &mut |batch, is_first| {
-                    if is_first {
-                        self.begin_section(&mut writer, table, b as u16)?;
-                    }
-                    let writer = writer.as_mut().expect("a section has been begun");
-                    writer.push(batch, (self.since_micros, self.view.time_micros))
-                })?);
+                drafts.add((&table.shape, b as u16), old, floor, times, &|_| Ok(()))?;
             }
         }
-        let segment = writer.map(SegmentWriter::finish).transpose()?;
-        let replacements = Draft::finish(drafts, segment.as_ref());
-        Ok((segment, replacements))
-    }
-
-    fn begin_section(&self, writer: &mut Option<SegmentWriter>, table: &TableView, bucket: u16) -> Result<()> {
-        if writer.is_none() {
-            let fs = self.fs.clone();
-            *writer = Some(SegmentWriter::create(fs, &self.dir, self.segment_number, self.store)?.quickly());
-        }
-        writer.as_mut().expect("made above").begin_section(&table.shape, bucket)
+        drafts.finish()
     }
 
     fn checkpoint(
