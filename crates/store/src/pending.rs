@@ -32,7 +32,7 @@ const WAITING_BYTES: usize = 32 << 20;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StepLimit {
     pub rows: usize,
-    /// Their bytes in memory: the step ends with the row that reaches this.
+    /// Their bytes in memory, reckoned by the mean row of their part: no more rows are taken than fit, but one always.
     pub bytes: usize,
 }
 
@@ -77,9 +77,9 @@ impl Progress {
         (self.parts, self.part, self.row) = (parts, 0, 0);
     }
 
-    /// Some rows of what is at hand, one at least, and whether it was their bytes that ended them; `None` if it is done. `left` is
-    /// what may still be taken, and becomes less.
-    fn next(&mut self, left: &mut StepLimit) -> Option<(Part, bool)> {
+    /// Some rows of what is at hand, one at least; `None` if it is done. `left` is what may still be taken, and becomes less; where
+    /// bytes end the rows, none of them are left.
+    fn next(&mut self, left: &mut StepLimit) -> Option<Part> {
         let part = self.parts.get(self.part)?;
         let fit = if left.bytes == usize::MAX {
             usize::MAX
@@ -89,10 +89,9 @@ impl Progress {
             left.bytes = left.bytes.saturating_sub(row_bytes.saturating_mul(part.batch.len() - self.row));
             fit
         };
-        let is_cut = fit < left.rows.min(part.batch.len() - self.row) || left.bytes == 0;
         let taken = self.cut(left.rows.min(fit))?;
         left.rows -= taken.batch.len();
-        Some((taken, is_cut))
+        Some(taken)
     }
 
     /// Up to `limit` rows of the next part.
@@ -217,8 +216,8 @@ impl State {
                 if is_over {
                     continue;
                 }
-                let Some((part, is_cut)) = progress.next(&mut left) else { continue };
-                if is_cut {
+                let Some(part) = progress.next(&mut left) else { continue };
+                if left.bytes == 0 {
                     again = rows - left.rows;
                     left.rows = 0;
                 }
