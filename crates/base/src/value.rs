@@ -7,8 +7,8 @@ use arrow_array::builder::{
     Int32Builder, Int64Builder, StringBuilder,
 };
 use arrow_array::{
-    Array, ArrayRef, ListArray, MapArray, NullArray, StructArray, cast::AsArray, make_array, new_empty_array,
-    types as at,
+    Array, ArrayRef, Int32Array, Int64Array, ListArray, MapArray, NullArray, StructArray, cast::AsArray, make_array,
+    new_empty_array, types as at,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{DataType, TimeUnit};
@@ -92,7 +92,12 @@ impl Value {
     /// # Panics
     /// If the value does not belong to `kind`.
     pub fn to_array(&self, kind: &TypeKind, len: usize) -> ArrayRef {
-        Self::array_of(&vec![self; len], kind)
+        match (self, kind) {
+            // Constants of conditions, for the most part: no list of them, no builder.
+            (Self::Integer(value), TypeKind::BigInt) => Arc::new(Int64Array::from(vec![*value; len])),
+            (Self::Integer(value), TypeKind::Int) => Arc::new(Int32Array::from(vec![*value as i32; len])),
+            _ => Self::array_of(&vec![self; len], kind),
+        }
     }
 
     /// An array of `values` in the Arrow type of `kind`.

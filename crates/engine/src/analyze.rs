@@ -87,7 +87,7 @@ impl Session {
             self.notice(notice);
         }
         let batch = batch_of(COLUMNS, lines.iter().map(row_of).collect());
-        Ok(Outcome::Rows { schema: schema_of(COLUMNS), batches: vec![batch] })
+        Ok(Outcome::Rows { schema: schema_of(COLUMNS).into(), batches: vec![batch] })
     }
 
     /// Why the parts that let nothing pass do so.

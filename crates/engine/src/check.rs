@@ -86,6 +86,6 @@ impl Session {
                 "{faults} checks have failed: restore the data directory from a backup, and look at the machine's memory and disk"
             ));
         }
-        Ok(Outcome::Rows { schema: schema_of(COLUMNS), batches: vec![batch_of(COLUMNS, rows)] })
+        Ok(Outcome::Rows { schema: schema_of(COLUMNS).into(), batches: vec![batch_of(COLUMNS, rows)] })
     }
 }

@@ -46,7 +46,7 @@ impl Session {
         // Taken first: a plan may have been bound over a newer one, and is not used again then.
         let catalog = self.catalog();
         let plan = self.bind(|binder| binder.query(query))?;
-        let schema = (**plan.schema()).clone();
+        let schema = plan.schema().clone();
         if let Some(found) = self.look_up(&plan, &self.catalog()) {
             let batches = found?;
             let (compared, zone) = (compared(query), zone_of(&self.settings)?);

@@ -2,7 +2,8 @@
 //!
 //! `WHERE k = 5`, `WHERE a = 1 AND b IN (2, 3) AND …`: nothing is planned, no operator is built, and no row is read that has
 //! another key. Every condition of the query is applied to what was found, so a key that is looked up in vain, or found
-//! twice over, changes nothing; what must hold is only that every row that meets the conditions is among the candidates. Keys of
+//! twice over, changes nothing; what must hold is only that every row that meets the conditions is among the candidates. Where
+//! the conditions are whole numbers for the key columns and nothing else, what was found meets them as it is. Keys of
 //! approximate numbers are left to the scan: equal ones may differ in their bytes.
 
 use arrow_array::{Array, ArrayRef, UInt32Array};
@@ -27,6 +28,8 @@ pub(crate) struct Keyed<'p> {
     filter: &'p Filter,
     /// Per key column the constants that it may be equal to.
     values: Vec<Vec<&'p Expr>>,
+    /// Whether the filter says nothing but what the key's columns are equal to, all of them whole numbers.
+    is_whole: bool,
 }
 
 impl<'p> Keyed<'p> {
@@ -50,12 +53,15 @@ impl<'p> Keyed<'p> {
             return None;
         }
         let mut values: Vec<Option<Vec<&Expr>>> = vec![None; table.primary_key.len()];
+        let (mut conditions, mut whole) = (0, 0);
         each_conjunct(&filter.predicate, &mut |condition| {
+            conditions += 1;
             let Some((column, constants)) = equalities(condition) else { return };
             let Some(key) = scan.columns.get(column).and_then(|c| table.primary_key.iter().position(|k| k == c)) else {
                 return;
             };
             let kind = &table.schema.columns[table.primary_key[key]].sql_type.kind;
+            whole += usize::from(kind.is_integer() && constants.iter().all(|constant| constant.kind().is_integer()));
             // The fewest constants are the best bound.
             let better = values[key].as_ref().is_none_or(|known| known.len() > constants.len());
             if better && constants.iter().all(|constant| can_find(kind, constant.kind())) {
@@ -64,7 +70,9 @@ impl<'p> Keyed<'p> {
         });
         let values = values.into_iter().collect::<Option<Vec<_>>>()?;
         let count = values.iter().try_fold(1_usize, |count, values| count.checked_mul(values.len()))?;
-        (count <= MOST_KEYS).then_some(Self { scan, filter, values })
+        // As many conditions as columns, which are all bound, are one for each.
+        let is_whole = conditions == values.len() && whole == conditions;
+        (count <= MOST_KEYS).then_some(Self { scan, filter, values, is_whole })
     }
 
     /// How many keys it names.
@@ -89,6 +97,9 @@ impl<'p> Keyed<'p> {
         match plan {
             Plan::Filter(filter) if std::ptr::eq(filter, self.filter) => {
                 let found = self.found(table, context)?;
+                if self.is_whole {
+                    return Ok(if found.is_empty() { Vec::new() } else { vec![found] });
+                }
                 Ok(filtered(found, &filter.predicate, context)?.into_iter().collect())
             }
             Plan::Filter(filter) => {

@@ -1,5 +1,6 @@
 //! What a statement gave, for whoever shows it: the terminal, the wire protocol, a test.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gridhouse_base::{ChangeBatch, JobId, Position, Result, Schema};
@@ -25,7 +26,7 @@ pub enum Outcome {
     /// A result table; every row weighs +1.
     Rows {
         /// The columns.
-        schema: Schema,
+        schema: Arc<Schema>,
         /// The rows, in order.
         batches: Vec<ChangeBatch>,
     },

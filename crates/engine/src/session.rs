@@ -141,7 +141,7 @@ impl Session {
         let zone = zone_of(&self.settings).ok()?;
         let LookUp { position, text, catalog, plan } = self.known.of(script, &self.catalog(), zone)?;
         let outcome = self.look_up(&plan, &catalog)?.map_err(|error| error.at(position));
-        let outcome = outcome.map(|batches| Outcome::Rows { schema: (**plan.schema()).clone(), batches });
+        let outcome = outcome.map(|batches| Outcome::Rows { schema: plan.schema().clone(), batches });
         let elapsed = self.engine.inner.clock.monotonic().saturating_sub(started);
         Some(StatementReport { position, text, notices: Vec::new(), outcome, elapsed })
     }

@@ -281,5 +281,5 @@ pub(crate) fn table(heads: &[&str], rows: Vec<Vec<Option<String>>>) -> Outcome {
     let columns = heads.iter().map(|head| Column::new(*head, TypeKind::STRING.nullable())).collect();
     let column = |i: usize| -> ArrayRef { Arc::new(StringArray::from_iter(rows.iter().map(|row| row[i].as_deref()))) };
     let arrays = (0..heads.len()).map(column).collect();
-    Outcome::Rows { schema: Schema::new(columns), batches: vec![ChangeBatch::insertions(arrays, rows.len())] }
+    Outcome::Rows { schema: Schema::new(columns).into(), batches: vec![ChangeBatch::insertions(arrays, rows.len())] }
 }

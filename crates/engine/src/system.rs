@@ -235,7 +235,7 @@ pub(crate) fn batch_of(columns: &[(&str, TypeKind, bool)], rows: Vec<Vec<Value>>
 pub(crate) fn show_jobs(engine: &Engine) -> Result<Outcome> {
     let jobs = &TABLES[0];
     let batch = engine.call(|core| batch_of(jobs.columns, job_rows(core)))?;
-    Ok(Outcome::Rows { schema: schema_of(jobs.columns), batches: vec![batch] })
+    Ok(Outcome::Rows { schema: schema_of(jobs.columns).into(), batches: vec![batch] })
 }
 
 pub(crate) fn text(value: impl AsRef<str>) -> Value {

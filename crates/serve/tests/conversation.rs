@@ -55,13 +55,13 @@ fn outcome(text: &str, position: Position) -> gridhouse_base::Result<Outcome> {
                 Value::array_of(&[&Value::Decimal(150), &Value::Null], &TypeKind::Decimal { precision: 12, scale: 2 }),
                 Value::array_of(&[&Value::Boolean(true), &Value::Boolean(false)], &TypeKind::Boolean),
             ];
-            Ok(Outcome::Rows { schema, batches: vec![ChangeBatch::insertions(columns, 2)] })
+            Ok(Outcome::Rows { schema: schema.into(), batches: vec![ChangeBatch::insertions(columns, 2)] })
         }
         "MANY" => {
             let ids: Vec<Value> = (0..100_000).map(Value::Integer).collect();
             let column = Value::array_of(&ids.iter().collect::<Vec<_>>(), &TypeKind::BigInt);
             let schema = Schema::new(vec![Column::new("id", TypeKind::BigInt.not_null())]);
-            Ok(Outcome::Rows { schema, batches: vec![ChangeBatch::insertions(vec![column], 100_000)] })
+            Ok(Outcome::Rows { schema: schema.into(), batches: vec![ChangeBatch::insertions(vec![column], 100_000)] })
         }
         "INSERT" => Ok(Outcome::Affected { tag: "INSERT".into(), rows: 3 }),
         "JOB" => Ok(Outcome::Job { id: JobId(7), name: "两 words".into(), resumed: true }),

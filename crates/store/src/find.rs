@@ -5,6 +5,7 @@
 //! not looked for any more.
 
 use gridhouse_base::Result;
+use smallvec::SmallVec;
 
 use crate::bucket_view::BucketView;
 use crate::group::Entries;
@@ -12,6 +13,9 @@ use crate::segment::{Picks, Probe, Section, probe};
 
 /// How many probes go at once: what they touch, two lines each, stays in a first-level cache of 32 KiB.
 const MOST_AT_ONCE: usize = 128;
+
+/// How many of them lie on the stack: those of a single key in a table with as many runs as compaction leaves, and some more.
+const ON_STACK: usize = 24;
 
 impl BucketView {
     /// For each of `keys`, numbers of primary keys, the group and the position of the live row in a segment.
@@ -36,7 +40,7 @@ impl BucketView {
         let mut candidates = Vec::new();
         let Some(shape) = self.sections.first().map(|section| &section.meta().shape) else { return Ok(candidates) };
         let hasher = shape.codec.hasher();
-        let mut probes: Vec<Probe<'_>> = Vec::with_capacity(MOST_AT_ONCE);
+        let mut probes: SmallVec<[Probe<'_>; ON_STACK]> = SmallVec::new();
         let mut end = self.sealed_groups();
         for section in self.sections.iter().rev() {
             end -= section.groups().len();
@@ -45,7 +49,7 @@ impl BucketView {
             }
         }
         probe(&mut probes, &mut |probe, group, position| {
-            let (key, first) = probe.name;
+            let (key, first) = probe.name();
             if self.groups[first + group].alive.get(position) {
                 candidates.push((first + group, position, key));
             }
@@ -56,7 +60,6 @@ impl BucketView {
     fn find_few(&self, keys: &[u128]) -> Result<Vec<Option<(u32, u32)>>> {
         let mut found = vec![None; keys.len()];
         let mut candidates = self.candidates(keys)?;
-        let Some(shape) = self.sections.first().map(|section| &section.meta().shape) else { return Ok(found) };
         if candidates.is_empty() {
             return Ok(found);
         }
@@ -68,8 +71,7 @@ impl BucketView {
             };
             picks.push(group, position as u32);
         }
-        let numbers = shape.codec.keys(&picks.columns(&shape.spec.primary_key)?)?;
-        for ((group, position, key), number) in candidates.into_iter().zip(numbers) {
+        for ((group, position, key), number) in candidates.into_iter().zip(picks.keys()?) {
             // At most one entry of a key is alive; others only have a hash like its.
             if keys[key] == number {
                 found[key] = Some((group as u32, position as u32));

@@ -6,8 +6,10 @@
 
 use std::hash::Hasher;
 
-use arrow_array::{Array, ArrayRef};
-use arrow_data::ArrayData;
+use arrow_array::cast::AsArray;
+use arrow_array::types::ArrowPrimitiveType;
+use arrow_array::{Array, ArrayRef, downcast_primitive};
+use arrow_schema::DataType;
 use gridhouse_base::{Error, Result, TypeKind};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -85,8 +87,7 @@ impl KeyCodec {
                 )));
             }
         }
-        let data: Vec<ArrayData> = columns.iter().map(|column| column.to_data()).collect();
-        let parts: Vec<KeyPart<'_>> = columns.iter().zip(&data).map(|(c, d)| KeyPart::new(c.as_ref(), d)).collect();
+        let parts: Vec<KeyPart<'_>> = columns.iter().map(|column| KeyPart::new(column.as_ref())).collect();
         Ok(if self.exact { exact_keys(&parts, rows) } else { self.hashed_keys(&parts, rows) })
     }
 
@@ -141,15 +142,26 @@ enum KeyPart<'a> {
 }
 
 impl<'a> KeyPart<'a> {
-    fn new(array: &'a dyn Array, data: &'a ArrayData) -> Self {
-        if let Some(array) = array.as_any().downcast_ref() {
-            return Self::Bits { array };
+    fn new(array: &'a dyn Array) -> Self {
+        macro_rules! fixed {
+            ($t:ty) => {{
+                let values = array.as_primitive::<$t>().values();
+                Self::Fixed { bytes: values.inner().as_slice(), width: size_of::<<$t as ArrowPrimitiveType>::Native>() }
+            }};
         }
-        if let Some(width) = data.data_type().primitive_width() {
-            let bytes = data.buffers()[0].as_slice();
-            return Self::Fixed { bytes: &bytes[data.offset() * width..(data.offset() + data.len()) * width], width };
+        downcast_primitive! {
+            array.data_type() => (fixed),
+            DataType::Boolean => Self::Bits { array: array.as_boolean() },
+            DataType::Utf8 => {
+                let texts = array.as_string::<i32>();
+                Self::Variable { offsets: texts.value_offsets(), bytes: texts.value_data() }
+            }
+            DataType::Binary => {
+                let values = array.as_binary::<i32>();
+                Self::Variable { offsets: values.value_offsets(), bytes: values.value_data() }
+            }
+            other => unreachable!("no key has a column of {other}"),
         }
-        Self::Variable { offsets: data.buffer::<i32>(0), bytes: data.buffers()[1].as_slice() }
     }
 
     /// Appends an unambiguous form of the value: columns of variable width carry their length.

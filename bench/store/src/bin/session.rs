@@ -119,15 +119,16 @@ fn query(arguments: &Arguments) -> Result<()> {
     engine.stop()
 }
 
-/// Looks `--count` keys up, each by a statement of its own; the first tenth warms and is not reported.
+/// Looks `--count` keys up, each by a statement of its own; the first tenth warms and is not reported. With `--distinct` only so
+/// many different ones, which shows what a look-up takes whose memory is at hand.
 fn lookup(arguments: &Arguments) -> Result<()> {
     let (rows, count) = (arguments.number("rows", 10_000_000), arguments.number("count", 100_000));
-    let seed = arguments.number("seed", 1);
+    let (seed, distinct) = (arguments.number("seed", 1), arguments.number("distinct", u64::MAX));
     let started = Meter::new();
     let engine = open(arguments, None)?;
     let mut session = engine.session();
     let mut one = |i: u64| {
-        let key = draw(seed, 300, i) % rows;
+        let key = draw(seed, 300, i % distinct) % rows;
         let mut found = 0;
         session.run(&format!("SELECT * FROM readings WHERE id = {key}"), &mut |report| {
             match report.outcome {

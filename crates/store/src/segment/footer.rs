@@ -429,6 +429,10 @@ fn read_run(row: &[u8]) -> Result<RunRecord> {
         fingerprint: input.u64()?,
         blocks: input.u32()? as usize,
     };
+    // Some 30 MB are the most that is written; places in a run have 32 bits.
+    if run.bytes > u64::from(u32::MAX) {
+        return Err(damaged("a key run is longer than is ever written"));
+    }
     if run.cells == 0 || run.bytes != super::run::run_bytes(run.cells, run.entries) {
         return Err(damaged("a key run's length does not fit its entries"));
     }

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use arrow_array::ArrayRef;
 use gridhouse_base::Result;
+use smallvec::SmallVec;
 
 use super::encoding::{CHUNK_ROWS, EncodedColumn, GatherColumn};
 use super::group::Group;
@@ -17,6 +18,9 @@ use super::group::Group;
 /// How many pieces go together: more than a processor can wait for at once, few enough that what was touched stays in its
 /// first cache until it is used.
 const BLOCK: usize = 64;
+
+/// How many parsed pieces lie on the stack: those of a row of a table that is not wide.
+const ON_STACK: usize = 12;
 
 /// Rows of groups of one table, in the order in which they are given out.
 #[derive(Debug, Default)]
@@ -51,6 +55,18 @@ impl<'a> Picks<'a> {
         self.rows.len()
     }
 
+    /// The numbers of the rows' primary keys.
+    ///
+    /// # Errors
+    /// As [`Picks::columns`].
+    ///
+    /// # Panics
+    /// If there are no rows.
+    pub fn keys(&self) -> Result<Vec<u128>> {
+        let shape = self.chunks.first().expect("rows were picked").group.shape();
+        shape.codec.keys(&self.columns(&shape.spec.primary_key)?)
+    }
+
     /// The columns `columns` of the rows.
     ///
     /// # Errors
@@ -60,10 +76,11 @@ impl<'a> Picks<'a> {
     /// If there are no rows.
     pub fn columns(&self, columns: &[usize]) -> Result<Vec<ArrayRef>> {
         let types = &self.chunks.first().expect("rows were picked").group.shape().types;
-        let mut out: Vec<GatherColumn> = columns.iter().map(|&c| GatherColumn::new(&types[c], self.len())).collect();
+        let mut out: SmallVec<[GatherColumn; ON_STACK]> = SmallVec::new();
+        out.extend(columns.iter().map(|&c| GatherColumn::new(&types[c], self.len())));
         let count = columns.len() * self.chunks.len();
         let piece = |i: usize| (i / self.chunks.len(), &self.chunks[i % self.chunks.len()]);
-        let mut parsed: Vec<EncodedColumn> = Vec::with_capacity(count.min(BLOCK));
+        let mut parsed: SmallVec<[EncodedColumn; ON_STACK]> = SmallVec::new();
         for from in (0..count).step_by(BLOCK) {
             let block = from..count.min(from + BLOCK);
             let mut seen = 0;

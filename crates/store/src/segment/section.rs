@@ -87,7 +87,7 @@ impl Section {
                 probes.clear();
                 probes.extend(some.iter().enumerate().map(|(i, &hash)| Probe::new(self, record, hash, (i, 0))));
                 probe(&mut probes, &mut |probe, group, position| {
-                    take(first * OVERLAPPING + probe.name.0, group, position);
+                    take(first * OVERLAPPING + probe.name().0, group, position);
                 })?;
             }
         }
@@ -136,8 +136,7 @@ impl Section {
         for (members, group) in candidates.chunk_by(|a, b| a.group == b.group).zip(&groups) {
             members.iter().for_each(|member| picks.push(group, member.position as u32));
         }
-        let numbers = shape.codec.keys(&picks.columns(&shape.spec.primary_key)?)?;
-        candidates.iter().zip(numbers).filter(|(c, number)| keys[c.key] == *number).for_each(|(c, _)| found(*c));
+        candidates.iter().zip(picks.keys()?).filter(|(c, number)| keys[c.key] == *number).for_each(|(c, _)| found(*c));
         Ok(())
     }
 }
@@ -145,30 +144,42 @@ impl Section {
 /// A look-up of one hash in one key run.
 #[derive(Clone, Debug)]
 pub(crate) struct Probe<'a> {
-    /// The number of the key that is looked for, and that of the section's first group, for whoever looks.
-    pub name: (usize, usize),
     section: &'a Section,
     record: &'a RunRecord,
     hash: u64,
-    slot: Range<usize>,
-    cell: Range<usize>,
+    name: (u32, u32),
+    /// Where its directory slot begins, and its cell: a run has less than 4 GiB.
+    slot: u32,
+    cell: Range<u32>,
 }
 
 impl<'a> Probe<'a> {
     fn new(section: &'a Section, record: &'a RunRecord, hash: u64, name: (usize, usize)) -> Self {
-        let slot = section.segment.run(record).directory_slot(hash);
-        Self { name, section, record, hash, slot, cell: 0..0 }
+        let slot = section.segment.run(record).directory_slot(hash).start as u32;
+        Self { section, record, hash, name: (name.0 as u32, name.1 as u32), slot, cell: 0..0 }
     }
 
-    fn touch(&self, at: usize) -> u8 {
-        self.section.segment.run(self.record).bytes.get(at).copied().unwrap_or_default()
+    /// The number of the key that is looked for, and that of the section's first group, for whoever looks.
+    pub fn name(&self) -> (usize, usize) {
+        (self.name.0 as usize, self.name.1 as usize)
+    }
+
+    fn touch(&self, at: u32) -> u8 {
+        self.section.segment.run(self.record).bytes.get(at as usize).copied().unwrap_or_default()
+    }
+
+    fn cell(&self) -> Range<usize> {
+        self.cell.start as usize..self.cell.end as usize
     }
 
     fn read_slot(&mut self) -> Result<()> {
         let (segment, meta) = (&self.section.segment, self.section.meta());
-        segment.touch_run(meta, self.record, self.slot.clone())?;
-        let cell = segment.run(self.record).cell(self.slot.clone());
-        self.cell = cell.map_err(|error| segment.located_run(error, self.record, &place_of(meta, "key run")))?;
+        let run = segment.run(self.record);
+        let slot = run.directory_slot(self.hash);
+        segment.touch_run(meta, self.record, slot.clone())?;
+        let cell = run.cell(slot);
+        let cell = cell.map_err(|error| segment.located_run(error, self.record, &place_of(meta, "key run")))?;
+        self.cell = cell.start as u32..cell.end as u32;
         Ok(())
     }
 }
@@ -179,7 +190,7 @@ impl<'a> Probe<'a> {
 /// # Errors
 /// `Corrupt` if a segment is damaged there.
 pub(crate) fn probe(probes: &mut [Probe<'_>], take: &mut dyn FnMut(&Probe<'_>, usize, usize)) -> Result<()> {
-    black_box(probes.iter().fold(0, |seen, probe| seen ^ probe.touch(probe.slot.start)));
+    black_box(probes.iter().fold(0, |seen, probe| seen ^ probe.touch(probe.slot)));
     for probe in probes.iter_mut() {
         probe.read_slot()?;
     }
@@ -188,8 +199,8 @@ pub(crate) fn probe(probes: &mut [Probe<'_>], take: &mut dyn FnMut(&Probe<'_>, u
     for probe in probes.iter().filter(|probe| !probe.cell.is_empty()) {
         let Section { segment, .. } = probe.section;
         let meta = probe.section.meta();
-        segment.touch_run(meta, probe.record, probe.cell.clone())?;
-        for (group, position) in segment.run(probe.record).places(probe.cell.clone(), probe.hash) {
+        segment.touch_run(meta, probe.record, probe.cell())?;
+        for (group, position) in segment.run(probe.record).places(probe.cell(), probe.hash) {
             let state = segment.groups[meta.groups.clone()].get(group);
             if state.is_none_or(|state| position >= state.record.len) {
                 let what = "it points to an entry that is not there";

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{ArrayBuilder, BinaryBuilder, StringBuilder};
-use arrow_array::{ArrayRef, NullArray, make_array, new_empty_array, new_null_array};
-use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder};
+use arrow_array::types::{
+    ArrowPrimitiveType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+};
+use arrow_array::{ArrayRef, NullArray, PrimitiveArray, make_array, new_empty_array, new_null_array};
+use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, NullBufferBuilder};
 use arrow_data::ArrayData;
-use arrow_schema::DataType;
+use arrow_schema::{DataType, TimeUnit};
 use arrow_select::concat::concat;
 use gridhouse_base::{Error, Result};
 
@@ -78,8 +82,8 @@ impl GatherColumn {
             Physical::I128 => Values::I128(Vec::with_capacity(capacity)),
             Physical::F32 => Values::F32(Vec::with_capacity(capacity)),
             Physical::F64 => Values::F64(Vec::with_capacity(capacity)),
-            Physical::Text => Values::Text(StringBuilder::with_capacity(capacity, 8 * capacity)),
-            Physical::Binary => Values::Binary(BinaryBuilder::with_capacity(capacity, 8 * capacity)),
+            Physical::Text => Values::Text(StringBuilder::with_capacity(capacity, text_room(capacity))),
+            Physical::Binary => Values::Binary(BinaryBuilder::with_capacity(capacity, text_room(capacity))),
             Physical::Nested => Values::Nested(Vec::new()),
         };
         Self { data_type: data_type.clone(), values, nulls: NullBufferBuilder::new(capacity) }
@@ -104,11 +108,12 @@ impl GatherColumn {
     ///
     /// # Errors
     /// None that is expected: what does not fit was refused when it was gathered.
-    pub fn finish(mut self) -> Result<ArrayRef> {
+    pub fn finish(self) -> Result<ArrayRef> {
         let rows = self.len();
         if rows == 0 {
             return Ok(new_empty_array(&self.data_type));
         }
+        let (mut nulls, data_type) = (self.nulls, self.data_type);
         let buffers: Vec<Buffer> = match self.values {
             Values::Null => return Ok(Arc::new(NullArray::new(rows))),
             Values::Nested(pieces) => {
@@ -117,18 +122,58 @@ impl GatherColumn {
                 return joined.map_err(|error| Error::internal("gathered pieces do not fit together").caused_by(error));
             }
             Values::Bool(mut bits) => vec![bits.finish().into_inner()],
+            Values::I8(values) if data_type == DataType::Int8 => {
+                return Ok(array_of::<Int8Type>(values, nulls.finish(), data_type));
+            }
+            Values::I16(values) if data_type == DataType::Int16 => {
+                return Ok(array_of::<Int16Type>(values, nulls.finish(), data_type));
+            }
+            Values::I32(values) if data_type == DataType::Int32 => {
+                return Ok(array_of::<Int32Type>(values, nulls.finish(), data_type));
+            }
+            Values::I32(values) if data_type == DataType::Date32 => {
+                return Ok(array_of::<Date32Type>(values, nulls.finish(), data_type));
+            }
+            Values::I64(values) => match data_type {
+                DataType::Int64 => return Ok(array_of::<Int64Type>(values, nulls.finish(), data_type)),
+                DataType::Timestamp(unit, _) => {
+                    let nulls = nulls.finish();
+                    return Ok(match unit {
+                        TimeUnit::Second => array_of::<TimestampSecondType>(values, nulls, data_type),
+                        TimeUnit::Millisecond => array_of::<TimestampMillisecondType>(values, nulls, data_type),
+                        TimeUnit::Microsecond => array_of::<TimestampMicrosecondType>(values, nulls, data_type),
+                        TimeUnit::Nanosecond => array_of::<TimestampNanosecondType>(values, nulls, data_type),
+                    });
+                }
+                _ => vec![values.into()],
+            },
+            Values::I128(values) if matches!(data_type, DataType::Decimal128(..)) => {
+                return Ok(array_of::<Decimal128Type>(values, nulls.finish(), data_type));
+            }
+            Values::F32(values) => return Ok(array_of::<Float32Type>(values, nulls.finish(), data_type)),
+            Values::F64(values) => return Ok(array_of::<Float64Type>(values, nulls.finish(), data_type)),
             Values::I8(values) => vec![values.into()],
             Values::I16(values) => vec![values.into()],
             Values::I32(values) => vec![values.into()],
-            Values::I64(values) => vec![values.into()],
             Values::I128(values) => vec![values.into()],
-            Values::F32(values) => vec![values.into()],
-            Values::F64(values) => vec![values.into()],
             Values::Text(mut texts) => return Ok(Arc::new(texts.finish())),
             Values::Binary(mut texts) => return Ok(Arc::new(texts.finish())),
         };
-        let nulls = self.nulls.finish().map(|nulls| nulls.into_inner().into_inner());
-        let data = ArrayData::try_new(self.data_type, rows, nulls, 0, buffers, Vec::new());
+        let nulls = nulls.finish().map(|nulls| nulls.into_inner().into_inner());
+        let data = ArrayData::try_new(data_type, rows, nulls, 0, buffers, Vec::new());
         data.map(make_array).map_err(|error| Error::internal("gathered values are no column").caused_by(error))
     }
 }
+
+/// Values of the type that they are kept in, without the detour over untyped data, which takes longer than a single row does.
+fn array_of<T: ArrowPrimitiveType>(values: Vec<T::Native>, nulls: Option<NullBuffer>, data_type: DataType) -> ArrayRef {
+    Arc::new(PrimitiveArray::<T>::new(values.into(), nulls).with_data_type(data_type))
+}
+
+/// Room for the bytes of `count` texts: what short ones take, and that of one text that is not.
+fn text_room(count: usize) -> usize {
+    (8 * count).max(ONE_TEXT)
+}
+
+/// Bytes that the allocator of Arrow gives at least.
+const ONE_TEXT: usize = 64;

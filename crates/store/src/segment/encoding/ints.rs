@@ -67,7 +67,7 @@ pub(super) struct Ints {
 enum Form {
     Packed(Packed),
     Linear { packed: Packed, slope: i64, shift: u8 },
-    Patched { packed: Packed, patches: Positions, values: Box<Ints> },
+    Patched { packed: Packed, patches: Box<Positions>, values: Box<Ints> },
     Runs { lasts: Packed, values: Box<Ints> },
     Dictionary { codes: Box<Ints>, values: Box<Ints> },
 }
@@ -106,7 +106,8 @@ impl Ints {
             }
             PATCHED => {
                 let packed = Packed::parse(input, rows, width)?;
-                Form::Patched { packed, patches: Positions::parse(input, count)?, values: inner(input, count)? }
+                let patches = Box::new(Positions::parse(input, count)?);
+                Form::Patched { packed, patches, values: inner(input, count)? }
             }
             RUNS if count > 0 => {
                 Form::Runs { lasts: Packed::parse(input, count, width)?, values: inner(input, count)? }

@@ -84,10 +84,11 @@ pub struct EncodedColumn {
 #[derive(Clone, Debug)]
 enum Body {
     Nulls,
+/// What is not in most columns lies apart: a look-up makes and moves one of these for each column of its row.
     Ints(Ints),
-    WideInts { base: i128, ints: Ints },
+    WideInts { base: Box<i128>, ints: Ints },
     Wide(Bytes),
-    Decimals(Decimals),
+    Decimals(Box<Decimals>),
     Text(Box<TextColumn>),
     Nested(Bytes),
 }
@@ -102,7 +103,7 @@ impl EncodedColumn {
             return Err(damaged(&format!("a column chunk has {rows} rows; {CHUNK_ROWS} is the most")));
         }
         let physical = Physical::of(data_type).ok_or_else(|| damaged("a column has a type that is never stored"))?;
-        let input = &mut Reader::new(bytes.clone());
+        let input = &mut Reader::new(bytes);
         let [kind, nulls, ..] = input.array::<8>()?;
         let validity = Validity::parse(nulls, input, rows)?;
         if matches!(validity, Validity::All) != (kind == kind::NULLS) {
@@ -122,11 +123,12 @@ impl EncodedColumn {
                 | Physical::F64,
             ) => Body::Ints(Ints::parse(input, rows)?),
             (kind::WIDE_INTS, Physical::I128) => {
-                Body::WideInts { base: i128::from_le_bytes(input.array()?), ints: Ints::parse(input, rows)? }
+                let base = Box::new(i128::from_le_bytes(input.array()?));
+                Body::WideInts { base, ints: Ints::parse(input, rows)? }
             }
             (kind::WIDE, Physical::I128) => Body::Wide(input.bytes(rows * 16)?),
             (kind::DECIMALS, Physical::F32 | Physical::F64) => {
-                Body::Decimals(Decimals::parse(input, rows, float_width)?)
+                Body::Decimals(Box::new(Decimals::parse(input, rows, float_width)?))
             }
             (kind::TEXTS, Physical::Text | Physical::Binary) => {
                 Body::Text(Box::new(TextColumn::Texts(Texts::parse(input, rows)?)))
@@ -220,7 +222,7 @@ impl EncodedColumn {
             (Body::Ints(ints), Values::F32(values)) => ints.decode_as(f32::from_bits_i64, values)?,
             (Body::Ints(ints), Values::F64(values)) => ints.decode_as(f64::from_bits_i64, values)?,
             (Body::WideInts { base, ints }, Values::I128(values)) => {
-                let base = *base;
+                let base = **base;
                 ints.decode_as(move |v| base.wrapping_add(i128::from(v)), values)?;
             }
             (Body::Wide(bytes), Values::I128(values)) => {

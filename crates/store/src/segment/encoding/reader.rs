@@ -47,7 +47,12 @@ impl Reader {
 
     /// Skips padding to a multiple of 8.
     pub fn align(&mut self) -> Result<()> {
-        self.bytes(self.at.next_multiple_of(8) - self.at).map(|_| ())
+        let at = self.at.next_multiple_of(8);
+        if at > self.bytes.len() {
+            return Err(damaged("an encoded column ends in the middle of a value"));
+        }
+        self.at = at;
+        Ok(())
     }
 
     /// All that is left.

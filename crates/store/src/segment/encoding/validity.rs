@@ -42,7 +42,7 @@ pub(super) enum Validity {
     /// All.
     All,
     /// Those with 0.
-    Some(Ints),
+    Some(Box<Ints>),
 }
 
 impl Validity {
@@ -51,7 +51,7 @@ impl Validity {
         match code {
             NONE if rows > 0 => Ok(Self::None),
             ALL => Ok(Self::All),
-            SOME => Ok(Self::Some(Ints::parse(input, rows)?)),
+            SOME => Ok(Self::Some(Box::new(Ints::parse(input, rows)?))),
             _ => Err(damaged("the head of a column does not say which rows are NULL")),
         }
     }
