@@ -16,7 +16,7 @@ use gridhouse_base::{ChangeBatch, Result};
 
 use crate::condition::{ColumnStatistics, Conjunct, order_of};
 use crate::group::{Entries, LiveGroup};
-use crate::segment::encoding::GatherColumn;
+use crate::segment::{KnownTexts, Picks};
 use crate::snapshot::{TableSnapshot, TableView};
 use crate::tail::{TailBatch, rearrange_error};
 
@@ -26,6 +26,9 @@ const PIECE_ROWS: usize = 8_192;
 
 /// Below this many entries a batch's statistics cost more than looking at its rows.
 const MIN_STATISTICS_ROWS: usize = 1_024;
+
+/// How many groups of entries tell whether a column is stored as codes.
+const CODED_SAMPLE: usize = 32;
 
 /// Where at most one of this many rows of a chunk has passed, the values are picked out one by one: decoding a value among others
 /// takes about a nanosecond, picking one out some ten to a hundred.
@@ -38,6 +41,9 @@ pub struct ScanRequest {
     pub projection: Option<Vec<usize>>,
     /// What must be TRUE of a row.
     pub conjuncts: Vec<Conjunct>,
+    /// Columns of texts that may come as Arrow's dictionaries, with codes of 32 bits, where they are stored so; batches that
+    /// share a dictionary have the same array of texts. Texts of a dictionary may be those of no row.
+    pub coded: Vec<usize>,
 }
 
 impl TableSnapshot {
@@ -96,6 +102,22 @@ impl TableSnapshot {
             }
         }
         Ok(pieces)
+    }
+
+    /// Whether most rows of `column`, texts, are stored as codes of a dictionary. A few chunks tell.
+    pub fn has_codes(&self, column: usize) -> bool {
+        let groups = self.view.groups().count();
+        let step = groups.div_ceil(CODED_SAMPLE).max(1);
+        let (mut rows, mut coded) = (0, 0);
+        for group in self.view.groups().step_by(step) {
+            rows += group.entries.len();
+            if let Entries::Sealed(sealed) = &group.entries
+                && sealed.has_codes(column, sealed.chunks() / 2)
+            {
+                coded += sealed.len();
+            }
+        }
+        coded * 2 > rows
     }
 
     /// What is known of `column` over all entries of the table, dead ones included; without bounds where a part of the table
@@ -219,29 +241,33 @@ impl Piece {
     }
 
     /// The values of some columns at the `count` rows that have passed.
-    fn passed(&self, columns: &[usize], passed: BooleanBuffer, count: usize) -> Result<Vec<ArrayRef>> {
+    fn passed(
+        &self,
+        columns: &[usize],
+        passed: BooleanBuffer,
+        count: usize,
+        coded: &mut Coded,
+    ) -> Result<Vec<ArrayRef>> {
         if let Entries::Sealed(group) = &self.group.entries
             && count * FEW_SHARE <= self.len
         {
-            let positions: Vec<u32> = passed.set_indices().map(|row| (self.start + row) as u32).collect();
-            let types = &group.shape().types;
-            let gathered = |&column: &usize| {
-                let mut values = GatherColumn::new(&types[column], count);
-                group.gather(column, &positions, &mut values)?;
-                values.finish()
-            };
-            return columns.iter().map(gathered).collect();
+            let mut picks = Picks::default();
+            passed.set_indices().for_each(|row| picks.push(group, (self.start + row) as u32));
+            return picks.columns(columns);
         }
         let filter = FilterBuilder::new(&BooleanArray::new(passed.clone(), None)).optimize().build();
-        let filtered = |&column: &usize| match &self.group.entries {
-            Entries::Tail(_) => filter.filter(&self.column(column)?).map_err(rearrange_error),
-            Entries::Sealed(group) => group.column_where(column, self.chunk, &passed, &filter),
+        let filtered = |&column: &usize| match (&self.group.entries, coded.of(column)) {
+            (Entries::Tail(_), _) => filter.filter(&self.column(column)?).map_err(rearrange_error),
+            (Entries::Sealed(group), None) => group.column_where(column, self.chunk, &passed, &filter),
+            (Entries::Sealed(group), Some(known)) => {
+                group.coded_column(column, self.chunk, Some((&passed, &filter)), known)
+            }
         };
         columns.iter().map(filtered).collect()
     }
 
     /// The rows that meet `request`; `None` where none does.
-    fn read(&self, request: &ScanRequest, width: usize) -> Result<Option<ChangeBatch>> {
+    fn read(&self, request: &ScanRequest, width: usize, coded: &mut Coded) -> Result<Option<ChangeBatch>> {
         let mut passed = self.alive();
         for conjunct in &request.conjuncts {
             if passed.as_ref().is_some_and(|passed| passed.count_set_bits() == 0) {
@@ -266,10 +292,26 @@ impl Piece {
             return Ok(None);
         }
         let columns = match passed.filter(|_| count < self.len) {
-            None => wanted.iter().map(|&column| self.column(column)).collect::<Result<Vec<_>>>()?,
-            Some(passed) => self.passed(wanted, passed, count)?,
+            None => {
+                let whole = |&column: &usize| match (&self.group.entries, coded.of(column)) {
+                    (Entries::Sealed(group), Some(known)) => group.coded_column(column, self.chunk, None, known),
+                    _ => self.column(column),
+                };
+                wanted.iter().map(whole).collect::<Result<Vec<_>>>()?
+            }
+            Some(passed) => self.passed(wanted, passed, count, coded)?,
         };
         Ok(Some(ChangeBatch::insertions(columns, count)))
+    }
+}
+
+/// The columns of a scan that may come as codes, each with the dictionary that was read last.
+#[derive(Clone, Debug, Default)]
+struct Coded(Vec<(usize, Option<KnownTexts>)>);
+
+impl Coded {
+    fn of(&mut self, column: usize) -> Option<&mut Option<KnownTexts>> {
+        self.0.iter_mut().find(|(coded, _)| *coded == column).map(|(_, known)| known)
     }
 }
 
@@ -281,11 +323,13 @@ pub struct Scan {
     request: Arc<ScanRequest>,
     /// The number of the table's columns.
     width: usize,
+    coded: Coded,
 }
 
 impl Scan {
     fn new(pieces: Vec<Piece>, request: &Arc<ScanRequest>, width: usize) -> Self {
-        Self { pieces: pieces.into_iter(), request: request.clone(), width }
+        let coded = Coded(request.coded.iter().map(|&column| (column, None)).collect());
+        Self { pieces: pieces.into_iter(), request: request.clone(), width, coded }
     }
 
     /// All live rows of a table; a batch in memory is not cut.
@@ -299,7 +343,7 @@ impl Scan {
                 Entries::Sealed(_) => pieces.extend(Piece::all_of(group).filter(Piece::has_rows)),
             }
         }
-        let request = ScanRequest { projection: projection.map(<[usize]>::to_vec), conjuncts: Vec::new() };
+        let request = ScanRequest { projection: projection.map(<[usize]>::to_vec), ..ScanRequest::default() };
         Self::new(pieces, &Arc::new(request), table.shape.types.len())
     }
 }
@@ -310,7 +354,7 @@ impl Iterator for Scan {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let piece = self.pieces.next()?;
-            if let Some(rows) = piece.read(&self.request, self.width).transpose() {
+            if let Some(rows) = piece.read(&self.request, self.width, &mut self.coded).transpose() {
                 return Some(rows);
             }
         }

@@ -1,5 +1,10 @@
 //! Scans with a projection and drawn conditions: what they give against the rows that a whole scan has given.
 
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{ArrayRef, StringArray};
 use gridhouse_base::Result;
 use gridhouse_base::random::Random;
 use gridhouse_store::{CompareOp, Conjunct, ScanRequest, TableSnapshot};
@@ -30,11 +35,13 @@ pub(super) fn check_scans(table: &TableSnapshot, all: &[Row], random: &mut Rando
         conjuncts.push(condition.conjunct());
         conditions.push(condition);
     }
-    let request = ScanRequest { projection: projection.map(<[usize]>::to_vec), conjuncts };
+    let coded = if random.chance(0.3) { vec![1] } else { Vec::new() };
+    let request = ScanRequest { projection: projection.map(<[usize]>::to_vec), conjuncts, coded };
     let mut found: Vec<Projected> = Vec::new();
     for part in table.partitions(&request, 1 + random.below(4) as usize)? {
         for batch in part {
-            found.extend(projected(batch?.columns(), listed));
+            let columns: Vec<ArrayRef> = batch?.columns().iter().map(plain).collect();
+            found.extend(projected(&columns, listed));
         }
     }
     let passes = |row: &&Row| conditions.iter().all(|condition| condition.is_true(row));
@@ -48,7 +55,19 @@ pub(super) fn check_scans(table: &TableSnapshot, all: &[Row], random: &mut Rando
 pub(crate) fn drawn_request(random: &mut Random) -> ScanRequest {
     let projection = random.pick(&PROJECTIONS).map(<[usize]>::to_vec);
     let conjuncts = (0..random.below(3)).map(|_| Condition::draw(random).conjunct()).collect();
-    ScanRequest { projection, conjuncts }
+    let coded = if random.chance(0.3) { vec![1] } else { Vec::new() };
+    ScanRequest { projection, conjuncts, coded }
+}
+
+/// A column with codes of texts replaced by what they stand for.
+fn plain(column: &ArrayRef) -> ArrayRef {
+    match column.as_dictionary_opt::<Int32Type>() {
+        Some(coded) => {
+            let texts = coded.downcast_dict::<StringArray>().expect("texts have codes");
+            Arc::new(texts.into_iter().collect::<StringArray>())
+        }
+        None => column.clone(),
+    }
 }
 
 /// A condition on column `column`, with constants from the columns of some rows.

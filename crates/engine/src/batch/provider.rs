@@ -161,7 +161,7 @@ impl TableProvider for StoredTable {
         let columns: Vec<usize> = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let statistics = Arc::new(self.statistics_of(&columns, !conjuncts.is_empty()));
         let schema: SchemaRef = Arc::new(self.schema.project(&columns)?);
-        let request = ScanRequest { projection: Some(columns.clone()), conjuncts };
+        let request = ScanRequest { projection: Some(columns.clone()), conjuncts, coded: Vec::new() };
         let parts = state.config().target_partitions();
         let external = |error: gridhouse_base::Error| DataFusionError::External(Box::new(error));
         let parts = self.table.partitions(&request, parts).map_err(external)?;

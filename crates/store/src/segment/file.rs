@@ -260,6 +260,25 @@ impl Segment {
         EncodedColumn::parse(bytes, data_type, rows).map_err(|error| self.located(error, piece, &place()))
     }
 
+    /// The same for a column of a table, which may be codes of what is in `first`, the piece of its group's first chunk;
+    /// `place` says what either is.
+    pub(super) fn parse_chunk(
+        &self,
+        (piece, first): (usize, usize),
+        data_type: &DataType,
+        rows: usize,
+        place: impl Fn(usize) -> String,
+    ) -> Result<EncodedColumn> {
+        let bytes = self.piece_bytes(piece, || place(piece))?;
+        let column = EncodedColumn::parse_within(bytes, data_type, rows, &|| self.piece_bytes(first, || place(first)));
+        column.map_err(|error| self.located(error, piece, &place(piece)))
+    }
+
+    /// Whether what stands where `piece` begins meets `test`.
+    pub(super) fn begins_with(&self, piece: usize, test: impl FnOnce(&[u8]) -> bool) -> bool {
+        self.bytes.get(self.footer.piece(piece).offset as usize..).is_some_and(test)
+    }
+
     /// The bytes of `piece`, compared with their checksum.
     fn piece_bytes(&self, piece: usize, place: impl Fn() -> String) -> Result<Bytes> {
         let Piece { offset, bytes, checksum, .. } = self.footer.piece(piece);

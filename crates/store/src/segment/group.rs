@@ -3,19 +3,22 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, ArrayRef, DictionaryArray};
 use arrow_buffer::BooleanBuffer;
 use arrow_select::concat::concat;
 use arrow_select::filter::FilterPredicate;
 use bytes::Bytes;
 use gridhouse_base::{CommitId, Error, Result, RowKind};
 
-use super::encoding::{CHUNK_ROWS, EncodedColumn, GatherColumn};
+use super::encoding::{CHUNK_ROWS, EncodedColumn};
 use super::file::{GroupState, SectionMeta, Segment, place_of};
 use super::footer::Spread;
 use super::section::Section;
 use super::statistics::{ChunkStats, decode_bounds};
 use crate::bits::Bits;
+use crate::codec::damaged;
 use crate::table::TableShape;
 use crate::tail::{NO_ROW, TailBatch, rearrange_error};
 
@@ -24,6 +27,15 @@ use crate::tail::{NO_ROW, TailBatch, rearrange_error};
 pub(crate) struct Group {
     segment: Arc<Segment>,
     index: usize,
+}
+
+/// The texts of the dictionary that was read last.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownTexts {
+    group: Group,
+    /// The column, and the chunk that they stand in.
+    place: (usize, usize),
+    texts: ArrayRef,
 }
 
 impl Group {
@@ -214,6 +226,17 @@ impl Group {
         self.segment.touch_piece(self.piece(column, chunk))
     }
 
+    /// Where column `column` of chunk `chunk`, which has been touched, leads to the first chunk of the group, touches that.
+    pub(super) fn touch_first(&self, column: usize, chunk: usize) -> u8 {
+        let leads = chunk > 0 && self.segment.begins_with(self.piece(column, chunk), EncodedColumn::leads_to_first);
+        if leads { self.touch(column, 0) } else { 0 }
+    }
+
+    /// Whether column `column` of chunk `chunk` is kept as codes of texts.
+    pub fn has_codes(&self, column: usize, chunk: usize) -> bool {
+        self.segment.begins_with(self.piece(column, chunk), EncodedColumn::is_coded)
+    }
+
     /// Whether `other` is the same group.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.index == other.index && Arc::ptr_eq(&self.segment, &other.segment)
@@ -230,8 +253,9 @@ impl Group {
     /// `Corrupt` if the segment is damaged there.
     pub fn encoded(&self, column: usize, chunk: usize) -> Result<EncodedColumn> {
         let data_type = &self.shape().types[column];
-        let place = || self.place(column, chunk);
-        self.segment.parse_piece(self.piece(column, chunk), data_type, self.chunk_rows(chunk), place)
+        let (piece, first) = (self.piece(column, chunk), self.piece(column, 0));
+        let place = |which: usize| self.place(column, which - first);
+        self.segment.parse_chunk((piece, first), data_type, self.chunk_rows(chunk), place)
     }
 
     /// Column `column` of chunk `chunk`.
@@ -256,6 +280,47 @@ impl Group {
     ) -> Result<ArrayRef> {
         let decoded = self.encoded(column, chunk)?.decode_where(wanted, filter);
         decoded.map_err(|error| self.segment.located(error, self.piece(column, chunk), &self.place(column, chunk)))
+    }
+
+    /// Of chunk `chunk` of column `column` the rows that `filter` leaves, all without one: as codes and texts if they are kept
+    /// so, else as they are. The texts of one dictionary are the same array each time, as long as `known` is handed on.
+    ///
+    /// # Errors
+    /// `Corrupt` if the segment is damaged there.
+    pub fn coded_column(
+        &self,
+        column: usize,
+        chunk: usize,
+        wanted: Option<(&BooleanBuffer, &FilterPredicate)>,
+        known: &mut Option<KnownTexts>,
+    ) -> Result<ArrayRef> {
+        let encoded = self.encoded(column, chunk)?;
+        let located = |error| self.located(error, column, chunk);
+        let Some(codes) = encoded.codes().map_err(located)? else {
+            let rows = match wanted {
+                None => encoded.decode(),
+                Some((wanted, filter)) => encoded.decode_where(wanted, filter),
+            };
+            return rows.map_err(located);
+        };
+        let home = if encoded.has_group_codes() { 0 } else { chunk };
+        let is_known = |known: &KnownTexts| known.place == (column, home) && known.group.is_same(self);
+        let texts = match known.take().filter(is_known) {
+            Some(known) => known.texts,
+            None => {
+                let texts = encoded.dictionary().map_err(located)?;
+                texts.ok_or_else(|| Error::internal("codes have no texts"))?
+            }
+        };
+        *known = Some(KnownTexts { group: self.clone(), place: (column, home), texts: texts.clone() });
+        let codes: ArrayRef = Arc::new(codes);
+        let codes = match wanted {
+            None => codes,
+            Some((_, filter)) => filter.filter(&codes).map_err(rearrange_error)?,
+        };
+        let coded = DictionaryArray::try_new(codes.as_primitive::<Int32Type>().clone(), texts);
+        let coded = coded.map_err(|error| damaged("a code is not in its dictionary").caused_by(error));
+        Ok(Arc::new(coded.map_err(located)?))
     }
 
     /// The whole of column `column`.
@@ -294,41 +359,15 @@ impl Group {
         Ok(stats)
     }
 
-    /// Appends the rows at `positions` of column `column` to `out`, in that order. Ascending positions are read fastest.
-    ///
-    /// # Errors
-    /// `Corrupt` if the segment is damaged there.
-    pub fn gather(&self, column: usize, positions: &[u32], out: &mut GatherColumn) -> Result<()> {
-        // Positions that go back and forth come to a chunk many times, and it is parsed only once.
-        let mut parsed = if positions.is_sorted() { Vec::new() } else { vec![None; self.chunks()] };
-        let mut within = Vec::new();
-        for run in positions.chunk_by(|a, b| *a as usize / CHUNK_ROWS == *b as usize / CHUNK_ROWS) {
-            let chunk = run[0] as usize / CHUNK_ROWS;
-            within.clear();
-            within.extend(run.iter().map(|position| position % CHUNK_ROWS as u32));
-            let gathered = match parsed.get_mut(chunk) {
-                None => self.encoded(column, chunk)?.gather(&within, out),
-                Some(Some(encoded)) => EncodedColumn::gather(encoded, &within, out),
-                Some(none) => none.insert(self.encoded(column, chunk)?).gather(&within, out),
-            };
-            gathered.map_err(|error| self.located(error, column, chunk))?;
-        }
-        Ok(())
-    }
-
     /// The rows at `positions` of the columns `columns`.
     ///
     /// # Errors
     /// `Corrupt` if the segment is damaged there.
     #[cfg(test)]
     pub fn rows(&self, columns: &[usize], positions: &[u32]) -> Result<Vec<ArrayRef>> {
-        let column = |&column: &usize| {
-            let mut out = GatherColumn::new(&self.shape().types[column], positions.len());
-            self.gather(column, positions, &mut out)?;
-            let chunk = positions.first().map_or(0, |&first| first as usize / CHUNK_ROWS);
-            out.finish().map_err(|error| self.located(error, column, chunk))
-        };
-        columns.iter().map(column).collect()
+        let mut picks = super::pick::Picks::default();
+        positions.iter().for_each(|&position| picks.push(self, position));
+        picks.columns(columns)
     }
 
     /// All entries, in memory.

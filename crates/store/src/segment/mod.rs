@@ -34,7 +34,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 pub(crate) use file::Segment;
-pub(crate) use group::Group;
+pub(crate) use group::{Group, KnownTexts};
 pub(crate) use pick::Picks;
 pub(crate) use section::{Probe, Section, probe};
 pub(crate) use writer::SegmentWriter;

@@ -88,6 +88,10 @@ impl<'a> Picks<'a> {
                 seen ^= picked.group.touch(columns[column], picked.chunk);
             }
             black_box(seen);
+            for (column, picked) in block.clone().map(piece) {
+                seen ^= picked.group.touch_first(columns[column], picked.chunk);
+            }
+            black_box(seen);
             parsed.clear();
             for (column, picked) in block.clone().map(piece) {
                 parsed.push(picked.group.encoded(columns[column], picked.chunk)?);

@@ -10,7 +10,7 @@ use gridhouse_base::fs::{DiskFileSystem, FileSystem};
 use gridhouse_base::random::Random;
 use gridhouse_base::{Column, CommitId, Error, ErrorKind, Field, Result, Schema, TableId, TypeKind, Value};
 
-use super::encoding::{CHUNK_ROWS, GatherColumn};
+use super::encoding::CHUNK_ROWS;
 use super::{GROUP_ROWS, Group, Segment, SegmentWriter};
 use crate::bits::Bits;
 use crate::spec::TableSpec;
@@ -217,10 +217,9 @@ fn entries_come_back_as_they_were() {
                 assert_eq!(group.time_micros(), (batch.seq(0) as i64, 9));
                 for (c, column) in batch.columns.iter().enumerate() {
                     let positions: Vec<u32> = (0..50).map(|_| random.below(batch.len as u64) as u32).collect();
-                    let mut out = GatherColumn::new(column.data_type(), positions.len());
-                    group.gather(c, &positions, &mut out).unwrap();
+                    let rows = group.rows(&[c], &positions).unwrap();
                     let expected = take(column, &UInt32Array::from(positions), None).unwrap();
-                    same_rows(&out.finish().unwrap(), &expected, &shape.spec.schema.columns[c].sql_type.kind);
+                    same_rows(&rows[0], &expected, &shape.spec.schema.columns[c].sql_type.kind);
                 }
             }
             if shape.is_keyed() && shape.spec.primary_key.len() == 1 {

@@ -13,7 +13,7 @@ use arrow_array::{Array, Int64Array};
 use gridhouse_base::fs::{File, FileSystem};
 use gridhouse_base::{CommitId, Error, Result, TableId};
 
-use super::encoding::{CHUNK_ROWS, Effort, Encoded, encode};
+use super::encoding::{CHUNK_ROWS, Effort, Encoded, GroupTexts, encode, encode_within};
 use super::ends::{HEAD_BYTES, Identity, Trailer};
 use super::file::Segment;
 use super::footer::{
@@ -193,9 +193,12 @@ impl SegmentWriter {
             has_prev: prev.is_some(),
         };
         for column in &entries.columns {
-            for start in (range.start..range.end).step_by(CHUNK_ROWS) {
-                let rows = CHUNK_ROWS.min(range.end - start);
-                self.write_column(column.slice(start, rows).as_ref(), true)?;
+            let column = column.slice(range.start, len);
+            let group = GroupTexts::of(column.as_ref());
+            for start in (0..len).step_by(CHUNK_ROWS) {
+                let chunk = column.slice(start, CHUNK_ROWS.min(len - start));
+                let group = group.as_ref().map(|group| (group, start));
+                self.write_column(chunk.as_ref(), group, true)?;
             }
         }
         if record.deletes == Spread::Some {
@@ -222,16 +225,25 @@ impl SegmentWriter {
         Ok(record)
     }
 
-    fn write_column(&mut self, chunk: &dyn Array, has_bounds: bool) -> Result<()> {
+    /// Writes a chunk of a column, whose group may have a dictionary.
+    fn write_column(
+        &mut self,
+        chunk: &dyn Array,
+        group: Option<(&GroupTexts<'_>, usize)>,
+        has_bounds: bool,
+    ) -> Result<()> {
         let start = self.buffer.len();
-        let encoded = encode(chunk, self.effort, &mut self.buffer);
+        let encoded = match group {
+            Some(group) => encode_within(chunk, self.effort, group, &mut self.buffer),
+            None => encode(chunk, self.effort, &mut self.buffer),
+        };
         self.end_piece(start, &encoded, has_bounds)
     }
 
     fn write_numbers(&mut self, count: usize, number: impl Fn(usize) -> u64) -> Result<()> {
         for start in (0..count).step_by(CHUNK_ROWS) {
             let numbers: Int64Array = (start..count.min(start + CHUNK_ROWS)).map(|i| Some(number(i) as i64)).collect();
-            self.write_column(&numbers, false)?;
+            self.write_column(&numbers, None, false)?;
         }
         Ok(())
     }

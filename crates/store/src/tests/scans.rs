@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
 use arrow_array::{Int32Array, Int64Array, StringArray};
+use arrow_select::take::take;
 use gridhouse_base::Result;
 
 use super::*;
@@ -41,9 +44,18 @@ fn text_of(row: &Row) -> String {
 fn found(scans: impl IntoIterator<Item = crate::Scan>) -> Vec<String> {
     let batches: Vec<ChangeBatch> = scans.into_iter().flatten().map(Result::unwrap).collect();
     assert!(batches.iter().all(|batch| (1..=8_192).contains(&batch.len())), "batches are small and never empty");
-    let mut rows: Vec<String> = batches.iter().flat_map(shown).collect();
+    let mut rows: Vec<String> = batches.iter().map(plain).flat_map(|batch| shown(&batch)).collect();
     rows.sort();
     rows
+}
+
+/// A batch with codes of texts replaced by what they stand for.
+fn plain(batch: &ChangeBatch) -> ChangeBatch {
+    let column = |column: &ArrayRef| match column.as_dictionary_opt::<Int32Type>() {
+        Some(coded) => take(coded.values(), coded.keys(), None).unwrap(),
+        None => column.clone(),
+    };
+    ChangeBatch::insertions(batch.columns().iter().map(column).collect(), batch.len())
 }
 
 /// Writes rows, some of them again, and takes some away; `model` follows.
@@ -70,8 +82,11 @@ fn compare(table: &TableSnapshot, model: &BTreeMap<i64, Row>) {
             let mut expected: Vec<String> =
                 model.values().filter(|row| passes(row) && also(row)).map(text_of).collect();
             expected.sort();
-            let request = ScanRequest { projection: None, conjuncts: vec![first.clone(), second.clone()] };
+            let conjuncts = vec![first.clone(), second.clone()];
+            let mut request = ScanRequest { conjuncts, ..ScanRequest::default() };
             assert_eq!(found([table.scan_where(&request).unwrap()]), expected, "{first:?} and {second:?}");
+            request.coded = vec![1];
+            assert_eq!(found([table.scan_where(&request).unwrap()]), expected, "{first:?} and {second:?} by codes");
             let parts = table.partitions(&request, 3).unwrap();
             assert!(parts.len() <= 3);
             assert_eq!(found(parts), expected, "{first:?} and {second:?} in parts");
@@ -91,7 +106,8 @@ fn scans_with_conditions_give_exactly_the_rows_that_meet_them() {
     compare(&table, &model);
 
     let first = &conditions()[0].0;
-    let request = ScanRequest { projection: Some(vec![2, 0]), conjuncts: vec![first.clone()] };
+    let request =
+        ScanRequest { projection: Some(vec![2, 0]), conjuncts: vec![first.clone()], ..ScanRequest::default() };
     let width = |batch: Result<ChangeBatch>| {
         let batch = batch.unwrap();
         assert_eq!((batch.columns().len(), batch.column(0).len()), (2, batch.len()));
@@ -99,9 +115,9 @@ fn scans_with_conditions_give_exactly_the_rows_that_meet_them() {
     };
     let rows: usize = table.scan_where(&request).unwrap().map(width).sum();
     assert_eq!(rows, model.range(..700).count());
-    let counted = ScanRequest { projection: Some(vec![]), conjuncts: Vec::new() };
+    let counted = ScanRequest { projection: Some(vec![]), ..ScanRequest::default() };
     assert_eq!(table.scan_where(&counted).unwrap().map(|batch| batch.unwrap().len()).sum::<usize>(), model.len());
-    let wrong = ScanRequest { projection: Some(vec![7]), conjuncts: Vec::new() };
+    let wrong = ScanRequest { projection: Some(vec![7]), ..ScanRequest::default() };
     let error = table.scan_where(&wrong).unwrap_err();
     assert_eq!(error.message(), "table t has 3 columns, number 7 is asked for");
 
@@ -110,6 +126,17 @@ fn scans_with_conditions_give_exactly_the_rows_that_meet_them() {
     let table = store.ordered_snapshot().table(id).unwrap();
     assert_eq!(table.bytes(), 0, "nothing is left in memory");
     compare(&table, &model);
+    let coded = ScanRequest { projection: Some(vec![1]), coded: vec![1], ..ScanRequest::default() };
+    let mut texts: Vec<ArrayRef> = Vec::new();
+    for batch in table.scan_where(&coded).unwrap() {
+        let batch = batch.unwrap();
+        let column = batch.column(0).as_dictionary_opt::<Int32Type>().expect("three texts are kept as codes").clone();
+        if !texts.iter().any(|known| Arc::ptr_eq(known, column.values())) {
+            texts.push(column.values().clone());
+        }
+    }
+    let groups = table.view.groups().count();
+    assert_eq!(texts.len(), groups, "all chunks of a group share their texts");
     write(&mut store, id, &[(0, 40_000, 7), (20_000, 26_000, 1)], &mut model);
     compare(&store.reader().snapshot().table(id).unwrap(), &model);
 }

@@ -27,7 +27,7 @@ mod write;
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BinaryArray, StringArray, UInt32Array};
+use arrow_array::{ArrayRef, BinaryArray, Int32Array, StringArray, UInt32Array};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::DataType;
 use arrow_select::filter::FilterPredicate;
@@ -42,11 +42,12 @@ use gather::Values;
 use ints::Ints;
 use physical::Physical;
 use reader::Reader;
-use text::{Rows, TextColumn, Texts};
+use text::{RolledOut, Rows, TextColumn, Texts};
 use validity::{Validity, decode_bits};
 
 pub use gather::GatherColumn;
-pub use write::{Effort, Encoded, encode};
+pub use text::GroupTexts;
+pub use write::{Effort, Encoded, encode, encode_within};
 
 /// The most rows that one encoded column holds. Readers skip by chunk and verify by chunk: at 8,192 rows a chunk of 8-byte
 /// values fits a core's second-level cache, and its head and checksum cost less than a hundredth of a bit per value.
@@ -66,10 +67,12 @@ mod kind {
     pub const DECIMALS: u8 = 4;
     /// Texts.
     pub const TEXTS: u8 = 5;
-    /// A dictionary of texts, and codes.
+    /// A dictionary of texts, and codes: in a group's first chunk, perhaps that of all its chunks.
     pub const TEXT_DICTIONARY: u8 = 6;
     /// A nested type in the log's form.
     pub const NESTED: u8 = 7;
+    /// Codes of the dictionary in the first chunk of the group.
+    pub const GROUP_CODES: u8 = 8;
 }
 
 /// An encoded column over bytes that it shares; cheap to make.
@@ -81,10 +84,10 @@ pub struct EncodedColumn {
     body: Body,
 }
 
+/// What is not in most columns lies apart: a look-up makes and moves one of these for each column of its row.
 #[derive(Clone, Debug)]
 enum Body {
     Nulls,
-/// What is not in most columns lies apart: a look-up makes and moves one of these for each column of its row.
     Ints(Ints),
     WideInts { base: Box<i128>, ints: Ints },
     Wide(Bytes),
@@ -99,6 +102,20 @@ impl EncodedColumn {
     /// # Errors
     /// `Corrupt` if the bytes are not such a column.
     pub fn parse(bytes: Bytes, data_type: &DataType, rows: usize) -> Result<Self> {
+        Self::parse_within(bytes, data_type, rows, &|| Err(damaged("a column has no other chunk to find its texts in")))
+    }
+
+    /// Reads what [`encode_within`] wrote too, a chunk of a group; `first` gives the bytes of the same column in the first chunk
+    /// of the group.
+    ///
+    /// # Errors
+    /// `Corrupt` if the bytes are not such a column; those of `first`.
+    pub fn parse_within(
+        bytes: Bytes,
+        data_type: &DataType,
+        rows: usize,
+        first: &dyn Fn() -> Result<Bytes>,
+    ) -> Result<Self> {
         if rows > CHUNK_ROWS {
             return Err(damaged(&format!("a column chunk has {rows} rows; {CHUNK_ROWS} is the most")));
         }
@@ -136,6 +153,9 @@ impl EncodedColumn {
             (kind::TEXT_DICTIONARY, Physical::Text | Physical::Binary) => {
                 Body::Text(Box::new(TextColumn::parse_dictionary(input, rows)?))
             }
+            (kind::GROUP_CODES, Physical::Text | Physical::Binary) => {
+                Body::Text(Box::new(TextColumn::parse_codes(input, rows, first()?)?))
+            }
             (kind::NESTED, Physical::Nested) => Body::Nested(input.rest()),
             _ => return Err(damaged("a column has an encoding that its type never has")),
         };
@@ -164,6 +184,41 @@ impl EncodedColumn {
             Body::Text(texts) => texts.form(),
             Body::Nested(_) => "as in the log".to_owned(),
         }
+    }
+
+    /// Whether `bytes`, of a column, lead to the first chunk of its group.
+    pub fn leads_to_first(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&kind::GROUP_CODES)
+    }
+
+    /// Whether `bytes`, of a column, hold codes of texts.
+    pub fn is_coded(bytes: &[u8]) -> bool {
+        matches!(bytes.first(), Some(&(kind::TEXT_DICTIONARY | kind::GROUP_CODES)))
+    }
+
+    /// Whether the rows are codes of the dictionary in the first chunk of their group.
+    pub fn has_group_codes(&self) -> bool {
+        matches!(&self.body, Body::Text(texts) if matches!(texts.as_ref(), TextColumn::Dictionary { is_shared: true, .. }))
+    }
+
+    /// The codes of the rows, if they are texts with a dictionary; a number that cannot be a code comes as -1.
+    ///
+    /// # Errors
+    /// `Corrupt` if the bytes do not hold codes.
+    pub fn codes(&self) -> Result<Option<Int32Array>> {
+        let Body::Text(texts) = &self.body else { return Ok(None) };
+        let Some(codes) = texts.codes()? else { return Ok(None) };
+        Ok(Some(Int32Array::new(codes.into(), self.validity.bits()?.map(NullBuffer::new))))
+    }
+
+    /// The texts that [`Self::codes`] stand for.
+    ///
+    /// # Errors
+    /// `Corrupt` if the bytes do not hold texts.
+    pub fn dictionary(&self) -> Result<Option<ArrayRef>> {
+        let Body::Text(texts) = &self.body else { return Ok(None) };
+        let Some(values) = texts.values()? else { return Ok(None) };
+        self.texts_array(values, None).map(Some)
     }
 
     /// All rows.
@@ -195,14 +250,18 @@ impl EncodedColumn {
 
     fn texts(&self, texts: &TextColumn, rows: Rows<'_>) -> Result<ArrayRef> {
         let valid = self.validity.bits()?;
-        let (offsets, bytes) = texts.roll_out(rows, valid.as_ref())?.into_parts();
+        let rolled_out = texts.roll_out(rows, valid.as_ref())?;
         let nulls = match (valid, rows) {
             (Some(valid), Rows::Some(wanted)) => {
                 Some(wanted.set_indices().map(|row| valid.value(row)).collect::<BooleanBuffer>())
             }
             (valid, _) => valid,
         };
-        let nulls = nulls.map(NullBuffer::new).filter(|nulls| nulls.null_count() > 0);
+        self.texts_array(rolled_out, nulls.map(NullBuffer::new).filter(|nulls| nulls.null_count() > 0))
+    }
+
+    fn texts_array(&self, texts: RolledOut, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+        let (offsets, bytes) = texts.into_parts();
         let no_text = |error| damaged("a text is not UTF-8").caused_by(error);
         if self.data_type == DataType::Utf8 {
             return Ok(Arc::new(StringArray::try_new(offsets, bytes, nulls).map_err(no_text)?));

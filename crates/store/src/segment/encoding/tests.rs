@@ -266,6 +266,86 @@ fn bounds_and_order_are_those_of_the_values() {
     assert_eq!(wide.min.unwrap().as_primitive::<Decimal128Type>().value(0), -i128::MAX / 3);
 }
 
+/// The chunks of a group's column, each as bytes.
+fn chunks_of(column: &ArrayRef, effort: Effort) -> Option<Vec<Bytes>> {
+    let group = GroupTexts::of(column.as_ref())?;
+    let starts = (0..column.len()).step_by(CHUNK_ROWS);
+    let chunk = |start: usize| {
+        let rows = column.slice(start, CHUNK_ROWS.min(column.len() - start));
+        let mut out = Vec::new();
+        let seen = encode_within(rows.as_ref(), effort, (&group, start), &mut out);
+        assert!(out.len().is_multiple_of(8));
+        assert_eq!(seen.nulls as usize, rows.null_count());
+        if rows.null_count() < rows.len() {
+            let texts = || rows.as_string::<i32>().iter().flatten();
+            let bound = |bound: &Option<ArrayRef>| bound.as_ref().unwrap().as_string::<i32>().value(0).to_owned();
+            assert_eq!(
+                (bound(&seen.min), bound(&seen.max)),
+                (texts().min().unwrap().into(), texts().max().unwrap().into())
+            );
+            assert_eq!(seen.is_sorted, rows.null_count() == 0 && texts().is_sorted());
+        }
+        Bytes::from(out)
+    };
+    Some(starts.map(chunk).collect())
+}
+
+#[test]
+fn chunks_of_a_group_share_a_dictionary() {
+    let mut random = Random::new(41);
+    // Some NULLs; texts in which the chunks differ; a chunk of NULLs; texts in order; empty ones.
+    let row = |i: usize, random: &mut Random| match i / CHUNK_ROWS {
+        1 => None,
+        2 => Some(format!("feeder {:05}", i / 9)),
+        3 => Some("x".repeat(random.below(3) as usize)),
+        chunk => random.chance(0.9).then(|| format!("feeder {:05} of {chunk}", random.below(900))),
+    };
+    let texts: StringArray = (0..5 * CHUNK_ROWS + 77).map(|i| row(i, &mut random)).collect();
+    let column: ArrayRef = Arc::new(texts);
+    for effort in [Effort::Small, Effort::Quick] {
+        let chunks = chunks_of(&column, effort).expect("most texts come many times");
+        let first = || Ok(chunks[0].clone());
+        let mut shared: Option<ArrayRef> = None;
+        for (i, bytes) in chunks.iter().enumerate() {
+            let rows = column.slice(i * CHUNK_ROWS, CHUNK_ROWS.min(column.len() - i * CHUNK_ROWS));
+            let read = EncodedColumn::parse_within(bytes.clone(), &DataType::Utf8, rows.len(), &first).unwrap();
+            assert_eq!(&read.decode().unwrap(), &rows, "chunk {i}");
+            let positions: Vec<u32> = (0..rows.len() as u32).rev().collect();
+            let mut singly = GatherColumn::new(&DataType::Utf8, rows.len());
+            read.gather(&positions, &mut singly).unwrap();
+            let expected = take(&rows, &UInt32Array::from(positions), None).unwrap();
+            assert_eq!(&singly.finish().unwrap(), &expected, "single rows of chunk {i}");
+            assert_eq!(EncodedColumn::leads_to_first(bytes), read.has_group_codes());
+            assert_eq!(read.has_group_codes(), i > 1, "a chunk of NULLs has no codes");
+            let Some(codes) = read.codes().unwrap() else { continue };
+            let texts = read.dictionary().unwrap().unwrap();
+            assert_eq!(&take(&texts, &codes, None).unwrap(), &rows, "codes of chunk {i}");
+            assert_eq!(shared.get_or_insert(texts.clone()), &texts, "chunk {i} has the same texts");
+        }
+        let alone = EncodedColumn::parse(chunks[2].clone(), &DataType::Utf8, CHUNK_ROWS);
+        assert_eq!(alone.unwrap_err().kind(), ErrorKind::Corrupt);
+        let third = || Ok(chunks[2].clone());
+        let elsewhere = EncodedColumn::parse_within(chunks[3].clone(), &DataType::Utf8, CHUNK_ROWS, &third);
+        assert_eq!(elsewhere.unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}
+
+#[test]
+fn groups_of_many_texts_have_no_dictionary() {
+    let all = |text: &dyn Fn(usize) -> Option<String>, rows: usize| -> ArrayRef {
+        Arc::new((0..rows).map(text).collect::<StringArray>())
+    };
+    let has = |column: ArrayRef| GroupTexts::of(column.as_ref()).is_some();
+    let rows = 4 * CHUNK_ROWS;
+    assert!(has(all(&|i| Some(format!("meter {:06}", i % 100)), rows)));
+    assert!(!has(all(&|i| Some(format!("meter {i:06}")), rows)), "all differ");
+    assert!(!has(all(&|i| Some(format!("meter {:06}", i % (CHUNK_ROWS + 1))), rows)), "more than a chunk has rows");
+    assert!(!has(all(&|i| Some(format!("meter {:06}", i % 100)), CHUNK_ROWS)), "one chunk has its own");
+    assert!(!has(all(&|i| Some("m".repeat(5_000 + i % 2)), rows)), "texts are long");
+    assert!(!has(all(&|i| (i >= CHUNK_ROWS).then(|| format!("meter {:06}", i % 100)), rows)), "no text in front");
+    assert!(!has(all(&|_| None, rows)));
+}
+
 #[test]
 fn own_numbers_are_read_singly() {
     let values: Vec<i64> = (0..1000).map(|i| (1_i64 << 47) + i + i / 100 * 5).collect();
@@ -287,7 +367,7 @@ fn hostile_bytes_are_refused_without_panic() {
         if random.chance(0.1) {
             bytes = (0..random.below(400)).map(|_| random.bits() as u8).collect();
             if let Some(first) = bytes.first_mut() {
-                *first %= 8;
+                *first %= 9;
             }
         }
         for _ in 0..=random.below(4) {

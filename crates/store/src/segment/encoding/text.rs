@@ -3,10 +3,15 @@
 //! Lengths pack far better than offsets, and the sum of at most 31 of them is quickly found. Starts lie close to a straight
 //! line; where all lengths are the same they take no bits. A prefix that all share stands once; where pieces recur, texts
 //! are codes of them.
+//!
+//! A dictionary is that of a chunk, or that of all chunks of a group where they repeat each other: it stands in the group's
+//! first chunk, and the others have codes alone. Whoever groups by such a column looks at each text once per group.
 
 use std::ops::Range;
 
+use arrow_array::{Array, cast::AsArray};
 use arrow_buffer::{BooleanBuffer, Buffer, OffsetBuffer};
+use arrow_schema::DataType;
 use bytes::Bytes;
 use gridhouse_base::Result;
 use hashbrown::{HashMap, HashSet};
@@ -18,8 +23,13 @@ use super::ints::Ints;
 use super::reader::Reader;
 use super::symbols::{Finder, Symbols};
 use super::text_out::{TextOut, push, too_much_text};
+use super::validity::Validity;
 use super::write::Effort;
+use super::{CHUNK_ROWS, kind};
 use crate::codec::{damaged, put_u32};
+
+/// Room for a text that is put together from its symbols; a longer one makes more.
+const SINGLE_TEXT: usize = 128;
 
 /// How many texts share a start.
 const GROUP: usize = 32;
@@ -27,8 +37,10 @@ const GROUP: usize = 32;
 /// make much of few bytes. A chunk (8,192 rows) of them is 2 MiB and 32 MiB.
 const LONGEST_PREFIX: usize = 255;
 const LONGEST_IN_DICTIONARY: usize = 4_096;
-/// How many texts tell whether a dictionary can pay.
+/// How many texts of a chunk tell whether a dictionary can pay: not if hardly one comes twice.
 const SAMPLE: usize = 512;
+/// How many texts of a group do: of 8,192 values, the most, some 3,200 are among them.
+const GROUP_SAMPLE: usize = 4_096;
 /// A dictionary with a value for fewer rows than this is given up, if it has some values: symbols do as well then, and
 /// neither finding nor sorting its values is cheap.
 const ROWS_PER_VALUE: usize = 3;
@@ -93,13 +105,27 @@ fn shared_prefix<'a>(mut texts: impl Iterator<Item = &'a [u8]>) -> &'a [u8] {
     if std::str::from_utf8(&shared[last..]).is_ok() { shared } else { &shared[..last] }
 }
 
+/// When a dictionary is given up.
+struct Rule {
+    /// How many texts are looked at first.
+    sample: usize,
+    /// The share of them that may come once only is all but one of so many.
+    spared: usize,
+    /// The most values.
+    most: usize,
+}
+
 /// The distinct texts in order, and each row's place among them, if that takes less than the texts themselves.
-fn dictionary<'a>(texts: &[&'a [u8]], is_value: &dyn Fn(usize) -> bool) -> Option<(Vec<&'a [u8]>, Vec<i64>)> {
+fn dictionary<'a>(
+    texts: &[&'a [u8]],
+    is_value: &dyn Fn(usize) -> bool,
+    rule: &Rule,
+) -> Option<(Vec<&'a [u8]>, Vec<i64>)> {
     let total: usize = texts.iter().map(|text| text.len()).sum();
-    let sample: Vec<usize> =
-        (0..texts.len()).step_by(texts.len().div_ceil(SAMPLE)).filter(|row| is_value(*row)).collect();
+    let step = texts.len().div_ceil(rule.sample).max(1);
+    let sample: Vec<usize> = (0..texts.len()).step_by(step).filter(|row| is_value(*row)).collect();
     let distinct = sample.iter().map(|row| texts[*row]).collect::<HashSet<_>>().len();
-    if texts.len() > SAMPLE && distinct > sample.len() - sample.len() / 16 {
+    if texts.len() > rule.sample && distinct > sample.len() - sample.len() / rule.spared {
         return None;
     }
     let mut known: HashMap<&[u8], i64> = HashMap::new();
@@ -113,8 +139,7 @@ fn dictionary<'a>(texts: &[&'a [u8]], is_value: &dyn Fn(usize) -> bool) -> Optio
                 bytes += text.len();
                 next
             });
-            let is_large = known.len() > LEAST_TO_REFUSE && known.len() > texts.len() / ROWS_PER_VALUE;
-            if is_large || text.len() > LONGEST_IN_DICTIONARY || bytes > total - total / 4 {
+            if known.len() > rule.most || text.len() > LONGEST_IN_DICTIONARY || bytes > total - total / 4 {
                 return None;
             }
         }
@@ -136,6 +161,76 @@ fn dictionary<'a>(texts: &[&'a [u8]], is_value: &dyn Fn(usize) -> bool) -> Optio
     Some((values.into_iter().map(|(text, _)| text).collect(), codes))
 }
 
+/// The dictionary of a group.
+pub struct GroupTexts<'a> {
+    /// The texts, in order.
+    values: Vec<&'a [u8]>,
+    /// The code of every row of the group.
+    codes: Vec<i64>,
+}
+
+impl<'a> GroupTexts<'a> {
+    /// That of `column`, a group's, if it has several chunks and a dictionary for all of them pays. Of no more values than a
+    /// chunk has rows: whoever reads one chunk alone has all of them to read.
+    pub fn of(column: &'a dyn Array) -> Option<Self> {
+        if !matches!(column.data_type(), DataType::Utf8 | DataType::Binary) || column.len() <= CHUNK_ROWS {
+            return None;
+        }
+        let nulls = column.nulls();
+        let is_value = |row: usize| nulls.is_none_or(|nulls| nulls.is_valid(row));
+        // The first chunk has a place for it only if it has values itself.
+        if !(0..CHUNK_ROWS).any(is_value) {
+            return None;
+        }
+        let texts = texts_of(column, &is_value);
+        let rule = Rule { sample: GROUP_SAMPLE, spared: 8, most: CHUNK_ROWS };
+        let (values, codes) = dictionary(&texts, &is_value, &rule)?;
+        Some(Self { values, codes })
+    }
+
+    /// Appends the rows from `start` on, as many as a chunk has at most: for the first of them with the values in front. Gives
+    /// the smallest and the largest of those that are values, and whether all codes ascend.
+    pub(super) fn encode(
+        &self,
+        (start, rows): (usize, usize),
+        is_value: &dyn Fn(usize) -> bool,
+        effort: Effort,
+        out: &mut Vec<u8>,
+    ) -> (&'a [u8], &'a [u8], bool) {
+        if start == 0 {
+            encode_values(&self.values, effort, out);
+        }
+        let codes = &self.codes[start..start + rows];
+        encode(codes, Forms::NoDictionary, out);
+        let of_values = || (0..rows).filter(|&row| is_value(row)).map(|row| codes[row]);
+        let value = |code: Option<i64>| self.values[code.expect("a row has a value") as usize];
+        (value(of_values().min()), value(of_values().max()), codes.is_sorted())
+    }
+}
+
+/// The texts of a column; those without `is_value` are empty.
+pub(super) fn texts_of<'a>(column: &'a dyn Array, is_value: &dyn Fn(usize) -> bool) -> Vec<&'a [u8]> {
+    let (offsets, bytes) = match column.as_string_opt::<i32>() {
+        Some(texts) => (texts.value_offsets(), texts.value_data()),
+        None => {
+            let values = column.as_binary::<i32>();
+            (values.value_offsets(), values.value_data())
+        }
+    };
+    let text = |(row, pair): (usize, &[i32])| match is_value(row) {
+        true => &bytes[pair[0] as usize..pair[1] as usize],
+        false => &[],
+    };
+    offsets.windows(2).enumerate().map(text).collect()
+}
+
+/// Appends the values of a dictionary: how many there are, in 8 bytes, then the texts.
+fn encode_values(values: &[&[u8]], effort: Effort, out: &mut Vec<u8>) {
+    put_u32(out, values.len() as u32);
+    put_u32(out, 0);
+    encode_texts(values, shared_prefix(values.iter().copied()), effort, out);
+}
+
 /// What [`encode_column`] did.
 pub(super) enum Written<'a> {
     /// A dictionary; its values in order. Every one is the value of some row.
@@ -152,10 +247,9 @@ pub(super) fn encode_column<'a>(
     effort: Effort,
     out: &mut Vec<u8>,
 ) -> Written<'a> {
-    if let Some((values, codes)) = dictionary(texts, is_value) {
-        put_u32(out, values.len() as u32);
-        put_u32(out, 0);
-        encode_texts(&values, shared_prefix(values.iter().copied()), effort, out);
+    let rule = Rule { sample: SAMPLE, spared: 16, most: LEAST_TO_REFUSE.max(texts.len() / ROWS_PER_VALUE) };
+    if let Some((values, codes)) = dictionary(texts, is_value, &rule) {
+        encode_values(&values, effort, out);
         encode(&codes, Forms::NoDictionary, out);
         return Written::Dictionary(values);
     }
@@ -210,6 +304,15 @@ impl Texts {
         let end = if group + 1 < self.starts.len() { self.starts.get(group + 1) } else { self.bytes.len() as i64 };
         let about = start.wrapping_add(end.wrapping_sub(start).wrapping_mul(within) / GROUP as i64);
         usize::try_from(about).ok().and_then(|about| self.bytes.get(about)).copied().unwrap_or_default()
+    }
+
+    /// The values of a dictionary.
+    fn known(&self) -> Result<RolledOut> {
+        let known = self.roll_out(Rows::All(self.lengths.len()), |_| true)?;
+        if known.offsets.windows(2).any(|text| (text[1] - text[0]) as usize > LONGEST_IN_DICTIONARY) {
+            return Err(damaged("a text in a dictionary is longer than is ever written"));
+        }
+        Ok(known)
     }
 
     /// Appends the text in `row`, by way of `scratch`.
@@ -350,20 +453,37 @@ impl RolledOut {
 pub(super) enum TextColumn {
     /// The texts themselves.
     Texts(Texts),
-    /// Codes of texts.
-    Dictionary { codes: Ints, values: Texts },
+    /// Codes of texts; whether these stand in the group's first chunk.
+    Dictionary { codes: Ints, values: Texts, is_shared: bool },
 }
 
 impl TextColumn {
     /// Reads a dictionary and its codes in `rows` rows.
     pub fn parse_dictionary(input: &mut Reader, rows: usize) -> Result<Self> {
+        let values = Self::parse_values(input, rows)?;
+        Ok(Self::Dictionary { values, codes: Ints::parse(input, rows)?, is_shared: false })
+    }
+
+    /// Reads the codes of `rows` rows, whose dictionary stands in `first`, the group's first chunk.
+    pub fn parse_codes(input: &mut Reader, rows: usize, first: Bytes) -> Result<Self> {
+        let codes = Ints::parse(input, rows)?;
+        let mut input = Reader::new(first);
+        let [first, nulls, ..] = input.array::<8>()?;
+        if first != kind::TEXT_DICTIONARY {
+            return Err(damaged("texts are codes of a dictionary that is not in the first chunk of their group"));
+        }
+        Validity::parse(nulls, &mut input, CHUNK_ROWS)?;
+        Ok(Self::Dictionary { values: Self::parse_values(&mut input, CHUNK_ROWS)?, codes, is_shared: true })
+    }
+
+    /// Reads the values of a dictionary in front of the codes of `rows` rows.
+    fn parse_values(input: &mut Reader, rows: usize) -> Result<Texts> {
         let count = input.u32()? as usize;
         input.u32()?;
         if count == 0 || count > rows {
             return Err(damaged("a dictionary of texts has no values, or more than rows"));
         }
-        let values = Texts::parse(input, count)?;
-        Ok(Self::Dictionary { values, codes: Ints::parse(input, rows)? })
+        Texts::parse(input, count)
     }
 
     /// The form in a few words.
@@ -374,9 +494,26 @@ impl TextColumn {
         };
         match self {
             Self::Texts(texts) => of(texts),
-            Self::Dictionary { codes, values } => {
-                format!("dictionary of {} {}; {}", values.lengths.len(), of(values), codes.form())
+            Self::Dictionary { codes, values, is_shared } => {
+                let whose = if *is_shared { "the group's dictionary" } else { "dictionary" };
+                format!("{whose} of {} {}; {}", values.lengths.len(), of(values), codes.form())
             }
+        }
+    }
+
+    /// The codes of the rows, if they are kept so; a number that cannot be a code comes as -1.
+    pub fn codes(&self) -> Result<Option<Vec<i32>>> {
+        let Self::Dictionary { codes, .. } = self else { return Ok(None) };
+        let mut decoded = Vec::new();
+        codes.decode_as(|code| i32::try_from(code).unwrap_or(-1), &mut decoded)?;
+        Ok(Some(decoded))
+    }
+
+    /// The texts that codes stand for.
+    pub fn values(&self) -> Result<Option<RolledOut>> {
+        match self {
+            Self::Texts(_) => Ok(None),
+            Self::Dictionary { values, .. } => values.known().map(Some),
         }
     }
 
@@ -385,12 +522,9 @@ impl TextColumn {
         let is_valid = |row: usize| valid.is_none_or(|valid| valid.value(row));
         let (codes, values) = match self {
             Self::Texts(texts) => return texts.roll_out(rows, is_valid),
-            Self::Dictionary { codes, values } => (codes, values),
+            Self::Dictionary { codes, values, .. } => (codes, values),
         };
-        let known = values.roll_out(Rows::All(values.lengths.len()), |_| true)?;
-        if known.offsets.windows(2).any(|text| (text[1] - text[0]) as usize > LONGEST_IN_DICTIONARY) {
-            return Err(damaged("a text in a dictionary is longer than is ever written"));
-        }
+        let known = values.known()?;
         let mut decoded = Vec::new();
         codes.decode(&mut decoded)?;
         let count = rows.count();
@@ -417,11 +551,14 @@ impl TextColumn {
         }
     }
 
-    /// Reads a byte of the text in `row` if it stands there itself.
+    /// Reads a byte of the text in `row`; for one of a dictionary, of what its code leads to.
     pub fn touch_bytes(&self, row: usize) -> u8 {
         match self {
             Self::Texts(texts) => texts.touch_bytes(row),
-            Self::Dictionary { .. } => 0,
+            Self::Dictionary { codes, values, .. } => {
+                let code = usize::try_from(codes.get(row)).ok().filter(|code| *code < values.lengths.len());
+                code.map_or(0, |code| values.touch(code) ^ values.touch_bytes(code))
+            }
         }
     }
 
@@ -432,12 +569,12 @@ impl TextColumn {
         is_valid: impl Fn(usize) -> bool,
         out: &mut T,
     ) -> Result<()> {
-        let mut scratch = Vec::new();
+        let mut scratch = Vec::with_capacity(SINGLE_TEXT);
         for row in positions.iter().map(|row| *row as usize) {
             match self {
                 _ if !is_valid(row) => out.append_null(),
                 Self::Texts(texts) => texts.append(row, &mut scratch, out)?,
-                Self::Dictionary { codes, values } => {
+                Self::Dictionary { codes, values, .. } => {
                     let code = usize::try_from(codes.get(row)).ok().filter(|code| *code < values.lengths.len());
                     let code = code.ok_or_else(|| damaged("a code is not in its dictionary"))?;
                     values.append(code, &mut scratch, out)?;

@@ -10,7 +10,7 @@ use super::choose::{self, Forms};
 use super::floats::{Float, encode_decimals};
 use super::gather::{GatherColumn, Values};
 use super::physical::Physical;
-use super::text::{self, Written};
+use super::text::{self, GroupTexts, Written};
 use super::{CHUNK_ROWS, kind, validity};
 use crate::codec::encode_columns;
 
@@ -47,6 +47,28 @@ pub enum Effort {
 /// # Panics
 /// If it has more rows, or a type that tables do not have.
 pub fn encode(column: &dyn Array, effort: Effort, out: &mut Vec<u8>) -> Encoded {
+    encode_part(column, effort, None, out)
+}
+
+/// The same for the rows from `start` on of a group whose texts have a dictionary of their own.
+///
+/// # Panics
+/// As [`encode`]; also if these are not rows of that group.
+pub fn encode_within(
+    column: &dyn Array,
+    effort: Effort,
+    (group, start): (&GroupTexts<'_>, usize),
+    out: &mut Vec<u8>,
+) -> Encoded {
+    encode_part(column, effort, Some((group, start)), out)
+}
+
+fn encode_part(
+    column: &dyn Array,
+    effort: Effort,
+    group: Option<(&GroupTexts<'_>, usize)>,
+    out: &mut Vec<u8>,
+) -> Encoded {
     let rows = column.len();
     assert!(rows <= CHUNK_ROWS, "a chunk of {rows} rows");
     assert!(out.len().is_multiple_of(8), "columns start at multiples of 8, not at {}", out.len());
@@ -66,7 +88,7 @@ pub fn encode(column: &dyn Array, effort: Effort, out: &mut Vec<u8>) -> Encoded 
         seen.is_sorted = rows == 0;
         return seen;
     }
-    let mut writer = Writer { column, effort, nulls: nulls.as_ref(), out, seen: &mut seen };
+    let mut writer = Writer { column, effort, group, nulls: nulls.as_ref(), out, seen: &mut seen };
     let kind = match physical {
         Physical::Null => unreachable!("every row of the type NULL is NULL"),
         Physical::Bool => writer.booleans(),
@@ -91,6 +113,8 @@ pub fn encode(column: &dyn Array, effort: Effort, out: &mut Vec<u8>) -> Encoded 
 struct Writer<'a> {
     column: &'a dyn Array,
     effort: Effort,
+    /// The dictionary of its group, and its first row there.
+    group: Option<(&'a GroupTexts<'a>, usize)>,
     nulls: Option<&'a NullBuffer>,
     out: &'a mut Vec<u8>,
     seen: &'a mut Encoded,
@@ -174,14 +198,17 @@ impl Writer<'_> {
     }
 
     fn texts(&mut self) -> u8 {
-        let data = self.column.to_data();
-        let offsets = &data.buffer::<i32>(0)[..=data.len()];
-        let bytes = data.buffers()[1].as_slice();
-        let is_value = |row: usize| self.nulls.is_none_or(|nulls| nulls.is_valid(row));
-        let mut texts: Vec<&[u8]> = offsets.windows(2).map(|pair| &bytes[pair[0] as usize..pair[1] as usize]).collect();
-        if self.nulls.is_some() {
-            (0..texts.len()).filter(|row| !is_value(*row)).for_each(|row| texts[row] = &[]);
+        let nulls = self.nulls;
+        let is_value = |row: usize| nulls.is_none_or(|nulls| nulls.is_valid(row));
+        if let Some((group, start)) = self.group {
+            let rows = (start, self.column.len());
+            let (min, max, ascends) = group.encode(rows, &is_value, self.effort, self.out);
+            self.seen.is_sorted = nulls.is_none() && ascends;
+            self.text_bounds(min, max);
+            return if start == 0 { kind::TEXT_DICTIONARY } else { kind::GROUP_CODES };
         }
+        let column = self.column;
+        let texts = text::texts_of(column, &is_value);
         let written = text::encode_column(&texts, &is_value, self.effort, self.out);
         let values = || texts.iter().copied().enumerate().filter(|(row, _)| is_value(*row)).map(|(_, text)| text);
         let (min, max) = match &written {
@@ -192,16 +219,20 @@ impl Writer<'_> {
             }
         };
         self.seen.is_sorted = self.nulls.is_none() && texts.is_sorted();
+        self.text_bounds(min, max);
+        match written {
+            Written::Dictionary(_) => kind::TEXT_DICTIONARY,
+            Written::Texts => kind::TEXTS,
+        }
+    }
+
+    fn text_bounds(&mut self, min: &[u8], max: &[u8]) {
         if min.len() <= LONGEST_BOUND && max.len() <= LONGEST_BOUND {
             self.bound(min, max, |text, out| match out {
                 Values::Text(out) => out.append_value(str::from_utf8(text).expect("a column of text is UTF-8")),
                 Values::Binary(out) => out.append_value(text),
                 _ => unreachable!("a bound has its column's type"),
             });
-        }
-        match written {
-            Written::Dictionary(_) => kind::TEXT_DICTIONARY,
-            Written::Texts => kind::TEXTS,
         }
     }
 
