@@ -7,7 +7,9 @@
 
 mod aggregate;
 mod cells;
+mod grouping;
 mod lower;
+mod numbering;
 mod obstacle;
 mod provider;
 mod runtime;

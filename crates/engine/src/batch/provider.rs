@@ -8,8 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use arrow_array::{RecordBatch, RecordBatchOptions};
-use arrow_schema::{Field, Schema as ArrowSchema, SchemaRef, SortOptions};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_schema::{DataType, Field, Schema as ArrowSchema, SchemaRef, SortOptions};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
@@ -23,9 +23,10 @@ use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures_util::stream;
-use gridhouse_base::{ChangeBatch, Schema};
+use gridhouse_base::{ChangeBatch, Schema, Value};
 use gridhouse_store::{CompareOp, Conjunct, Scan, ScanRequest, TableSnapshot};
 
+use super::numbering::WIDEST;
 use super::runtime::stopped;
 
 /// The Arrow schema of columns of ours, under the names `c0`, `c1`, ….
@@ -68,7 +69,7 @@ impl StoredTable {
                 return ColumnStatistics::new_unknown();
             }
             let statistics = self.table.column_statistics(column);
-            let bound = |bound: Option<arrow_array::ArrayRef>| {
+            let bound = |bound: Option<ArrayRef>| {
                 let value = bound.and_then(|bound| ScalarValue::try_from_array(&bound, 0).ok());
                 value.map_or(Precision::Absent, Precision::Inexact)
             };
@@ -162,9 +163,9 @@ impl TableProvider for StoredTable {
         let statistics = Arc::new(self.statistics_of(&columns, !conjuncts.is_empty()));
         let schema: SchemaRef = Arc::new(self.schema.project(&columns)?);
         let request = ScanRequest { projection: Some(columns.clone()), conjuncts, coded: Vec::new() };
-        let parts = state.config().target_partitions();
+        let most_parts = state.config().target_partitions();
         let external = |error: gridhouse_base::Error| DataFusionError::External(Box::new(error));
-        let parts = self.table.partitions(&request, parts).map_err(external)?;
+        let parts = self.table.partitions(&request, most_parts).map_err(external)?;
         let is_ascending = |column: &&usize| self.table.column_statistics(**column).is_sorted;
         let ascending = self.ordered.iter().filter(is_ascending).filter_map(|column| {
             let place = columns.iter().position(|c| c == column)?;
@@ -180,8 +181,10 @@ impl TableProvider for StoredTable {
         );
         Ok(Arc::new(TableScan {
             name: self.table.spec().name.clone(),
-            conditions: request.conjuncts.len(),
             parts,
+            table: self.table.clone(),
+            request,
+            most_parts,
             stop: self.stop.clone(),
             schema,
             statistics,
@@ -190,14 +193,26 @@ impl TableProvider for StoredTable {
     }
 }
 
+/// What a column is like that a query groups by, where a scan can tell more than its values.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum KeyForm {
+    /// Texts, most of which are stored as codes.
+    Texts,
+    /// Whole numbers, all of them between these, which are not far apart.
+    Whole { least: i64, most: i64 },
+}
+
 /// Reads a stored table.
 #[derive(Debug)]
-struct TableScan {
-    name: String,
-    conditions: usize,
+pub(super) struct TableScan {
+    pub name: String,
     /// Each is read by a clone of its own: a plan may be carried out more than once.
     parts: Vec<Scan>,
-    stop: Arc<AtomicBool>,
+    table: TableSnapshot,
+    /// What is read, in so many parts at most.
+    request: ScanRequest,
+    most_parts: usize,
+    pub stop: Arc<AtomicBool>,
     schema: SchemaRef,
     statistics: Arc<Statistics>,
     properties: Arc<PlanProperties>,
@@ -205,7 +220,40 @@ struct TableScan {
 
 impl DisplayAs for TableScan {
     fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TableScan: {}, {} conditions", self.name, self.conditions)
+        write!(f, "TableScan: {}, {} conditions", self.name, self.request.conjuncts.len())
+    }
+}
+
+impl TableScan {
+    /// The number in the table of the scan's column `place`.
+    fn column(&self, place: usize) -> Option<usize> {
+        self.request.projection.as_ref()?.get(place).copied()
+    }
+
+    /// What the scan's column `place` is like.
+    pub fn key_form(&self, place: usize) -> Option<KeyForm> {
+        let column = self.column(place)?;
+        let kind = &self.table.spec().schema.columns[column].sql_type.kind;
+        match self.schema.field(place).data_type() {
+            DataType::Utf8 => self.table.has_codes(column).then_some(KeyForm::Texts),
+            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => {
+                let known = self.table.column_statistics(column);
+                let bound = |bound: Option<ArrayRef>| match Value::from_array(&bound?, 0, kind) {
+                    Value::Integer(bound) => Some(bound),
+                    _ => None,
+                };
+                let (least, most) = (bound(known.min)?, bound(known.max)?);
+                (least <= most && most.abs_diff(least) < WIDEST).then_some(KeyForm::Whole { least, most })
+            }
+            _ => None,
+        }
+    }
+
+    /// The scan's parts, with the codes of its column `place` where it has some.
+    pub fn parts_by_codes(&self, place: usize) -> DfResult<Vec<Scan>> {
+        let request = ScanRequest { coded: self.column(place).into_iter().collect(), ..self.request.clone() };
+        let parts = self.table.partitions(&request, self.most_parts);
+        parts.map_err(|error| DataFusionError::External(Box::new(error)))
     }
 }
 

@@ -31,6 +31,8 @@ use gridhouse_base::panics::{contain_this_thread, defect};
 use gridhouse_base::{Error, Result};
 use tokio::runtime::{Builder, Runtime};
 
+use super::grouping::GroupWhereRead;
+
 /// Threads that all queries share. Half of a small machine stays with ticks and sources, whatever is asked.
 pub(crate) const QUERY_THREADS: usize = 2;
 
@@ -167,6 +169,7 @@ fn state(environment: &Arc<RuntimeEnv>, parts: usize) -> SessionState {
         .with_physical_optimizer_rules(vec![
             Arc::new(OutputRequirements::new_add_mode()),
             Arc::new(AggregateStatistics::new()),
+            Arc::new(GroupWhereRead),
             Arc::new(JoinSelection::new()),
             Arc::new(LimitedDistinctAggregation::new()),
             Arc::new(EnforceDistribution::new()),
