@@ -182,7 +182,7 @@ impl Session {
         let (keys, calls) = (vec![0], Vec::new());
         let values = Plan::Aggregate(Aggregate { input: Box::new(project), keys, calls, grand_total: false, schema });
         let some = Plan::Limit(Limit { input: Box::new(values), fetch: Some(NAMED_VALUES + 1), offset: 0 });
-        let snapshot = self.engine.inner.reader.snapshot();
+        let snapshot = self.snapshot()?;
         let table_of = |path: &ObjectPath| look.tables.get(&(insert, path.clone())).copied();
         let context = TickContext { now_micros: self.engine.inner.clock.now_micros(), zone: look.zone };
         let connectors = &self.engine.inner.connectors;

@@ -40,7 +40,7 @@ pub(crate) fn boot(core: &mut Core, seed: u64) -> Result<()> {
     }
     core.begin_history(seed)?;
     system::add(&mut core.catalog);
-    core.shared.set_catalog(core.catalog.clone());
+    core.shared.set_catalog(core.catalog.clone(), core.ordered());
     for (key, text) in snapshot.list(STREAMS) {
         let record: StreamRecord = decode(STREAMS, &key, &text)?;
         let position = core.store.source_position(record.id).map(|at| at.position);

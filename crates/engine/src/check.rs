@@ -35,8 +35,8 @@ impl Session {
     /// `NotFound` where there is no such table, `Invalid` where its rows are not kept here. What is wrong with a table is told in
     /// the answer.
     pub(crate) fn check(&mut self, name: Option<&ObjectName>) -> Result<Outcome> {
-        let snapshot = self.engine.inner.reader.snapshot();
         let catalog = self.catalog();
+        let snapshot = self.snapshot()?;
         let tables: Vec<(String, TableId)> = match name {
             Some(name) => {
                 let scope = Scope { catalog: &catalog, temporary: &self.temporary };

@@ -472,7 +472,7 @@ impl Session {
     pub(crate) fn change(&self, what: impl FnOnce(&mut Core) -> Result<CommitId> + Send + 'static) -> Result<()> {
         let commit = self.engine.call(move |core| {
             let commit = what(core)?;
-            core.shared.set_catalog(core.catalog.clone());
+            core.shared.set_catalog(core.catalog.clone(), commit);
             Ok::<_, Error>(commit)
         })??;
         self.wait(commit)

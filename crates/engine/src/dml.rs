@@ -68,7 +68,7 @@ impl Session {
                 seed: 0,
                 first_row: 0,
             };
-            keyed.rows(plan, &self.engine.inner.reader.snapshot().table(table)?, &context)
+            keyed.rows(plan, &self.snapshot()?.table(table)?, &context)
         };
         Some(found())
     }
@@ -79,7 +79,7 @@ impl Session {
         let (plan, outside) = OutsideRows::read(plan, &self.engine.inner.connectors)?;
         let system = system::rows_of(&plan, &self.engine)?;
         let context = self.tick_context()?;
-        let snapshot = self.engine.inner.reader.snapshot();
+        let snapshot = self.snapshot()?;
         let table_of = |path: &ObjectPath| outside.table_id(path).or_else(|| catalog.table_id(path));
         let given = |table: TableId| match system.get(&table) {
             Some(rows) => Some(vec![rows.clone()]),
@@ -264,7 +264,7 @@ impl Session {
             }
             Ok::<_, Error>(writes)
         };
-        let computed = if asks_outside { Some(compute(&self.engine.inner.reader.snapshot())?) } else { None };
+        let computed = if asks_outside { Some(compute(&self.snapshot()?)?) } else { None };
         let (commit, rows) = self.engine.call(move |core| {
             core.tick()?;
             let writes = match computed {

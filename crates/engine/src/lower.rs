@@ -295,6 +295,7 @@ impl Lookup for Asked {
             );
             match error.remedy() {
                 Some(hint) => told.hint(hint),
+                None if is_away => told.hint("see whether its server runs and can be reached"),
                 None => told,
             }
         })

@@ -14,6 +14,7 @@ use gridhouse_base::{CommitId, Error, Position, Result};
 use gridhouse_sql::ast::Statement;
 use gridhouse_sql::script::Parsed;
 use gridhouse_sql::{Binder, NameContext, parse_script, redact};
+use gridhouse_store::Snapshot;
 
 use crate::batch::QueryPath;
 use crate::catalog::{Catalog, Scope};
@@ -202,6 +203,20 @@ impl Session {
         }
         Err(Error::unavailable("the engine stopped before this was durable")
             .hint("start it again and look whether it is there"))
+    }
+
+    /// The last durable tick, once that has all tables of the catalog: another session may have made one just now.
+    ///
+    /// # Errors
+    /// `Unavailable` where the engine stops before.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+        let (reader, since) = (&self.engine.inner.reader, self.engine.inner.shared.catalog_since());
+        let snapshot = reader.snapshot();
+        if snapshot.commit() >= since {
+            return Ok(snapshot);
+        }
+        self.wait(since)?;
+        Ok(reader.snapshot())
     }
 
     /// Tells the user something about the statement under way.

@@ -2,6 +2,7 @@
 //! when commits happened at their source.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ const REMEMBERED_COMMITS: usize = 65_536;
 #[derive(Default)]
 pub(crate) struct Shared {
     catalog: RwLock<Arc<Catalog>>,
+    catalog_since: AtomicU64,
     progress: Mutex<Progress>,
     moved: Condvar,
     event_times: Mutex<VecDeque<(CommitId, i64)>>,
@@ -35,9 +37,15 @@ impl Shared {
         self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Shows a changed catalog to all.
-    pub(crate) fn set_catalog(&self, catalog: Catalog) {
+    /// Shows the catalog that the tick `since` has changed to all.
+    pub(crate) fn set_catalog(&self, catalog: Catalog, since: CommitId) {
+        self.catalog_since.store(since.0, Ordering::SeqCst);
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
+    }
+
+    /// The tick whose tables the catalog names; it may not be durable yet.
+    pub(crate) fn catalog_since(&self) -> CommitId {
+        CommitId(self.catalog_since.load(Ordering::SeqCst))
     }
 
     /// Everything up to `commit` is on disk.
