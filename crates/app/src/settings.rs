@@ -206,7 +206,9 @@ const TABLE: [Setting; 14] = [
         default: "512 mb",
         unit: "bytes, with a unit: kb, mb, gb",
         doc: "The memory that the key indexes of all tables may take: some 32 bytes a key. Keys beyond that are looked up in \
-              segments, which costs an upsert some microseconds.",
+              segments, which costs an upsert some microseconds. Keys of rows that are still in memory are always there: where \
+              they alone take more, these rows are sealed once the log has grown by an eighth of `checkpoint_log_size`, and \
+              what is in excess is the keys of so many rows and of those that are written meanwhile.",
         take: |settings, value, _| {
             settings.index_bytes = usize::try_from(size(value)?).map_err(|_| Error::invalid("is too large"))?;
             Ok(())

@@ -32,7 +32,10 @@ pub struct Limits {
     /// A checkpoint is due when the log has grown by this many bytes since the last one: so much is mostly read at a
     /// restart (up to four times of it where the keeper is behind), and some two to four times as much is held in memory.
     pub checkpoint_log_bytes: u64,
-    /// The key indexes of all tables may take this many bytes of memory; keys beyond that are looked up in segments.
+    /// The key indexes of all tables may take this many bytes of memory; keys beyond that are looked up in segments. Keys of
+    /// rows in memory stay in any case. Where they alone are more, rows are sealed when the log has grown by an eighth of
+    /// `checkpoint_log_bytes`; what is above this is therefore no more than the keys of rows that so much log holds, and of those
+    /// that are written while it is sealed.
     pub index_bytes: usize,
     /// Compaction writes at most this many bytes a second; 0: no limit.
     pub compaction_bytes_per_second: u64,
@@ -65,6 +68,13 @@ impl Default for Limits {
 /// Who writes faster than the keeper seals waits for it once the log has grown by this many times what makes a checkpoint due:
 /// else what is in memory would grow without end, and a restart with it.
 const MOST_BEHIND: u64 = 2;
+
+/// Where the keys of rows in memory alone exceed the budget of the key indexes, rows are sealed once the log has grown by this
+/// share of what makes a checkpoint due: not sooner, since a segment of few rows costs as much to find keys in as a large one.
+const PRESSED_SHARE: u64 = 8;
+
+/// What could not be forgotten of the key indexes is tried again once they have grown by this share of their budget.
+const INDEX_STEP: usize = 16;
 
 /// What has been written to disk since the store was opened, and what lies there.
 #[derive(Clone, Copy, Debug, Default)]
@@ -126,6 +136,8 @@ pub(crate) struct Files {
     pub log_bytes_then: u64,
     /// Whether segments have been merged since the last checkpoint was begun: those that went still take their space.
     pub has_merged: bool,
+    /// The bytes of the key indexes after keys have been forgotten since the last checkpoint, 0 if none have.
+    pub index_bytes_then: usize,
     /// What is worth merging changes as segments come and go: whether any have since that was looked at.
     pub may_merge: bool,
 }
@@ -193,7 +205,10 @@ impl Store {
             self.workshop.finish_seal();
             taken |= self.take_done()?;
         }
-        if (grown >= self.limits.checkpoint_log_bytes || self.files.has_merged) && self.workshop.is_free_to_seal() {
+        let is_pressed =
+            self.keep_to_index_budget() && grown >= (self.limits.checkpoint_log_bytes / PRESSED_SHARE).max(1);
+        let is_due = grown >= self.limits.checkpoint_log_bytes || self.files.has_merged || is_pressed;
+        if is_due && self.workshop.is_free_to_seal() {
             self.begin_checkpoint(attach());
             laid_out = true;
         }
@@ -202,6 +217,21 @@ impl Store {
             laid_out |= self.begin_compaction();
         }
         Ok(taken || laid_out)
+    }
+
+    /// Forgets keys as soon as the indexes exceed their budget. Returns whether they still do: the keys of rows in memory are not
+    /// forgotten.
+    fn keep_to_index_budget(&mut self) -> bool {
+        let (budget, bytes) = (self.limits.index_bytes, self.state.index_bytes());
+        if bytes <= budget {
+            return false;
+        }
+        let then = self.files.index_bytes_then;
+        if then <= budget || bytes > then.saturating_add(budget / INDEX_STEP) {
+            self.state.shrink_indexes(budget);
+            self.files.index_bytes_then = self.state.index_bytes();
+        }
+        self.files.index_bytes_then > budget
     }
 
     /// Makes a checkpoint now, on this thread, waiting for the keeper if it is at work. Nothing if the last one says it all.
@@ -381,6 +411,7 @@ impl Store {
         files.written.checkpoints += 1;
         files.doomed.extend(self.wal.retire_below(sealed.start.first.file));
         self.state.shrink_indexes(self.limits.index_bytes);
+        self.files.index_bytes_then = 0;
     }
 
     fn place_compacted(&mut self, compacted: Compacted) {

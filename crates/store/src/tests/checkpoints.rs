@@ -98,6 +98,37 @@ fn a_checkpoint_holds_everything_and_the_log_below_it_goes() {
 }
 
 #[test]
+fn rows_are_sealed_sooner_where_their_keys_exceed_the_budget_of_the_index() {
+    let dir = tempfile::tempdir().unwrap();
+    // Each bucket of an empty index takes some room; beyond that, all keys of rows in memory are there.
+    let (log_bytes, budget) = (1 << 20, 40_000);
+    let limits = Limits { checkpoint_log_bytes: log_bytes, index_bytes: budget, ..Limits::default() };
+    let mut store = Store::open(StoreOptions { limits, ..options(dir.path()) }).unwrap();
+    let t = create(&mut store, keyed("t"));
+    let mut most = 0;
+    for start in (0..24_000).step_by(100) {
+        let rows: Vec<(i32, Row)> = (start..start + 100).map(|id| (1, (id, "x", None))).collect();
+        let mut tick = store.tick().unwrap();
+        tick.write(t, &change(&rows)).unwrap();
+        tick.publish().unwrap();
+        store.maintain(&mut || None).unwrap();
+        store.keeper().work();
+        most = most.max(store.index_bytes());
+    }
+    assert!(store.written().log_bytes < log_bytes, "the log alone makes no checkpoint due");
+    assert!(store.written().checkpoints >= 2);
+    // The rows that an eighth of the log's share holds, and a tick before and behind; a key takes 32 bytes at most.
+    let row_bytes = store.written().log_bytes / 24_000;
+    let rows = log_bytes / 8 / row_bytes + 200;
+    assert!(most as u64 <= budget as u64 + rows * 32, "{most} bytes, {rows} rows");
+    assert!(most < 24_000 * 16, "{most} bytes");
+    for id in (0..24_000).step_by(997) {
+        let row = store.ordered_snapshot().table(t).unwrap().get(&[Value::Integer(id)]).unwrap();
+        assert_eq!(row.map(|row| row[0].clone()), Some(Value::Integer(id)));
+    }
+}
+
+#[test]
 fn readers_keep_what_they_saw_while_segments_are_made_and_merged() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { checkpoint_log_bytes: 2_000, index_bytes: 600, ..Limits::default() };
