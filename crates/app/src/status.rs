@@ -92,6 +92,7 @@ const COLUMNS: &[(&str, [&str; 2], Form)] = &[
     ("state_bytes", ["state size", "状态大小"], Form::Bytes),
     ("spilled_bytes", ["state on disk", "磁盘状态"], Form::Bytes),
     ("kept_bytes", ["kept", "保留"], Form::Bytes),
+    ("kept_written_bytes", ["newly kept", "新写快照"], Form::Bytes),
     ("kept_ms", ["kept ago", "距上次快照"], Form::Millis),
     ("began", ["began", "启动方式"], Form::Text),
     ("live_rows", ["live rows", "有效行"], Form::Count),

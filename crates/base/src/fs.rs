@@ -109,7 +109,7 @@ impl File for DiskFile {
             return Ok(Bytes::new());
         }
         // SAFETY: The bytes of a mapping must not change while they are borrowed. `map` is called for finished files only:
-        // segments, which this process writes once, before it maps them, and removes but never writes to or cuts again (a
+        // segments and states, which this process writes once, before it maps them, and removes but never writes to or cuts again (a
         // removed file's pages stay until the mapping goes). The data directory is locked, so no other Gridhouse writes
         // there; whoever else cuts a file of it breaks the store with or without a mapping.
         let mapping = unsafe { memmap2::Mmap::map(&self.0)? };

@@ -121,11 +121,11 @@ impl Engine {
         let away = LastAway::default();
         // Made only once the directory is ours, since it empties its own.
         let mut governor = None;
-        let (store, follower) = Store::open_with(options.store, |snapshot, attachment| {
+        let (store, follower) = Store::open_with(options.store, |snapshot, attached| {
             let governor: &mut Arc<Governor> = governor.insert(govern()?);
             let (connectors, away, clock) = (connectors.clone(), away.clone(), clock.clone());
             let means = Means { connectors, away, hash: tuning.hash, clock, governor: governor.clone() };
-            Ok(Follower::begin(snapshot, &attachment, &means)
+            Ok(Follower::begin(snapshot, attached, &means)
                 .inspect_err(|error| tracing::warn!("what was kept of jobs is of no use: {error}"))
                 .ok())
         })?;

@@ -20,7 +20,7 @@ use gridhouse_base::clock::Clock;
 use gridhouse_base::table::ObjectPath;
 use gridhouse_base::{ChangeBatch, CommitId, Error, JobId, Result, SourceId, TableId};
 use gridhouse_flow::{Governor, HashMode, Piece, RowSum, TickContext};
-use gridhouse_store::{AppliedRows, Follow, Snapshot};
+use gridhouse_store::{AppliedRows, Attached, Follow, Snapshot};
 
 use crate::awaiting::LastAway;
 use crate::boot::{bind_in, read_catalog};
@@ -98,9 +98,9 @@ impl Follower {
     /// Builds the jobs of a checkpoint's `snapshot` and thaws what was kept of them.
     ///
     /// # Errors
-    /// `Corrupt` where a record or the attachment cannot be read; `Conflict` where another version wrote it.
-    pub(crate) fn begin(snapshot: &Snapshot, attachment: &[u8], means: &Means) -> Result<Self> {
-        let kept = states(attachment)?;
+    /// `Corrupt` where a record or what is attached cannot be read; `Conflict` where another version wrote it.
+    pub(crate) fn begin(snapshot: &Snapshot, attached: &Attached, means: &Means) -> Result<Self> {
+        let mut kept = states(attached)?;
         let catalog = read_catalog(snapshot)?;
         let mut streams: BTreeMap<SourceId, StreamRecord> = BTreeMap::new();
         for (key, text) in snapshot.list(STREAMS) {
@@ -119,8 +119,8 @@ impl Follower {
         };
         let ground = World { catalog: &catalog, streams: &streams, records: &records, means };
         for record in records.iter().filter(|record| record.state == JobState::Running) {
-            let mine: BTreeMap<usize, &[u8]> =
-                kept.iter().filter(|((job, _), _)| *job == record.id).map(|((_, i), bytes)| (*i, *bytes)).collect();
+            let mine: BTreeMap<usize, Vec<&[u8]>> =
+                kept.extract_if(.., |(job, _), _| *job == record.id).map(|((_, i), parts)| (i, parts)).collect();
             match ground.thaw(record, &mine) {
                 Ok(flows) => follower.flows.extend(flows.into_iter().map(|(i, flow)| ((record.id, i), flow))),
                 Err(error) => follower.lose(record.id, &error.to_string()),
@@ -296,7 +296,7 @@ struct World<'a> {
 
 impl World<'_> {
     /// The operators of a job, with what was kept of them. All of them or none.
-    fn thaw(&self, record: &JobRecord, kept: &BTreeMap<usize, &[u8]>) -> Result<BTreeMap<usize, Followed>> {
+    fn thaw(&self, record: &JobRecord, kept: &BTreeMap<usize, Vec<&[u8]>>) -> Result<BTreeMap<usize, Followed>> {
         let mut flows = BTreeMap::new();
         let prepared = bind_in(self.catalog, self.streams.values().collect(), record)?;
         for (i, (insert, known)) in prepared.iter().zip(&record.inserts).enumerate() {
@@ -304,9 +304,9 @@ impl World<'_> {
             if !is_flow {
                 continue;
             }
-            let bytes = kept.get(&i).ok_or_else(|| Error::not_found("its state was not kept"))?;
+            let parts = kept.get(&i).ok_or_else(|| Error::not_found("its state was not kept"))?;
             let mut followed = self.build(record, i, insert, known)?;
-            followed.flow.dataflow.thaw(bytes)?;
+            followed.flow.dataflow.thaw_parts(parts)?;
             flows.insert(i, followed);
         }
         Ok(flows)

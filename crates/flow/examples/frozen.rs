@@ -1,5 +1,6 @@
-//! What it takes to freeze, write and thaw state, and to go on with a fraction of the memory that it needs: a GROUP BY with a
-//! million groups and four aggregates, and a join of two inputs with a million rows each. `bench/flow state` runs it.
+//! What it takes to freeze, write and thaw state, to keep it again after some keys have changed, and to go on with a fraction of
+//! the memory that it needs: a GROUP BY with a million groups and four aggregates, and a join of two inputs with a million rows
+//! each. `bench/flow state` runs it.
 
 use std::sync::Arc;
 
@@ -9,7 +10,10 @@ use gridhouse_base::fs::DiskFileSystem;
 use gridhouse_base::random::Random;
 use gridhouse_base::{ChangeBatch, Column, Schema, TypeKind};
 use gridhouse_expr::{AggregateCall, AggregateFunction};
-use gridhouse_flow::{CHUNK_ROWS, Dataflow, DataflowBuilder, Governor, JoinKind, JoinSpec, TickContext};
+use gridhouse_flow::{
+    CHUNK_ROWS, Dataflow, DataflowBuilder, Earlier, FilePlaces, Governor, JoinKind, JoinSpec, KeptState, KeptWriter,
+    TickContext,
+};
 
 const KEYS: usize = 1_000_000;
 const ROUNDS: usize = 4;
@@ -17,6 +21,9 @@ const ROUNDS: usize = 4;
 /// Small ticks before and after freezing, and how many rows of each input change in one.
 const TICKS: usize = 50;
 const TICK_ROWS: usize = 50;
+
+/// How many keys change between two times that a state is kept: one of a hundred.
+const CHANGED: usize = KEYS / 100;
 
 fn batch(rows: &[(i64, i64, i32)]) -> ChangeBatch {
     let column =
@@ -112,6 +119,70 @@ fn longest_tick(flow: &mut Dataflow, inputs: usize, clock: &SystemClock, random:
     longest
 }
 
+/// Files by number, and the state that was kept last.
+#[derive(Default)]
+struct Keeping {
+    files: Vec<Vec<u8>>,
+    last: KeptState,
+}
+
+impl Keeping {
+    /// Keeps the state and tells what that took; `forgets` as a restart does where spilled files stand.
+    fn keep(&mut self, what: &str, flow: &mut Dataflow, forgets: bool, clock: &SystemClock) {
+        let frozen = flow.freeze().expect("it is between ticks");
+        let (mut file, number) = (Vec::new(), self.files.len() as u64);
+        let started = clock.monotonic();
+        let all = |number: u64| self.files.get(number as usize).map(|file| &file[..]);
+        let earlier = Earlier::of(&self.last.spans, &all, &|_| true).expect("all files are there");
+        let nothing = FilePlaces::new();
+        let known = if forgets { &nothing } else { &self.last.files };
+        let kept = frozen.keep(KeptWriter::new(earlier, known, &mut file, (number, 0))).expect("memory takes it");
+        let took = (clock.monotonic() - started).as_secs_f64();
+        self.files.push(file);
+        self.last = kept;
+        println!(
+            "{what}: {:.1} MB of {:.0} MB written in {took:.3} s, {} spans",
+            self.last.written as f64 / 1e6,
+            self.last.len as f64 / 1e6,
+            self.last.spans.len()
+        );
+    }
+
+    fn parts(&self) -> Vec<&[u8]> {
+        self.last.spans.iter().map(|s| &self.files[s.file as usize][s.at as usize..(s.at + s.len) as usize]).collect()
+    }
+}
+
+/// Gives one key of a hundred another row: keys that are there, side by side or anywhere, or new ones.
+fn change(flow: &mut Dataflow, inputs: usize, keys: &dyn Fn(usize) -> i64, random: &mut Random) {
+    let ctx = TickContext { now_micros: 0, zone: chrono_tz::UTC };
+    for from in (0..CHANGED).step_by(CHUNK_ROWS / 2) {
+        let rows: Vec<_> =
+            (from..CHANGED.min(from + CHUNK_ROWS / 2)).map(|i| (keys(i), random.between(0, 1_000_000), 1)).collect();
+        (0..inputs).for_each(|input| flow.push(input, batch(&rows)).expect("the columns fit"));
+    }
+    flow.finish_tick(&ctx).expect("the tick succeeds");
+}
+
+/// Keeps a state several times, with changes between.
+fn keep(name: &str, inputs: usize, flow: &mut Dataflow, clock: &SystemClock) -> Keeping {
+    let mut keeping = Keeping::default();
+    let mut random = Random::new(3);
+    let drawn: Vec<i64> = (0..CHANGED).map(|_| random.below(KEYS as u64) as i64).collect();
+    let drawn_again: Vec<i64> = (0..CHANGED).map(|_| random.below(KEYS as u64) as i64).collect();
+    keeping.keep(&format!("{name}, kept for the first time"), flow, false, clock);
+    keeping.keep(&format!("{name}, kept again at once"), flow, false, clock);
+    change(flow, inputs, &|i| (KEYS / 2 + i) as i64, &mut random);
+    keeping.keep(&format!("{name}, kept after 1 % of keys side by side"), flow, false, clock);
+    change(flow, inputs, &|i| (KEYS + i) as i64, &mut random);
+    keeping.keep(&format!("{name}, kept after 1 % more keys"), flow, false, clock);
+    change(flow, inputs, &|i| drawn[i], &mut random);
+    keeping.keep(&format!("{name}, kept after 1 % of keys anywhere"), flow, false, clock);
+    change(flow, inputs, &|i| drawn_again[i], &mut random);
+    keeping.keep(&format!("{name}, kept after another 1 % anywhere, after a restart"), flow, true, clock);
+    keeping
+}
+
 fn measure(name: &str, inputs: usize, build: fn(Option<&Arc<Governor>>) -> Dataflow) {
     let clock = SystemClock::new();
     let mut flow = build(None);
@@ -128,7 +199,7 @@ fn measure(name: &str, inputs: usize, build: fn(Option<&Arc<Governor>>) -> Dataf
     let frozen = frozen.expect("it was frozen just now");
     let after = longest_tick(&mut flow, inputs, &clock, &mut random);
     let write = seconds(&mut || {
-        frozen.bytes().and_then(|frozen| frozen.write(&mut bytes)).expect("memory takes it");
+        frozen.write(&mut bytes).expect("memory takes it");
     });
     drop(frozen);
     let mut twin = build(None);
@@ -145,7 +216,12 @@ fn measure(name: &str, inputs: usize, build: fn(Option<&Arc<Governor>>) -> Dataf
         before * 1e3,
         after * 1e3
     );
-    drop((flow, twin, bytes));
+    drop((twin, bytes));
+    let keeping = keep(name, inputs, &mut flow, &clock);
+    let mut twin = build(None);
+    let thaw = seconds(&mut || twin.thaw_parts(&keeping.parts()).expect("it is the same plan"));
+    println!("{name}: thaw from {} files {thaw:.3} s", keeping.files.len());
+    drop((flow, twin, keeping));
     let changes = (ROUNDS * CHUNK_ROWS * inputs) as f64;
     println!("{name}: {:.0} changes a second without a budget", changes / plain);
     let dir = std::env::temp_dir().join(format!("gridhouse-frozen-{}", std::process::id()));
@@ -158,6 +234,10 @@ fn measure(name: &str, inputs: usize, build: fn(Option<&Arc<Governor>>) -> Dataf
             changes / took,
             governor.spilled_bytes() as f64 / 1e6
         );
+        if percent == 10 {
+            let name = format!("{name} with memory for 10 %");
+            keep(&name, inputs, &mut flow, &clock);
+        }
     }
     // Nothing else is to be left of it.
     let _ = std::fs::remove_dir(&dir);

@@ -12,7 +12,7 @@ use gridhouse_base::{ChangeBatch, Column, Error, Result, Schema, TypeKind};
 use gridhouse_expr::{AggregateCall, Expr};
 
 use crate::aggregate::Aggregate;
-use crate::dataflow::{Dataflow, Node};
+use crate::dataflow::{Dataflow, Node, new_version};
 use crate::event_time::EventTime;
 use crate::filter::Filter;
 use crate::hash::HashMode;
@@ -298,6 +298,7 @@ impl DataflowBuilder {
             errors_in_tick: 0,
             failed: false,
             is_within: false,
+            version: new_version(),
         }
     }
 

@@ -9,6 +9,7 @@
 //! clock of its own (one may be lent for statistics) and writes nothing to disk.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gridhouse_base::clock::Clock;
@@ -45,6 +46,16 @@ pub struct Dataflow {
     pub(crate) failed: bool,
     /// Whether operators have been given something of a tick that has not ended.
     pub(crate) is_within: bool,
+    /// Another number whenever what operators hold may have changed; no other dataflow of the process has it.
+    pub(crate) version: u64,
+}
+
+/// The last version given out.
+static LAST_VERSION: AtomicU64 = AtomicU64::new(0);
+
+/// A version that nothing else has.
+pub(crate) fn new_version() -> u64 {
+    LAST_VERSION.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 /// An operator in its place.
@@ -147,6 +158,7 @@ impl Dataflow {
     pub fn finish_tick(&mut self, ctx: &TickContext) -> Result<Vec<Vec<ChangeBatch>>> {
         self.check_alive()?;
         self.failed = true;
+        self.version = new_version();
         self.errors_in_tick = 0;
         for node in 0..self.nodes.len() {
             self.run(node, ctx).map_err(|error| error.context(self.nodes[node].title()))?;

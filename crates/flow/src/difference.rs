@@ -100,7 +100,8 @@ impl Difference {
             let mut pieces: Vec<Box<[u8]>> = Vec::new();
             for file in &lot.files {
                 let bytes = file.read()?;
-                let mut from = StateReader::new(&bytes)?;
+                let parts = [&bytes[..]];
+                let mut from = StateReader::new(&parts)?;
                 pieces.push(from.bytes()?);
                 from.end()?;
             }

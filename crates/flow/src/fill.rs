@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use gridhouse_base::{ChangeBatch, Result};
 
-use crate::dataflow::Dataflow;
+use crate::dataflow::{Dataflow, new_version};
 use crate::operator::TickContext;
 
 impl Dataflow {
@@ -20,6 +20,7 @@ impl Dataflow {
     pub fn work(&mut self, ctx: &TickContext) -> Result<()> {
         self.check_alive()?;
         self.failed = true;
+        self.version = new_version();
         self.is_within = true;
         for node in 0..self.nodes.len() {
             self.work_node(node, ctx).map_err(|error| error.context(self.nodes[node].title()))?;

@@ -48,7 +48,7 @@ pub use difference::Difference;
 pub use enrich::lookup::LookupSpec;
 pub use enrich::probe::ProbeSpec;
 pub use failing::RowError;
-pub use frozen::{Frozen, FrozenBytes};
+pub use frozen::{Earlier, FilePlaces, Frozen, KeptState, KeptWriter, Span};
 pub use hash::HashMode;
 pub use join::{JoinKey, JoinKind, JoinSpec, TimeBound};
 pub use operator::{CHUNK_ROWS, StateSize, TickContext};

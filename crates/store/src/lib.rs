@@ -54,8 +54,8 @@ mod wal;
 
 pub use changes::Changes;
 pub use check::Checked;
+pub use checkpoint::attached::{Attached, Attaching, Attachment};
 pub use checkpoint::keeper::Keeper;
-pub use checkpoint::seal::Attachment;
 pub use condition::{ColumnStatistics, CompareOp, Conjunct};
 pub use follow::{Follow, Nobody};
 pub use maintenance::{Limits, TableWritten, Written};

@@ -12,10 +12,11 @@ use gridhouse_base::{CommitId, Error, Result, TableId};
 
 use crate::bits::Bits;
 use crate::bucket_view::BucketView;
+use crate::checkpoint::attached::{Attached, Attachment};
 use crate::checkpoint::compact::{Compacted, Compaction, Usage, choose};
 use crate::checkpoint::keeper::Keeper;
 use crate::checkpoint::replacement::Replacement;
-use crate::checkpoint::seal::{Attachment, Seal, Sealed};
+use crate::checkpoint::seal::{Seal, Sealed};
 use crate::checkpoint::{ReplayStart, SegmentEntry, attachment_name, checkpoint_name};
 use crate::group::{Entries, LiveGroup};
 use crate::segment::{GROUP_ROWS, Segment, file_name};
@@ -120,6 +121,8 @@ pub(crate) struct Files {
     pub start: Option<ReplayStart>,
     /// Segments that the last checkpoint names: they stay until the next one, whether or not they are still in use.
     pub named: BTreeSet<u64>,
+    /// What is attached to the last checkpoint.
+    pub attached: Attached,
     /// Segments that a checkpoint names that is being made.
     pub being_named: BTreeSet<u64>,
     /// Segments of the tick under way, in the order of their entries: they count once it is published.
@@ -317,6 +320,11 @@ impl Store {
         self.files.log_bytes_then = self.wal.bytes_written();
         self.files.has_merged = false;
         self.files.being_named = self.files.segments.iter().map(|entry| entry.segment.number()).collect();
+        if attachment.is_some() {
+            // An attempt that failed may have left a file of this name that could not be removed: it is written anew now.
+            let own = self.dir.join(attachment_name(self.files.checkpoint + 1));
+            self.files.doomed.retain(|path| *path != own);
+        }
         let segment_number = self.files.take_segment_number();
         self.files.sealing = Some(self.dir.join(file_name(segment_number)));
         let seal = Seal {
@@ -336,6 +344,7 @@ impl Store {
             next_table: self.state.next_table,
             start,
             attachment,
+            attached: self.files.attached.clone(),
         };
         self.workshop.lay_out_seal(seal);
     }
@@ -396,7 +405,10 @@ impl Store {
             files.segments.push(SegmentEntry { segment, level: 0 });
         }
         files.doomed.extend((files.checkpoint > 0).then(|| self.dir.join(checkpoint_name(files.checkpoint))));
-        files.doomed.extend((files.checkpoint > 0).then(|| self.dir.join(attachment_name(files.checkpoint))));
+        let attached = std::mem::replace(&mut files.attached, sealed.attached);
+        let name = |number| self.dir.join(attachment_name(number));
+        let gone = attached.numbers().filter(|number| files.attached.file(*number).is_none());
+        files.doomed.extend(gone.map(name));
         let in_use: BTreeSet<u64> = files.segments.iter().map(|entry| entry.segment.number()).collect();
         // A merge that has been put in place since the checkpoint was begun is not in it.
         let before = std::mem::replace(&mut files.named, sealed.named);

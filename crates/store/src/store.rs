@@ -6,15 +6,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use gridhouse_base::clock::Clock;
 use gridhouse_base::fs::{FileSystem, Lock};
 use gridhouse_base::random::Random;
 use gridhouse_base::{CommitId, Error, ErrorKind, Result, SourceId};
 
+use crate::checkpoint::attached::{Attached, Attachment};
 use crate::checkpoint::keeper::Workshop;
 use crate::checkpoint::load::{last_checkpoint, last_segment, leftovers};
-use crate::checkpoint::seal::Attachment;
 use crate::follow::{Follow, Nobody};
 use crate::maintenance::{Files, Limits};
 use crate::payload::{drop_stage_payload, source_payload, stage_payload};
@@ -101,21 +100,22 @@ impl Store {
     /// As [`Store::open`], and what `begin` and the follower return.
     pub fn open_with<F: Follow>(
         options: StoreOptions,
-        begin: impl FnOnce(&Snapshot, Bytes) -> Result<Option<F>>,
+        begin: impl FnOnce(&Snapshot, &Attached) -> Result<Option<F>>,
     ) -> Result<(Self, Option<F>)> {
         let StoreOptions { dir, fs, clock, seed, wal_file_bytes, limits } = options;
         let mut random = Random::new(seed);
         let lock = prepare_directory(fs.as_ref(), &dir)?;
         let (found, damage) = last_checkpoint(fs.as_ref(), &dir)?;
-        let (mut state, start, store, mut files, attachment) = match found {
+        let (mut state, start, store, mut files) = match found {
             Some(loaded) => loaded.into_parts(),
-            None => (State::new(&mut random)?, None, None, Files::new(), None),
+            None => (State::new(&mut random)?, None, None, Files::new()),
         };
         // A file that is there already may be all that is left of a checkpoint that is damaged.
         files.next_segment = files.next_segment.max(last_segment(fs.as_ref(), &dir)? + 1);
-        let mut follower = match attachment {
-            Some(bytes) => begin(&Snapshot { view: state.view.clone() }, bytes)?,
-            None => None,
+        let mut follower = if files.attached.is_empty() {
+            None
+        } else {
+            begin(&Snapshot { view: state.view.clone() }, &files.attached)?
         };
         let mut replay = Replay {
             state: &mut state,
@@ -138,7 +138,8 @@ impl Store {
             (read, _) => read?,
         };
         let id = end.store.unwrap_or_else(|| u128::from(random.bits()) << 64 | u128::from(random.bits()));
-        let left = leftovers(fs.as_ref(), &dir, (files.checkpoint > 0).then_some(files.checkpoint), &files.segments)?;
+        let checkpoint = (files.checkpoint > 0).then_some(files.checkpoint);
+        let left = leftovers(fs.as_ref(), &dir, checkpoint, &files.segments, &files.attached)?;
         if let Some(path) = left.first().filter(|_| end.files.is_empty()) {
             return Err(with_way_back(Error::corrupt(format!(
                 "{} belongs to a store of which neither the log nor the checkpoint is there",

@@ -11,7 +11,6 @@ mod tamper;
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
-use bytes::Bytes;
 use gridhouse_base::batch::KindBatch;
 use gridhouse_base::clock::{Clock, ManualClock};
 use gridhouse_base::random::Random;
@@ -84,7 +83,7 @@ impl Victim {
                 tick_bytes: *self.random.pick(&[200, 64 << 20]),
                 ..Limits::default()
             };
-            let begin = |_: &_, _: Bytes| Ok(Some(Nobody));
+            let begin = |_: &_, _: &_| Ok(Some(Nobody));
             let opened = Store::open_with(options, begin);
             if let Err(error) = &opened {
                 assert!(error.remedy().is_some(), "what to do about it: {error}");

@@ -1,18 +1,22 @@
 //! Segments, checkpoints and what is kept with them: the keeper's work, one piece at a time, and following the log's end after
 //! a restart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gridhouse_base::random::Random;
 use gridhouse_base::{ChangeBatch, CommitId, Error, Result, TableId};
-use gridhouse_store::{Attachment, Follow, Limits, Snapshot, TableKind};
+use gridhouse_store::{Attached, Attaching, Attachment, Follow, Limits, Snapshot, TableKind};
 
 use super::{Simulation, Step};
 use crate::model::{Model, ModelTable, assert_rows};
 
-/// What is attached begins with the commit, 8 bytes; the rest repeats its lowest byte.
+/// What is attached begins with the commit and the number of earlier files that are needed, 8 bytes each, and their numbers; the
+/// rest repeats the commit's lowest byte.
 const MAX_ATTACHED_BYTES: u64 = 5000;
+
+/// The most earlier files that are named.
+pub(crate) const MOST_EARLIER: usize = 3;
 
 /// The commit of a tick that is followed, as long as it is not known: later than all others.
 const UNDER_WAY: u64 = u64::MAX;
@@ -130,21 +134,45 @@ impl Simulation {
             return None;
         }
         let commit = self.store.as_ref()?.ordered_snapshot().commit().0;
-        let bytes = attached(commit, self.random.below(MAX_ATTACHED_BYTES) as usize);
+        let (more, seed) = (self.random.below(MAX_ATTACHED_BYTES) as usize, self.random.bits());
         // In pieces, as whoever writes a state does.
-        Some(Box::new(move |out| {
-            bytes
+        Some(Box::new(move |Attaching { number, earlier, out }| {
+            assert!(earlier.numbers().all(|other| other < number), "checkpoint {number} comes after {earlier:?}");
+            let mut random = Random::new(seed);
+            let mut needed: Vec<u64> = earlier.numbers().filter(|_| random.chance(0.7)).collect();
+            needed.drain(..needed.len().saturating_sub(MOST_EARLIER));
+            attached(commit, &needed, more)
                 .chunks(700)
                 .try_for_each(|chunk| out.write_all(chunk))
-                .map_err(|error| Error::unavailable("could not write what is attached").caused_by(error))
+                .map_err(|error| Error::unavailable("could not write what is attached").caused_by(error))?;
+            Ok(BTreeSet::from_iter(needed))
         }))
     }
 }
 
-fn attached(commit: u64, more: usize) -> Vec<u8> {
-    let mut bytes = commit.to_le_bytes().to_vec();
-    bytes.resize(8 + more, commit as u8);
+fn attached(commit: u64, needed: &[u64], more: usize) -> Vec<u8> {
+    let numbers = [commit, needed.len() as u64].into_iter().chain(needed.iter().copied());
+    let mut bytes: Vec<u8> = numbers.flat_map(u64::to_le_bytes).collect();
+    bytes.resize(bytes.len() + more, commit as u8);
     bytes
+}
+
+/// Checks that all files are there as they were given, and gives the commit of the last one.
+fn commit_of(files: &Attached) -> u64 {
+    let mut last = 0;
+    for number in files.numbers() {
+        let bytes = files.file(number).expect("a file that is listed is there");
+        let number_at = |i: usize| u64::from_le_bytes(bytes[8 * i..8 * i + 8].try_into().expect("eight bytes"));
+        let (commit, count) = (number_at(0), number_at(1) as usize);
+        let needed: Vec<u64> = (2..2 + count).map(number_at).collect();
+        assert_eq!(bytes, attached(commit, &needed, bytes.len() - 8 * (2 + count)), "a file is as it was given");
+        if Some(number) == files.number() {
+            let others: Vec<u64> = files.numbers().filter(|other| *other != number).collect();
+            assert_eq!(others, needed, "the earlier files that it needs are there, and no others");
+            last = commit;
+        }
+    }
+    last
 }
 
 /// Follows the ticks of the log's end and holds each against the model of its tick.
@@ -159,10 +187,14 @@ pub(super) struct Follower {
 
 impl Follower {
     /// Begins at a checkpoint with what was attached to it.
-    pub fn begin(history: &BTreeMap<u64, Arc<Model>>, snapshot: &Snapshot, bytes: &[u8], seed: u64) -> Result<Self> {
+    pub fn begin(
+        history: &BTreeMap<u64, Arc<Model>>,
+        snapshot: &Snapshot,
+        files: &Attached,
+        seed: u64,
+    ) -> Result<Self> {
         let commit = snapshot.commit().0;
-        assert!(bytes.len() >= 8, "what is attached is whole");
-        assert_eq!(bytes, attached(commit, bytes.len() - 8), "what is attached is as it was given");
+        assert_eq!(commit_of(files), commit, "what is attached is of the checkpoint's commit");
         let model = history.get(&commit).unwrap_or_else(|| panic!("a checkpoint of {commit}, which was never ordered"));
         model.check(snapshot, &mut Random::new(seed))?;
         let now: BTreeMap<_, _> = model.tables.values().map(|table| (table.id, ModelTable::clone(table))).collect();

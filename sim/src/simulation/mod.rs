@@ -15,14 +15,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use gridhouse_base::clock::ManualClock;
 use gridhouse_base::random::Random;
 use gridhouse_base::{Error, ErrorKind, RowKind, SourceId};
-use gridhouse_store::{Limits, Snapshot, Store, StoreOptions};
+use gridhouse_store::{Attached, Limits, Snapshot, Store, StoreOptions};
 
 use crate::file_system::SimFileSystem;
 use crate::model::{Entry, LARGE_IDS, Model, NAMES, Row, SMALL_IDS, faults};
+pub(crate) use keeping::MOST_EARLIER;
 use keeping::{Follower, draw_limits, draw_wide_limits};
 use sources::{SourceStep, Staged};
 
@@ -160,7 +160,7 @@ impl Simulation {
         options.wal_file_bytes = if self.is_wide() { WIDE_WAL_FILE_BYTES } else { WAL_FILE_BYTES };
         let seed = self.random.bits();
         let begin =
-            |snapshot: &Snapshot, bytes: Bytes| Follower::begin(&self.history, snapshot, &bytes, seed).map(Some);
+            |snapshot: &Snapshot, files: &Attached| Follower::begin(&self.history, snapshot, files, seed).map(Some);
         let (store, follower) = match Store::open_with(options, begin) {
             Ok(opened) => opened,
             Err(error) => return self.stopped(&error),

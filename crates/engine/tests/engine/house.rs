@@ -67,6 +67,14 @@ impl House {
         Self::tuned(Tuning { round_rows, ..Tuning::default() }, Limits { tick_bytes: 3_000, ..Limits::default() })
     }
 
+    /// A house that makes a checkpoint for every few rows; with `state_parts`, state is cut into so many parts, all on disk.
+    pub fn keeping_often(state_parts: Option<u32>) -> Self {
+        Self::tuned(
+            Tuning { state_parts, ..Tuning::default() },
+            Limits { checkpoint_log_bytes: 60_000, ..Limits::default() },
+        )
+    }
+
     fn tuned(tuning: Tuning, limits: Limits) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(Clockwork { machine: SystemClock::new(), set_by_micros: AtomicI64::new(0) });
@@ -122,6 +130,10 @@ impl House {
 fn copy_dir(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).expect("a directory") {
         let entry = entry.expect("an entry");
+        if entry.file_type().expect("a type").is_dir() {
+            // Spilled state belongs to one run.
+            continue;
+        }
         match std::fs::copy(entry.path(), to.join(entry.file_name())) {
             // A segment that was merged into another meanwhile.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

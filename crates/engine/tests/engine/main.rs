@@ -6,6 +6,7 @@ mod dead;
 mod edges;
 mod house;
 mod jobs;
+mod kept;
 mod large;
 mod lookups;
 mod outside;

@@ -3,7 +3,8 @@
 //!
 //! What always holds: a thawed dataflow gives, for the same ticks, the same changes as the one that was frozen. Freezing
 //! copies nothing, since the tick's thread waits for it: what is held lies in pages ([`crate::pages`]), which a frozen state
-//! has too until the dataflow changes them. The bytes are made later, on another thread ([`Frozen::bytes`]).
+//! has too until the dataflow changes them. The bytes are made later, on another thread ([`Frozen::write`]), or only those
+//! that differ from an earlier state's ([`Frozen::keep`]).
 //!
 //! Bytes say what a state means, not how it lies in memory: live keys in an order, what is held for each, rows in
 //! `arrow-row`'s form. So hashes, free places and containers may be others when they are read. The head names every node
@@ -14,6 +15,9 @@
 //! `docs/formats.md` has every byte.
 
 mod bytes;
+mod earlier;
+mod kept;
+mod reader;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -24,13 +28,17 @@ use arrow_array::{ArrayRef, Int64Array, ListArray, StringArray};
 use arrow_schema::{DataType, SortOptions};
 use gridhouse_base::{Error, Result};
 
-use crate::dataflow::{Dataflow, Node};
+use crate::dataflow::{Dataflow, Node, new_version};
 use crate::hash::HashMode;
 use crate::keys::{Keys, Slot};
 use crate::operator::{STEP_ROWS, Watermark};
 use crate::rows::RowCodec;
 
-pub(crate) use bytes::{StateReader, StateWriter};
+use bytes::{Blocks, StateSink};
+pub(crate) use bytes::{Plain, StateWriter};
+pub use earlier::Earlier;
+pub use kept::{FilePlaces, KeptState, KeptWriter, Span};
+pub(crate) use reader::StateReader;
 
 /// Names what an operator's bytes are; another number, or another name, is another form.
 pub(crate) type Form = (&'static str, u32);
@@ -161,53 +169,52 @@ pub struct Frozen {
     head: StateWriter,
     /// What belongs to every node and not to its operator, and what the operator holds.
     nodes: Vec<(StateWriter, Option<Shared>)>,
+    version: u64,
 }
 
 impl Frozen {
-    /// Makes the bytes of the state. On the thread that calls this, and as long as that takes.
+    /// Of two frozen states with the same number both have the same bytes. It says nothing beyond this process.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Hands on the bytes of the state, with checksums. On the thread that calls this, and as long as that takes; the bytes of
+    /// one node are in memory at a time.
     ///
     /// # Errors
-    /// Only defects of ours.
-    pub fn bytes(&self) -> Result<FrozenBytes> {
-        let mut out = StateWriter::default();
-        out.append(&self.head);
-        for (node, shared) in &self.nodes {
-            out.append(node);
+    /// `Unavailable` where `out` takes no more, or spilled state cannot be read.
+    pub fn write(&self, out: &mut dyn Write) -> Result<()> {
+        self.hand_on(&mut Plain(out))
+    }
+
+    /// As [`Frozen::write`], but only what differs from an earlier state is written.
+    ///
+    /// # Errors
+    /// As [`Frozen::write`].
+    pub fn keep(&self, mut writer: KeptWriter<'_>) -> Result<KeptState> {
+        self.hand_on(&mut writer)?;
+        writer.finish()
+    }
+
+    fn hand_on(&self, out: &mut dyn StateSink) -> Result<()> {
+        let mut blocks = Blocks::begin(out)?;
+        blocks.content(&self.head)?;
+        for (own, shared) in &self.nodes {
+            // A block ends with a node: what one holds more than before moves no block of another.
+            blocks.content(own)?;
             if let Some(shared) = shared {
-                shared.freeze(Part::Whole, &mut out)?;
+                let mut held = StateWriter::default();
+                shared.freeze(Part::Whole, &mut held)?;
+                blocks.content(&held)?;
             }
         }
-        Ok(FrozenBytes(out))
+        blocks.end()
     }
 }
 
 impl std::fmt::Debug for Frozen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Frozen").field("nodes", &self.nodes.len()).finish()
-    }
-}
-
-/// The bytes of a frozen state, without checksums.
-pub struct FrozenBytes(StateWriter);
-
-impl FrozenBytes {
-    /// Hands them on, with checksums.
-    ///
-    /// # Errors
-    /// `Unavailable` where `out` takes no more.
-    pub fn write(&self, out: &mut dyn Write) -> Result<()> {
-        self.0.write(out)
-    }
-
-    /// How many bytes [`FrozenBytes::write`] hands on.
-    pub fn written_bytes(&self) -> u64 {
-        self.0.written_bytes()
-    }
-}
-
-impl std::fmt::Debug for FrozenBytes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FrozenBytes").field("written_bytes", &self.written_bytes()).finish()
     }
 }
 
@@ -238,22 +245,31 @@ impl Dataflow {
             node.freeze(&mut own);
             (own, node.operator.as_mut().map(|operator| operator.share()))
         };
-        Ok(Frozen { head, nodes: self.nodes.iter_mut().enumerate().map(share).collect() })
+        Ok(Frozen { head, nodes: self.nodes.iter_mut().enumerate().map(share).collect(), version: self.version })
     }
 
-    /// Takes a state that [`FrozenBytes::write`] wrote into this dataflow, which has just been built and run no tick yet. Where
+    /// Takes a state that [`Frozen::write`] wrote into this dataflow, which has just been built and run no tick yet. Where
     /// that fails the dataflow is of no further use.
     ///
     /// # Errors
     /// `Conflict` where the state is that of another plan, or its form that of another version of this program; `Corrupt`
     /// where bytes are damaged.
     pub fn thaw(&mut self, bytes: &[u8]) -> Result<()> {
+        self.thaw_parts(&[bytes])
+    }
+
+    /// As [`Dataflow::thaw`]; the state's bytes lie in several parts, in order.
+    ///
+    /// # Errors
+    /// As [`Dataflow::thaw`].
+    pub fn thaw_parts(&mut self, parts: &[&[u8]]) -> Result<()> {
         self.check_alive()?;
         if self.pushed > 0 || self.nodes.iter().any(|node| node.stats.rows_in + node.stats.rows_out > 0) {
             return Err(Error::internal("a state can only be thawed into a dataflow that has not run yet"));
         }
         self.failed = true;
-        let mut from = StateReader::new(bytes)?;
+        self.version = new_version();
+        let mut from = StateReader::new(parts)?;
         self.check_plan(&mut from)?;
         self.pushed = from.varint()?;
         for (number, node) in self.nodes.iter_mut().enumerate() {

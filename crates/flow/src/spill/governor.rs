@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use gridhouse_base::fs::{File, FileSystem};
 use gridhouse_base::{Error, Result};
 
-use crate::frozen::StateWriter;
+use crate::frozen::{Plain, StateWriter};
 
 /// Into how many hash partitions an operator is cut whose state does not fit. At a hundred times the budget of a gigabyte a
 /// partition holds 400 MB, which is what one touched key costs then; below that, a chunk of changes over many keys is still
@@ -194,13 +194,14 @@ impl Governor {
     /// # Errors
     /// `Unavailable` where the disk takes no more.
     pub(crate) fn keep(self: &Arc<Self>, state: &StateWriter) -> Result<Arc<SpillFile>> {
-        let path = self.dir.join(format!("spill-{}", self.files.fetch_add(1, Ordering::Relaxed) + 1));
+        let number = self.files.fetch_add(1, Ordering::Relaxed) + 1;
+        let path = self.dir.join(format!("spill-{number}"));
         self.fs.create_dir_all(&self.dir).map_err(|error| cannot("written", &path, error))?;
         let file = self.fs.create(&path).map_err(|error| cannot("written", &path, error))?;
         // From here on the file is removed whatever happens.
-        let mut kept = SpillFile { governor: self.clone(), path, file, len: 0 };
+        let mut kept = SpillFile { governor: self.clone(), number, path, file, len: 0 };
         let mut out = Appending { file: &*kept.file, at: 0, buffer: Vec::new() };
-        state.write(&mut out)?;
+        state.write(&mut Plain(&mut out))?;
         out.flush().map_err(|error| cannot("written", &kept.path, error))?;
         kept.len = out.at;
         self.spilled.fetch_add(kept.len, Ordering::Relaxed);
@@ -283,12 +284,19 @@ impl Drop for Piece {
 /// A state in a file, which never changes and is removed with the last reader.
 pub(crate) struct SpillFile {
     governor: Arc<Governor>,
+    /// No other file of the governor has it.
+    number: u64,
     path: PathBuf,
     file: Arc<dyn File>,
     len: u64,
 }
 
 impl SpillFile {
+    /// Its number, which no other file of its governor has, whenever it is asked for.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The file's length.
     pub fn len(&self) -> u64 {
         self.len

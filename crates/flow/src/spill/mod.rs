@@ -146,7 +146,8 @@ impl Spilling {
             let mut operator = (self.fresh)(number)?;
             if let Some(file) = &partition.file {
                 let bytes = file.read()?;
-                let mut from = StateReader::new(&bytes)?;
+                let parts = [&bytes[..]];
+                let mut from = StateReader::new(&parts)?;
                 operator.thaw(&mut from)?;
                 from.end()?;
             }

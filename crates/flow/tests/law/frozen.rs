@@ -28,7 +28,7 @@ fn int(i: usize) -> Expr {
 
 /// What a plan below is varied by.
 #[derive(Clone, Copy, Default)]
-struct Variant {
+pub struct Variant {
     limit: u64,
     literal: i32,
     bound_millis: i64,
@@ -39,7 +39,12 @@ struct Variant {
 
 /// A dataflow with every operator that holds something. Inputs: two tables, and two streams with a time.
 fn everything(variant: Variant) -> Dataflow {
-    let mut b = DataflowBuilder::new(7).keep_errors();
+    everything_in(DataflowBuilder::new(7), variant)
+}
+
+/// As [`everything`], added to a builder that has nothing yet.
+pub fn everything_in(builder: DataflowBuilder, variant: Variant) -> Dataflow {
+    let mut b = builder.keep_errors();
     let (left, right) = (b.input(schema(&kinds())), b.input(schema(&kinds())));
     let times = [0, 1].map(|_| {
         let input = b.append_only_input(schema(&kinds()));
@@ -84,18 +89,28 @@ fn everything(variant: Variant) -> Dataflow {
 }
 
 /// Ticks of drawn changes.
-struct Feed {
+pub struct Feed {
     random: Random,
     tables: Vec<Table>,
 }
 
 impl Feed {
-    fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         let tables = [false, false, true, true].map(|append_only| Table::new(&kinds(), append_only)).into();
         Self { random: Random::new(seed), tables }
     }
 
-    fn tick(&mut self, flows: &mut [&mut Dataflow], changes: u64) {
+    /// Lays up that all rows of the tables are deleted.
+    pub fn clear(&mut self, flows: &mut [&mut Dataflow]) {
+        for (input, table) in self.tables.iter_mut().enumerate().filter(|(_, table)| !table.append_only) {
+            for batch in batches(table.clear(), &kinds(), &mut self.random) {
+                flows.iter_mut().for_each(|flow| flow.push(input, batch.clone()).unwrap());
+            }
+        }
+    }
+
+    /// Lays up some changes of every input.
+    pub fn tick(&mut self, flows: &mut [&mut Dataflow], changes: u64) {
         for (input, table) in self.tables.iter_mut().enumerate() {
             let mut changes = table.change(&mut self.random, changes);
             if table.append_only {

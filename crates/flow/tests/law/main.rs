@@ -12,6 +12,7 @@ mod failing;
 mod frozen;
 mod heavy;
 mod join;
+mod kept;
 mod memory;
 mod nested;
 mod plans;

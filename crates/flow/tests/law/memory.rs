@@ -11,8 +11,9 @@ use gridhouse_base::{TypeKind, Value};
 use gridhouse_expr::{AggregateCall, AggregateFunction};
 use gridhouse_flow::{Dataflow, DataflowBuilder, Governor, JoinKind, JoinSpec};
 
-use crate::check::{frozen, multiset, tick};
+use crate::check::{frozen, multiset, tick, written};
 use crate::draw::{batch, rows, schema};
+use crate::kept::Keeping;
 
 /// Files in memory, as far as spilled state needs them.
 #[derive(Clone, Default)]
@@ -165,6 +166,37 @@ fn state_stays_within_its_budget_and_files_go_with_it() {
     drop((small, twin));
     assert_eq!((governor.used_bytes(), governor.spilled_bytes()), (0, 0));
     assert!(files.files.lock().unwrap().is_empty(), "a file outlives its state");
+}
+
+/// What lies in files is kept again by its place, without being read.
+#[test]
+fn spilled_state_that_did_not_change_is_kept_without_being_read() {
+    let files = Memory::default();
+    let governor = Governor::cut_into(Arc::new(files.clone()), Path::new("/spill"), 0, 16, 1).unwrap();
+    let mut small = flow(Some(governor.clone()));
+    change(&mut small, 0, 3_000, 1);
+    assert!(governor.choose() || governor.used_bytes() == 0);
+    small.relieve().unwrap();
+    let mut keeping = Keeping::default();
+    keeping.keep(&small.freeze().unwrap());
+    let plain = written(&small.freeze().unwrap());
+    assert!(keeping.parts().concat() == plain && keeping.last.files.len() >= 16);
+    // Few keys, so few partitions.
+    change(&mut small, 0, 2, 1);
+    let frozen = small.freeze().unwrap();
+    let plain = written(&frozen);
+    let damage = || files.files.lock().unwrap().values().for_each(|file| file.lock().unwrap()[30] ^= 1);
+    let known = keeping.last.files.clone();
+    damage();
+    keeping.keep(&frozen);
+    damage();
+    let same = keeping.last.files.keys().filter(|number| known.contains_key(number)).count();
+    assert!(same >= 24, "{same} files were not touched");
+    assert!(keeping.last.written < plain.len() as u64 / 4, "{} of {}", keeping.last.written, plain.len());
+    // Only the files that are new were read, with the damage.
+    let differ = keeping.parts().concat().iter().zip(&plain).filter(|(one, other)| one != other).count();
+    let fresh = keeping.last.files.len() - same;
+    assert!(keeping.last.len == plain.len() as u64 && differ == fresh, "{differ} bytes of {fresh} files");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::wal::place::LogPlace;
 /// The first bytes of a checkpoint file.
 const MAGIC: [u8; 8] = *b"GRIDCKP\0";
 /// The version of checkpoint files.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Magic, version, checksum, length.
 const HEAD_BYTES: usize = 24;
 
@@ -41,8 +41,18 @@ pub(crate) struct Checkpoint {
     pub tables: Vec<SavedTable>,
     pub cursors: Vec<(String, TableId, CommitId)>,
     pub positions: Vec<(SourceId, SourcePosition)>,
-    /// Length and checksum of what is attached.
-    pub attachment: Option<(u64, u32)>,
+    /// The files that are attached, by number; the last is the checkpoint's own.
+    pub attached: Vec<AttachedEntry>,
+}
+
+/// A file that is attached to a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AttachedEntry {
+    /// The number of the checkpoint that it was written with.
+    pub number: u64,
+    pub length: u64,
+    /// The CRC-32C of all of it.
+    pub checksum: u32,
 }
 
 /// A table in a checkpoint.
@@ -104,10 +114,12 @@ impl Checkpoint {
             put_u64(&mut out, position.commit.0);
             put_bytes(&mut out, &position.position);
         }
-        let (length, checksum) = self.attachment.unwrap_or_default();
-        out.push(u8::from(self.attachment.is_some()));
-        put_u64(&mut out, length);
-        put_u32(&mut out, checksum);
+        put_u32(&mut out, self.attached.len() as u32);
+        for file in &self.attached {
+            put_u64(&mut out, file.number);
+            put_u64(&mut out, file.length);
+            put_u32(&mut out, file.checksum);
+        }
 
         let length = (out.len() - HEAD_BYTES) as u64;
         out[..8].copy_from_slice(&MAGIC);
@@ -154,12 +166,12 @@ impl Checkpoint {
             let (event_time_micros, commit) = (input.u64()? as i64, CommitId(input.u64()?));
             Ok((source, SourcePosition { position: input.sized()?.to_vec(), event_time_micros, commit }))
         })?;
-        let attached = input.u8()? != 0;
-        let attachment = (input.u64()?, input.u32()?);
+        let attached = list(input, |input| {
+            Ok(AttachedEntry { number: input.u64()?, length: input.u64()?, checksum: input.u32()? })
+        })?;
         if !input.is_at_end() {
             return Err(damaged("the checkpoint has bytes behind its end"));
         }
-        let attachment = attached.then_some(attachment);
         Ok(Self {
             number,
             store,
@@ -174,7 +186,7 @@ impl Checkpoint {
             tables,
             cursors,
             positions,
-            attachment,
+            attached,
         })
     }
 }
@@ -284,7 +296,10 @@ mod tests {
                 SourceId(1),
                 SourcePosition { position: b"0/16".to_vec(), event_time_micros: 5, commit: CommitId(11) },
             )],
-            attachment: Some((100, 0xdead)),
+            attached: vec![
+                AttachedEntry { number: 4, length: 100, checksum: 0xdead },
+                AttachedEntry { number: 7, length: 1, checksum: 3 },
+            ],
         }
     }
 

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use gridhouse_base::fs::FileSystem;
 use gridhouse_base::{Error, ErrorKind, Result, TableId};
 
+use super::attached::Attached;
 use super::file::{Checkpoint, SavedTable};
-use super::{ReplayStart, SegmentEntry, attachment_name, checkpoint_name, number_in};
+use super::{ReplayStart, SegmentEntry, checkpoint_name, number_in};
 use crate::bucket_view::BucketView;
 use crate::codec::damaged;
 use crate::cursors::Cursors;
@@ -31,7 +31,7 @@ pub(crate) struct Loaded {
     pub checkpoint: Checkpoint,
     pub segments: Vec<SegmentEntry>,
     pub state: State,
-    pub attachment: Option<Bytes>,
+    pub attached: Attached,
 }
 
 /// The checkpoints in `dir`, newest first.
@@ -77,8 +77,8 @@ pub(crate) fn load(fs: &dyn FileSystem, dir: &Path, number: u64) -> Result<Loade
     state.tick_frame = checkpoint.start.tick_frame;
     // If the log is read from before the tick, its frame is met on the way and tells where it ends.
     state.tick_end = checkpoint.start.first;
-    let attachment = checkpoint.attachment.and_then(|attached| read_attachment(fs, dir, number, attached));
-    Ok(Loaded { checkpoint, segments, state, attachment })
+    let attached = Attached::read(fs, dir, number, &checkpoint.attached);
+    Ok(Loaded { checkpoint, segments, state, attached })
 }
 
 /// A segment that is not there has been lost: waiting for the disk would not help.
@@ -90,12 +90,6 @@ fn missing_is_corrupt(error: Error) -> Error {
         return Error::corrupt(error.to_string()).hint("restore the data directory from a backup");
     }
     error
-}
-
-/// What was attached, if it is whole: it only saves work, so that damage is no reason to refuse.
-fn read_attachment(fs: &dyn FileSystem, dir: &Path, number: u64, (length, checksum): (u64, u32)) -> Option<Bytes> {
-    let bytes = fs.open(&dir.join(attachment_name(number))).and_then(|file| file.map()).ok()?;
-    (bytes.len() as u64 == length && crc32c::crc32c(&bytes) == checksum).then_some(bytes)
 }
 
 fn state_of(
@@ -187,20 +181,24 @@ impl BucketView {
     }
 }
 
-/// The files of `dir` that a store at `checkpoint` with `segments` has no use for: what a crash has left half done, and what
-/// was to be removed.
+/// The files of `dir` that a store at `checkpoint` with `segments` and what is `attached` has no use for: what a crash has left
+/// half done, and what was to be removed.
 pub(crate) fn leftovers(
     fs: &dyn FileSystem,
     dir: &Path,
     checkpoint: Option<u64>,
     segments: &[SegmentEntry],
+    attached: &Attached,
 ) -> Result<Vec<PathBuf>> {
     let names = fs.list(dir).map_err(|error| disk_error("could not list", dir, error))?;
     let is_leftover = |name: &PathBuf| {
         if let Some(number) = file_number(name) {
             return !segments.iter().any(|entry| entry.segment.number() == number);
         }
-        let number = number_in(name, "checkpoint-", ".ghc").or_else(|| number_in(name, "state-", ".ghj"));
+        if let Some(number) = number_in(name, "state-", ".ghj") {
+            return attached.file(number).is_none();
+        }
+        let number = number_in(name, "checkpoint-", ".ghc");
         number.is_some_and(|number| Some(number) != checkpoint) || number_in(name, "checkpoint-", ".tmp").is_some()
     };
     Ok(names.into_iter().filter(is_leftover).map(|name| dir.join(name)).collect())
@@ -229,11 +227,11 @@ pub(crate) fn last_checkpoint(fs: &dyn FileSystem, dir: &Path) -> Result<(Option
 }
 
 /// What a store begins with.
-type Parts = (State, Option<ReplayStart>, Option<u128>, Files, Option<Bytes>);
+type Parts = (State, Option<ReplayStart>, Option<u128>, Files);
 
 impl Loaded {
     pub fn into_parts(self) -> Parts {
-        let Self { checkpoint, segments, state, attachment } = self;
+        let Self { checkpoint, segments, state, attached } = self;
         let files = Files {
             named: segments.iter().map(|entry| entry.segment.number()).collect(),
             segments,
@@ -241,8 +239,9 @@ impl Loaded {
             checkpoint: checkpoint.number,
             checkpoint_micros: checkpoint.time_micros,
             start: Some(checkpoint.start),
+            attached,
             ..Files::new()
         };
-        (state, Some(checkpoint.start), Some(checkpoint.store), files, attachment)
+        (state, Some(checkpoint.start), Some(checkpoint.store), files)
     }
 }

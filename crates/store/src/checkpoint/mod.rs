@@ -9,12 +9,15 @@
 //! | --- | --- | --- |
 //! | a crash while a segment is sealed | a segment that no checkpoint names | it is removed |
 //! | a crash after a tick has sealed ahead (`ahead.rs`) | the same | the same; the log has the rows, or never had the tick |
+//! | a crash after what is attached was written (`attached.rs`) | a file that no checkpoint names | the same |
 //! | a crash while the checkpoint is written | a file under its temporary name | it is removed, the one before counts |
 //! | a crash before old files are removed | files that the newest checkpoint does not name | they are removed |
 //! | a removal that a crash undid | the same | the same |
 //! | a damaged checkpoint | a wrong checksum | the one before, if the log still reaches back to it; else refused |
+//! | a damaged or missing file that is attached | a wrong checksum | nothing counts as attached: jobs are rebuilt |
 //! | a damaged or missing segment that the checkpoint names | a wrong checksum | refused, with file and offset |
 
+pub(crate) mod attached;
 pub(crate) mod compact;
 pub(crate) mod file;
 pub(crate) mod keeper;
@@ -51,7 +54,7 @@ pub(crate) fn checkpoint_name(number: u64) -> String {
     format!("checkpoint-{number:016x}.ghc")
 }
 
-/// The name of the file with what was attached to checkpoint `number`.
+/// The name of the file that was attached to checkpoint `number`; later ones may name it too.
 pub(crate) fn attachment_name(number: u64) -> String {
     format!("state-{number:016x}.ghj")
 }

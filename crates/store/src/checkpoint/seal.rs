@@ -1,16 +1,16 @@
 //! Sealing: what the tables of a view hold in memory becomes a first-level segment, and the view becomes a checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gridhouse_base::fs::{File, FileSystem};
 use gridhouse_base::{CommitId, Result, SourceId, TableId};
 
+use super::attached::{Attached, Attachment};
 use super::file::{Checkpoint, SavedBucket, SavedTable};
 use super::replacement::{Drafts, Replacement};
-use super::{ReplayStart, SegmentEntry, attachment_name, checkpoint_name};
+use super::{ReplayStart, SegmentEntry, checkpoint_name};
 use crate::bits::Bits;
 use crate::group::Entries;
 use crate::segment::{Group, Segment, SegmentWriter};
@@ -18,9 +18,6 @@ use crate::snapshot::{TableView, View};
 use crate::source::SourcePosition;
 use crate::sync::Shared;
 use crate::wal::writer::disk_error;
-
-/// What others keep with a checkpoint, written on the keeper's thread: the state of jobs at the checkpoint's commit.
-pub type Attachment = Box<dyn FnOnce(&mut dyn Write) -> Result<()> + Send>;
 
 /// Everything that sealing needs.
 pub(crate) struct Seal {
@@ -43,6 +40,8 @@ pub(crate) struct Seal {
     pub next_table: u32,
     pub start: ReplayStart,
     pub attachment: Option<Attachment>,
+    /// What is attached to the checkpoint before.
+    pub attached: Attached,
 }
 
 /// What sealing came to.
@@ -55,6 +54,7 @@ pub(crate) struct Sealed {
     pub replacements: Vec<Replacement>,
     /// The numbers of the segments that the checkpoint names.
     pub named: BTreeSet<u64>,
+    pub attached: Attached,
     /// Bytes of the segment, the checkpoint and what is attached.
     pub bytes: u64,
 }
@@ -70,15 +70,12 @@ impl Seal {
         self.shared.sync()?;
         let (segment, replacements) = self.seal()?;
         let mut bytes = segment.as_ref().map_or(0, |segment| segment.file_bytes());
-        let attachment = match self.attachment.take() {
-            None => None,
-            Some(write) => {
-                let path = self.dir.join(attachment_name(self.number));
-                Some(write_attachment(self.fs.as_ref(), &path, write)?)
-            }
+        let attached = match self.attachment.take() {
+            None => Attached::default(),
+            Some(write) => Attached::write(self.fs.as_ref(), &self.dir, self.number, &self.attached, write)?,
         };
-        bytes += attachment.map_or(0, |(length, _)| length);
-        let checkpoint = self.checkpoint(segment.as_deref(), &replacements, attachment).encode();
+        bytes += attached.own().map_or(0, |own| own.len() as u64);
+        let checkpoint = self.checkpoint(segment.as_deref(), &replacements, &attached).encode();
         bytes += checkpoint.len() as u64;
         let path = self.dir.join(checkpoint_name(self.number));
         write_named(self.fs.as_ref(), &path, &checkpoint)?;
@@ -93,6 +90,7 @@ impl Seal {
             named: self.segments.iter().map(|entry| &entry.segment).chain(&segment).map(|s| s.number()).collect(),
             segment,
             replacements,
+            attached,
             bytes,
         })
     }
@@ -114,12 +112,7 @@ impl Seal {
         drafts.finish()
     }
 
-    fn checkpoint(
-        &self,
-        segment: Option<&Segment>,
-        replacements: &[Replacement],
-        attachment: Option<(u64, u32)>,
-    ) -> Checkpoint {
+    fn checkpoint(&self, segment: Option<&Segment>, replacements: &[Replacement], attached: &Attached) -> Checkpoint {
         let mut sealed: BTreeMap<(TableId, u16), &Replacement> = BTreeMap::new();
         sealed.extend(replacements.iter().map(|made| ((made.table, made.bucket), made)));
         let table = |table: &Arc<TableView>| {
@@ -159,7 +152,7 @@ impl Seal {
             tables: self.view.tables.iter().map(table).collect(),
             cursors: cursors.collect(),
             positions: self.positions.iter().map(|(source, position)| (*source, position.clone())).collect(),
-            attachment,
+            attached: attached.entries(),
         }
     }
 }
@@ -181,59 +174,12 @@ fn write_named(fs: &dyn FileSystem, path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Creates a file anew: what an earlier attempt left under the name is nobody's.
-fn create(fs: &dyn FileSystem, path: &Path) -> std::io::Result<Arc<dyn File>> {
+pub(super) fn create(fs: &dyn FileSystem, path: &Path) -> std::io::Result<Arc<dyn File>> {
     match fs.create(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             fs.remove(path)?;
             fs.create(path)
         }
         other => other,
-    }
-}
-
-/// Writes what is attached, durably, and returns its length and checksum.
-fn write_attachment(fs: &dyn FileSystem, path: &Path, write: Attachment) -> Result<(u64, u32)> {
-    let file = create(fs, path).map_err(|error| disk_error("could not create", path, error))?;
-    let mut out = Appender { file: file.as_ref(), buffer: Vec::new(), length: 0, checksum: 0 };
-    let written = write(&mut out).and_then(|()| {
-        let done = out.flush().and_then(|()| file.sync_data());
-        done.map_err(|error| disk_error("could not write", path, error))
-    });
-    match written {
-        Ok(()) => Ok((out.length, out.checksum)),
-        Err(error) => {
-            // Nobody names it; the space may be wanted.
-            let _ = fs.remove(path);
-            Err(error)
-        }
-    }
-}
-
-/// Bytes gathered before they are written: enough that calls to the system do not count.
-const BUFFER_BYTES: usize = 1 << 20;
-
-/// Writes to a file from its beginning to its end.
-struct Appender<'a> {
-    file: &'a dyn File,
-    buffer: Vec<u8>,
-    length: u64,
-    checksum: u32,
-}
-
-impl Write for Appender<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.write_all_at(&self.buffer, self.length)?;
-        self.checksum = crc32c::crc32c_append(self.checksum, &self.buffer);
-        self.length += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
     }
 }
