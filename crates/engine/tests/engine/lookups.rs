@@ -88,7 +88,7 @@ fn a_job_waits_for_its_outside_over_restarts_and_stops_when_told() {
     house.outside.set_absent(false);
     assert_eq!(rows(&mut session, state), ["STOPPED"]);
     // Longer than the first pause: nobody asks any more.
-    std::thread::sleep(std::time::Duration::from_millis(700));
+    std::thread::park_timeout(std::time::Duration::from_millis(700));
     assert_eq!(rows(&mut session, state), ["STOPPED"]);
     ok(&mut session, "START JOB 1");
     await_rows(&mut session, "SELECT * FROM outside_board", &["10|one", "20|two", "30|one"]);
