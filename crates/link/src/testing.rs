@@ -1,4 +1,5 @@
-//! Private PostgreSQL clusters for tests, and a network between them and us that can fail.
+//! Private PostgreSQL clusters for tests, a network between them and us that can fail, and the decoders of PostgreSQL's bytes
+//! without any of these.
 //!
 //! Made with `initdb` in a temporary directory, on a free port, with `wal_level = logical` and password authentication;
 //! stopped and removed on drop. PostgreSQL refuses to run as root: as root it runs as the user `postgres`. Binaries are
@@ -11,6 +12,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Duration;
+
+pub use crate::postgres::offline::{StreamDecoder, read_copy, read_value};
 
 /// The superuser's name and password.
 pub const SUPERUSER: (&str, &str) = ("postgres", "postgres");

@@ -187,7 +187,7 @@ pub fn parse_decimal(text: &str, precision: u8, scale: u8) -> Result<i128, NoDec
         let factor = u32::try_from(missing).ok().and_then(|n| 10i128.checked_pow(n)).ok_or(NoDecimal::TooLarge)?;
         unscaled = unscaled.checked_mul(factor).ok_or(NoDecimal::TooLarge)?;
     }
-    unscaled += i128::from(round_up);
+    unscaled = unscaled.checked_add(i128::from(round_up)).ok_or(NoDecimal::TooLarge)?;
     if unscaled >= 10i128.pow(precision.min(38).into()) {
         return Err(NoDecimal::TooLarge);
     }
@@ -247,6 +247,8 @@ mod tests {
         assert_eq!(parse_decimal("5E-3", 10, 2), Ok(1));
         assert_eq!(parse_decimal("999.995", 5, 2), Err(NoDecimal::TooLarge));
         assert_eq!(parse_decimal("1e999999999", 38, 2), Err(NoDecimal::TooLarge));
+        let largest = format!("{}.5", i128::MAX);
+        assert_eq!(parse_decimal(&largest, 38, 0), Err(NoDecimal::TooLarge), "rounding does not turn it round");
         assert_eq!(parse_decimal("1.2.3", 5, 2), Err(NoDecimal::Malformed));
         assert_eq!(parse_decimal("", 5, 2), Err(NoDecimal::Malformed));
     }

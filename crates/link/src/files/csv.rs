@@ -26,13 +26,17 @@ pub(crate) struct Splitter<'a> {
     options: &'a CsvOptions,
     state: State,
     field: String,
-    /// The finished fields.
+    /// The finished fields, up to one per declared column.
     pub fields: Vec<String>,
+    /// How many fields the record has.
+    pub count: usize,
+    most: usize,
 }
 
 impl<'a> Splitter<'a> {
-    pub(crate) fn new(options: &'a CsvOptions) -> Self {
-        Self { options, state: State::Start, field: String::new(), fields: Vec::new() }
+    /// A splitter of records that should have `most` fields; what stands behind these is counted, not kept.
+    pub(crate) fn new(options: &'a CsvOptions, most: usize) -> Self {
+        Self { options, state: State::Start, field: String::new(), fields: Vec::new(), count: 0, most }
     }
 
     /// Takes a line without its newline; whether the record ends with it. Otherwise a quote is open and the next line belongs to
@@ -85,21 +89,26 @@ impl<'a> Splitter<'a> {
     }
 
     fn end_field(&mut self) {
-        self.fields.push(std::mem::take(&mut self.field));
+        self.count += 1;
+        if self.fields.len() < self.most {
+            self.fields.push(std::mem::take(&mut self.field));
+        }
+        self.field.clear();
         self.state = State::Start;
     }
 }
 
 /// Reads the fields of a row that are wanted: `wanted` are their places among `fields`, in any order.
 pub(crate) fn read(
-    texts: &[String],
+    record: &Splitter<'_>,
     fields: &[RowField],
     wanted: &[usize],
     options: &CsvOptions,
     lenient: bool,
 ) -> Result<Vec<Value>, Misread> {
-    if texts.len() > fields.len() || texts.len() < fields.len() && !lenient {
-        let what = format!("{} fields where {} are declared", texts.len(), fields.len());
+    let texts = &record.fields;
+    if record.count > fields.len() || record.count < fields.len() && !lenient {
+        let what = format!("{} fields where {} are declared", record.count, fields.len());
         return Err(Misread { column: None, what });
     }
     let field = |&i: &usize| {

@@ -3,6 +3,8 @@
 //! Numbers keep the text in which they are written until their type is known, so decimals are exact. A nested value that is
 //! declared as a text is that value's JSON without blanks. Depth is limited by the declared type.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 
 use gridhouse_base::{Field, TypeKind, Value};
@@ -99,12 +101,17 @@ fn value(raw: &str, kind: &TypeKind, options: &JsonOptions, lenient: bool) -> Re
         TypeKind::Map(key_type, value_type) => {
             let entries: Entries<'_> = serde_json::from_str(raw).map_err(|_| wrong("an object"))?;
             let mut map: Vec<(Value, Value)> = Vec::new();
-            for (key, raw) in entries.0 {
-                let key = scalar::read(&key, &key_type.kind, options.style())?;
+            // Keys are texts, so that each is itself.
+            let mut places: HashMap<String, usize> = HashMap::new();
+            for (text, raw) in entries.0 {
+                let key = scalar::read(&text, &key_type.kind, options.style())?;
                 let value = nullable(raw.get(), &value_type.kind, options, lenient)?;
-                match map.iter_mut().find(|(known, _)| *known == key) {
-                    Some((_, old)) => *old = value,
-                    None => map.push((key, value)),
+                match places.entry(text) {
+                    Entry::Occupied(known) => map[*known.get()].1 = value,
+                    Entry::Vacant(new) => {
+                        new.insert(map.len());
+                        map.push((key, value));
+                    }
                 }
             }
             return Ok(Value::Map(map));

@@ -2,6 +2,8 @@
 //!
 //! A place is an offset where a record begins, so that a reading can go on exactly after what was delivered. A row that
 //! cannot be read costs itself only: after an open quote the reading goes on with the line after the one that opened it.
+//! What was looked through behind such a quote is not looked through again for each of these lines (`DeadEnd`), so that a
+//! file is read about twice at most.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -90,6 +92,17 @@ pub(crate) struct FileReader {
     input: BufReader<File>,
     place: Place,
     partition: Vec<Value>,
+    dead_end: Option<DeadEnd>,
+}
+
+/// Where a record with an open quote came to nothing. A later record that leaves a quote open at the end of a line before that
+/// is split from there on as the first one was, since only the open quote counts, and so it comes to the same.
+#[derive(Clone, Debug)]
+struct DeadEnd {
+    /// Where the line begins that could not be taken.
+    offset: u64,
+    /// Why.
+    what: String,
 }
 
 /// A record, or why there is none.
@@ -110,7 +123,7 @@ impl FileReader {
         let partition = layout::partition(&plan.definition, &plan.options, &file.path)?;
         let mut input = BufReader::new(File::open(&file.path).map_err(|error| cannot(&file.path, error))?);
         input.seek(SeekFrom::Start(place.offset)).map_err(|error| cannot(&file.path, error))?;
-        let mut reader = Self { plan, file, input, place, partition };
+        let mut reader = Self { plan, file, input, place, partition, dead_end: None };
         if place.offset == 0 {
             // A mark of byte order is not text.
             let marked =
@@ -283,7 +296,7 @@ impl FileReader {
             Format::Csv(options) if options.comments && text.starts_with('#') => Ok(Record::Nothing),
             Format::Csv(options) => {
                 let after_first = self.place;
-                let mut splitter = Splitter::new(options);
+                let mut splitter = Splitter::new(options, plan.fields.len());
                 let split = self.split(&mut splitter, ended_by_two)?;
                 if let Err(what) = split {
                     // What follows may be rows of their own.
@@ -293,7 +306,7 @@ impl FileReader {
                     }
                     return Ok(Record::Bad(text.to_owned(), misread(what)));
                 }
-                Ok(match csv::read(&splitter.fields, &plan.fields, &plan.wanted, options, lenient) {
+                Ok(match csv::read(&splitter, &plan.fields, &plan.wanted, options, lenient) {
                     Ok(values) => Record::Row(values),
                     Err(misread) => Record::Bad(text.to_owned(), misread),
                 })
@@ -306,17 +319,25 @@ impl FileReader {
         let from = self.place.offset;
         let mut ended = splitter.line(first);
         while ended == Ok(false) {
-            let open = "a quote is left open".to_owned();
-            if self.place.offset - from > RECORD_BYTES {
-                return Ok(Err(open));
+            let offset = self.place.offset;
+            if let Some(known) = self.dead_end.as_ref().filter(|known| offset <= known.offset) {
+                return Ok(Err(known.what.clone()));
             }
-            ended = match self.line()? {
-                Some((line, true)) => match std::str::from_utf8(&line) {
-                    Ok(line) => splitter.line(line),
-                    Err(_) => Err("the text is not UTF-8".into()),
-                },
-                _ => Err(open),
+            let open = "a quote is left open".to_owned();
+            ended = if offset - from > RECORD_BYTES {
+                Err(open)
+            } else {
+                match self.line()? {
+                    Some((line, true)) => match std::str::from_utf8(&line) {
+                        Ok(line) => splitter.line(line),
+                        Err(_) => Err("the text is not UTF-8".into()),
+                    },
+                    _ => Err(open),
+                }
             };
+            if let Err(what) = &ended {
+                self.dead_end = Some(DeadEnd { offset, what: what.clone() });
+            }
         }
         Ok(ended.map(|_| ()))
     }

@@ -615,3 +615,30 @@ fn hostile_bytes_never_panic() {
         assert!(read(format!("{{\"{name}\":{deep}").as_bytes(), &columns, &[("format", "json")]).is_err());
     }
 }
+
+#[test]
+fn quotes_that_each_line_leaves_open_are_looked_through_once() {
+    // Each line ends within quotes, whether it begins within some or not: read to the end for each line, this would take hours.
+    let open = "x\",\"\n".repeat(300_000);
+    let columns = [("a", TypeKind::STRING), ("b", TypeKind::STRING)];
+    let options = [("format", "csv"), ("csv.ignore-parse-errors", "true")];
+    assert_eq!(read((open.clone() + "\"y\n1,2\n").as_bytes(), &columns, &options).unwrap().len(), 1);
+    // Where the quote is closed at last all of it is one row, though not one of this table.
+    let rows = read((open.clone() + "y\"\n1,2\n").as_bytes(), &columns, &options).unwrap();
+    assert_eq!(rows, [[text("1"), text("2")]]);
+    let told = read((open + "y\"\n").as_bytes(), &columns, &options[..1]).unwrap_err();
+    assert!(told.message().contains("300001 fields where 2 are declared"), "{}", &told.message()[..200]);
+}
+
+#[test]
+fn many_keys_and_many_fields_cost_what_they_weigh() {
+    let map = TypeKind::Map(Box::new(TypeKind::STRING.not_null()), Box::new(TypeKind::Int.nullable()));
+    let entries: Vec<String> = (0..200_000).map(|i| format!("\"k{}\":{i}", i % 150_000)).collect();
+    let row = format!("{{\"m\":{{{}}}}}\n", entries.join(","));
+    let rows = read(row.as_bytes(), &[("m", map)], &[("format", "json")]).unwrap();
+    let Value::Map(entries) = &rows[0][0] else { panic!("a map is read") };
+    assert_eq!(entries.len(), 150_000);
+    assert_eq!(entries[7], (text("k7"), Value::Integer(150_007)), "of several with one key the last counts");
+    let told = read(",".repeat(3_000_000).as_bytes(), &[("a", TypeKind::STRING)], &[("format", "csv")]).unwrap_err();
+    assert!(told.message().contains("3000001 fields where 1 are declared"), "{}", &told.message()[..200]);
+}

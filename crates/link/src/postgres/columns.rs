@@ -133,10 +133,11 @@ impl ColumnBuilder {
             }
             Values::Date(b) => b.append_value(text::date(bytes)?),
             Values::Time(b) => b.append_value(text::time_millis(bytes)?),
-            Values::Timestamp(b, p) => b.append_value(
-                in_unit(text::timestamp_micros(bytes)?, *p)
-                    .ok_or_else(|| misfit(bytes, "is outside 1677-09-21 … 2262-04-11, the range of nanoseconds"))?,
-            ),
+            Values::Timestamp(b, p) => {
+                b.append_value(in_unit(text::timestamp_micros(bytes)?, *p).ok_or_else(|| {
+                    misfit(bytes, "is outside the range of its precision (of nanoseconds: 1677-09-21 … 2262-04-11)")
+                })?)
+            }
             Values::Months(b) => {
                 let (months, micros) = text::interval(bytes)?;
                 let months = i32::try_from(months).ok().filter(|_| micros == 0);
@@ -245,7 +246,7 @@ pub(crate) enum Meta<'a> {
 /// Microseconds in the Arrow unit of precision `p`; digits beyond the precision are cut off.
 fn in_unit(micros: i64, p: u8) -> Option<i64> {
     let step = 10_i64.pow(6 - u32::from(p.min(6)));
-    let cut = micros.div_euclid(step) * step;
+    let cut = micros.div_euclid(step).checked_mul(step)?;
     match timestamp_unit(p) {
         TimeUnit::Nanosecond => cut.checked_mul(1000),
         TimeUnit::Microsecond => Some(cut),
@@ -368,6 +369,14 @@ mod tests {
         assert_eq!(read(TypeKind::Timestamp(3), &text)[0], Value::Integer(second * 1000 + 234));
         assert_eq!(read(TypeKind::TimestampLtz(6), &text)[0], Value::Integer(second * 1_000_000 + 234_567));
         assert_eq!(read(TypeKind::Timestamp(9), &text)[0], Value::Integer(second * 1_000_000_000 + 234_567_000));
+    }
+
+    #[test]
+    fn the_first_moments_of_time_are_refused_where_they_cannot_be_cut() {
+        let mut builder = ColumnBuilder::new(&TypeKind::Timestamp(3)).unwrap();
+        // The smallest number of microseconds; cut to a millisecond it would be smaller still.
+        let misfit = builder.append_text(b"290309-12-22 00:00:00.224192+04:00:55 BC").unwrap_err();
+        assert!(misfit.0.contains("outside the range of its precision"), "{misfit:?}");
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod look;
 mod lookup;
 mod lookup_cache;
 mod lookup_keys;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod offline;
 mod parameters;
 mod patience;
 mod pgoutput;

@@ -79,7 +79,7 @@ pub(crate) fn decimal(text: &[u8], precision: u8, scale: u8) -> Result<i128, Mis
         value = value.checked_mul(10).ok_or_else(too_big)?;
         kept += 1;
     }
-    let value = value + i128::from(round);
+    let value = value.checked_add(i128::from(round)).ok_or_else(too_big)?;
     if value >= 10_i128.pow(u32::from(precision)) {
         return Err(too_big());
     }
@@ -87,7 +87,7 @@ pub(crate) fn decimal(text: &[u8], precision: u8, scale: u8) -> Result<i128, Mis
 }
 
 fn signed(digits: &[u8]) -> Option<i64> {
-    std::str::from_utf8(digits).ok()?.parse::<i64>().ok().filter(|e| e.abs() < 10_000)
+    std::str::from_utf8(digits).ok()?.parse::<i64>().ok().filter(|e| e.unsigned_abs() < 10_000)
 }
 
 /// `t` or `f`; a single bit counts too.
@@ -277,7 +277,10 @@ mod tests {
         assert_eq!(decimal(b"999.995", 5, 2), Err(Misfit("the value '999.995' does not fit DECIMAL(5, 2)".into())));
         assert!(decimal(b"NaN", 38, 18).is_err());
         assert!(decimal(b"1e9000", 38, 18).is_err());
+        let largest = format!("{}.5", i128::MAX);
+        assert!(decimal(largest.as_bytes(), 38, 0).is_err(), "rounding does not turn the largest number round");
         assert_eq!(decimal(b"0e9000", 38, 18), Ok(0));
+        assert!(decimal(b"1e-9223372036854775808", 38, 18).is_err());
         assert_eq!(decimal(b"99999999999999999999999999999999999999", 38, 0), Ok(10_i128.pow(38) - 1));
     }
 

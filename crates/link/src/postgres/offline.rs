@@ -1,0 +1,106 @@
+//! What decodes PostgreSQL's bytes, without a server: for tests that feed it what no server would send.
+//!
+//! The same code as between a connection and the engine; only the connection is left out.
+
+use std::sync::Arc;
+
+use gridhouse_base::batch::{KindBatch, RowKind};
+use gridhouse_base::table::TableDef;
+use gridhouse_base::{Error, Result, TypeKind, Value};
+use gridhouse_flow::connector::SourceEvent;
+
+use super::catalog::OutsideTable;
+use super::cdc_options::CdcOptions;
+use super::columns::ColumnBuilder;
+use super::copy::{CopyRow, lines};
+use super::decode::{CdcTable, Decoder};
+use super::gather::{Gather, Origin, RowMeta, RowText, misfit_error};
+use super::pgoutput::{Frame, Lsn, frame};
+use crate::hosts::HostMap;
+
+/// The decoder of a replication stream.
+pub struct StreamDecoder(Decoder);
+
+impl StreamDecoder {
+    /// A decoder of the tables `tables`, each read from the outside table with its number and replica identity.
+    ///
+    /// # Errors
+    /// Those of the definitions.
+    pub fn new(tables: &[(Arc<TableDef>, u32, char)]) -> Result<Self> {
+        let mut decoder = Decoder::new("recorded".into());
+        for (number, (definition, oid, replica_identity)) in (1..).zip(tables) {
+            let options = CdcOptions::read(definition, &HostMap::default(), &mut Vec::new())?;
+            let mut table = CdcTable::new(number, definition.clone(), options, Some(Lsn(0)))?;
+            table.outside.push(OutsideTable {
+                oid: *oid,
+                schema: "public".into(),
+                name: definition.path.object.clone(),
+                partitioned: false,
+                replica_identity: *replica_identity,
+                owned: true,
+                readable: true,
+                columns: Vec::new(),
+                primary_key: Vec::new(),
+                identity: Vec::new(),
+            });
+            decoder.tables.push(table);
+        }
+        Ok(Self(decoder))
+    }
+
+    /// Takes a frame of the copy stream, as the connection hands it over.
+    ///
+    /// # Errors
+    /// Where the bytes are none.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<()> {
+        match frame(bytes)? {
+            Frame::Data { payload } => self.0.message(payload)?,
+            Frame::KeepAlive { end, .. } if !self.0.in_transaction() => self.0.reached = self.0.reached.max(end),
+            Frame::KeepAlive { .. } => {}
+        }
+        if self.0.group_is_full() && !self.0.in_transaction() {
+            self.0.end_group();
+        }
+        Ok(())
+    }
+
+    /// What has been decoded up to the end of the last transaction; nothing within one but what is full.
+    pub fn events(&mut self) -> Vec<SourceEvent> {
+        if !self.0.in_transaction() {
+            self.0.end_group();
+        }
+        std::mem::take(&mut self.0.events)
+    }
+}
+
+/// Reads copied rows of a table whose columns are those of `definition`.
+///
+/// # Errors
+/// `Invalid` for a value that does not fit, naming column and value.
+pub fn read_copy(definition: &TableDef, data: &[u8]) -> Result<Vec<KindBatch>> {
+    let mut gather = Gather::new(definition)?;
+    let origins: Vec<Origin> = (0..definition.physical().count()).map(Origin::Attribute).collect();
+    let meta = RowMeta { table: "", schema: "", database: "", commit_micros: 0 };
+    let (mut row, mut batches) = (CopyRow::default(), Vec::new());
+    for line in lines(data) {
+        row.read(line);
+        let text = RowText { bytes: &row.bytes, cells: &row.cells, fallback: None };
+        let pushed = gather.push(RowKind::Insert, &origins, text, meta, None);
+        pushed.map_err(|refused| misfit_error(definition, "recorded", (refused.column, refused.misfit)))?;
+        if gather.is_full() {
+            batches.extend(gather.finish().map(|(_, batch)| batch));
+        }
+    }
+    batches.extend(gather.finish().map(|(_, batch)| batch));
+    Ok(batches)
+}
+
+/// Reads a single value in text form.
+///
+/// # Errors
+/// `Invalid`, saying what the text is not.
+pub fn read_value(kind: &TypeKind, text: &[u8]) -> Result<Value> {
+    let mut builder = ColumnBuilder::new(kind)?;
+    builder.append_text(text).map_err(|misfit| Error::invalid(misfit.0))?;
+    Ok(Value::from_array(&builder.finish(), 0, kind))
+}
