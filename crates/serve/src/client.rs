@@ -9,10 +9,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use gridhouse_base::{Error, Position, Result};
-use pgwire::messages::data::{DataRow, RowDescription};
-use pgwire::messages::response::{CommandComplete, ErrorResponse, NoticeResponse};
+use pgwire::messages::Message;
 use pgwire::messages::startup::Startup;
-use pgwire::messages::{DecodeContext, Message};
 
 use crate::report::{self, Report};
 use crate::{address, frame, sqlstate, types};
@@ -161,16 +159,12 @@ impl Client {
             match kind {
                 b'Z' => return Ok(()),
                 b'N' => each(self.notice(&body)?),
-                b'T' => {
-                    let description: RowDescription = self.decode(&body)?;
-                    let column = |field: pgwire::messages::data::FieldDescription| ResultColumn {
-                        is_number: types::is_number(field.type_id),
-                        name: field.name,
-                    };
-                    each(Event::Columns(description.fields.into_iter().map(column).collect()));
+                b'T' => each(Event::Columns(columns(&body).ok_or_else(|| self.garbled())?)),
+                b'D' => each(Event::Row(row(&body).ok_or_else(|| self.garbled())?)),
+                b'C' => {
+                    let (tag, _) = frame::text(&body).ok_or_else(|| self.garbled())?;
+                    each(Event::Complete(String::from_utf8_lossy(tag).into_owned()));
                 }
-                b'D' => each(Event::Row(self.row(&body)?)),
-                b'C' => each(Event::Complete(self.decode::<CommandComplete>(&body)?.tag)),
                 b'E' => each(Event::Failed(self.error(&body, script)?)),
                 _ => {}
             }
@@ -202,33 +196,15 @@ impl Client {
     }
 
     fn notice(&self, body: &[u8]) -> Result<Event> {
-        let notice: NoticeResponse = self.decode(body)?;
-        let field = |code| notice.fields.iter().find(|(c, _)| *c == code).map_or("", |(_, value)| value.as_str());
+        let fields = fields(body).ok_or_else(|| self.garbled())?;
+        let field = |code| fields.iter().find(|(c, _)| *c == code).map_or("", |(_, value)| value.as_str());
         let report = (field(b'S') == report::SEVERITY).then(|| report::decode(field(b'M'), field(b'D'))).flatten();
         Ok(report.map_or_else(|| Event::Notice(field(b'M').into()), Event::Report))
     }
 
-    fn row(&self, body: &[u8]) -> Result<RowText> {
-        let row: DataRow = self.decode(body)?;
-        let mut rest = &row.data[..];
-        let mut values = Vec::with_capacity(row.field_count.max(0) as usize);
-        for _ in 0..row.field_count {
-            let len = frame::number_at(rest, 0).ok_or_else(|| self.garbled())?;
-            rest = &rest[4..];
-            let Ok(len) = usize::try_from(len) else {
-                values.push(None);
-                continue;
-            };
-            let bytes = rest.get(..len).ok_or_else(|| self.garbled())?;
-            values.push(Some(String::from_utf8_lossy(bytes).into_owned()));
-            rest = &rest[len..];
-        }
-        Ok(values)
-    }
-
     fn error(&self, body: &[u8], script: &str) -> Result<Error> {
-        let response: ErrorResponse = self.decode(body)?;
-        let field = |code| response.fields.iter().find(|(c, _)| *c == code).map(|(_, value)| value.as_str());
+        let fields = fields(body).ok_or_else(|| self.garbled())?;
+        let field = |code| fields.iter().find(|(c, _)| *c == code).map(|(_, value)| value.as_str());
         let mut error =
             Error::new(sqlstate::to_kind(field(b'C').unwrap_or("")), field(b'M').unwrap_or("unknown error"));
         if let Some(hint) = field(b'H') {
@@ -255,15 +231,56 @@ impl Client {
         }
     }
 
-    fn decode<M: Message>(&self, body: &[u8]) -> Result<M> {
-        let mut bytes = BytesMut::from(body);
-        M::decode_body(&mut bytes, body.len() + 4, &DecodeContext::default())
-            .map_err(|error| self.garbled().caused_by(error))
-    }
-
     fn garbled(&self) -> Error {
         Error::corrupt(format!("the process that holds {} sent what is no answer", self.data_dir.display()))
     }
+}
+
+/// The fields of an error or a notice: code and value, until a code of zero; none where they break off.
+fn fields(body: &[u8]) -> Option<Vec<(u8, String)>> {
+    let (mut fields, mut rest) = (Vec::new(), body);
+    loop {
+        let (&code, after) = rest.split_first()?;
+        if code == 0 {
+            return Some(fields);
+        }
+        let (value, after) = frame::text(after)?;
+        fields.push((code, String::from_utf8_lossy(value).into_owned()));
+        rest = after;
+    }
+}
+
+/// The columns of a result: a count, then for each its name and 18 bytes, with the type's number in the middle.
+fn columns(body: &[u8]) -> Option<Vec<ResultColumn>> {
+    let (count, mut rest) = body.split_first_chunk()?;
+    let mut columns = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (name, after) = frame::text(rest)?;
+        let (about, after) = after.split_first_chunk::<18>()?;
+        let oid = u32::from_be_bytes([about[6], about[7], about[8], about[9]]);
+        columns
+            .push(ResultColumn { name: String::from_utf8_lossy(name).into_owned(), is_number: types::is_number(oid) });
+        rest = after;
+    }
+    Some(columns)
+}
+
+/// A row: a count, then for each value its length, which is negative for NULL, and its text.
+fn row(body: &[u8]) -> Option<RowText> {
+    let (count, mut rest) = body.split_first_chunk()?;
+    let mut values = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (length, after) = rest.split_first_chunk()?;
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            values.push(None);
+            rest = after;
+            continue;
+        };
+        let (value, after) = after.split_at_checked(length)?;
+        values.push(Some(String::from_utf8_lossy(value).into_owned()));
+        rest = after;
+    }
+    Some(values)
 }
 
 fn broken(data_dir: &Path, error: io::Error) -> Error {
@@ -289,6 +306,21 @@ fn position_of(script: &str, index: usize) -> Position {
 mod tests {
     use super::*;
     use crate::connection::character_index;
+
+    #[test]
+    fn answers_that_break_off_are_none() {
+        assert_eq!(fields(b"Mwrong\0\0"), Some(vec![(b'M', "wrong".to_owned())]));
+        for broken in [b"".as_slice(), b"M", b"Mwrong", b"Mwrong\0"] {
+            assert_eq!(fields(broken), None, "{}", broken.escape_ascii());
+        }
+        let column = [b"\0\x01id\0".as_slice(), &[0; 6], &20_u32.to_be_bytes(), &[0; 8]].concat();
+        assert_eq!(columns(&column), Some(vec![ResultColumn { name: "id".into(), is_number: true }]));
+        assert_eq!(columns(&column[..column.len() - 1]), None);
+        assert_eq!(row(b"\0\x02\0\0\0\x01x\xff\xff\xff\xff"), Some(vec![Some("x".into()), None]));
+        for broken in [b"\0".as_slice(), b"\0\x01", b"\0\x01\0\0\0\x02x", b"\x7f\xff\0\0\0\0"] {
+            assert_eq!(row(broken), None, "{}", broken.escape_ascii());
+        }
+    }
 
     #[test]
     fn positions_survive_the_way_through_character_indices() {

@@ -4,13 +4,14 @@
 //! an error no further statement of the text runs. Deliberately absent: encryption and passwords (the socket belongs to the
 //! owner of the data directory alone), `COPY`, and the extended protocol, which is refused with the way out.
 
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
+use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::{ChangeBatch, Position, Schema};
 use gridhouse_engine::{Outcome, StatementReport};
 use pgwire::messages::Message;
@@ -20,12 +21,15 @@ use pgwire::messages::response::{
 };
 use pgwire::messages::startup::{Authentication, BackendKeyData, ParameterStatus, SecretKey, Startup};
 
-use crate::frame::{self, Frame};
+use crate::frame::{self, Held};
 use crate::server::RunScript;
 use crate::{report, sqlstate, text, types};
 
 /// How long a client may take to say who it is; PostgreSQL's `authentication_timeout`.
 const STARTUP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a client may be silent within a message: its own machine does not take longer to hand over what it has written.
+const MESSAGE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Answers are sent when this much has gathered; a few hundred rows, so that a large result needs little memory here.
 const SEND_BYTES: usize = 64 << 10;
@@ -50,17 +54,40 @@ pub(crate) enum Greeting {
     Gone,
 }
 
+/// A stream that is read from for so long and not longer, however little comes at a time.
+struct Patient<'a> {
+    stream: &'a UnixStream,
+    clock: SystemClock,
+    patience: Duration,
+}
+
+impl Read for Patient<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = self.patience.saturating_sub(self.clock.monotonic());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.read(into)
+    }
+}
+
 /// Reads what the other side wants.
 pub(crate) fn greet(stream: &UnixStream) -> io::Result<Greeting> {
-    stream.set_read_timeout(Some(STARTUP_PATIENCE))?;
-    let mut from = stream;
-    let mut body = frame::read_body(&mut from, frame::MAX_STARTUP_BYTES)?;
+    greet_within(stream, STARTUP_PATIENCE)
+}
+
+fn greet_within(stream: &UnixStream, patience: Duration) -> io::Result<Greeting> {
+    let mut from = Patient { stream, clock: SystemClock::new(), patience };
+    // Of a bound of its own.
+    let held = Held::default();
+    let mut body = frame::read_body(&mut from, frame::MAX_STARTUP_BYTES, &mut held.share())?;
     for _ in 0..MAX_ENCRYPTION_REQUESTS {
         if !matches!(frame::number_at(&body, 0), Some(SSL_REQUEST | GSS_REQUEST)) {
             break;
         }
         (&mut &*stream).write_all(b"N")?;
-        body = frame::read_body(&mut from, frame::MAX_STARTUP_BYTES)?;
+        body = frame::read_body(&mut from, frame::MAX_STARTUP_BYTES, &mut held.share())?;
     }
     stream.set_read_timeout(None)?;
     match frame::number_at(&body, 0) {
@@ -99,11 +126,13 @@ pub(crate) struct Connection<'a> {
     reports: bool,
     in_transaction: bool,
     cancelled: &'a AtomicBool,
+    held: &'a Held,
 }
 
 impl<'a> Connection<'a> {
-    pub(crate) fn new(stream: &'a UnixStream, reports: bool, cancelled: &'a AtomicBool) -> Self {
-        Self { stream, out: BytesMut::new(), reports, in_transaction: false, cancelled }
+    /// `held` counts what messages of all connections hold.
+    pub(crate) fn new(stream: &'a UnixStream, reports: bool, cancelled: &'a AtomicBool, held: &'a Held) -> Self {
+        Self { stream, out: BytesMut::new(), reports, in_transaction: false, cancelled, held }
     }
 
     /// Refuses the client with one message.
@@ -118,7 +147,17 @@ impl<'a> Connection<'a> {
         let mut from = BufReader::new(self.stream);
         // After an error in the extended protocol everything up to the next `Sync` is skipped.
         let mut skipping = false;
-        while let Some(Frame { kind, body }) = frame::read(&mut from, frame::MAX_MESSAGE_BYTES)? {
+        while let Some(kind) = frame::read_kind(&mut from)? {
+            let mut share = self.held.share();
+            // Between messages a client may rest for as long as it likes; a message that has begun is not waited for for ever.
+            let is_partial = !frame::is_whole(from.buffer());
+            if is_partial {
+                self.stream.set_read_timeout(Some(MESSAGE_PATIENCE))?;
+            }
+            let body = frame::read_body(&mut from, frame::MAX_MESSAGE_BYTES, &mut share)?;
+            if is_partial {
+                self.stream.set_read_timeout(None)?;
+            }
             match kind {
                 b'X' => return Ok(()),
                 b'S' => {
@@ -404,6 +443,22 @@ pub(crate) fn character_index(script: &str, position: Position) -> Option<usize>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_greeting_by_drips_is_not_waited_for() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let dripping = std::thread::spawn(move || {
+            client.write_all(&(frame::MAX_STARTUP_BYTES as u32).to_be_bytes()).unwrap();
+            // Each byte comes well within the time that the whole greeting has.
+            while client.write_all(b"x").is_ok() {
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+        });
+        let Err(error) = greet_within(&server, Duration::from_millis(100)) else { panic!("it is no greeting") };
+        assert!(matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock), "{error}");
+        drop(server);
+        dripping.join().unwrap();
+    }
 
     #[test]
     fn drivers_chatter_is_told_from_statements() {

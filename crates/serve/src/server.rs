@@ -17,6 +17,7 @@ use gridhouse_base::{Error, Result};
 use gridhouse_engine::StatementReport;
 
 use crate::connection::{Connection, Greeting, greet};
+use crate::frame::Held;
 use crate::{SOCKET_NAME, address};
 
 /// A session's way to run a script: reports each statement, and stops where the callback breaks.
@@ -48,6 +49,8 @@ struct Shared {
     connections: Mutex<Connections>,
     /// Told whenever a connection ends or the server stops.
     changed: Condvar,
+    /// What messages of all connections hold.
+    held: Held,
 }
 
 struct Connections {
@@ -84,6 +87,7 @@ impl Server {
             stopping: AtomicBool::new(false),
             connections: Mutex::new(Connections { open: HashMap::new(), next: 0, keys }),
             changed: Condvar::new(),
+            held: Held::default(),
         });
         let accepting = Arc::clone(&shared);
         let listener = std::thread::Builder::new()
@@ -142,7 +146,7 @@ fn start_connection(stream: UnixStream, shared: &Arc<Shared>) -> io::Result<()> 
         if connections.open.len() >= MAX_CONNECTIONS {
             drop(connections);
             let message = format!("{MAX_CONNECTIONS} connections are open, which is the most");
-            return Connection::new(&stream, false, &cancelled).refuse("53300", &message);
+            return Connection::new(&stream, false, &cancelled, &shared.held).refuse("53300", &message);
         }
         let number = connections.next;
         connections.next += 1;
@@ -175,10 +179,10 @@ fn converse(stream: &UnixStream, key: i32, shared: &Shared, cancelled: &Arc<Atom
         }
         Greeting::Client { reports } => {
             let mut session = (shared.new_session)(cancelled);
-            let served = Connection::new(stream, reports, cancelled).serve(key, &mut session);
+            let served = Connection::new(stream, reports, cancelled, &shared.held).serve(key, &mut session);
             match served {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    Connection::new(stream, reports, cancelled).refuse("08P01", &error.to_string())
+                    Connection::new(stream, reports, cancelled, &shared.held).refuse("08P01", &error.to_string())
                 }
                 other => other,
             }
