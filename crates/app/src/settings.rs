@@ -396,25 +396,27 @@ fn find(key: &str) -> Result<usize> {
     })
 }
 
-/// A value of the file as the text that a flag would have; a table as its pairs.
+/// A value of the file as the text that a flag would have; a table of plain values as its pairs.
 fn as_text(value: &DeValue<'_>) -> Option<String> {
+    let DeValue::Table(pairs) = value else { return plain(value) };
+    let pair = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
+        let name: &std::borrow::Cow<'_, str> = key.get_ref();
+        plain(value.get_ref()).map(|value| format!("{name}={value}"))
+    };
+    pairs.iter().map(pair).collect::<Option<Vec<_>>>().map(|pairs| pairs.join(","))
+}
+
+fn plain(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Integer(number) => Some(number.to_string()),
         DeValue::Boolean(truth) => Some(truth.to_string()),
-        DeValue::Table(pairs) => {
-            let pair = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
-                let name: &std::borrow::Cow<'_, str> = key.get_ref();
-                as_text(value.get_ref()).map(|value| format!("{name}={value}"))
-            };
-            pairs.iter().map(pair).collect::<Option<Vec<_>>>().map(|pairs| pairs.join(","))
-        }
         _ => None,
     }
 }
 
 fn position(text: &str, at: usize) -> Position {
-    let before = &text[..at.min(text.len())];
+    let before = &text[..text.floor_char_boundary(at)];
     let column = before.chars().rev().take_while(|&c| c != '\n').count() as u32 + 1;
     Position { line: before.matches('\n').count() as u32 + 1, column }
 }
@@ -495,6 +497,66 @@ mod tests {
         assert_eq!(settings.checkpoint_log_bytes, 64 << 20);
         let error = gather(None, &[], &["index_memory=much"]).unwrap_err();
         assert!(error.message().contains("`much` is not a number of bytes"), "{error}");
+    }
+
+    #[test]
+    fn whatever_stands_in_the_file_is_taken_or_refused() {
+        let file = "data_dir = \"/a\"\nlog = \"info\" # 中文\nhosts = { \"pg:5432\" = \"127.0.0.1:15432\", b = \"c\" }\n\
+                    seed = 7\nindex_memory = '64 mb'\nconsumer_cap_age = \"7 d\"\nlanguage = \"zh\"\n";
+        let words = [
+            "\"",
+            "'",
+            "\"\"\"",
+            "{",
+            "}",
+            "[",
+            "]",
+            "[[",
+            "=",
+            ".",
+            "\n",
+            "\\u",
+            "#",
+            "中",
+            "-",
+            "1e999",
+            "99999999999999999999",
+            "hosts.a.b = 1\n",
+            "18446744073709551615 tb",
+            "1979-05-27T07:32:00Z",
+            "\u{feff}",
+            "\0",
+        ];
+        let mut random = gridhouse_base::random::Random::new(9);
+        let (mut taken, mut refused) = (0, 0);
+        for _ in 0..4_000 {
+            let mut text: Vec<char> = file.chars().collect();
+            for _ in 0..random.below(4) {
+                let at = random.below(text.len() as u64) as usize;
+                match random.below(4) {
+                    0 => drop(text.remove(at)),
+                    1 => drop(text.splice(at..at, random.pick(&words).chars())),
+                    2 => drop(text.drain(at..(at + 12).min(text.len()))),
+                    _ => text[at] = char::from(random.below(128) as u8),
+                }
+            }
+            match gather(Some(&text.iter().collect::<String>()), &[], &[]) {
+                Ok(_) => taken += 1,
+                Err(error) => {
+                    assert!(error.message().contains("g.toml:"), "the place is told: {error}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(taken > 200 && refused > 200, "{taken} taken, {refused} refused");
+        for deep in [
+            format!("log = {}{}", "[".repeat(50_000), "]".repeat(50_000)),
+            format!("hosts = {}1{}", "{a=".repeat(50_000), "}".repeat(50_000)),
+            format!("hosts{} = 1", ".a".repeat(50_000)),
+            format!("[hosts{}]", ".a".repeat(50_000)),
+        ] {
+            assert!(gather(Some(&deep), &[], &[]).is_err(), "{}", &deep[..20]);
+        }
     }
 
     #[test]
