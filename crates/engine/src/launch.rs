@@ -31,7 +31,9 @@ use crate::records::{
 use crate::sink::{SinkHandle, SinkPlan};
 use crate::stream::{Stream, StreamState};
 use crate::tick::order_jobs;
-use crate::wiring::{gone, hidden_landing, land, outbox_of, owner_of, physical_schema, sink_name, start_of, target_of};
+use crate::wiring::{
+    begun_of, gone, hidden_landing, land, outbox_of, owner_of, physical_schema, sink_name, start_of, target_of,
+};
 
 /// The counter of job numbers. The outside knows a sink by its job's number, so that is never used again.
 pub(crate) const JOB_COUNTER: &str = "job";
@@ -286,6 +288,7 @@ impl Core {
                     outbox: outbox_of(old, i, &target_def.path),
                     sources: Vec::new(),
                     sink: insert.sink.as_ref().map(|sink| sink.mode.into()),
+                    begun: begun_of(old, i, &target_def.path),
                 };
                 let route = match &insert.route {
                     // Once a sink has a table of its own, it goes on with that.
@@ -310,7 +313,8 @@ impl Core {
                         let table = catalog.table_id(path).ok_or_else(|| gone(path))?;
                         if old.is_none() {
                             // Kept from the start, so that nothing is reclaimed before the sink has seen it.
-                            tick.set_cursor(&sink_name(record_out.id, i, &target_def.path), table, CommitId(0))?;
+                            let name = sink_name(record_out.id, i, &target_def.path);
+                            insert_record.begun = tick.set_cursor(&name, table, CommitId(0))?;
                         }
                         let projection = projection.clone().in_zone(zone);
                         sinks_out.push((i, table, Some(projection), false));
@@ -572,11 +576,13 @@ impl Core {
         let connector = self.connectors.sink(target)?;
         let name = sink_name(job, i, &target.path);
         let reached = self.store.ordered_snapshot().cursor(&name, table).unwrap_or_default();
+        let insert = self.jobs.get(&job).and_then(|job| job.record.inserts.get(i));
+        let begun = insert.map_or(CommitId(0), |insert| insert.begun);
         let writer = SinkWriter {
             store: self.store.id(),
             sink: name.clone(),
             history: self.lineage.own(),
-            written: reached > CommitId(0),
+            written: reached > begun,
         };
         let sink = connector.open(target.clone(), writer)?;
         let written = written_columns(target);

@@ -142,6 +142,10 @@ pub struct InsertRecord {
     pub sources: Vec<SourceUse>,
     /// What an outside target takes.
     pub sink: Option<SinkMode>,
+    /// Where the log that an outside target is written from began when that was set up. A sink that is known to stand
+    /// there has written nothing yet.
+    #[serde(default)]
+    pub begun: CommitId,
 }
 
 /// An outside table that an `INSERT` reads.

@@ -26,6 +26,12 @@ pub(crate) fn outbox_of(old: Option<&JobRecord>, i: usize, target: &ObjectPath) 
     old?.inserts.get(i).filter(|insert| insert.target == *target)?.outbox
 }
 
+/// Where the log began that the sink of a job's `INSERT` was read from before, if it wrote to the same target.
+pub(crate) fn begun_of(old: Option<&JobRecord>, i: usize, target: &ObjectPath) -> CommitId {
+    let insert = old.and_then(|old| old.inserts.get(i)).filter(|insert| insert.target == *target);
+    insert.map_or(CommitId(0), |insert| insert.begun)
+}
+
 pub(crate) fn gone(path: &ObjectPath) -> Error {
     Error::not_found(format!("table {path} has been dropped meanwhile"))
 }
@@ -171,7 +177,7 @@ pub(crate) fn target_of(
             };
             let table = tick.create_table(spec)?;
             // Kept from the start, so that nothing is reclaimed before the sink has seen it.
-            tick.set_cursor(&sink_name(job, i, &definition.path), table, CommitId(0))?;
+            record.begun = tick.set_cursor(&sink_name(job, i, &definition.path), table, CommitId(0))?;
             record.outbox = Some(table);
             table
         }
