@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,14 +41,17 @@ pub struct House {
     clock: Arc<Clockwork>,
 }
 
-/// The machine's clock, which a test may set.
+/// The machine's clock, which a test may set, and break.
 struct Clockwork {
     machine: SystemClock,
     set_by_micros: AtomicI64,
+    is_broken: AtomicBool,
 }
 
 impl Clock for Clockwork {
     fn now_micros(&self) -> i64 {
+        let is_core = || std::thread::current().name() == Some("core");
+        assert!(!(self.is_broken.load(Ordering::SeqCst) && is_core()), "the clock is broken");
         self.machine.now_micros() + self.set_by_micros.load(Ordering::SeqCst)
     }
 
@@ -77,11 +80,30 @@ impl House {
 
     fn tuned(tuning: Tuning, limits: Limits) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let clock = Arc::new(Clockwork { machine: SystemClock::new(), set_by_micros: AtomicI64::new(0) });
+        let clock = Arc::new(Clockwork {
+            machine: SystemClock::new(),
+            set_by_micros: AtomicI64::new(0),
+            is_broken: AtomicBool::new(false),
+        });
         let (outside, cap) = (Outside::default(), ConsumerCap::default());
         let mut house = Self { dir, outside, engine: None, tuning, limits, cap, clock };
         house.open();
         house
+    }
+
+    /// A house in a copy of the directory that a process has left behind.
+    pub fn left_in(dir: &Path) -> Self {
+        let mut house = Self::new();
+        house.stop();
+        house.dir = tempfile::tempdir().expect("a temporary directory");
+        copy_dir(dir, house.dir.path());
+        house.open();
+        house
+    }
+
+    /// From now on the core panics as soon as it asks for the time.
+    pub fn break_clock(&self) {
+        self.clock.is_broken.store(true, Ordering::SeqCst);
     }
 
     /// Opens the engine, after a stop or a crash.

@@ -3,6 +3,7 @@
 mod analyze;
 mod chain;
 mod dead;
+mod defects;
 mod edges;
 mod house;
 mod jobs;
