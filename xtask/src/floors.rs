@@ -6,7 +6,7 @@
 use crate::tree::Tree;
 
 /// Crate directory and floor. Development crates stand above everything, because they may look at everything.
-const FLOORS: [(&str, u8); 13] = [
+const FLOORS: [(&str, u8); 14] = [
     ("crates/base", 0),
     ("crates/expr", 1),
     ("crates/store", 2),
@@ -19,6 +19,7 @@ const FLOORS: [(&str, u8); 13] = [
     ("bench/store", 6),
     ("sim", 6),
     ("tests/slt", 7),
+    ("tests/fuzz", 8),
     ("xtask", 6),
 ];
 

@@ -1,0 +1,103 @@
+//! What connections hold in the server's memory that announce much, send little and then say nothing.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use gridhouse_base::clock::{Clock, SystemClock};
+use gridhouse_base::random::Random;
+use gridhouse_engine::{Outcome, StatementReport};
+use gridhouse_serve::{Client, RunScript, SOCKET_NAME, Server};
+
+/// What all threads of this process hold.
+static HELD: AtomicI64 = AtomicI64::new(0);
+
+struct Counting;
+
+#[expect(unsafe_code, reason = "an allocator is installed that way; it only passes on what it is asked")]
+// SAFETY: every call goes to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        HELD.fetch_add(layout.size() as i64, Ordering::Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size() as i64, Ordering::Relaxed);
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static MEMORY: Counting = Counting;
+
+/// Nearly all that a server takes at a time.
+const CONNECTIONS: usize = 90;
+
+/// What each sends of its message: more than a socket holds by itself, so that the server has read most of it.
+const SENT_BYTES: usize = 600 << 10;
+
+/// What each announces: just below what the server refuses at once.
+const ANNOUNCED_BYTES: u32 = 60 << 20;
+
+/// What a connection holds whatever it sends: its buffers, its thread's and its session's.
+const OWN_BYTES: i64 = 200 << 10;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn session() -> RunScript {
+    Box::new(|script: &str, each: &mut dyn FnMut(StatementReport) -> ControlFlow<()>| {
+        let position = gridhouse_base::Position { line: 1, column: 1 };
+        let outcome = Ok(Outcome::Done { tag: "SET".into() });
+        let _ = each(StatementReport {
+            position,
+            text: script.into(),
+            notices: Vec::new(),
+            outcome,
+            elapsed: Duration::ZERO,
+        });
+    })
+}
+
+#[test]
+fn what_is_announced_takes_no_memory_and_what_is_sent_is_given_back() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let made = Arc::new(|_: &Arc<AtomicBool>| session());
+    let server = Server::start(directory.path(), made, Random::new(1)).expect("the server starts");
+    let mut honest = Client::connect(directory.path()).expect("the server answers").expect("the server listens");
+    honest.rows("a").expect("the server serves");
+    let before = HELD.load(Ordering::SeqCst);
+
+    let mut message = [9_u32.to_be_bytes(), 196_608_u32.to_be_bytes()].concat();
+    message.extend(b"\0Q");
+    message.extend(ANNOUNCED_BYTES.to_be_bytes());
+    message.resize(message.len() + SENT_BYTES, b'x');
+    let streams: Vec<UnixStream> = (0..CONNECTIONS)
+        .map(|_| {
+            let mut stream = UnixStream::connect(directory.path().join(SOCKET_NAME)).expect("the server listens");
+            stream.set_write_timeout(Some(PATIENCE)).expect("a time out can be set");
+            stream.write_all(&message).expect("the server reads what comes");
+            stream
+        })
+        .collect();
+    let held = HELD.load(Ordering::SeqCst) - before;
+    let (sent, many) = ((CONNECTIONS * SENT_BYTES) as i64, CONNECTIONS as i64);
+    assert!(held > sent / 4, "the server has read what was sent: it holds {held} of {sent} bytes");
+    // A buffer is made twice as large when it is full, and is there twice meanwhile.
+    assert!(held < 3 * sent + many * OWN_BYTES, "{held} bytes are held for {sent} that were sent");
+    honest.rows("b").expect("others are served meanwhile");
+
+    drop(streams);
+    let clock = SystemClock::new();
+    while HELD.load(Ordering::SeqCst) - before > many * OWN_BYTES / 10 {
+        let held = HELD.load(Ordering::SeqCst) - before;
+        assert!(clock.monotonic() < PATIENCE, "{held} bytes are still held");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    honest.rows("c").expect("others are served afterwards");
+    server.stop();
+}
