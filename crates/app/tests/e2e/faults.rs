@@ -8,7 +8,7 @@ use gridhouse_link::testing::{Cluster, Proxy, SUPERUSER};
 use crate::program::{Program, await_equal, database, postgres, text};
 
 /// A chain of a source table, an ODS, a summed-up DWS and two sinks; source and sink may be reached by other ports.
-fn chain(program: &Program, name: &str, source: u16, sink: u16) -> PathBuf {
+pub fn chain(program: &Program, name: &str, source: u16, sink: u16) -> PathBuf {
     let (user, password) = SUPERUSER;
     let login = format!("'username' = '{user}', 'password' = '{password}'");
     let url = format!("'connector' = 'jdbc', 'url' = 'jdbc:postgresql://127.0.0.1:{sink}/{name}', {login}");
@@ -37,25 +37,30 @@ const COPY: &str = "CREATE TABLE copy (id int PRIMARY KEY, region text, amount n
 const BOARD: &str = "CREATE TABLE board (region text PRIMARY KEY, n bigint, amount numeric(20, 2))";
 
 /// A database with the tables of the source and of the sink.
-fn prepared(cluster: &Cluster, name: &str) {
+pub fn prepared(cluster: &Cluster, name: &str) {
     cluster.sql("postgres", &format!("CREATE DATABASE {name}"));
     cluster.sql(name, &format!("{SOURCE}; {COPY}; {BOARD}"));
 }
 
 /// Waits until the sink holds what the source says.
-fn await_sink(cluster: &Cluster, name: &str) {
-    let copy = || cluster.sql(name, "SELECT md5(string_agg(c::text, ',' ORDER BY id)) FROM copy c");
+pub fn await_sink(cluster: &Cluster, name: &str) {
+    await_sink_of(cluster, cluster, name);
+}
+
+/// As [`await_sink`], where the sink is on another server.
+pub fn await_sink_of(source: &Cluster, sink: &Cluster, name: &str) {
+    let copy = || sink.sql(name, "SELECT md5(string_agg(c::text, ',' ORDER BY id)) FROM copy c");
     await_equal("the copy", copy, || {
-        cluster.sql(name, "SELECT md5(string_agg(o::text, ',' ORDER BY id)) FROM orders o")
+        source.sql(name, "SELECT md5(string_agg(o::text, ',' ORDER BY id)) FROM orders o")
     });
-    let board = || cluster.sql(name, "SELECT region, n, amount FROM board ORDER BY 1");
+    let board = || sink.sql(name, "SELECT region, n, amount FROM board ORDER BY 1");
     await_equal("the board", board, || {
-        cluster.sql(name, "SELECT region, count(*), sum(amount) FROM orders GROUP BY 1 ORDER BY 1")
+        source.sql(name, "SELECT region, count(*), sum(amount) FROM orders GROUP BY 1 ORDER BY 1")
     });
 }
 
 /// Waits until the job with a label like `name` has failed, and gives why.
-fn await_failure(program: &Program, name: &str) -> String {
+pub fn await_failure(program: &Program, name: &str) -> String {
     let failed = format!("SELECT error FROM system.status.jobs WHERE state = 'FAILED' AND name LIKE '%{name}'");
     await_equal("the failure", || program.query(&failed).len(), || 1);
     program.query(&failed).concat()
@@ -220,10 +225,10 @@ fn databases_that_are_not_up_yet_are_waited_for() {
 }
 
 /// A file system of its own of so many megabytes; `None` where this may not be made.
-struct Disk(PathBuf);
+pub struct Disk(PathBuf);
 
 impl Disk {
-    fn new(path: PathBuf, megabytes: u32) -> Option<Self> {
+    pub fn new(path: PathBuf, megabytes: u32) -> Option<Self> {
         std::fs::create_dir_all(&path).expect("the directory can be made");
         let size = format!("size={megabytes}m,mode=777");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&path).output();
@@ -231,7 +236,7 @@ impl Disk {
         output.status.success().then_some(Self(path))
     }
 
-    fn resize(&self, megabytes: u32) {
+    pub fn resize(&self, megabytes: u32) {
         let size = format!("remount,size={megabytes}m");
         let status = Command::new("mount").args(["-o", &size]).arg(&self.0).status().expect("mount runs");
         assert!(status.success(), "the file system can be resized");

@@ -3,9 +3,12 @@
 
 mod chain;
 mod faults;
+mod fencing;
 mod lookups;
 mod program;
 mod recorded;
 mod scripts;
 mod solutions;
+mod source_disk;
+mod trace;
 mod wrong;
