@@ -1,9 +1,9 @@
-//! The core: the one thread that changes anything. It owns the store, the jobs and the source streams, and does everything
+//! The core: the one worker that changes anything. It owns the store, the jobs and the source streams, and does everything
 //! in one order, so that nothing here needs a lock.
 //!
 //! Work arrives as messages: events of sources, calls of sessions, news of the disk. The core takes what has arrived, logs
-//! it, runs one tick over all of it and goes on; the more has gathered, the larger the tick. Syncing to disk happens on a
-//! thread of its own meanwhile, so that the core never waits for the disk.
+//! it, runs one tick over all of it and goes on; the more has gathered, the larger the tick. Syncing to disk is another's work
+//! (`worker.rs`), on a thread of its own meanwhile, so that the core never waits for the disk.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ use crate::retention::{ConsumerCap, Moments};
 use crate::shared::Shared;
 use crate::stream::Stream;
 use crate::trace::Arrival;
+use crate::worker::{Carrier, Turn, Worker, Workers, next_message};
 
 /// How many messages wait for the core at most. A source event holds up to 65,536 rows of some 100 bytes, so 16 of them are
 /// about 100 MB in the worst case; sessions send one each and wait for the answer.
@@ -113,49 +114,27 @@ pub(crate) struct Core {
     /// Ticks that are not durable yet, with the tables that each changed and the source time that it reflects.
     pub(crate) undurable: Vec<(CommitId, Vec<TableId>, Option<i64>)>,
     pub(crate) on_fatal: Arc<dyn Fn(Error) + Send + Sync>,
+    /// Who does what does not belong to the core itself.
+    pub(crate) workers: Arc<dyn Workers>,
+}
+
+/// The core at work.
+pub(crate) struct CoreWorker {
+    /// Until it has been told to stop.
+    core: Option<Core>,
+    inbox: Receiver<Message>,
+    /// When it last looked after itself.
+    kept: Duration,
+}
+
+impl CoreWorker {
+    pub(crate) fn new(core: Core, inbox: Receiver<Message>) -> Self {
+        let kept = core.clock.monotonic();
+        Self { core: Some(core), inbox, kept }
+    }
 }
 
 impl Core {
-    /// Works until it is told to stop or nobody is left who could tell it anything.
-    pub(crate) fn run(mut self, inbox: Receiver<Message>) {
-        let mut kept = self.clock.monotonic();
-        loop {
-            let (mut stop, mut idle) = (None, false);
-            match inbox.recv_timeout(HOUSEKEEPING) {
-                Ok(message) => stop = self.handle(message),
-                Err(RecvTimeoutError::Timeout) => idle = true,
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            for _ in 1..MESSAGES_PER_TICK {
-                if stop.is_some() {
-                    break;
-                }
-                let Ok(message) = inbox.try_recv() else { break };
-                stop = self.handle(message);
-            }
-            if let Err(error) = self.tick().and_then(|()| self.leave_failed()).and_then(|()| self.keep_files()) {
-                self.fatal(error);
-            }
-            if self.shared.is_closed() {
-                return;
-            }
-            // Under load nothing ever times out, and logs must be reclaimed all the same.
-            let now = self.clock.monotonic();
-            if stop.is_none() && (idle || now.saturating_sub(kept) >= HOUSEKEEPING) {
-                kept = now;
-                self.housekeep();
-            }
-            if let Some(answer) = stop {
-                let done = self.shut_down();
-                // The directory is free once the answer is there.
-                drop(self);
-                // Whoever asked may have gone; the work is done all the same.
-                let _ = answer.send(done);
-                return;
-            }
-        }
-    }
-
     fn handle(&mut self, message: Message) -> Option<SyncSender<Result<()>>> {
         match message {
             Message::Call(call) => call(self),
@@ -186,15 +165,9 @@ impl Core {
         self.starts += 1;
         let start = self.starts;
         let (events, incoming) = sync_channel(QUEUE_MESSAGES);
-        let forward = self.messages.clone();
-        let thread = std::thread::Builder::new().name(format!("source start {start}")).spawn(move || {
-            for (source, event) in incoming {
-                if forward.send(Message::Source(source, start, event)).is_err() {
-                    return;
-                }
-            }
-        });
-        thread.map_err(|error| Error::unavailable("no thread for a source").caused_by(error))?;
+        let message = move |(source, event)| Message::Source(source, start, event);
+        let carrier = Carrier::new(incoming, self.messages.clone(), message);
+        self.workers.start(format!("source start {start}"), Box::new(carrier))?;
         Ok((events, start))
     }
 
@@ -234,14 +207,14 @@ impl Core {
         }
     }
 
-    /// Takes what the keeper has made of the store's files, and lays out what is due next.
-    fn keep_files(&mut self) -> Result<()> {
+    /// Takes what the keeper has made of the store's files, and lays out what is due next; gives whether there was anything.
+    fn keep_files(&mut self) -> Result<bool> {
         let Self { store, jobs, clock, .. } = self;
-        store.maintain(&mut || attachment(jobs, clock.now_micros()))?;
+        let has_kept = store.maintain(&mut || attachment(jobs, clock.now_micros()))?;
         if let Some(trouble) = self.store.take_trouble() {
             tracing::warn!("tables could not be sealed or merged; it is tried again: {trouble}");
         }
-        Ok(())
+        Ok(has_kept)
     }
 
     fn shut_down(&mut self) -> Result<()> {
@@ -263,6 +236,56 @@ impl Core {
         self.shared.set_durable(commit);
         self.shared.close();
         Ok(())
+    }
+}
+
+impl Worker for CoreWorker {
+    /// Takes what has arrived, runs one tick over all of it, and does what is due besides. It ends when it is told to stop, when
+    /// the disk has failed, or when nobody is left who could tell it anything.
+    fn turn(&mut self, may_wait: bool) -> Turn {
+        let Some(core) = &mut self.core else { return Turn::Ended };
+        if core.shared.is_closed() {
+            return Turn::Ended;
+        }
+        let (mut stop, mut idle) = (None, false);
+        match next_message(&self.inbox, may_wait.then_some(HOUSEKEEPING)) {
+            Ok(message) => stop = core.handle(message),
+            Err(RecvTimeoutError::Timeout) => idle = true,
+            Err(RecvTimeoutError::Disconnected) => return Turn::Ended,
+        }
+        for _ in 1..MESSAGES_PER_TICK {
+            if stop.is_some() {
+                break;
+            }
+            let Ok(message) = self.inbox.try_recv() else { break };
+            stop = core.handle(message);
+        }
+        let kept_files = core.tick().and_then(|()| core.leave_failed()).and_then(|()| core.keep_files());
+        let mut has_worked = !idle;
+        match kept_files {
+            Ok(has_kept) => has_worked |= has_kept,
+            Err(error) => core.fatal(error),
+        }
+        if core.shared.is_closed() {
+            return Turn::Ended;
+        }
+        // Under load nothing ever times out, and logs must be reclaimed all the same.
+        let now = core.clock.monotonic();
+        let is_due = (idle && may_wait) || now.saturating_sub(self.kept) >= HOUSEKEEPING;
+        if stop.is_none() && is_due {
+            self.kept = now;
+            core.housekeep();
+            has_worked = true;
+        }
+        if let Some(answer) = stop {
+            let done = core.shut_down();
+            // The directory is free once the answer is there.
+            self.core = None;
+            // Whoever asked may have gone; the work is done all the same.
+            let _ = answer.send(done);
+            return Turn::Ended;
+        }
+        if has_worked { Turn::Worked } else { Turn::Idle }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::awaiting::LastAway;
 use crate::batch::Queries;
 use crate::boot;
 use crate::catalog::{DEFAULT_CATALOG, DEFAULT_DATABASE};
-use crate::core::{Core, Message, QUEUE_MESSAGES};
+use crate::core::{Core, CoreWorker, Message, QUEUE_MESSAGES};
 use crate::follow::{Follower, Means};
 use crate::lineage::Lineage;
 use crate::prepare::Connectors;
@@ -25,6 +25,7 @@ use crate::retention::{ConsumerCap, Moments};
 use crate::session::Session;
 use crate::shared::{Shared, lock};
 use crate::tick::ROUND_ROWS;
+use crate::worker::{KeepWorker, Outgoing, SyncWorker, Threads, Workers};
 
 /// Where spilled state lies in the data directory.
 const SPILL_DIR: &str = "spill";
@@ -105,6 +106,14 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn open_tuned(options: EngineOptions, tuning: Tuning) -> Result<Self> {
+        Self::open_with(options, tuning, Arc::new(Threads))
+    }
+
+    /// As [`Engine::open_tuned`], with the turns of all work in the hands of `workers`.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open_with(options: EngineOptions, tuning: Tuning, workers: Arc<dyn Workers>) -> Result<Self> {
         let connectors = Connectors {
             sources: options.sources,
             sinks: options.sinks,
@@ -138,37 +147,17 @@ impl Engine {
         let reader = store.reader();
         let (messages, inbox) = sync_channel::<Message>(QUEUE_MESSAGES);
         let (sync_wanted, sync_requests) = sync_channel::<()>(1);
-        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
-            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
-            thread.map(|_| ()).map_err(|error| Error::unavailable(format!("no thread for {name}")).caused_by(error))
+        let sync = SyncWorker {
+            syncer: store.syncer(),
+            requests: sync_requests,
+            outgoing: Outgoing::to(messages.clone()),
+            shared: shared.clone(),
+            clock: clock.clone(),
+            on_fatal: options.on_fatal.clone(),
+            untold: None,
         };
-
-        let (syncer, news, synced, sync_clock) = (store.syncer(), messages.clone(), shared.clone(), clock.clone());
-        let on_fatal = options.on_fatal.clone();
-        spawn(
-            "sync",
-            Box::new(move || {
-                for () in sync_requests {
-                    match syncer.sync() {
-                        Ok(commit) => {
-                            synced.trace().synced(commit, sync_clock.now_micros());
-                            synced.set_durable(commit);
-                            if news.send(Message::Durable(commit)).is_err() {
-                                return;
-                            }
-                        }
-                        Err(error) => {
-                            synced.close();
-                            on_fatal(error);
-                            return;
-                        }
-                    }
-                }
-            }),
-        )?;
-
-        let keeper = store.keeper();
-        spawn("keeper", Box::new(move || keeper.run()))?;
+        workers.start("sync".to_owned(), Box::new(sync))?;
+        workers.start("keeper".to_owned(), Box::new(KeepWorker(store.keeper())))?;
 
         let mut core = Core {
             store,
@@ -201,9 +190,10 @@ impl Engine {
             pending_arrival: None,
             undurable: Vec::new(),
             on_fatal: options.on_fatal,
+            workers: workers.clone(),
         };
         boot::boot(&mut core, seed)?;
-        spawn("core", Box::new(move || core.run(inbox)))?;
+        workers.start("core".to_owned(), Box::new(CoreWorker::new(core, inbox)))?;
         let (queries, scripts) = (Queries::default(), AtomicU64::new(1));
         let inner = Inner { messages, shared, reader, clock, connectors, queries, scripts };
         Ok(Self { inner: Arc::new(inner) })
@@ -225,6 +215,17 @@ impl Engine {
             return Ok(());
         }
         done.recv().unwrap_or(Ok(()))
+    }
+
+    /// Lets go of everybody who waits for something to become durable: nothing will any more, because whoever simulates has killed
+    /// the process.
+    pub fn abandon(&self) {
+        self.inner.shared.close();
+    }
+
+    /// Whether a session waits for something that is not durable yet: it does nothing else then. For whoever takes the turns of workers.
+    pub fn is_waited_for(&self) -> bool {
+        self.inner.shared.is_waited_for()
     }
 
     /// Waits until what has been committed so far has gone through all jobs, is durable, and has been taken by every sink of a

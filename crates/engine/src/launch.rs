@@ -28,7 +28,7 @@ use crate::rebuild::{Build, GAPS, Gaps, Output, has_expired, would_withdraw};
 use crate::records::{
     COUNTERS, Environment, InsertRecord, JOBS, JobRecord, JobState, STREAMS, SourceUse, StreamRecord, encode,
 };
-use crate::sink::{SinkHandle, SinkPlan};
+use crate::sink::{SinkHandle, SinkPlan, Surroundings};
 use crate::stream::{Stream, StreamState};
 use crate::tick::order_jobs;
 use crate::wiring::{
@@ -592,18 +592,16 @@ impl Core {
         let since = self.ordered();
         let (mode, lineage) = (description.mode, self.lineage.clone());
         let plan = SinkPlan { name, table, projection, key, mode, kinds_inside, since, reached, lineage, context };
-        SinkHandle::start(
-            plan,
-            sink,
-            self.store.reader(),
-            self.shared.clone(),
-            self.clock.clone(),
-            self.messages.clone(),
-            move |core, error| {
-                if let Err(error) = core.fail_job(job, error) {
-                    core.fatal(error);
-                }
-            },
-        )
+        let surroundings = Surroundings {
+            shared: self.shared.clone(),
+            clock: self.clock.clone(),
+            core: self.messages.clone(),
+            workers: &*self.workers,
+        };
+        SinkHandle::start(plan, sink, self.store.reader(), surroundings, move |core, error| {
+            if let Err(error) = core.fail_job(job, error) {
+                core.fatal(error);
+            }
+        })
     }
 }

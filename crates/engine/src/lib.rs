@@ -50,6 +50,7 @@ mod tick;
 mod timed;
 mod trace;
 mod wiring;
+pub mod worker;
 
 pub use batch::QueryPath;
 pub use engine::{DEFAULT_STATE_BYTES, Engine, EngineOptions, Tuning};

@@ -25,10 +25,12 @@ pub(crate) struct Shared {
     trace: Mutex<Trace>,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Progress {
     durable: CommitId,
     closed: bool,
+    /// What sessions wait for to become durable.
+    waiting: Vec<CommitId>,
 }
 
 impl Shared {
@@ -69,10 +71,22 @@ impl Shared {
     /// Waits until `commit` is durable; false if the engine stopped before.
     pub(crate) fn wait_durable(&self, commit: CommitId) -> bool {
         let mut progress = lock(&self.progress);
-        while progress.durable < commit && !progress.closed {
-            progress = self.moved.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        if progress.durable < commit {
+            progress.waiting.push(commit);
+            while progress.durable < commit && !progress.closed {
+                progress = self.moved.wait(progress).unwrap_or_else(PoisonError::into_inner);
+            }
+            if let Some(i) = progress.waiting.iter().position(|waiting| *waiting == commit) {
+                progress.waiting.swap_remove(i);
+            }
         }
         progress.durable >= commit
+    }
+
+    /// Whether a session waits for something that is not durable yet.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        let progress = lock(&self.progress);
+        !progress.closed && progress.waiting.iter().any(|commit| *commit > progress.durable)
     }
 
     /// Waits until something newer than `seen` is durable, the engine stops or `limit` has passed; gives the newest.

@@ -1,4 +1,4 @@
-//! A sink's thread: reads the durable change log of one table and writes it outside, transaction by transaction.
+//! A sink at work: reads the durable change log of one table and writes it outside, transaction by transaction.
 //!
 //! The outside itself says up to which commit it was written, so a crash on either side repeats nothing and loses nothing. A
 //! slow or absent outside delays this sink alone; what gathers meanwhile is merged, each key once.
@@ -28,11 +28,14 @@ use crate::passing::{NetByCommit, joined};
 use crate::shared::{Shared, lock};
 use crate::stream::with_remedy;
 use crate::trace::WriteNote;
+use crate::worker::{Outgoing, Turn, Worker, Workers};
 
 /// The first pause after the outside did not answer; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause: a server that comes back is used again within seconds.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often a sink that rests looks whether it should stop.
+const REST_LOOK: Duration = Duration::from_millis(50);
 /// How long an idle sink sleeps before it looks whether it should stop.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
 /// How often, in written transactions, a sink tells the core how far it has come, so that the log can be reclaimed.
@@ -83,7 +86,7 @@ pub(crate) struct SinkStatus {
     pub(crate) failed: bool,
 }
 
-/// A running sink. Dropping it stops the thread without waiting.
+/// A running sink. Dropping it stops its worker without waiting.
 pub(crate) struct SinkHandle {
     stop: Arc<AtomicBool>,
     pub(crate) status: Arc<Mutex<SinkStatus>>,
@@ -91,55 +94,37 @@ pub(crate) struct SinkHandle {
 }
 
 impl SinkHandle {
-    /// Starts the thread. `failed` is called on the core when the sink gives up.
+    /// Has `workers` take over the work. `failed` is called on the core when the sink gives up.
     pub(crate) fn start(
         plan: SinkPlan,
         sink: Box<dyn Sink>,
         reader: Reader,
-        shared: Arc<Shared>,
-        clock: Arc<dyn Clock>,
-        core: SyncSender<Message>,
+        surroundings: Surroundings<'_>,
         failed: impl FnOnce(&mut Core, Error) + Send + 'static,
     ) -> Result<Self> {
+        let Surroundings { shared, clock, core, workers } = surroundings;
         let stop = Arc::new(AtomicBool::new(false));
         let status = Arc::new(Mutex::new(SinkStatus::default()));
         let name = plan.name.clone();
-        let mut worker = Worker {
+        let worker = SinkWorker {
             plan,
             sink,
             reader,
             shared: shared.clone(),
             clock,
-            core,
+            core: Outgoing::to(core),
             stop: stop.clone(),
             status: status.clone(),
+            reading: None,
+            pause: FIRST_PAUSE,
+            rests_until: None,
+            failed: Some(Box::new(failed)),
         };
-        let thread = std::thread::Builder::new().name(format!("sink {name}")).spawn(move || {
-            if let Err(error) = worker.run() {
-                if worker.stopped() {
-                    // Whoever stopped it may have begun another in its place, which fences this one; that is no failure.
-                    return;
-                }
-                let mut status = lock(&worker.status);
-                status.error = Some(with_remedy(&error));
-                status.failed = true;
-                drop(status);
-                let stop = worker.stop.clone();
-                let call = Message::Call(Box::new(move |core: &mut Core| {
-                    // The job may have been stopped or dropped while the news was under way.
-                    if !stop.load(Ordering::SeqCst) {
-                        failed(core, error);
-                    }
-                }));
-                // A core that is gone has nothing to fail.
-                let _ = worker.core.send(call);
-            }
-        });
-        thread.map_err(|error| Error::unavailable(format!("no thread for sink {name}")).caused_by(error))?;
+        workers.start(format!("sink {name}"), Box::new(worker))?;
         Ok(Self { stop, status, shared })
     }
 
-    /// Tells the thread to stop after the transaction that it is in.
+    /// Tells the worker to stop after the transaction that it is in.
     pub(crate) fn ask_to_stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
         self.shared.wake();
@@ -152,121 +137,237 @@ impl Drop for SinkHandle {
     }
 }
 
-struct Worker {
+/// What a sink works among.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) core: SyncSender<Message>,
+    pub(crate) workers: &'a dyn Workers,
+}
+
+struct SinkWorker {
     plan: SinkPlan,
     sink: Box<dyn Sink>,
     reader: Reader,
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
-    core: SyncSender<Message>,
+    core: Outgoing,
     stop: Arc<AtomicBool>,
     status: Arc<Mutex<SinkStatus>>,
+    /// What is known since the outside was last asked where it stands.
+    reading: Option<Reading>,
+    /// How long the next rest is, after the outside did not answer.
+    pause: Duration,
+    /// The end of the rest that is being taken, in monotonic time.
+    rests_until: Option<Duration>,
+    /// What the core is to do when the sink gives up; gone once it is told.
+    failed: Option<Box<GivingUp>>,
 }
 
-impl Worker {
-    /// Works until it is stopped; an error means that the sink cannot go on without the user.
-    fn run(&mut self) -> Result<()> {
-        let mut pause = FIRST_PAUSE;
-        while !self.stopped() {
-            match self.session(&mut pause) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Unavailable => {
-                    let told = with_remedy(&error);
-                    tracing::warn!(sink = self.plan.name, "{told}; next try in {} ms", pause.as_millis());
-                    lock(&self.status).error = Some(told);
-                    self.sleep(pause);
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                Err(error) => return Err(error),
-            }
+/// What the core does when a sink has given up.
+type GivingUp = dyn FnOnce(&mut Core, Error) + Send;
+
+/// How far a sink has read and written since it asked the outside.
+struct Reading {
+    /// How far the outside is written.
+    upto: CommitId,
+    /// How far the log was read; rows that do not concern the outside are passed over without writing.
+    read: CommitId,
+    /// The newest durable commit that was looked at.
+    heard: CommitId,
+    /// When nothing had been heard for as long as an idle sink waits, or something was, in monotonic time.
+    since: Duration,
+    /// How many transactions were written.
+    written: u64,
+    /// How far the core was told.
+    reported: CommitId,
+    /// How far the outside had been written before, as is remembered here.
+    known: CommitId,
+    /// Whether the outside held rows. Where no rows were written yet, none are missing.
+    was_filled: bool,
+}
+
+impl Worker for SinkWorker {
+    fn turn(&mut self, may_wait: bool) -> Turn {
+        if let Some(turn) = self.core.send_held(may_wait) {
+            return turn;
         }
-        Ok(())
+        if self.stopped() {
+            if let Some(reading) = self.reading.take() {
+                self.report(reading.upto);
+            }
+            return Turn::Ended;
+        }
+        if self.failed.is_none() {
+            return Turn::Ended;
+        }
+        if let Some(until) = self.rests_until {
+            let now = self.clock.monotonic();
+            if now < until {
+                if may_wait {
+                    std::thread::park_timeout((until - now).min(REST_LOOK));
+                }
+                return Turn::Idle;
+            }
+            self.rests_until = None;
+        }
+        match self.step(may_wait) {
+            Ok(turn) => turn,
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                let (told, pause) = (with_remedy(&error), self.pause);
+                tracing::warn!(sink = self.plan.name, "{told}; next try in {} ms", pause.as_millis());
+                lock(&self.status).error = Some(told);
+                self.reading = None;
+                self.rests_until = Some(self.clock.monotonic() + pause);
+                self.pause = (pause * 2).min(LONGEST_PAUSE);
+                Turn::Worked
+            }
+            Err(error) => self.give_up(error, may_wait),
+        }
+    }
+}
+
+impl SinkWorker {
+    /// The sink cannot go on without the user.
+    fn give_up(&mut self, error: Error, may_wait: bool) -> Turn {
+        let Some(failed) = self.failed.take().filter(|_| !self.stopped()) else {
+            // Whoever stopped it may have begun another in its place, which fences this one; that is no failure.
+            return Turn::Ended;
+        };
+        {
+            let mut status = lock(&self.status);
+            status.error = Some(with_remedy(&error));
+            status.failed = true;
+        }
+        let stop = self.stop.clone();
+        let call = Message::Call(Box::new(move |core: &mut Core| {
+            // The job may have been stopped or dropped while the news was under way.
+            if !stop.load(Ordering::SeqCst) {
+                failed(core, error);
+            }
+        }));
+        // A core that is gone has nothing to fail.
+        self.core.send(call, may_wait)
     }
 
-    /// From asking the outside where it stands until it does not answer, or the sink is stopped.
-    fn session(&mut self, pause: &mut Duration) -> Result<()> {
-        let mut upto = self.sink.position()?;
+    /// Asks the outside where it stands, or takes it on by what has become durable since.
+    fn step(&mut self, may_wait: bool) -> Result<Turn> {
+        match self.reading.take() {
+            None => self.reading = Some(self.begin()?),
+            Some(mut reading) => {
+                let turn = self.read_on(&mut reading, may_wait)?;
+                self.reading = Some(reading);
+                return Ok(turn);
+            }
+        }
+        Ok(Turn::Worked)
+    }
+
+    /// Asks the outside where it stands.
+    fn begin(&mut self) -> Result<Reading> {
+        let upto = self.sink.position()?;
         let known = lock(&self.status).upto.max(self.plan.reached);
         let newest = self.reader.snapshot().commit().max(self.plan.since);
         let history = self.sink.history();
         self.plan.lineage.check(&self.plan.name, history, upto, newest)?;
-        // Where no rows were written yet, none are missing.
-        let was_filled = history.is_some();
         {
             let mut status = lock(&self.status);
             status.upto = upto;
             status.error = None;
         }
-        *pause = FIRST_PAUSE;
-        // How far the log was read; rows that do not concern the outside are passed over without writing.
-        let mut read = upto;
-        let mut heard = CommitId(self.plan.since.0.saturating_sub(1));
-        let (mut written, mut reported) = (0_u64, upto);
-        while !self.stopped() {
-            let durable = self.shared.wait_newer(heard, IDLE_LOOK);
-            if durable <= heard {
-                if read > upto {
-                    // The outside is told that there was nothing for it, so that the log need not be kept for it.
-                    self.sink.write(upto, read, &[])?;
-                    upto = read;
-                }
-                if upto > reported {
-                    self.report(upto);
-                    reported = upto;
-                }
-                continue;
-            }
-            heard = durable;
-            let woke = self.clock.now_micros();
-            let snapshot = self.reader.snapshot();
-            let seen = snapshot.commit();
-            let table = snapshot.table(self.plan.table)?;
-            let mut changes = self.plan.changes(&table, read)?.peekable();
-            if changes.peek().is_none() {
-                lock(&self.status).read = seen;
-                continue;
-            }
-            let mut changes = self.plan.outside_rows(changes)?.peekable();
-            read = seen;
-            if changes.peek().is_none() {
-                lock(&self.status).read = seen;
-                continue;
-            }
-            if upto < known && written == 0 && was_filled {
-                tracing::warn!(
-                    sink = self.plan.name,
-                    "the outside stands at {upto} and had been written up to {known}: it was restored from a back-up, failed over, or was emptied; what it lacks is written again"
-                );
-            }
-            let ready = self.clock.now_micros();
-            let mut rows = 0;
-            let mut counted = changes.inspect(|batch| rows += batch.as_ref().map_or(0, KindBatch::len));
-            self.sink.write_changes(upto, seen, &mut counted)?;
-            let (sink, from, now) = (self.plan.name.clone(), upto, self.clock.now_micros());
-            self.shared.trace().wrote(WriteNote { sink, from, upto: seen, woke, read: ready, written: now });
-            let delay = self.shared.event_time(upto, seen).map(|time| now - time);
-            upto = seen;
-            written += 1;
-            {
-                let mut status = lock(&self.status);
-                status.upto = upto;
-                status.read = seen;
-                status.rows_out += rows as u64;
-                let counts = Counts { rows_in: status.rows_out, rows_out: status.rows_out };
-                status.history.note(self.clock.monotonic(), vec![counts]);
-                status.delay_micros = delay.or(status.delay_micros);
-                status.error = None;
-            }
-            if written.is_multiple_of(REPORT_EVERY) {
-                self.report(upto);
-                reported = upto;
-            }
-        }
-        self.report(upto);
-        Ok(())
+        self.pause = FIRST_PAUSE;
+        Ok(Reading {
+            upto,
+            read: upto,
+            heard: CommitId(self.plan.since.0.saturating_sub(1)),
+            since: self.clock.monotonic(),
+            written: 0,
+            reported: upto,
+            known,
+            was_filled: history.is_some(),
+        })
     }
 
-    /// Tells the core how far the outside has come. The core may be waiting for this thread to end, so a full queue is no
+    /// Nothing new has become durable.
+    fn rest(&mut self, at: &mut Reading, may_wait: bool) -> Result<Turn> {
+        let now = self.clock.monotonic();
+        if !may_wait && now.saturating_sub(at.since) < IDLE_LOOK {
+            return Ok(Turn::Idle);
+        }
+        at.since = now;
+        let mut turn = Turn::Idle;
+        if at.read > at.upto {
+            // The outside is told that there was nothing for it, so that the log need not be kept for it.
+            self.sink.write(at.upto, at.read, &[])?;
+            at.upto = at.read;
+            turn = Turn::Worked;
+        }
+        if at.upto > at.reported {
+            self.report(at.upto);
+            at.reported = at.upto;
+            turn = Turn::Worked;
+        }
+        Ok(turn)
+    }
+
+    /// Takes the outside on to what is durable.
+    fn read_on(&mut self, at: &mut Reading, may_wait: bool) -> Result<Turn> {
+        let limit = if may_wait { IDLE_LOOK } else { Duration::ZERO };
+        let durable = self.shared.wait_newer(at.heard, limit);
+        if durable <= at.heard {
+            return self.rest(at, may_wait);
+        }
+        (at.heard, at.since) = (durable, self.clock.monotonic());
+        let woke = self.clock.now_micros();
+        let snapshot = self.reader.snapshot();
+        let seen = snapshot.commit();
+        let table = snapshot.table(self.plan.table)?;
+        let mut changes = self.plan.changes(&table, at.read)?.peekable();
+        if changes.peek().is_none() {
+            lock(&self.status).read = seen;
+            return Ok(Turn::Worked);
+        }
+        let mut changes = self.plan.outside_rows(changes)?.peekable();
+        at.read = seen;
+        if changes.peek().is_none() {
+            lock(&self.status).read = seen;
+            return Ok(Turn::Worked);
+        }
+        if at.upto < at.known && at.written == 0 && at.was_filled {
+            tracing::warn!(
+                sink = self.plan.name,
+                "the outside stands at {} and had been written up to {}: it was restored from a back-up, failed over, or was emptied; what it lacks is written again",
+                at.upto,
+                at.known
+            );
+        }
+        let ready = self.clock.now_micros();
+        let mut rows = 0;
+        let mut counted = changes.inspect(|batch| rows += batch.as_ref().map_or(0, KindBatch::len));
+        self.sink.write_changes(at.upto, seen, &mut counted)?;
+        let (sink, from, now) = (self.plan.name.clone(), at.upto, self.clock.now_micros());
+        self.shared.trace().wrote(WriteNote { sink, from, upto: seen, woke, read: ready, written: now });
+        let delay = self.shared.event_time(at.upto, seen).map(|time| now - time);
+        at.upto = seen;
+        at.written += 1;
+        {
+            let mut status = lock(&self.status);
+            status.upto = at.upto;
+            status.read = seen;
+            status.rows_out += rows as u64;
+            let counts = Counts { rows_in: status.rows_out, rows_out: status.rows_out };
+            status.history.note(self.clock.monotonic(), vec![counts]);
+            status.delay_micros = delay.or(status.delay_micros);
+            status.error = None;
+        }
+        if at.written.is_multiple_of(REPORT_EVERY) {
+            self.report(at.upto);
+            at.reported = at.upto;
+        }
+        Ok(Turn::Worked)
+    }
+
+    /// Tells the core how far the outside has come. The core may be waiting for this worker to end, so a full queue is no
     /// reason to wait: the next report, or the next start, says the same.
     fn report(&self, upto: CommitId) {
         if upto == CommitId(0) {
@@ -275,22 +376,11 @@ impl Worker {
         }
         let name = self.plan.name.clone();
         let call = Message::Call(Box::new(move |core: &mut Core| core.sink_reached(&name, upto)));
-        let _ = self.core.try_send(call);
+        self.core.offer(call);
     }
 
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst) || self.shared.is_closed()
-    }
-
-    fn sleep(&self, limit: Duration) {
-        let until = self.clock.monotonic() + limit;
-        while !self.stopped() {
-            let now = self.clock.monotonic();
-            if now >= until {
-                return;
-            }
-            std::thread::park_timeout((until - now).min(Duration::from_millis(50)));
-        }
     }
 }
 
