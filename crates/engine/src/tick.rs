@@ -119,7 +119,8 @@ impl Core {
                         continue;
                     }
                 };
-                if error.kind() == gridhouse_base::ErrorKind::Unavailable {
+                // What the store could not read or write is no fault of the job, and the tick cannot go on without it.
+                if error.kind() == gridhouse_base::ErrorKind::Unavailable || tick.is_broken() {
                     return Err(error);
                 }
                 let left = leave(&mut self.jobs, *id, (&error, self.away.take()), &mut tick, &mut deltas, before)?;

@@ -301,6 +301,12 @@ impl<'a> Tick<'a> {
         self.operation_done()
     }
 
+    /// Whether something has failed in it that may have left it half done, so that it cannot be published: the disk, or bytes
+    /// that are damaged.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// Sets the metadata value under `space` and `key`, or removes it.
     pub fn put(&mut self, space: &str, key: &str, value: Option<&str>) {
         self.puts.insert((space.to_string(), key.to_string()), value.map(str::to_string));
