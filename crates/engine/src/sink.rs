@@ -397,6 +397,16 @@ impl SinkPlan {
     /// beginning is no longer kept.
     fn changes<'a>(&'a self, table: &TableSnapshot, upto: CommitId) -> Result<Batches<'a>> {
         if upto == CommitId(0) && table.log_start() > upto {
+            let is_queue = table.spec().hidden && table.spec().primary_key.is_empty();
+            if is_queue {
+                // What is left of it is not what the job has come to.
+                return Err(Error::conflict(format!(
+                    "sink {} is to be written from its beginning, but what its job put out up to {} is no longer kept",
+                    self.name,
+                    table.log_start()
+                ))
+                .hint("a new job gives all of its rows: DROP JOB, empty the outside table, and run the INSERT again"));
+            }
             let rows = |batch: Result<gridhouse_base::ChangeBatch>| {
                 let batch = batch?;
                 let rows = KindBatch::new(batch.columns().to_vec(), vec![RowKind::Insert; batch.len()]);

@@ -221,7 +221,9 @@ impl std::fmt::Debug for Governor {
 }
 
 fn cannot(what: &str, path: &Path, error: std::io::Error) -> Error {
-    Error::unavailable(format!("spilled state in {} cannot be {what}", path.display())).caused_by(error)
+    Error::unavailable(format!("spilled state in {} cannot be {what}", path.display()))
+        .hint("make room, or mend the disk, then START JOB")
+        .caused_by(error)
 }
 
 /// Something that can be written out on its own.
