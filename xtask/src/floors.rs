@@ -6,7 +6,7 @@
 use crate::tree::Tree;
 
 /// Crate directory and floor. Development crates stand above everything, because they may look at everything.
-const FLOORS: [(&str, u8); 14] = [
+const FLOORS: [(&str, u8); 15] = [
     ("crates/base", 0),
     ("crates/expr", 1),
     ("crates/store", 2),
@@ -18,6 +18,7 @@ const FLOORS: [(&str, u8); 14] = [
     ("crates/app", 5),
     ("bench/store", 6),
     ("sim", 6),
+    ("sim/chain", 7),
     ("tests/slt", 7),
     ("tests/fuzz", 8),
     ("xtask", 6),

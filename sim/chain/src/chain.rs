@@ -1,0 +1,66 @@
+//! The chain as a user would write it: source tables, layers from ODS to ADS, jobs between them, outside tables.
+
+use gridhouse_base::random::Random;
+
+/// The forms in which the chain comes.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    /// Readings are a log without a key, in which a row that is lost or comes twice stands out. It cannot be compared with the
+    /// source anew, so it is left out where a source has to be.
+    pub has_log: bool,
+    /// The sums of readings are made from the source itself, not from the layer where it lands.
+    pub is_direct: bool,
+}
+
+impl Form {
+    /// A drawn form.
+    pub fn draw(random: &mut Random) -> Self {
+        Self { has_log: random.chance(0.7), is_direct: random.chance(0.3) }
+    }
+
+    /// The script; running it again changes nothing.
+    pub fn script(self) -> String {
+        let key = if self.has_log { "" } else { ", PRIMARY KEY (n) NOT ENFORCED" };
+        let grows = if self.has_log { ", 'grows' = 'true'" } else { "" };
+        let readings = if self.is_direct { "tap_readings" } else { "ods_readings" };
+        format!(
+            "CREATE TEMPORARY TABLE tap_customers (id BIGINT, region STRING, PRIMARY KEY (id) NOT ENFORCED)
+               WITH ('connector' = 'tap', 'table' = 'customers');
+             CREATE TEMPORARY TABLE tap_orders (id BIGINT, customer BIGINT, amount STRING, status STRING,
+               PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'tap', 'table' = 'orders');
+             CREATE TEMPORARY TABLE tap_readings (device BIGINT, n BIGINT{key})
+               WITH ('connector' = 'tap', 'table' = 'readings');
+             CREATE TEMPORARY TABLE board (region STRING, n BIGINT, total BIGINT, top BIGINT, seen BIGINT,
+               PRIMARY KEY (region) NOT ENFORCED) WITH ('connector' = 'drain', 'table' = 'board');
+             CREATE TEMPORARY TABLE counts (region STRING, n BIGINT) WITH ('connector' = 'drain', 'table' = 'counts');
+             CREATE TEMPORARY TABLE trail (device BIGINT, n BIGINT{key})
+               WITH ('connector' = 'drain', 'table' = 'trail'{grows});
+
+             CREATE TABLE ods_customers (id BIGINT, region STRING, PRIMARY KEY (id) NOT ENFORCED);
+             CREATE TABLE ods_orders (id BIGINT, customer BIGINT, amount STRING, status STRING,
+               PRIMARY KEY (id) NOT ENFORCED) WITH ('bucket.num' = '2');
+             CREATE TABLE ods_readings (device BIGINT, n BIGINT{key});
+             CREATE TABLE dwd_orders (id BIGINT, customer BIGINT, amount BIGINT, status STRING,
+               PRIMARY KEY (id) NOT ENFORCED);
+             CREATE TABLE dws_regions (region STRING, n BIGINT, total BIGINT, top BIGINT,
+               PRIMARY KEY (region) NOT ENFORCED);
+             CREATE TABLE dws_devices (device BIGINT, n BIGINT, total BIGINT, PRIMARY KEY (device) NOT ENFORCED);
+             CREATE TABLE ads_board (region STRING, n BIGINT, total BIGINT, top BIGINT, seen BIGINT,
+               PRIMARY KEY (region) NOT ENFORCED);
+
+             INSERT INTO ods_customers SELECT * FROM tap_customers;
+             INSERT INTO ods_orders SELECT * FROM tap_orders;
+             INSERT INTO ods_readings SELECT * FROM tap_readings;
+             INSERT INTO dwd_orders SELECT id, customer, CAST(amount AS BIGINT), UPPER(status) FROM ods_orders
+               WHERE status <> 'void';
+             INSERT INTO dws_regions SELECT c.region, COUNT(*), SUM(o.amount), MAX(o.amount)
+               FROM dwd_orders AS o JOIN ods_customers AS c ON o.customer = c.id GROUP BY c.region;
+             INSERT INTO dws_devices SELECT device, COUNT(*), SUM(n) FROM {readings} GROUP BY device;
+             INSERT INTO ads_board SELECT r.region, r.n, r.total, r.top, d.n
+               FROM dws_regions AS r LEFT JOIN dws_devices AS d ON r.n = d.device;
+             INSERT INTO board SELECT * FROM ads_board WHERE n > 1;
+             INSERT INTO counts SELECT region, n FROM dws_regions;
+             INSERT INTO trail SELECT * FROM ods_readings;"
+        )
+    }
+}

@@ -1,0 +1,170 @@
+//! The comparison: what must be true once everything has been taken in, at a moment when nothing is under way, and of what a
+//! crash at any moment would leave.
+
+use std::time::Duration;
+
+use gridhouse_base::SourceId;
+use gridhouse_store::Store;
+
+use crate::answer::{Answer, Rows};
+use crate::life::{Life, Over, Step};
+use crate::outside::decode;
+
+/// Longer than the longest pause of a sink that was not answered.
+const LONGER_THAN_PAUSES: Duration = Duration::from_secs(6);
+
+/// How many such pauses catching up may take: with the outside back, far fewer are needed.
+const MOST_PAUSES: usize = 20;
+
+impl Life {
+    /// Lets everything be taken in with the outside at its best, and compares.
+    ///
+    /// # Errors
+    /// `Over` if the process ends.
+    ///
+    /// # Panics
+    /// If a layer or an outside table is not what it must be.
+    pub fn catch_up(&mut self) -> Step {
+        self.tell(|| "catch up".into());
+        self.wake()?;
+        let outside = self.house.outside.clone();
+        let faults = std::mem::take(&mut outside.world().faults);
+        for pause in 0.. {
+            while outside.world().send(16) > 0 {
+                self.house.until_quiet();
+                self.alive()?;
+            }
+            self.house.until_quiet();
+            self.alive()?;
+            let (end, confirmed, expected) = {
+                let database = &outside.world().database;
+                (database.end, database.confirmed, Answer::of(&database.now))
+            };
+            let wrong = self.wrong_targets(&expected);
+            if confirmed == end && wrong.is_empty() {
+                break;
+            }
+            if pause == MOST_PAUSES {
+                self.excused()?;
+                let state = self.state();
+                panic!("the source was told {confirmed} of {end}, outside: {wrong:#?}\n{state}");
+            }
+            self.house.clock.advance(LONGER_THAN_PAUSES);
+            // A source that stands still tells nobody to forget anything that was found after a crash.
+            outside.world().database.go_on(&mut self.random);
+        }
+        let expected = Answer::of(&outside.world().database.now);
+        self.compare_layers(&expected)?;
+        self.note_starts()?;
+        outside.world().faults = faults;
+        Ok(())
+    }
+
+    /// Which outside tables differ, and how.
+    fn wrong_targets(&self, expected: &Answer) -> Vec<String> {
+        let world = self.house.outside.world();
+        let differs = |(name, rows): (&&str, &Rows)| {
+            let there = world.targets.get(*name).map(|target| target.all_rows()).unwrap_or_default();
+            (there != *rows).then(|| format!("{name} holds {there:?}, not {rows:?}"))
+        };
+        expected.targets.iter().filter_map(differs).collect()
+    }
+
+    /// Each layer holds what it must.
+    fn compare_layers(&mut self, expected: &Answer) -> Step {
+        for (name, rows) in &expected.layers {
+            let mut there = match self.house.run(&format!("SELECT * FROM {name}")) {
+                Ok(there) => there,
+                Err(error) => return self.ended(&error),
+            };
+            there.sort();
+            if there != *rows {
+                self.excused()?;
+            }
+            assert_eq!(there, *rows, "{name} is not what it must be\n{}", self.state());
+        }
+        Ok(())
+    }
+
+    /// Where something is not as it must be: right only if the disk has been tampered with, and somebody says where and what to do.
+    fn excused(&mut self) -> Step {
+        let state = self.state();
+        let tells = ["seg-", "wal-", "checkpoint-"].iter().any(|name| state.contains(name));
+        if self.is_damaged && tells { Err(Over) } else { Ok(()) }
+    }
+
+    /// How jobs, sources and sinks say they are, for a message.
+    fn state(&self) -> String {
+        let of = |query: &str| match self.house.run(query) {
+            Ok(rows) => rows.iter().map(|row| row.join("|")).collect::<Vec<_>>().join("\n"),
+            Err(error) => error.to_string(),
+        };
+        let jobs = of("SELECT job_id, state, error, began FROM system.status.jobs");
+        let sinks = of("SELECT state, error FROM system.status.sinks");
+        let books = self
+            .house
+            .outside
+            .world()
+            .targets
+            .iter()
+            .map(|(name, t)| format!("{name} {:?}", t.books))
+            .collect::<Vec<_>>();
+        let fs = self.house.fs.fork();
+        let store = Store::open(self.house.store_options(fs));
+        let histories = store.map(|store| store.ordered_snapshot().list("histories"));
+        format!("jobs:\n{jobs}\nsinks:\n{sinks}\noutside:\n{}\nhistories: {histories:?}", books.join("\n"))
+    }
+
+    /// Counts which jobs were restored and which rebuilt.
+    fn note_starts(&mut self) -> Step {
+        let began = match self.house.run("SELECT state, began FROM system.status.jobs") {
+            Ok(began) => began,
+            Err(error) => return self.ended(&error),
+        };
+        if began.iter().any(|job| job[0] != "RUNNING") {
+            self.excused()?;
+        }
+        for job in &began {
+            assert_eq!(job[0], "RUNNING", "{}", self.state());
+            self.tally.restored += u64::from(job[1].starts_with("restored"));
+            self.tally.rebuilt += u64::from(job[1].starts_with("rebuilt"));
+        }
+        let world = self.house.outside.world();
+        self.tally.writes = world.targets.values().map(|target| target.writes).sum();
+        Ok(())
+    }
+
+    /// If nothing is under way and all jobs run, the layers agree with each other and with what the source has sent.
+    pub(crate) fn glance(&mut self) -> Step {
+        self.house.until_quiet();
+        self.alive()?;
+        if !self.idle_jobs()?.is_empty() {
+            return Ok(());
+        }
+        let outside = self.house.outside.clone();
+        let Some(delivered) = outside.world().delivered() else { return Ok(()) };
+        self.tell(|| format!("look at the layers as of {delivered}"));
+        let expected = Answer::of(&outside.world().database.at(delivered));
+        self.compare_layers(&expected)
+    }
+
+    /// What a machine that stopped now would keep holds everything that has left the house: what the source was told to forget,
+    /// and what the outside was written.
+    pub(crate) fn probe(&mut self) {
+        self.tell(|| "look at what a crash would leave".into());
+        let fs = self.house.fs.fork();
+        fs.restart();
+        fs.set_capacity(None);
+        let (confirmed, written) = {
+            let world = self.house.outside.world();
+            let books = world.targets.values().flat_map(|target| target.books.values());
+            (world.database.confirmed, books.map(|book| book.upto).max().unwrap_or(0))
+        };
+        let store = Store::open(self.house.store_options(fs)).expect("what a crash leaves can be opened");
+        let sources = (1..=4).filter_map(|source| store.source_position(SourceId(source)));
+        let kept = sources.map(|at| decode(&at.position)).max().unwrap_or(0);
+        assert!(kept >= confirmed, "the source was told to forget up to {confirmed}, but a crash would leave {kept}");
+        let tick = store.ordered_snapshot().commit().0;
+        assert!(tick >= written, "the outside was written up to {written}, but a crash would leave {tick}");
+    }
+}
