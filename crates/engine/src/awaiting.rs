@@ -1,12 +1,13 @@
 //! Jobs that wait for an outside which their rows are looked up in.
 //!
 //! Where it does not answer, the job leaves the ticks as one that failed does, from the last tick before; all others go on. A
-//! thread of its own then asks whether the outside is there again, so that no tick waits for that, and the job goes on by itself
+//! worker of its own then asks whether the outside is there again, so that no tick waits for that, and the job goes on by itself
 //! with what has gathered meanwhile, as `START JOB` would have it. It is on record as waiting, also over restarts.
 
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use gridhouse_base::clock::Clock;
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{Error, ErrorKind, JobId, Result};
 use gridhouse_flow::connector::{LookupConnector, LookupRequest};
@@ -18,6 +19,7 @@ use crate::rebuild::Gaps;
 use crate::records::JobState;
 use crate::shared::{Shared, lock};
 use crate::stream::with_remedy;
+use crate::worker::{Outgoing, Turn, Worker};
 
 /// The pause before the outside is asked for the first time; doubles up to [`LONGEST_PAUSE`], also where it answers and the job has to
 /// wait again at once.
@@ -55,7 +57,7 @@ impl LastAway {
     }
 }
 
-/// That a job waits: the thread that asks ends once this is dropped.
+/// That a job waits: the worker that asks ends once this is dropped.
 pub(crate) struct Wait {
     away: Option<Away>,
     token: Arc<()>,
@@ -106,32 +108,21 @@ impl Core {
         self.begin_asking(id)
     }
 
-    /// Starts the thread that asks for a job that has begun to wait.
+    /// Starts the worker that asks for a job that has begun to wait.
     ///
     /// # Errors
-    /// `Unavailable` where there is no thread to be had.
+    /// `Unavailable` where nobody is left to work.
     pub(crate) fn begin_asking(&mut self, id: JobId) -> Result<()> {
         let Some(job) = self.jobs.get_mut(&id) else { return Ok(()) };
         let name = job.record.name.clone();
         let Some(wait) = &mut job.wait else { return Ok(()) };
         let Some(away) = wait.away.take() else { return Ok(()) };
-        let (wanted, mut pause) = (Arc::downgrade(&wait.token), wait.pause);
-        let (shared, messages) = (self.shared.clone(), self.messages.clone());
-        let thread = std::thread::Builder::new().name(format!("await for {name}")).spawn(move || {
-            loop {
-                if !still_wanted(&wanted, &shared, pause) {
-                    return;
-                }
-                if away.is_there() {
-                    let call = Message::Call(Box::new(move |core: &mut Core| core.is_there_again(id, &wanted)));
-                    // A core that is gone has no jobs.
-                    let _ = messages.send(call);
-                    return;
-                }
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-        });
-        thread.map(|_| ()).map_err(|error| Error::unavailable("no thread for a job that waits").caused_by(error))
+        let (clock, shared, core) = (self.clock.clone(), self.shared.clone(), self.messages.clone());
+        let next = clock.monotonic() + wait.pause;
+        let wanted = Arc::downgrade(&wait.token);
+        let outgoing = Outgoing::to(core);
+        let asker = Asker { id, away, wanted, pause: wait.pause, next, has_told: false, clock, shared, outgoing };
+        self.workers.start(format!("await for {name}"), Box::new(asker))
     }
 
     fn is_there_again(&mut self, id: JobId, wanted: &Weak<()>) {
@@ -146,13 +137,44 @@ impl Core {
     }
 }
 
-/// Whether the answer is still wanted after a pause.
-fn still_wanted(wanted: &Weak<()>, shared: &Shared, pause: Duration) -> bool {
-    let mut left = pause;
-    while !left.is_zero() && wanted.strong_count() > 0 && !shared.is_closed() {
-        let now = left.min(LOOK);
-        std::thread::park_timeout(now);
-        left -= now;
+/// Asks from time to time whether the outside of a job that waits is there again, and tells the core once it is.
+struct Asker {
+    id: JobId,
+    away: Away,
+    /// Whether the job still waits.
+    wanted: Weak<()>,
+    pause: Duration,
+    /// When it is asked next, by the monotonic clock.
+    next: Duration,
+    has_told: bool,
+    clock: Arc<dyn Clock>,
+    shared: Arc<Shared>,
+    outgoing: Outgoing,
+}
+
+impl Worker for Asker {
+    fn turn(&mut self, may_wait: bool) -> Turn {
+        if let Some(turn) = self.outgoing.send_held(may_wait) {
+            return turn;
+        }
+        if self.has_told || self.wanted.strong_count() == 0 || self.shared.is_closed() {
+            return Turn::Ended;
+        }
+        let left = self.next.saturating_sub(self.clock.monotonic());
+        if !left.is_zero() {
+            if may_wait {
+                std::thread::park_timeout(left.min(LOOK));
+            }
+            return Turn::Idle;
+        }
+        if !self.away.is_there() {
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            self.next = self.clock.monotonic() + self.pause;
+            return Turn::Worked;
+        }
+        self.has_told = true;
+        let (id, wanted) = (self.id, self.wanted.clone());
+        let told = Message::Call(Box::new(move |core: &mut Core| core.is_there_again(id, &wanted)));
+        self.outgoing.send(told, may_wait)
     }
-    wanted.strong_count() > 0 && !shared.is_closed()
 }
