@@ -38,6 +38,8 @@ pub(crate) fn boot(core: &mut Core, seed: u64) -> Result<()> {
     if !core.catalog.catalogs.contains_key(DEFAULT_CATALOG) {
         found(core)?;
     }
+    take_arrived(core, &snapshot)?;
+    let snapshot = core.store.ordered_snapshot();
     core.begin_history(seed)?;
     system::add(&mut core.catalog);
     core.shared.set_catalog(core.catalog.clone(), core.ordered());
@@ -84,6 +86,30 @@ pub(crate) fn boot(core: &mut Core, seed: u64) -> Result<()> {
     }
     core.want_sync();
     Ok(())
+}
+
+/// Notes of contents that were about to arrive when the last process ended whether they have: before any other commit.
+fn take_arrived(core: &mut Core, snapshot: &Snapshot) -> Result<()> {
+    let last = core.store.last_commit();
+    let mut changed = Vec::new();
+    for (key, text) in snapshot.list(STREAMS) {
+        let mut record: StreamRecord = decode(STREAMS, &key, &text)?;
+        let mut has_changed = false;
+        for table in &mut record.tables {
+            let Some((position, commit)) = table.arriving.take() else { continue };
+            has_changed = true;
+            if commit <= last {
+                table.snapshot = Some(position);
+            }
+        }
+        if has_changed {
+            changed.push((key, encode(&record)));
+        }
+    }
+    if changed.is_empty() {
+        return Ok(());
+    }
+    core.tick_with(|tick| changed.iter().for_each(|(key, text)| tick.put(STREAMS, key, Some(text))))
 }
 
 /// The catalog as a snapshot holds it.

@@ -108,6 +108,10 @@ pub struct StreamTableRecord {
     pub job: Option<JobId>,
     /// The position of the contents that the store holds.
     pub snapshot: Option<Vec<u8>>,
+    /// The position of contents that are about to arrive, and the commit that brings them: where the store has come to that commit when
+    /// it is opened, they are there, and must not be added once more.
+    #[serde(default)]
+    pub arriving: Option<(Vec<u8>, CommitId)>,
 }
 
 /// A continuous job.

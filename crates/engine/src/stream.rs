@@ -369,21 +369,21 @@ impl Core {
             return Ok(());
         }
         let Some(record) = stream.record.tables.iter_mut().find(|t| t.id == table) else { return Ok(()) };
-        record.snapshot = Some(position.clone());
         let landing = record.landing;
         let stage = match stream.snapshots.remove(&table) {
             Some(stage) => stage,
             None => stream.new_stage(),
         };
         // Before its first transaction the stream stands where its first snapshot does.
-        let at = stream.position.get_or_insert(position).clone();
+        let at = stream.position.get_or_insert(position.clone()).clone();
         stream.state = StreamState::Running;
-        let key = source.0.to_string();
-        let text = encode(&stream.record);
         // A table that only grows has nothing to compare with: what is delivered of it is new.
         let growing = self.store.ordered_snapshot().table(landing)?.spec().primary_key.is_empty();
         // Nor has one that others write too: their rows are not to go.
         let contents = if growing || self.is_shared(landing) { StageUse::Append } else { StageUse::Replace(landing) };
+        if contents == StageUse::Append {
+            self.announce(source, table, &position)?;
+        }
         let commit = SourceCommit {
             source,
             position: at,
@@ -391,9 +391,34 @@ impl Core {
             parts: Vec::new(),
             stages: vec![(stage, contents)],
         };
+        let stream = self.streams.get_mut(&source).expect("the event's stream exists");
+        for record in stream.record.tables.iter_mut().filter(|t| t.id == table) {
+            record.snapshot = Some(position.clone());
+            record.arriving = None;
+        }
+        let (key, text) = (source.0.to_string(), encode(&stream.record));
         self.append(source, commit, Some(event_time_micros))?;
         // The record says that the contents are here, so it belongs to the tick that puts them there.
         self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))
+    }
+
+    /// Puts on record which commit is about to bring contents that are added: a crash may leave that commit, and not the tick
+    /// behind it which says that they are here.
+    fn announce(&mut self, source: SourceId, table: u32, position: &SourcePosition) -> Result<()> {
+        let mut commit = self.store.last_commit().next().next();
+        loop {
+            let stream = self.streams.get_mut(&source).expect("the event's stream exists");
+            for record in stream.record.tables.iter_mut().filter(|t| t.id == table) {
+                record.arriving = Some((position.clone(), commit));
+            }
+            let (key, text) = (source.0.to_string(), encode(&stream.record));
+            self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))?;
+            let next = self.store.last_commit().next();
+            if next == commit {
+                return Ok(());
+            }
+            commit = next.next();
+        }
     }
 
     /// Whether a landing has other writers than the one table of a stream.

@@ -91,6 +91,7 @@ pub(crate) fn land(
         landing,
         job,
         snapshot: None,
+        arriving: None,
     });
     (id, table)
 }

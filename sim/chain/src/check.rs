@@ -26,10 +26,11 @@ impl Life {
     /// If a layer or an outside table is not what it must be.
     pub fn catch_up(&mut self) -> Step {
         self.tell(|| "catch up".into());
-        self.wake()?;
         let outside = self.house.outside.clone();
         let faults = std::mem::take(&mut outside.world().faults);
         for pause in 0.. {
+            // A failure of the disk that was drawn may meet a job now.
+            self.wake()?;
             while outside.world().send(16) > 0 {
                 self.house.until_quiet();
                 self.alive()?;
@@ -41,7 +42,7 @@ impl Life {
                 (database.end, database.confirmed, Answer::of(&database.now))
             };
             let wrong = self.wrong_targets(&expected);
-            if confirmed == end && wrong.is_empty() {
+            if confirmed == end && wrong.is_empty() && self.idle_jobs()?.is_empty() {
                 break;
             }
             if pause == MOST_PAUSES {

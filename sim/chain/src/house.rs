@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use gridhouse_base::random::Random;
 use gridhouse_base::{Error, Result};
 use gridhouse_engine::worker::Workers;
 use gridhouse_engine::{ConsumerCap, DEFAULT_STATE_BYTES, Engine, EngineOptions, Outcome, Tuning};
@@ -76,7 +77,8 @@ impl House {
 
     /// Options for the store in this house.
     pub fn store_options(&self, fs: SimFileSystem) -> StoreOptions {
-        let seed = self.seed.wrapping_add(self.starts);
+        // Seeds of starts that follow each other are not to resemble each other: histories take their numbers from them.
+        let seed = Random::new(self.seed.wrapping_add(self.starts)).bits();
         let options = StoreOptions::new(DIR, Arc::new(fs), self.clock.clone(), seed);
         StoreOptions { limits: self.limits, wal_file_bytes: WAL_FILE_BYTES, ..options }
     }
