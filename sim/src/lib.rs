@@ -5,6 +5,7 @@
 //! store on such a disk and compares it with a plain model. `hostile` tampers with its files. [`runs`] are whole
 //! runs, each named by what repeats it.
 
+pub mod by_thousands;
 pub mod file_system;
 mod hostile;
 pub mod memory;

@@ -5,65 +5,45 @@
 
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use gridhouse_sim::Cut;
+use gridhouse_sim::by_thousands::{Arguments, failures};
 use gridhouse_sim_chain::runs::{Kind, Run, every_point};
 use gridhouse_sim_chain::tally::Tally;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let at = |name: &str| arguments.iter().position(|argument| argument == name);
-    let number = |name: &str| {
-        let text = arguments.get(at(name)? + 1).map(String::as_str).unwrap_or_default();
-        Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} takes a number, not {text:?}")))
-    };
-    if let Some(seed) = number("--seed") {
-        let cut = match at("--cut").and_then(|i| arguments.get(i + 1)).map(String::as_str) {
-            Some("before") => Cut::Before,
-            Some("after") => Cut::After,
-            _ => Cut::Within,
-        };
-        let plain = Kind::PLAIN.iter().find(|(words, _)| at(words).is_some()).map_or(Kind::Lives, |(_, kind)| *kind);
-        let kind = number("--chain-point").map_or(plain, |at| Kind::Point { at, cut });
+    let arguments = Arguments::of_process();
+    if let Some(seed) = arguments.number("--seed") {
+        let plain = Kind::PLAIN.iter().find(|(words, _)| arguments.has(words)).map_or(Kind::Lives, |(_, kind)| *kind);
+        let kind = arguments.number("--chain-point").map_or(plain, |at| Kind::Point { at, cut: arguments.cut() });
         return status(u64::from(Run { seed, kind }.make(true).is_none()));
     }
-    let from = number("--from").unwrap_or(0);
-    let seeds = |name| from..from + number(name).unwrap_or(0);
-    let mut failures = 0;
-    for seed in seeds("--chain-points") {
-        failures += make_all(&format!("every crash point of the chain of seed {seed}"), &every_point(seed));
+    let mut failed = 0;
+    for seed in arguments.portions("--chain-points").concat() {
+        failed += make_all(&format!("every crash point of the chain of seed {seed}"), &every_point(seed));
     }
     for (words, kind) in Kind::PLAIN {
-        let runs: Vec<Run> = seeds(words).map(|seed| Run { seed, kind }).collect();
-        for some in runs.chunks(1000) {
-            failures += make_all(&format!("{} from seed {}", &words[2..], some[0].seed), some);
+        for seeds in arguments.portions(words) {
+            let runs: Vec<Run> = seeds.iter().map(|&seed| Run { seed, kind }).collect();
+            failed += make_all(&format!("{} from seed {}", &words[2..], seeds[0]), &runs);
         }
     }
-    status(failures)
+    status(failed)
 }
 
-fn status(failures: u64) -> ExitCode {
-    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+fn status(failed: u64) -> ExitCode {
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Makes the runs on all cores, and returns how many failed.
+/// Makes the runs, and returns how many failed.
 fn make_all(what: &str, runs: &[Run]) -> u64 {
-    let (next, failures, all) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(Tally::default()));
-    let work = || {
-        while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-            match run.make(false) {
-                Some(tally) => *all.lock().expect("nobody panics here") += tally,
-                None => drop(failures.fetch_add(1, Ordering::Relaxed)),
-            }
+    let all = Mutex::new(Tally::default());
+    let failed = failures(runs, |run| match run.make(false) {
+        Some(tally) => {
+            *all.lock().expect("nobody panics here") += tally;
+            true
         }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(work);
-        }
+        None => false,
     });
-    let (failures, all) = (failures.into_inner(), all.into_inner().expect("nobody panics here"));
-    println!("{what}: {} runs, {failures} failures; {all}", runs.len());
-    failures
+    println!("{what}: {} runs, {failed} failures; {}", runs.len(), all.into_inner().expect("nobody panics here"));
+    failed
 }

@@ -8,12 +8,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_fuzz::run::Run;
 use gridhouse_fuzz::{KINDS, kind};
+use gridhouse_sim::by_thousands::{Arguments, failures};
 use gridhouse_sim::memory::Counting;
 
 #[global_allocator]
@@ -29,23 +29,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let text = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        Some(arguments.get(at + 1).unwrap_or_else(|| panic!("{name} takes a value")).as_str())
-    };
-    let number = |name: &str| {
-        text(name).map(|text| text.parse::<u64>().unwrap_or_else(|_| panic!("{name} takes a number, not {text}")))
-    };
+    let arguments = Arguments::of_process();
+    let number = |name: &str| arguments.number(name);
     let (seed, from) = (number("--seed").unwrap_or(1), number("--from").unwrap_or(0));
-    let kinds = match text("--decoder") {
+    let kinds = match arguments.word("--decoder") {
         None => KINDS.to_vec(),
         Some(name) => {
             let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
             vec![kind(name).unwrap_or_else(|| panic!("--decoder is one of {}, not {name}", names.join(", ")))]
         }
     };
-    if let Some(progress) = text("--told") {
+    if let Some(progress) = arguments.word("--told") {
         let progress = File::options().write(true).open(progress).expect("the file of progress can be opened");
         let run = Run { kind: kinds[0], seed, from, cases: number("--cases").unwrap_or(1) };
         let tally = run.make(|case| progress.write_all_at(&case.to_le_bytes(), 0).expect("progress can be told"));
@@ -82,20 +76,14 @@ fn status(failed: u64) -> ExitCode {
 
 /// Makes the runs on all cores: taken, refused, most memory, and how many runs failed.
 fn all(runs: &[Run]) -> [u64; 4] {
-    let (next, sums) = (AtomicU64::new(0), Mutex::new([0; 4]));
-    let work = || {
-        while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-            let made = apart(run);
-            let mut sums = sums.lock().expect("nobody panics with the lock");
-            for (i, (sum, more)) in sums.iter_mut().zip(made).enumerate() {
-                *sum = if i == 2 { (*sum).max(more) } else { *sum + more };
-            }
+    let sums = Mutex::new([0; 4]);
+    failures(runs, |run| {
+        let made = apart(&run);
+        let mut sums = sums.lock().expect("nobody panics with the lock");
+        for (i, (sum, more)) in sums.iter_mut().zip(made).enumerate() {
+            *sum = if i == 2 { (*sum).max(more) } else { *sum + more };
         }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(work);
-        }
+        made[3] == 0
     });
     sums.into_inner().expect("nobody panics with the lock")
 }
