@@ -60,7 +60,7 @@ impl House {
             clock: Arc::new(SimClock::default()),
             tuning: Tuning::default(),
             limits: Limits::default(),
-            turns: Turns::default(),
+            turns: Turns::new(seed),
             engine: None,
             fatal: Arc::default(),
             starts: 0,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use gridhouse_base::random::Random;
 use gridhouse_base::{Error, ErrorKind};
 use gridhouse_engine::Tuning;
+use gridhouse_engine::worker::Turn;
 use gridhouse_flow::HashMode;
 use gridhouse_sim::{Cut, SimFileSystem};
 use gridhouse_store::Limits;
@@ -108,10 +109,15 @@ impl Life {
                 self.tell(|| format!("the source sends {sent} events"));
             }
             15..=23 => {
-                for _ in 0..1 + self.random.below(6) {
+                for _ in 0..1 + self.random.below(16) {
                     let given = self.house.turns.give_one(&mut self.random);
                     self.tell(|| format!("a turn: {given:?}"));
                     self.alive()?;
+                    let has_written =
+                        given.is_some_and(|(name, turn)| name.starts_with("sink") && turn == Turn::Worked);
+                    if has_written && !self.is_damaged && self.random.chance(0.1) {
+                        self.probe();
+                    }
                 }
             }
             24..=26 => {

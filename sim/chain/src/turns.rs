@@ -17,8 +17,12 @@ pub const SYNC: &str = "sync";
 const MOST_ROUNDS: usize = 100_000;
 
 /// The workers of one engine; clones share them.
-#[derive(Clone, Default)]
-pub struct Turns(Arc<Mutex<Vec<Entry>>>);
+#[derive(Clone)]
+pub struct Turns {
+    entries: Arc<Mutex<Vec<Entry>>>,
+    /// Draws the order of turns where nobody asks for one.
+    random: Arc<Mutex<Random>>,
+}
 
 struct Entry {
     name: Arc<str>,
@@ -35,8 +39,23 @@ impl Workers for Turns {
 }
 
 impl Turns {
+    /// Nobody yet; the order of turns comes from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self { entries: Arc::default(), random: Arc::new(Mutex::new(Random::new(seed))) }
+    }
+
     fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everybody's number once, in a drawn order.
+    fn order(&self) -> Vec<usize> {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut order: Vec<usize> = (0..self.entries().len()).collect();
+        for i in (1..order.len()).rev() {
+            order.swap(i, random.below(i as u64 + 1) as usize);
+        }
+        order
     }
 
     /// Gives worker number `i` a turn, which may start others.
@@ -73,7 +92,8 @@ impl Turns {
         worker.is_some_and(|worker| self.give(worker) == Turn::Worked)
     }
 
-    /// Gives all workers `but` one turns until none has anything to do, or `ends` says that this is the end of it.
+    /// Gives all workers `but` one turns, in an order that is drawn for each round, until none has anything to do, or `ends` says
+    /// that this is the end of it.
     ///
     /// # Panics
     /// If that never happens.
@@ -81,17 +101,15 @@ impl Turns {
         for _ in 0..MOST_ROUNDS {
             self.entries().retain(|entry| !entry.has_ended);
             let mut is_quiet = true;
-            let mut i = 0;
-            while i < self.entries().len() {
+            // Whoever starts meanwhile has a turn in the next round.
+            for i in self.order() {
                 if but == Some(&*self.entries()[i].name) {
-                    i += 1;
                     continue;
                 }
                 is_quiet &= self.give(i) != Turn::Worked;
                 if ends() {
                     return;
                 }
-                i += 1;
             }
             if is_quiet {
                 return;
