@@ -32,10 +32,10 @@ impl Life {
             // A failure of the disk that was drawn may meet a job now.
             self.wake()?;
             while outside.world().send(16) > 0 {
-                self.house.until_quiet();
+                self.until_quiet();
                 self.alive()?;
             }
-            self.house.until_quiet();
+            self.until_quiet();
             self.alive()?;
             let (end, confirmed, expected) = {
                 let database = &outside.world().database;
@@ -137,7 +137,7 @@ impl Life {
 
     /// If nothing is under way and all jobs run, the layers agree with each other and with what the source has sent.
     pub(crate) fn glance(&mut self) -> Step {
-        self.house.until_quiet();
+        self.until_quiet();
         self.alive()?;
         if !self.idle_jobs()?.is_empty() {
             return Ok(());
@@ -151,7 +151,11 @@ impl Life {
 
     /// What a machine that stopped now would keep holds everything that has left the house: what the source was told to forget,
     /// and what the outside was written.
-    pub(crate) fn probe(&mut self) {
+    pub(crate) fn probe(&self) {
+        // What has been tampered with need not hold anything, and what has stopped tells nothing new.
+        if self.is_damaged || self.house.is_over() {
+            return;
+        }
         self.tell(|| "look at what a crash would leave".into());
         let fs = self.house.fs.fork();
         fs.restart();

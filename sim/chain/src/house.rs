@@ -145,7 +145,7 @@ impl House {
 
     /// Gives all workers turns until they rest, or the process is over.
     pub fn until_quiet(&self) {
-        self.turns.until_quiet(None, &|| self.is_over());
+        self.turns.until_quiet(None, &mut |_, _| self.is_over());
     }
 
     /// Stops cleanly.
@@ -209,7 +209,7 @@ impl House {
     /// Makes durable what a session waits for, and lets it go on when nothing else is under way.
     fn release(&self, engine: &Engine) {
         while engine.is_waited_for() && !self.is_over() {
-            self.turns.until_quiet(Some(SYNC), &|| self.is_over());
+            self.turns.until_quiet(Some(SYNC), &mut |_, _| self.is_over());
             self.turns.give_to(SYNC);
         }
     }

@@ -24,6 +24,9 @@ use crate::tally::Tally;
 /// read anew; nor the one whose outside has no key and follows every change: what comes to be while it rests passes it by.
 const MAY_REST: [u64; 6] = [4, 5, 6, 7, 8, 10];
 
+/// After how many of the writes outside the disk is looked at.
+const PROBED: f64 = 0.1;
+
 /// A life of the chain.
 pub struct Life {
     /// The engine and what it stands on.
@@ -113,16 +116,14 @@ impl Life {
                     let given = self.house.turns.give_one(&mut self.random);
                     self.tell(|| format!("a turn: {given:?}"));
                     self.alive()?;
-                    let has_written =
-                        given.is_some_and(|(name, turn)| name.starts_with("sink") && turn == Turn::Worked);
-                    if has_written && !self.is_damaged && self.random.chance(0.1) {
+                    if given.is_some_and(|(name, turn)| has_written(&name, turn)) && self.random.chance(PROBED) {
                         self.probe();
                     }
                 }
             }
             24..=26 => {
                 self.tell(|| "all turns".into());
-                self.house.until_quiet();
+                self.until_quiet();
             }
             27..=28 => {
                 let by = Duration::from_micros(self.random.below(4_000_000));
@@ -134,11 +135,23 @@ impl Life {
                 self.tell(|| format!("the clock is set by {} s", by / 1_000_000));
                 self.house.clock.set_by(by);
             }
-            30 if !self.is_damaged => self.probe(),
+            30 => self.probe(),
             31 if self.toggles => self.toggle()?,
             _ => self.glance()?,
         }
         Ok(())
+    }
+
+    /// Gives all workers turns until they rest, or the process is over.
+    pub(crate) fn until_quiet(&mut self) {
+        let mut random = Random::new(self.random.bits());
+        let life = &*self;
+        life.house.turns.until_quiet(None, &mut |name, turn| {
+            if has_written(name, turn) && random.chance(PROBED) {
+                life.probe();
+            }
+            life.house.is_over()
+        });
     }
 
     /// Stops a job, or has the one that rests go on.
@@ -285,6 +298,11 @@ impl Life {
         self.tell(|| format!("the machine will stop in operation {at}, {cut:?}"));
         self.house.fs.crash_at(at, cut);
     }
+}
+
+/// Whether a worker's turn may have written outside.
+fn has_written(name: &str, turn: Turn) -> bool {
+    name.starts_with("sink") && turn == Turn::Worked
 }
 
 /// Limits so small that a life crosses them, or so large that nothing is ever kept.

@@ -92,22 +92,24 @@ impl Turns {
         worker.is_some_and(|worker| self.give(worker) == Turn::Worked)
     }
 
-    /// Gives all workers `but` one turns, in an order that is drawn for each round, until none has anything to do, or `ends` says
-    /// that this is the end of it.
+    /// Gives all workers `but` one turns, in an order that is drawn for each round, until none has anything to do, or `is_over`,
+    /// which is told of each turn, says that this is the end of it.
     ///
     /// # Panics
     /// If that never happens.
-    pub fn until_quiet(&self, but: Option<&str>, ends: &dyn Fn() -> bool) {
+    pub fn until_quiet(&self, but: Option<&str>, is_over: &mut dyn FnMut(&str, Turn) -> bool) {
         for _ in 0..MOST_ROUNDS {
             self.entries().retain(|entry| !entry.has_ended);
             let mut is_quiet = true;
             // Whoever starts meanwhile has a turn in the next round.
             for i in self.order() {
-                if but == Some(&*self.entries()[i].name) {
+                let name = self.entries()[i].name.clone();
+                if but == Some(&*name) {
                     continue;
                 }
-                is_quiet &= self.give(i) != Turn::Worked;
-                if ends() {
+                let turn = self.give(i);
+                is_quiet &= turn != Turn::Worked;
+                if is_over(&name, turn) {
                     return;
                 }
             }
