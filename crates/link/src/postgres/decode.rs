@@ -135,12 +135,13 @@ impl Decoder {
         self.group_rows >= GROUP_ROWS || self.group_bytes >= GROUP_BYTES
     }
 
-    /// Forgets what was gathered since the last `Commit`; a new connection resumes at `resume`.
+    /// Forgets what was gathered since the last `Commit`; a new connection resumes at `resume`. What failed tables have to
+    /// say stays: they are given up for good.
     pub(crate) fn reset(&mut self, resume: Lsn) {
         for table in &mut self.tables {
             table.gather.clear();
         }
-        self.events.clear();
+        self.events.retain(|event| matches!(event, SourceEvent::TableFailed { .. }));
         self.relations.clear();
         self.transaction = None;
         (self.group_rows, self.group_bytes, self.group_open) = (0, 0, false);
@@ -545,6 +546,10 @@ mod tests {
         transaction().iter().for_each(|message| decoder.message(message).unwrap());
         decoder.end_group();
         assert!(decoder.events.is_empty());
+        // What a table has to say is said though the connection is lost before.
+        decoder.fail_table(0, Error::invalid("it does not fit"));
+        decoder.reset(Lsn(120));
+        assert!(matches!(decoder.events.as_slice(), [SourceEvent::TableFailed { table: 1, .. }]));
     }
 
     #[test]

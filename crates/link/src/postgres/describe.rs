@@ -57,12 +57,6 @@ pub(crate) async fn server(client: &Client) -> Result<Server> {
     })
 }
 
-/// The outside tables that the options name; at least one.
-pub(crate) async fn matching(client: &Client, options: &CdcOptions) -> Result<Vec<OutsideTable>> {
-    let listed = catalog::list(client, Relations::Tables).await?;
-    catalog::describe(client, &chosen(&listed, options)?).await
-}
-
 /// The oids of the `listed` tables that the options name; at least one.
 pub(crate) fn chosen(listed: &[Listed], options: &CdcOptions) -> Result<Vec<u32>> {
     let pattern = options.pattern()?;
@@ -116,7 +110,8 @@ pub(crate) async fn describe(
     let client = options.target.connect().await?;
     let server = server(&client).await?;
     check_server(&server, options, &mut notices)?;
-    let tables = matching(&client, options).await?;
+    let listed = catalog::list(&client, Relations::Tables).await?;
+    let tables = catalog::describe(&client, &chosen(&listed, options)?).await?;
     for table in &tables {
         check_columns(definition, table, &mut notices)?;
         check_identity(definition, table)?;
@@ -139,7 +134,8 @@ pub(crate) async fn describe(
     })
 }
 
-fn check_server(server: &Server, options: &CdcOptions, notices: &mut Vec<String>) -> Result<()> {
+/// The server can be read from by this role.
+pub(crate) fn check_server(server: &Server, options: &CdcOptions, notices: &mut Vec<String>) -> Result<()> {
     let place = options.target.place();
     if server.version < 130_000 {
         return Err(Error::invalid(format!(
@@ -307,15 +303,7 @@ async fn check_slot(client: &Client, server: &Server, options: &CdcOptions, noti
         client.query_opt(sql, &[&options.slot]).await.map_err(outside("the replication slots cannot be read"))?;
     let Some(slot) = found else {
         if server.used_slots >= server.max_slots {
-            return Err(Error::invalid(format!(
-                "{} has no free replication slot: all {} are used",
-                options.target.place(),
-                server.max_slots
-            ))
-            .hint(
-                "drop one that is not used (SELECT slot_name, active FROM pg_replication_slots; \
-                 SELECT pg_drop_replication_slot('…')), or ALTER SYSTEM SET max_replication_slots = 20 and restart the server",
-            ));
+            return Err(no_free_slot(client, options).await);
         }
         return Ok(());
     };
@@ -324,6 +312,25 @@ async fn check_slot(client: &Client, server: &Server, options: &CdcOptions, noti
         notices.push(format!("replication slot '{}' is in use now by the process {pid} of the server", options.slot));
     }
     Ok(())
+}
+
+/// All slots of the server are used: which of them nobody reads now, and how to make room.
+pub(crate) async fn no_free_slot(client: &Client, options: &CdcOptions) -> Error {
+    let sql = "SELECT current_setting('max_replication_slots')::bigint, \
+               (SELECT string_agg(quote_literal(slot_name), ', ' ORDER BY slot_name) FROM pg_replication_slots WHERE NOT active)";
+    let row = match client.query_one(sql, &[]).await.map_err(outside("the replication slots cannot be read")) {
+        Ok(row) => row,
+        Err(error) => return error,
+    };
+    let (limit, idle): (i64, Option<&str>) = (row.get(0), row.get(1));
+    let raise = format!("ALTER SYSTEM SET max_replication_slots = {}; then restart the server", limit * 2);
+    let place = options.target.place();
+    Error::invalid(format!("{place} has no free replication slot: all {limit} are used")).hint(match idle {
+        Some(idle) => format!(
+            "drop one that is not needed (nobody reads {idle} now): SELECT pg_drop_replication_slot('…'); or {raise}"
+        ),
+        None => raise,
+    })
 }
 
 /// A slot of that name that is not ours to use.
@@ -357,8 +364,7 @@ async fn check_publication(
         return Ok(());
     }
     if published.is_none() && !server.may_create {
-        return Err(Error::invalid(format!("role '{user}' may not create the publication '{publication}'"))
-            .hint(format!("GRANT CREATE ON DATABASE {} TO {}", ident(&options.target.database), ident(user))));
+        return Err(may_not_publish(options));
     }
     if let Some(table) = missing.iter().find(|table| !table.owned) {
         let names: Vec<String> = tables.iter().map(statement_name).collect();
@@ -373,6 +379,16 @@ async fn check_publication(
             )));
     }
     Ok(())
+}
+
+/// The role may not make the publication.
+pub(crate) fn may_not_publish(options: &CdcOptions) -> Error {
+    let (user, database) = (&options.target.username, &options.target.database);
+    Error::invalid(format!("role '{user}' may not create the publication '{}'", options.publication())).hint(format!(
+        "GRANT CREATE ON DATABASE {} TO {}",
+        ident(database),
+        ident(user)
+    ))
 }
 
 /// The oids of the tables that a publication holds; `None` where there is no such publication.

@@ -17,6 +17,7 @@ use gridhouse_base::{Error, Result};
 use gridhouse_flow::connector::SourceEvent;
 use tokio_postgres::Client;
 
+use super::bind::published_name;
 use super::catalog::OutsideTable;
 use super::cdc_options::{CdcOptions, Startup};
 use super::client::{Target, always_quoted, literal, outside};
@@ -30,6 +31,9 @@ use super::stream::{End, Worker, lost};
 
 /// How long a slot may take to be made before the user is told what it waits for.
 const SLOT_PATIENCE: Duration = Duration::from_secs(3);
+
+/// PostgreSQL's code where every replication slot is used.
+const TOO_MANY_SLOTS: &str = "53400";
 
 /// What is known of the stream's slot.
 struct Slot {
@@ -165,7 +169,8 @@ impl Worker {
         }
         let key = describe::stream_key(&server, options);
         if key == self.stream_key {
-            return Ok(());
+            // Settings and rights may have changed since the stream was described.
+            return describe::check_server(&server, options, &mut Vec::new()).map_err(End::Lost);
         }
         Err(End::Lost(
             Error::unavailable(format!(
@@ -175,57 +180,6 @@ impl Worker {
             ))
             .hint("start the right server there, or drop the source tables and create them again"),
         ))
-    }
-
-    /// Finds the outside tables of every table again: they may have been made anew.
-    async fn resolve(&mut self, client: &Client) -> Result<(), End> {
-        for index in 0..self.decoder.tables.len() {
-            let table = &mut self.decoder.tables[index];
-            if table.failed {
-                continue;
-            }
-            let found = describe::matching(client, &table.options).await.map_err(End::Lost)?;
-            for outside in &found {
-                describe::check_identity(&table.definition, outside).map_err(End::Lost)?;
-            }
-            let fits = |outside| describe::check_columns(&table.definition, outside, &mut Vec::new());
-            let unfit = found.iter().map(fits).find_map(Result::err);
-            table.outside = found;
-            if let Some(error) = unfit {
-                self.decoder.fail_table(index, error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes sure that the publication holds every table; whether it was there. Tables that it did not hold want their
-    /// contents.
-    async fn publish(&mut self, client: &Client, options: &CdcOptions) -> Result<bool, End> {
-        let name = options.publication();
-        let published = describe::published(client, &name).await.map_err(End::Lost)?;
-        let mut missing: Vec<String> = Vec::new();
-        for table in self.decoder.tables.iter_mut().filter(|table| !table.failed) {
-            for outside in &table.outside {
-                if published.as_ref().is_some_and(|oids| oids.contains(&outside.oid)) {
-                    continue;
-                }
-                table.wants_contents = true;
-                let clause = published_name(outside);
-                if !missing.contains(&clause) {
-                    missing.push(clause);
-                }
-            }
-        }
-        let (quoted, tables) = (always_quoted(&name), missing.join(", "));
-        let sql = match (&published, missing.is_empty()) {
-            (_, true) => return Ok(true),
-            (Some(_), false) => format!("ALTER PUBLICATION {quoted} ADD TABLE {tables}"),
-            (None, false) => {
-                format!("CREATE PUBLICATION {quoted} FOR TABLE {tables} WITH (publish_via_partition_root = true)")
-            }
-        };
-        client.batch_execute(&sql).await.map_err(outside(&sql)).map_err(End::Lost)?;
-        Ok(published.is_some())
     }
 
     /// Changes were missed: everything is delivered again.
@@ -261,7 +215,12 @@ impl Worker {
         let mut told = false;
         let rows = loop {
             if let Ok(rows) = self.meanwhile(running, tokio::time::timeout(SLOT_PATIENCE, &mut made)).await? {
-                break rows.map_err(lost)?;
+                break match rows {
+                    Err(fault) if fault.code.as_deref() == Some(TOO_MANY_SLOTS) => {
+                        return Err(End::Lost(describe::no_free_slot(client, &self.options).await));
+                    }
+                    rows => rows.map_err(lost)?,
+                };
             }
             // Asking what it waits for also tells whether the server is still there.
             let error = within(&target, oldest_transaction(client)).await??;
@@ -323,6 +282,13 @@ impl Worker {
             let mut from = exported.point;
             match startup {
                 Startup::Initial => {
+                    let readable =
+                        table.outside.iter().map(|outside| describe::check_select(outside, &target.username));
+                    if let Some(error) = readable.into_iter().find_map(Result::err) {
+                        self.decoder.fail_table(index, error);
+                        self.emit_events(running).await?;
+                        continue;
+                    }
                     self.half_sent.push(id);
                     if let Some(error) = self.copy_table((client, pid), index, running).await? {
                         self.half_sent.retain(|half| *half != id);
@@ -472,12 +438,6 @@ fn in_use(slot: &str, pid: i32) -> Error {
     Error::unavailable(format!("replication slot '{slot}' is in use by the server's process {pid}")).hint(format!(
         "stop the other reader, or end it there: SELECT pg_terminate_backend({pid}); or choose another 'slot.name'"
     ))
-}
-
-/// A table as a publication names it: a plain table without the tables that inherit from it, as it is copied too.
-fn published_name(table: &OutsideTable) -> String {
-    let only = if table.partitioned { "" } else { "ONLY " };
-    format!("{only}{}.{}", always_quoted(&table.schema), always_quoted(&table.name))
 }
 
 /// The statement that copies the wanted columns, and the origins in terms of its columns.

@@ -11,6 +11,7 @@ use gridhouse_base::{Error, Result};
 use gridhouse_flow::connector::{SourceEvent, SourceLag};
 use tokio_postgres::Client;
 
+use super::bind::called_back;
 use super::catalog::{self, Listed, Relations};
 use super::cdc_options::Startup;
 use super::client::outside;
@@ -121,6 +122,7 @@ impl Worker {
             let mut chosen = match describe::chosen(&look.listed, &table.options) {
                 Ok(chosen) => chosen,
                 Err(error) => {
+                    let error = called_back(error, table, &look.listed);
                     self.decoder.fail_table(index, error);
                     continue;
                 }

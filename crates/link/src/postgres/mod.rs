@@ -1,5 +1,6 @@
 //! PostgreSQL: changes in (`postgres-cdc`), results out, contents and look-ups in (`jdbc`).
 
+mod bind;
 mod catalog;
 mod cdc;
 mod cdc_options;

@@ -198,6 +198,7 @@ impl Worker {
     async fn lost(&mut self, error: Error) -> Result<(), End> {
         self.decoder.reset(self.position.unwrap_or_default());
         self.abort_contents(None).await?;
+        self.emit_events(&mut None).await?;
         self.emit(SourceEvent::Waiting { error }, None).await?;
         let pause = self.pause;
         self.pause = (pause * 2).min(LONGEST_PAUSE);

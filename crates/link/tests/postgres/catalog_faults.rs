@@ -1,10 +1,18 @@
-//! What is changed in the source's catalog under a running stream: tables replaced, renamed, unpublished, retyped.
+//! What is changed in the source's catalog under a stream or while it is stopped: tables replaced, renamed, unpublished, retyped,
+//! settings of the server changed.
+//!
+//! Remedies are taken out of the messages and executed as they stand.
+
+use std::sync::Arc;
 
 use gridhouse_base::TypeKind;
 use gridhouse_base::table::TableDef;
+use gridhouse_flow::connector::SourceConnector;
+use gridhouse_link::PostgresCdc;
+use gridhouse_link::testing::Cluster;
 
 use crate::engine::{Durable, Engine};
-use crate::setup::{Db, with};
+use crate::setup::{Db, context, with};
 
 fn table(db: &Db, name: &str) -> TableDef {
     let definition = db.cdc(name, &[("id", TypeKind::Int), ("v", TypeKind::STRING)], &["id"]);
@@ -69,9 +77,170 @@ fn a_table_that_is_gone_or_does_not_fit_any_more_leaves_the_others_running() {
     engine.until_rows(1, &["3|b"]);
     db.sql("ALTER TABLE t RENAME TO elsewhere; INSERT INTO u VALUES (2, 'y')");
     engine.until("the failure", |e| e.failed.is_some());
-    let failed = engine.failed.take().unwrap();
-    assert!(failed.starts_with("database 'one_fails' has no table 'public.t'"), "{failed}");
+    let failed = engine.until_table_failed(1);
+    assert_eq!(
+        failed,
+        "database 'one_fails' has no table 'public.t' [it is called public.elsewhere now: ALTER TABLE public.elsewhere RENAME TO t; \
+         then START JOB]"
+    );
     engine.until_rows(2, &["1|x", "2|y"]);
+    db.sql("UPDATE elsewhere SET v = 'meanwhile'");
+    db.sql(remedy(&failed));
+    engine.add(1, table(&db, "t"));
+    engine.until_rows(1, &["3|meanwhile"]);
+    engine.stop();
+}
+
+/// The statements of a message's remedy: behind what says who or why, before what is to be done here.
+fn remedy(message: &str) -> &str {
+    let text = message.rsplit_once(" [").expect("a remedy").1.trim_end_matches(']');
+    let text = text.split("; then").next().unwrap();
+    text.rsplit_once(": ").map_or(text, |(_, statements)| statements)
+}
+
+#[test]
+fn tables_that_do_not_serve_any_more_at_a_start_fail_alone() {
+    let db = prepared("start_alone");
+    db.sql("CREATE TABLE dropped (id int PRIMARY KEY, v text); CREATE TABLE mute (id int PRIMARY KEY, v text)");
+    db.sql("CREATE TABLE keyless (id int, v text); ALTER TABLE keyless REPLICA IDENTITY FULL");
+    db.sql("CREATE TABLE retyped (id int PRIMARY KEY, v text); CREATE TABLE fine (id int PRIMARY KEY, v text)");
+    let mut tables: Vec<TableDef> =
+        ["t", "dropped", "mute", "keyless", "retyped", "fine"].iter().map(|name| table(&db, name)).collect();
+    tables[3].primary_key.clear();
+    let key = PostgresCdc::new(&context()).describe(&tables[0]).unwrap().stream_key;
+    let mut engine = Engine::start(&tables, Durable::default());
+    engine.until("the contents", |e| e.snapshots == 6);
+    db.sql("INSERT INTO mute VALUES (1, 'a'); INSERT INTO keyless VALUES (1, 'a'); INSERT INTO fine VALUES (1, 'a')");
+    engine.until_rows(6, &["1|a"]);
+    let durable = engine.stop();
+    // One of these faults after the other, and then a change of the table that serves.
+    db.sql("ALTER TABLE t RENAME TO t_old; DROP TABLE dropped; ALTER TABLE mute REPLICA IDENTITY NOTHING");
+    db.sql("ALTER TABLE keyless REPLICA IDENTITY DEFAULT; ALTER TABLE retyped ALTER v TYPE bytea USING v::bytea");
+    db.sql("INSERT INTO mute VALUES (2, 'b'); INSERT INTO keyless VALUES (2, 'b'); INSERT INTO fine VALUES (2, 'b')");
+    let mut engine = Engine::resume(&key, &tables, durable);
+    engine.until_rows(6, &["1|a", "2|b"]);
+    assert_eq!((engine.snapshots, engine.missed), (0, 0), "the others are not read again: {:?}", engine.waiting);
+    assert!(engine.waiting.is_empty(), "nor do they wait: {:?}", engine.waiting);
+    let said: Vec<String> = (1..6).map(|id| engine.until_table_failed(id)).collect();
+    assert_eq!(
+        said,
+        [
+            "database 'start_alone' has no table 'public.t' [tables of this schema: fine, keyless, mute, retyped, t_old]",
+            "database 'start_alone' has no table 'public.dropped' [tables of this schema: fine, keyless, mute, retyped, t_old]",
+            "the declared key column 'id' is not told by deletes and updates: table public.mute has no replica identity \
+             [ALTER TABLE public.mute REPLICA IDENTITY FULL]",
+            "table public.keyless is declared without a primary key, and its replica identity does not tell whole old rows \
+             [ALTER TABLE public.keyless REPLICA IDENTITY FULL]",
+            "column public.retyped.v has the type bytea, which cannot be read as STRING [declare `v` as BYTES]",
+        ]
+    );
+    // Each is mended and brought in again, which compares its contents; the stream goes on all the while.
+    db.sql("ALTER TABLE t_old RENAME TO t; CREATE TABLE dropped (id int PRIMARY KEY, v text)");
+    db.sql(remedy(&said[2]));
+    db.sql(remedy(&said[3]));
+    db.sql("ALTER TABLE retyped ALTER v TYPE text USING 'x'");
+    for (id, definition) in (1..6).zip(&tables) {
+        engine.add(id, definition.clone());
+    }
+    let both = ["1|a", "2|b"];
+    engine.until("their contents", |e| e.snapshots == 5);
+    for (id, rows) in [(1, &both[..1]), (2, &[]), (3, &both[..]), (4, &both[..]), (5, &[])] {
+        engine.until_rows(id, rows);
+    }
+    db.sql(
+        "UPDATE mute SET v = 'c' WHERE id = 2; DELETE FROM keyless WHERE id = 2; INSERT INTO dropped VALUES (9, 'z')",
+    );
+    engine.until_rows(3, &["1|a", "2|c"]);
+    engine.until_rows(4, &["1|a"]);
+    engine.until_rows(2, &["9|z"]);
+    assert_eq!(engine.connected, 1);
+    engine.stop();
+}
+
+#[test]
+fn a_table_that_may_not_be_published_or_read_any_more_fails_alone() {
+    let db = prepared("not_owned");
+    db.sql(
+        "CREATE TABLE u (id int PRIMARY KEY, v text); CREATE ROLE feeder LOGIN REPLICATION PASSWORD 'feeder'; \
+         GRANT CREATE ON DATABASE not_owned TO feeder; ALTER TABLE t OWNER TO feeder; ALTER TABLE u OWNER TO feeder",
+    );
+    let by_feeder = |name| with(with(table(&db, name), "username", "feeder"), "password", "feeder");
+    let tables = [by_feeder("t"), by_feeder("u")];
+    let key = PostgresCdc::new(&context()).describe(&tables[0]).unwrap().stream_key;
+    let mut engine = Engine::start(&tables, Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    let durable = engine.stop();
+    db.sql("ALTER PUBLICATION gridhouse_not_owned_slot DROP TABLE t; ALTER TABLE t OWNER TO postgres");
+    db.sql("INSERT INTO t VALUES (2, 'missed'); INSERT INTO u VALUES (1, 'x')");
+    let mut engine = Engine::resume(&key, &tables, durable);
+    engine.until_rows(2, &["1|x"]);
+    let refused = engine.until_table_failed(1);
+    assert_eq!(
+        refused,
+        "table public.t cannot be added to publication 'gridhouse_not_owned_slot': must be owner of table t \
+         [as a superuser: ALTER PUBLICATION \"gridhouse_not_owned_slot\" ADD TABLE ONLY \"public\".\"t\"; then START JOB]"
+    );
+    db.sql(remedy(&refused));
+    engine.add(1, tables[0].clone());
+    let refused = engine.until_table_failed(1);
+    assert_eq!(refused, "role 'feeder' may not read table public.t [GRANT SELECT ON public.t TO feeder]");
+    db.sql(remedy(&refused));
+    engine.add(1, tables[0].clone());
+    engine.until_rows(1, &["1|a", "2|missed"]);
+    db.sql("UPDATE t SET v = 'seen' WHERE id = 2; INSERT INTO u VALUES (2, 'y')");
+    engine.until_rows(1, &["1|a", "2|seen"]);
+    engine.until_rows(2, &["1|x", "2|y"]);
+    // Without the publication none of the tables can go on, so the stream waits, and heals by itself.
+    let durable = engine.stop();
+    db.sql("DROP PUBLICATION gridhouse_not_owned_slot; REVOKE CREATE ON DATABASE not_owned FROM feeder; ALTER TABLE t OWNER TO feeder");
+    let mut engine = Engine::resume(&key, &tables, durable);
+    engine.until("the wait", |e| !e.waiting.is_empty());
+    let waits = engine.waiting[0].clone();
+    assert_eq!(
+        waits,
+        "role 'feeder' may not create the publication 'gridhouse_not_owned_slot' [GRANT CREATE ON DATABASE not_owned TO feeder]"
+    );
+    db.sql(&format!("DELETE FROM u; {}", remedy(&waits)));
+    engine.until_rows(2, &[]);
+    engine.until_rows(1, &["1|a", "2|seen"]);
+    engine.stop();
+}
+
+#[test]
+fn a_server_whose_settings_do_not_serve_any_more_is_waited_for() {
+    let cluster = Arc::new(Cluster::start(&["max_replication_slots = 2"]));
+    let db = Db::within(cluster.clone(), "settings");
+    db.sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')");
+    let tables = [table(&db, "t")];
+    let key = PostgresCdc::new(&context()).describe(&tables[0]).unwrap().stream_key;
+    let mut engine = Engine::start(&tables, Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    let durable = engine.stop();
+    db.sql("SELECT pg_drop_replication_slot('settings_slot')");
+    db.sql("ALTER SYSTEM SET wal_level = 'replica'");
+    cluster.down("fast");
+    cluster.up();
+    db.sql("INSERT INTO t VALUES (2, 'b')");
+    let mut engine = Engine::resume(&key, &tables, durable);
+    engine.until("the wait", |e| !e.waiting.is_empty());
+    let waits = engine.waiting[0].clone();
+    assert!(waits.contains(" has wal_level 'replica', and changes can be read only with 'logical' ["), "{waits}");
+    db.sql(remedy(&waits));
+    cluster.down("fast");
+    cluster.up();
+    engine.until_rows(1, &["1|a", "2|b"]);
+    let durable = engine.stop();
+    // Others take every slot.
+    db.sql("SELECT pg_drop_replication_slot('settings_slot'); DELETE FROM t WHERE id = 1");
+    db.sql("SELECT pg_create_physical_replication_slot('one'), pg_create_physical_replication_slot('two')");
+    let mut engine = Engine::resume(&key, &tables, durable);
+    let full = " has no free replication slot: all 2 are used [drop one that is not needed (nobody reads 'one', 'two' now): \
+                SELECT pg_drop_replication_slot('…'); or ALTER SYSTEM SET max_replication_slots = 4; then restart the server]";
+    engine.until("the wait", |e| e.waiting.iter().any(|waits| waits.ends_with(full)));
+    let refused = PostgresCdc::new(&context()).describe(&tables[0]).unwrap_err();
+    assert!(full.starts_with(refused.message().split_once(')').unwrap().1), "{refused}");
+    db.sql("SELECT pg_drop_replication_slot('two')");
+    engine.until_rows(1, &["2|b"]);
     engine.stop();
 }
 

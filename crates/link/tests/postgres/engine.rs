@@ -37,6 +37,8 @@ pub struct Engine {
     pub durable: Durable,
     pub waiting: Vec<String>,
     pub failed: Option<String>,
+    /// What tables that failed alone said, by table.
+    pub table_failures: BTreeMap<u32, String>,
     pub commits: usize,
     pub snapshots: usize,
     pub truncates: usize,
@@ -83,6 +85,7 @@ impl Engine {
             durable,
             waiting: Vec::new(),
             failed: None,
+            table_failures: BTreeMap::new(),
             commits: 0,
             snapshots: 0,
             truncates: 0,
@@ -140,6 +143,13 @@ impl Engine {
             }
             seen = self.rows(id);
         }
+    }
+
+    /// What table `id` said when it failed, once it has; forgotten by asking.
+    pub fn until_table_failed(&mut self, id: u32) -> String {
+        self.until("the failure of a table", |e| e.table_failures.contains_key(&id));
+        self.failed = None;
+        self.table_failures.remove(&id).unwrap()
     }
 
     /// The rows of table `id`, sorted, values between `|`.
@@ -221,6 +231,7 @@ impl Engine {
                 self.stream.as_ref().unwrap().remove_table(table);
                 let hint = error.remedy().map(|hint| format!(" [{hint}]")).unwrap_or_default();
                 self.failed = Some(format!("{error}{hint}"));
+                self.table_failures.insert(table, format!("{error}{hint}"));
             }
             SourceEvent::Waiting { error } => {
                 self.pending.clear();

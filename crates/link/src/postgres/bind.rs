@@ -1,0 +1,141 @@
+//! Binds the tables of a stream to those of the outside, and has them published.
+//!
+//! Done at each connection, and whenever contents are wanted: another table may stand under the name by now. What always
+//! holds: what is wrong with one table (gone, renamed, another type, too little told of old rows, not ours to publish)
+//! fails that table alone, with the remedy, and the others go on. What is wrong with the way to the server, or with all tables at
+//! once, is tried again.
+
+use gridhouse_base::{Error, ErrorKind, Result};
+use tokio_postgres::Client;
+
+use super::catalog::{self, Listed, OutsideTable, Relations};
+use super::cdc_options::CdcOptions;
+use super::client::{Fault, always_quoted, ident};
+use super::decode::CdcTable;
+use super::describe;
+use super::stream::{End, Worker};
+
+impl Worker {
+    /// Finds the outside tables of every table.
+    pub(super) async fn resolve(&mut self, client: &Client) -> Result<(), End> {
+        let listed = catalog::list(client, Relations::Tables).await.map_err(End::Lost)?;
+        for index in 0..self.decoder.tables.len() {
+            let table = &self.decoder.tables[index];
+            if table.failed {
+                continue;
+            }
+            let oids = match describe::chosen(&listed, &table.options) {
+                Ok(oids) => oids,
+                Err(error) => {
+                    let error = called_back(error, table, &listed);
+                    self.decoder.fail_table(index, error);
+                    continue;
+                }
+            };
+            let found = catalog::describe(client, &oids).await.map_err(End::Lost)?;
+            if found.len() < oids.len() {
+                // Contents of what is left of it would be taken for all of it.
+                return Err(End::Lost(Error::unavailable("a table was dropped while it was looked at")));
+            }
+            let fits = |outside: &OutsideTable| {
+                describe::check_columns(&table.definition, outside, &mut Vec::new())?;
+                describe::check_identity(&table.definition, outside)
+            };
+            let unfit = found.iter().map(fits).find_map(Result::err);
+            self.decoder.tables[index].outside = found;
+            if let Some(error) = unfit {
+                self.decoder.fail_table(index, error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the publication holds every table; whether it was there. Tables that it did not hold want their
+    /// contents.
+    pub(super) async fn publish(&mut self, client: &Client, options: &CdcOptions) -> Result<bool, End> {
+        let name = options.publication();
+        let published = describe::published(client, &name).await.map_err(End::Lost)?;
+        if published.is_none() {
+            // Also without a table: a stream cannot be read without its publication.
+            let sql = format!("CREATE PUBLICATION {} WITH (publish_via_partition_root = true)", always_quoted(&name));
+            client.batch_execute(&sql).await.map_err(|error| {
+                let fault = Fault::of(&error);
+                let lacks_right = fault.code.as_deref() == Some(INSUFFICIENT_PRIVILEGE);
+                End::Lost(if lacks_right { describe::may_not_publish(options) } else { fault.error(&sql) })
+            })?;
+        }
+        let before = published.as_deref().unwrap_or_default();
+        let mut added: Vec<u32> = Vec::new();
+        for index in 0..self.decoder.tables.len() {
+            let table = &mut self.decoder.tables[index];
+            if table.failed {
+                continue;
+            }
+            let missing: Vec<OutsideTable> =
+                table.outside.iter().filter(|outside| !before.contains(&outside.oid)).cloned().collect();
+            table.wants_contents |= !missing.is_empty();
+            for outside in missing {
+                if added.contains(&outside.oid) {
+                    continue;
+                }
+                match add(client, &name, &outside).await? {
+                    None => added.push(outside.oid),
+                    Some(refused) => {
+                        self.decoder.fail_table(index, refused);
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(published.is_some())
+    }
+}
+
+/// PostgreSQL's code for a role that lacks a right.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
+/// PostgreSQL's code for a table that is not there.
+const UNDEFINED_TABLE: &str = "42P01";
+
+/// Adds a table to a publication; gives why the server refuses.
+async fn add(client: &Client, publication: &str, table: &OutsideTable) -> Result<Option<Error>, End> {
+    let sql = format!("ALTER PUBLICATION {} ADD TABLE {}", always_quoted(publication), published_name(table));
+    let Err(error) = client.batch_execute(&sql).await else { return Ok(None) };
+    let fault = Fault::of(&error);
+    let passes = match fault.code.as_deref() {
+        Some(INSUFFICIENT_PRIVILEGE) => false,
+        // Dropped a moment ago: whoever looks again sees that.
+        Some(UNDEFINED_TABLE) => true,
+        _ => fault.kind() == ErrorKind::Unavailable,
+    };
+    if passes {
+        return Err(End::Lost(fault.error(&sql)));
+    }
+    let what = format!("table {} cannot be added to publication '{publication}'", table.key());
+    Ok(Some(
+        Error::invalid(format!("{what}: {}", fault.message)).hint(format!("as a superuser: {sql}; then START JOB")),
+    ))
+}
+
+/// A table as a publication names it: a plain table without the tables that inherit from it, as it is copied too.
+pub(super) fn published_name(table: &OutsideTable) -> String {
+    let only = if table.partitioned { "" } else { "ONLY " };
+    format!("{only}{}.{}", always_quoted(&table.schema), always_quoted(&table.name))
+}
+
+/// The error of a table that is not found any more; where it has only another name now, with the statement that gives the
+/// old one back.
+pub(super) fn called_back(error: Error, table: &CdcTable, listed: &[Listed]) -> Error {
+    let [before] = table.outside.as_slice() else { return error };
+    let Some(now) = listed.iter().find(|listed| listed.oid == before.oid) else { return error };
+    let mut remedy = format!("it is called {}.{} now: ", now.schema, now.name);
+    if now.name != before.name {
+        let (schema, from, to) = (ident(&now.schema), ident(&now.name), ident(&before.name));
+        remedy += &format!("ALTER TABLE {schema}.{from} RENAME TO {to}; ");
+    }
+    if now.schema != before.schema {
+        let (from, name, to) = (ident(&now.schema), ident(&before.name), ident(&before.schema));
+        remedy += &format!("ALTER TABLE {from}.{name} SET SCHEMA {to}; ");
+    }
+    error.hint(remedy + "then START JOB")
+}
