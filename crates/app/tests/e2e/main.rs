@@ -2,12 +2,15 @@
 //! users write them, and wrong input.
 
 mod chain;
+mod damage;
 mod faults;
 mod fencing;
 mod lookups;
+mod processes;
 mod program;
 mod recorded;
 mod scripts;
+mod sink_rules;
 mod solutions;
 mod source_disk;
 mod trace;

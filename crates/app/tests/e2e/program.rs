@@ -88,11 +88,21 @@ impl Program {
 
     /// Starts `run -f script -f script …` and leaves it going.
     pub fn start_all(&mut self, scripts: &[PathBuf]) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).expect("the log");
         let mut command = self.command(&["run"]);
         for script in scripts {
             command.arg("-f").arg(script);
         }
+        self.leave_going(command);
+    }
+
+    /// Starts `serve` and leaves it going.
+    pub fn serve(&mut self) {
+        let command = self.command(&["serve"]);
+        self.leave_going(command);
+    }
+
+    fn leave_going(&mut self, mut command: Command) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).expect("the log");
         command.stdin(Stdio::null()).stderr(log.try_clone().expect("the log")).stdout(log);
         self.process = Some(command.spawn().expect("the program starts"));
     }
@@ -124,9 +134,7 @@ impl Program {
                 .output()
                 .expect("psql runs");
             if output.status.success() {
-                let mut lines: Vec<String> = text(&output.stdout).lines().map(str::to_owned).collect();
-                lines.sort();
-                return lines;
+                return sorted_lines(&text(&output.stdout));
             }
             let error = text(&output.stderr);
             let early = ["Connection refused", "No such file", "there is no database", "there is no table"];
@@ -183,6 +191,13 @@ pub fn await_equal<T: PartialEq + std::fmt::Debug>(
         assert!(clock.monotonic() < PATIENCE, "{what}: it is\n{is:?}\nand should be\n{should:?}");
         std::thread::park_timeout(Duration::from_millis(50));
     }
+}
+
+/// The lines of a text, sorted.
+pub fn sorted_lines(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
 }
 
 /// Text of an output.

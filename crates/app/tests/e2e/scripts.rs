@@ -82,36 +82,6 @@ fn a_job_that_fails_is_told_by_the_exit_code() {
 }
 
 #[test]
-fn a_damaged_directory_is_refused_with_file_and_offset() {
-    let program = Program::new();
-    let rows: Vec<String> = (0..2_000).map(|i| format!("({i}, 'row {i}')")).collect();
-    let script = format!(
-        "CREATE TABLE t (id BIGINT, v STRING); INSERT INTO t VALUES {}; SELECT COUNT(*) FROM t;",
-        rows.join(", ")
-    );
-    let path = program.script("fill.sql", &script);
-    assert_eq!(program.run(&["run", "-f", &path.display().to_string()]).status.code(), Some(0));
-    let files = |prefix: &str| -> Vec<_> {
-        let entries = std::fs::read_dir(program.data_dir()).expect("the data directory");
-        let paths = entries.map(|entry| entry.expect("an entry").path());
-        let is_wanted =
-            |path: &std::path::PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
-        paths.filter(is_wanted).collect()
-    };
-    // The segment that the checkpoint names is cut short, and the log, which holds the same rows still, is gone.
-    let segment = files("seg-").pop().expect("a clean stop has sealed the rows");
-    let length = std::fs::metadata(&segment).expect("the segment").len();
-    let file = std::fs::OpenOptions::new().write(true).open(&segment).expect("the segment can be damaged");
-    file.set_len(length - 9).expect("the segment can be damaged");
-    files("wal-").iter().for_each(|log| std::fs::remove_file(log).expect("the log can be removed"));
-    let output = program.run(&["run", "-e", "SELECT COUNT(*) FROM t;"]);
-    let err = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(5), "{err}");
-    let name = segment.file_name().expect("a name").to_string_lossy().into_owned();
-    assert!(err.contains(&name), "the message names {name}: {err}");
-}
-
-#[test]
 fn a_second_process_talks_to_the_first() {
     database("second");
     postgres()
