@@ -7,7 +7,7 @@ use std::time::Duration;
 use gridhouse_base::random::Random;
 use gridhouse_link::testing::{Cluster, SUPERUSER};
 
-use crate::program::{Program, await_equal, postgres};
+use crate::program::{Program, await_equal, postgres, sorted_lines};
 
 /// How often program, source and sink are killed each; the environment may ask for more.
 const KILLS: u64 = 3;
@@ -54,19 +54,18 @@ fn pipeline(program: &Program, source: (&Cluster, &str), sink: (&Cluster, &str))
     program.script("pipeline.sql", &text)
 }
 
-fn lines(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    lines.sort();
-    lines
-}
-
 const REPORT: &str = "SELECT region, orders, amount, paid_share FROM region_report";
 const TRUTH: &str =
     "SELECT region, count(*), sum(amount)::numeric(20,2), sum((status = 'paid')::int)::float8 / count(*)
                      FROM orders GROUP BY region";
 
 fn sink_rows(sink: &str) -> Vec<String> {
-    lines(&postgres().sql(sink, REPORT))
+    sorted_lines(&postgres().sql(sink, REPORT))
+}
+
+/// The rows of the sink that is killed.
+fn sink_rows_of(sink: &Cluster) -> Vec<String> {
+    sorted_lines(&sink.sql("kill_sink", REPORT))
 }
 
 #[test]
@@ -124,6 +123,69 @@ fn load(random: &mut Random, round: u64) -> String {
     sql
 }
 
+/// Beside the pipeline a log without a key, from made-up rows that are numbered without a gap to a table outside that is only
+/// added to. There a row that is written twice stays twice, and one that is lost leaves a gap.
+const EVENTS: &str = "
+CREATE TEMPORARY TABLE events_source (n BIGINT, device INT, note VARCHAR(12)) WITH
+  ('connector' = 'datagen', 'rows-per-second' = '100', 'fields.n.kind' = 'sequence', 'fields.n.start' = '1',
+   'fields.n.end' = '1000000000');
+CREATE TABLE fluss.shop.ods_events (n BIGINT, device INT, note VARCHAR(12));
+CREATE TEMPORARY TABLE events_sink (n BIGINT, device INT, note VARCHAR(12)) WITH
+  ('connector' = 'jdbc', 'url' = '@URL@', 'table-name' = 'events', 'username' = 'postgres', 'password' = 'postgres');
+SET 'pipeline.name' = 'events';
+INSERT INTO fluss.shop.ods_events SELECT * FROM events_source;
+SET 'pipeline.name' = 'events_sink';
+INSERT INTO events_sink SELECT * FROM fluss.shop.ods_events;
+";
+
+/// The pipeline with [`EVENTS`] beside it.
+fn pipeline_with_events(program: &Program, source: (&Cluster, &str), sink: (&Cluster, &str)) -> PathBuf {
+    let script = pipeline(program, source, sink);
+    let text = std::fs::read_to_string(&script).expect("the script can be read");
+    let url = format!("jdbc:postgresql://127.0.0.1:{}/{}", sink.0.port(), sink.1);
+    sink.0.sql(sink.1, "CREATE TABLE events (n bigint, device int, note text)");
+    program.script("pipeline.sql", &(text + &EVENTS.replace("@URL@", &url)))
+}
+
+/// Every layer and the orders that it must come from, all columns, the same text on both sides.
+const LAYERS: [(&str, &str); 4] = [
+    (
+        "SELECT order_id, customer_id, region, status, amount, DATE_FORMAT(updated_at, 'yyyy-MM-dd HH:mm:ss.SSS') FROM fluss.shop.ods_orders",
+        "SELECT order_id, customer_id, region, status, amount, to_char(updated_at, 'YYYY-MM-DD HH24:MI:SS.MS') FROM orders",
+    ),
+    (
+        "SELECT order_id, region, status, amount, order_day, is_large FROM fluss.shop.dwd_orders",
+        "SELECT order_id, region, status, amount, to_char(updated_at, 'YYYY-MM-DD'), amount > 500 FROM orders",
+    ),
+    (
+        "SELECT region, status, orders, amount, large_orders FROM fluss.shop.dws_region_status",
+        "SELECT region, status, count(*), sum(amount)::numeric(20,2), sum((amount > 500)::int) FROM orders GROUP BY 1, 2",
+    ),
+    ("SELECT region, orders, amount, paid_share FROM fluss.shop.ads_region", TRUTH),
+];
+
+/// The numbers of the rows that were only added have no gap and none twice, at whatever moment they are looked at.
+fn assert_events_without_gap(sink: &Cluster, when: &str) {
+    let doubled = "SELECT count(*), count(DISTINCT n), coalesce(min(n), 1), coalesce(max(n), 0) FROM events";
+    let told = sink.sql("kill_sink", doubled);
+    let numbers: Vec<&str> = told.trim().split('|').collect();
+    let rows = numbers[0];
+    assert_eq!(numbers, [rows, rows, "1", rows], "rows, different ones, the first and the last {when}");
+}
+
+/// A file in the directory that the server keeps for a slot. It survives kills of the server, and goes with the slot alone.
+struct SlotMark(PathBuf);
+
+impl SlotMark {
+    fn on(cluster: &Cluster, slot: &str) -> Self {
+        let directory = cluster.directory().join("data/pg_replslot").join(slot);
+        await_equal("the slot", || directory.is_dir(), || true);
+        let mark = directory.join("mark");
+        std::fs::write(&mark, "").expect("the directory of the slot can be written");
+        Self(mark)
+    }
+}
+
 /// Who is killed in a round.
 #[derive(Clone, Copy, Debug)]
 enum Victim {
@@ -141,8 +203,10 @@ fn kill_minus_nine_under_load_loses_and_repeats_nothing() {
     let mut program = Program::new();
     // Servers that may lose nothing that they confirmed, as they are run in earnest.
     let (source, sink) = (Arc::new(Cluster::start(&["fsync = on"])), Cluster::start(&["fsync = on"]));
-    let script = pipeline(&program, (&source, "kill_source"), (&sink, "kill_sink"));
+    let script = pipeline_with_events(&program, (&source, "kill_source"), (&sink, "kill_sink"));
     program.start(&script);
+    await_equal("the first contents", || sink_rows_of(&sink), || sorted_lines(&source.sql("kill_source", TRUTH)));
+    let slot = SlotMark::on(&source, "kill_source_slot");
     for round in 0..3 * kills {
         let victim = [Victim::Program, Victim::Source, Victim::Sink][round as usize % 3];
         let sql = load(&mut random, round);
@@ -171,19 +235,37 @@ fn kill_minus_nine_under_load_loses_and_repeats_nothing() {
             }
         }
         writer.join().expect("the load is written");
+        assert_events_without_gap(&sink, &format!("after {victim:?} was killed in round {round}"));
         if round % 30 == 29 || round + 1 == 3 * kills {
-            let rows = || lines(&sink.sql("kill_sink", REPORT));
-            await_equal(&format!("the sink after {} kills", round + 1), rows, || {
-                lines(&source.sql("kill_source", TRUTH))
-            });
+            await_equal(
+                &format!("the sink after {} kills", round + 1),
+                || sink_rows_of(&sink),
+                || sorted_lines(&source.sql("kill_source", TRUTH)),
+            );
         }
     }
-    let rows = lines(&source.sql("kill_source", "SELECT order_id, region, status, amount FROM orders"));
-    assert_eq!(program.query("SELECT order_id, region, status, amount FROM fluss.shop.ods_orders"), rows);
-    let dws = "SELECT region, status, count(*), sum(amount)::numeric(20,2), sum((amount > 500)::int) FROM orders GROUP BY 1, 2";
-    assert_eq!(program.query("SELECT * FROM fluss.shop.dws_region_status"), lines(&source.sql("kill_source", dws)));
+    for (layer, truth) in LAYERS {
+        assert_eq!(program.query(layer), sorted_lines(&source.sql("kill_source", truth)), "{layer}");
+    }
+    // The log goes on: what there is of it now must be outside in a moment, row by row.
+    let last = program.query("SELECT MAX(n) FROM fluss.shop.ods_events").concat();
+    let is_there = format!("SELECT count(*) > 0 FROM events WHERE n = {last}");
+    await_equal("the events", || sink.sql("kill_sink", &is_there), || "t".to_owned());
+    let rows = format!("SELECT n, device, note FROM events WHERE n <= {last}");
+    let kept = program.query(&rows.replace("FROM events", "FROM fluss.shop.ods_events"));
+    assert_eq!(kept.len().to_string(), last, "the log has each number once");
+    assert_eq!(sorted_lines(&sink.sql("kill_sink", &rows)), kept);
+    assert_events_without_gap(&sink, "in the end");
+    // The slot is the one that was made first, and everything has been confirmed to it.
+    assert!(slot.0.exists(), "the slot was made anew");
+    let end = source.sql("kill_source", "SELECT pg_current_wal_lsn()");
+    let confirmed = format!("SELECT slot_name, confirmed_flush_lsn >= '{end}', wal_status FROM pg_replication_slots");
+    let state = || source.sql("kill_source", &confirmed);
+    await_equal("what is confirmed", state, || "kill_source_slot|t|reserved".to_owned());
     // What the slot gives and what the sink holds was enough each time: nothing had to be read again or written anew.
     let log = program.log();
-    assert!(!log.contains("read again and compared") && !log.contains("written again"), "{log}");
+    for words in ["read again", "written again", "claimed anew", "is gone"] {
+        assert!(!log.contains(words), "`{words}` is told:\n{log}");
+    }
     assert_eq!(program.interrupt(), Some(0), "{log}");
 }
