@@ -1,6 +1,8 @@
 //! `gridhouse trace` and `gridhouse status` beside a running chain.
 
-use crate::faults::{await_sink, chain, prepared};
+use gridhouse_link::testing::Cluster;
+
+use crate::faults::{await_sink, await_sink_of, chain, prepared};
 use crate::program::{Program, await_equal, postgres, text};
 
 #[test]
@@ -58,5 +60,82 @@ fn the_way_of_a_change_is_told_step_by_step_and_how_far_everything_is_behind() {
         held.join().expect("psql comes to an end")
     });
     assert!(hold.is_err(), "the transaction was ended");
+    assert_eq!(program.interrupt(), Some(0), "{}", program.log());
+}
+
+/// The value of a column in the row of a section that names `row`, as the page of the status shows it.
+fn shown(page: &str, section: &str, row: &str, column: &str) -> String {
+    let lines: Vec<&str> =
+        page.lines().skip_while(|line| *line != section).skip(1).take_while(|line| !line.is_empty()).collect();
+    let cells = |line: &str| line.split('│').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let place = lines.first().and_then(|head| cells(head).iter().position(|title| title == column));
+    let line = lines.iter().find(|line| line.contains(row));
+    let (Some(place), Some(line)) = (place, line) else { panic!("no {column} of {row} among {section}:\n{page}") };
+    cells(line)[place].clone()
+}
+
+/// `1.5 KiB` as bytes.
+fn bytes(text: &str) -> f64 {
+    let (number, unit) = text.split_once(' ').unwrap_or_else(|| panic!("`{text}` is no size"));
+    let power = ["B", "KiB", "MiB", "GiB"].iter().position(|known| *known == unit).expect("a unit of bytes");
+    number.parse::<f64>().expect("a number") * 1_024_f64.powi(power as i32)
+}
+
+/// `1.25 s` or `2 min 5 s` as milliseconds.
+fn millis(text: &str) -> f64 {
+    let parts: Vec<&str> = text.split(' ').collect();
+    let of = |pair: &[&str]| {
+        let factor = match pair[1] {
+            "ms" => 1.0,
+            "s" => 1_000.0,
+            "min" => 60_000.0,
+            unit => panic!("`{unit}` is no unit of time"),
+        };
+        pair[0].parse::<f64>().expect("a number") * factor
+    };
+    parts.chunks(2).map(of).sum()
+}
+
+#[test]
+fn how_far_a_sink_that_is_down_falls_behind_grows_in_bytes_and_time_and_ends() {
+    let program = &mut Program::new();
+    let (source, name) = (postgres(), "sink_behind");
+    prepared(source, name);
+    let sink = Cluster::start(&[]);
+    prepared(&sink, name);
+    let script = chain(program, name, source.port(), sink.port());
+    program.start(&script);
+    await_sink_of(source, &sink, name);
+    let lag = || {
+        let page = text(&program.run(&["status"]).stdout);
+        let of = |column: &str| shown(&page, "Sinks", "copy", column);
+        (of("state"), bytes(&of("behind")), millis(&of("for")))
+    };
+    await_equal("the lag", lag, || ("RUNNING".to_owned(), 0.0, 0.0));
+
+    sink.down("fast");
+    let mut before = (0.0, 0.0);
+    for round in 1..=3 {
+        source.sql(name, &format!("UPDATE orders SET amount = amount + 1 WHERE id % 3 = {}", round % 3));
+        let mut now = (0.0, 0.0);
+        await_equal(
+            "growth in bytes and time",
+            || {
+                let (state, bytes, millis) = lag();
+                now = (bytes, millis);
+                state == "WAITING" && bytes > before.0 && millis > before.1
+            },
+            || true,
+        );
+        before = now;
+    }
+    // A thousand changed rows, of which each takes more than its key alone, and not many times what it holds.
+    assert!((4_000.0..1_000_000.0).contains(&before.0), "{before:?}");
+    let error = shown(&text(&program.run(&["status"]).stdout), "Sinks", "copy", "error");
+    assert!(error.contains("does not answer") || error.contains("refused"), "{error}");
+
+    sink.up();
+    await_sink_of(source, &sink, name);
+    await_equal("the lag", lag, || ("RUNNING".to_owned(), 0.0, 0.0));
     assert_eq!(program.interrupt(), Some(0), "{}", program.log());
 }
