@@ -10,7 +10,7 @@ use gridhouse_base::{ChangeBatch, CommitId, Error, Result, TableId};
 
 use crate::bucket_view::BucketView;
 use crate::cursors::Cursors;
-use crate::group::LiveGroup;
+use crate::group::{Entries, LiveGroup};
 use crate::meta::Meta;
 use crate::scan::Scan;
 use crate::spec::TableSpec;
@@ -153,6 +153,15 @@ impl TableSnapshot {
     /// The bytes of memory that the entries take.
     pub fn bytes(&self) -> u64 {
         self.view.groups().map(|group| group.entries.memory_bytes() as u64).sum()
+    }
+
+    /// The bytes that the entries take, encoded where they lie in segments.
+    pub fn stored_bytes(&self) -> u64 {
+        let bytes = |entries: &Entries| match entries {
+            Entries::Tail(_) => entries.memory_bytes(),
+            Entries::Sealed(group) => group.bytes(),
+        };
+        self.view.groups().map(|group| bytes(&group.entries) as u64).sum()
     }
 
     /// The newest commit of which the log has lost an entry; [`TableSnapshot::changes`] can start from here on.

@@ -279,15 +279,23 @@ mod tests {
     use arrow_array::types::Int64Type;
     use arrow_array::{Array, Int64Array, StringArray};
     use arrow_schema::{DataType, Field};
+    use datafusion::common::JoinType;
+    use datafusion::common::tree_node::TreeNodeRecursion;
+    use datafusion::datasource::provider_as_source;
     use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryPool, UnboundedMemoryPool};
-    use datafusion::functions_aggregate::count::count_udaf;
+    use datafusion::functions_aggregate::count::{count, count_udaf};
+    use datafusion::logical_expr::{LogicalPlanBuilder, col};
     use datafusion::physical_expr::aggregate::AggregateExprBuilder;
+    use datafusion::physical_plan::displayable;
+    use datafusion::physical_plan::joins::HashJoinExec;
     use gridhouse_base::clock::{Clock, SystemClock};
     use gridhouse_base::fs::DiskFileSystem;
     use gridhouse_base::random::Random;
     use gridhouse_base::{ChangeBatch, Column as TableColumn, Schema, TypeKind};
     use gridhouse_store::{ScanRequest, Store, StoreOptions, TableSnapshot, TableSpec};
 
+    use super::super::provider::StoredTable;
+    use super::super::runtime::state;
     use super::*;
 
     type Rows = Vec<(Option<String>, Option<i64>)>;
@@ -387,6 +395,33 @@ mod tests {
             assert_eq!(found, expected, "{most_groups} groups at most");
             assert!(batches >= least_batches, "{batches} batches of {most_groups} groups");
         }
+    }
+
+    #[test]
+    fn a_join_gathers_the_groups_of_a_small_table_and_not_the_large_one() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let devices = table(dirs[0].path(), &rows(20_000), &rows(10));
+        let telemetry = table(dirs[1].path(), &rows(200_000), &rows(10));
+        let scan = |name: &str, table: TableSnapshot| {
+            let provider = Arc::new(StoredTable::new(table, Vec::new(), true, Arc::default()));
+            LogicalPlanBuilder::scan(name, provider_as_source(provider), None).unwrap()
+        };
+        let groups =
+            scan("devices", devices).aggregate(vec![col("devices.c0")], vec![count(col("devices.c1"))]).unwrap();
+        let on = (vec!["devices.c0"], vec!["telemetry.c0"]);
+        let telemetry = scan("telemetry", telemetry).build().unwrap();
+        let plan = groups.join(telemetry, JoinType::Inner, on, None).unwrap().build().unwrap();
+        let threads = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let plan = threads.block_on(state(&Arc::default(), 2).create_physical_plan(&plan)).unwrap();
+        let mut gathered = Vec::new();
+        plan.apply(|node| {
+            if let Some(join) = node.downcast_ref::<HashJoinExec>() {
+                gathered.push(displayable(join.left().as_ref()).indent(false).to_string());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+        .unwrap();
+        assert!(gathered.len() == 1 && gathered[0].contains("GroupedScan: t by"), "{gathered:?}");
     }
 
     #[test]

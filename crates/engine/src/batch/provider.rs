@@ -83,7 +83,7 @@ impl StoredTable {
         let num_rows = if is_filtered { Precision::Inexact(rows) } else { Precision::Exact(rows) };
         Statistics {
             num_rows,
-            total_byte_size: Precision::Inexact(self.table.bytes() as usize),
+            total_byte_size: Precision::Inexact(self.table.stored_bytes() as usize),
             column_statistics: columns.iter().map(known).collect(),
         }
     }

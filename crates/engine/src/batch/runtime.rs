@@ -156,7 +156,7 @@ pub(super) fn stopped(stop: &AtomicBool) -> DfResult<()> {
 
 /// The rules: what remains to be done after our own optimiser, and nothing that moves an expression to rows that it was not
 /// meant for.
-fn state(environment: &Arc<RuntimeEnv>, parts: usize) -> SessionState {
+pub(super) fn state(environment: &Arc<RuntimeEnv>, parts: usize) -> SessionState {
     let config = SessionConfig::new()
         .with_target_partitions(parts)
         .with_batch_size(BATCH_ROWS)
@@ -169,9 +169,10 @@ fn state(environment: &Arc<RuntimeEnv>, parts: usize) -> SessionState {
         .with_physical_optimizer_rules(vec![
             Arc::new(OutputRequirements::new_add_mode()),
             Arc::new(AggregateStatistics::new()),
-            Arc::new(GroupWhereRead),
             Arc::new(JoinSelection::new()),
             Arc::new(LimitedDistinctAggregation::new()),
+            // Behind those that ask how many rows a node gives, or put a limit into it.
+            Arc::new(GroupWhereRead),
             Arc::new(EnforceDistribution::new()),
             Arc::new(CombinePartialFinalAggregate::new()),
             Arc::new(EnforceSorting::new()),
