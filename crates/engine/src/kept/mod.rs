@@ -103,7 +103,7 @@ pub(crate) fn attachment(jobs: &mut BTreeMap<JobId, Job>, now_micros: i64) -> Op
             .inspect_err(|error| tracing::warn!("the states of jobs are written whole: {error}"))
             .unwrap_or_default();
         let stays = before.worth_naming(&earlier);
-        let mut file = StateFile { number, out, len: 0 };
+        let mut file = StateFile { number, out, len: 0, is_broken: false };
         file.put(&head())?;
         let mut stored: BTreeMap<InsertKey, Stored> = BTreeMap::new();
         let mut figures: BTreeMap<JobId, (Arc<LastKept>, KeptFigures)> = BTreeMap::new();
@@ -118,7 +118,15 @@ pub(crate) fn attachment(jobs: &mut BTreeMap<JobId, Job>, now_micros: i64) -> Op
                     let earlier = old.and_then(|old| {
                         Earlier::of(&old.spans, &|file| earlier.get(&file).copied(), &|file| stays.contains(&file))
                     });
-                    file.keep(&frozen, earlier.unwrap_or_default(), &known.files)?
+                    match file.keep(&frozen, earlier.unwrap_or_default(), &known.files) {
+                        Ok(kept) => kept,
+                        Err(error) if file.is_broken => return Err(error),
+                        Err(error) => {
+                            // The checkpoint is worth more than this state, which is rebuilt if it comes to that.
+                            tracing::warn!(job = key.0.0, "its state is not kept: {error}");
+                            continue;
+                        }
+                    }
                 }
             };
             let (_, sums) = figures
@@ -141,21 +149,32 @@ struct StateFile<'a> {
     number: u64,
     out: &'a mut dyn Write,
     len: u64,
+    /// The disk takes no more.
+    is_broken: bool,
+}
+
+impl Write for StateFile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes).inspect_err(|_| self.is_broken = true)?;
+        self.len += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush().inspect_err(|_| self.is_broken = true)
+    }
 }
 
 impl StateFile<'_> {
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         let failed = |error| Error::unavailable("the states of jobs could not be written").caused_by(error);
-        self.out.write_all(bytes).map_err(failed)?;
-        self.len += bytes.len() as u64;
-        Ok(())
+        self.write_all(bytes).map_err(failed)
     }
 
     /// Writes what a state does not share with an earlier one.
     fn keep(&mut self, frozen: &Frozen, earlier: Earlier<'_>, known: &FilePlaces) -> Result<KeptState> {
-        let kept = frozen.keep(KeptWriter::new(earlier, known, &mut *self.out, (self.number, self.len)))?;
-        self.len += kept.written;
-        Ok(kept)
+        let at = (self.number, self.len);
+        frozen.keep(KeptWriter::new(earlier, known, self, at))
     }
 }
 

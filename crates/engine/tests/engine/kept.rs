@@ -139,3 +139,37 @@ fn whatever_changes_between_checkpoints_a_restart_finds_the_state_of_the_last_on
 fn state_on_disk_is_kept_as_well() {
     live(Some(7));
 }
+
+#[test]
+fn state_that_cannot_be_read_stops_no_checkpoint() {
+    let mut house = House::keeping_often(Some(7));
+    ok(&mut house.session(), TABLES);
+    for (board, query) in QUERIES {
+        ok(&mut house.session(), &format!("INSERT INTO {board} {query}"));
+    }
+    insert(&house, 0..3_000, 1);
+    check(&house);
+    checkpoint(&house, 0);
+    // Every part of every state is in files that no checkpoint has seen yet, and these are lost.
+    insert(&house, 0..97, 3);
+    check(&house);
+    for entry in std::fs::read_dir(house.dir.path().join("spill")).unwrap() {
+        std::fs::write(entry.unwrap().path(), "").unwrap();
+    }
+    let newest = || {
+        let names = std::fs::read_dir(house.dir.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("checkpoint-")).max()
+    };
+    for round in 0..2 {
+        let before = newest();
+        let text = "x".repeat(2_000);
+        let values: Vec<String> = (0..40).map(|i| format!("({i}, '{round} {text}')")).collect();
+        ok(&mut house.session(), &format!("INSERT INTO other VALUES {}", values.join(", ")));
+        await_that(|| newest() > before).expect("a checkpoint is made");
+    }
+    house.crash();
+    let began = rows(&mut house.session(), BEGAN);
+    assert!(began.iter().any(|began| began.contains("rebuilt: its state was not kept")), "{began:?}");
+    check(&house);
+}

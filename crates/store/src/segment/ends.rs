@@ -5,9 +5,8 @@ use super::footer::{u32_at, u64_at};
 
 const MAGIC: [u8; 8] = *b"GRIDSEG\0";
 const END_MAGIC: [u8; 8] = *b"GRIDEND\0";
-/// The version of everything in the file. The one before has no dictionaries of groups, and is otherwise the same.
+/// The version of everything in the file.
 const VERSION: u32 = 2;
-const OLDEST: u32 = 1;
 pub(super) const HEAD_BYTES: usize = 64;
 pub(super) const TRAILER_BYTES: usize = 40;
 
@@ -37,7 +36,7 @@ impl Identity {
         if bytes[..8] != MAGIC || head_checksum(bytes) != u32_at(bytes, 12) {
             return Ok(None);
         }
-        if !(OLDEST..=VERSION).contains(&u32_at(bytes, 8)) {
+        if u32_at(bytes, 8) != VERSION {
             return Err(u32_at(bytes, 8));
         }
         let store = u128::from(u64_at(bytes, 24)) | u128::from(u64_at(bytes, 32)) << 64;

@@ -3,6 +3,7 @@
 //! Pieces of the file are given out only after their checksum has been compared, once in the life of the process: one bit
 //! each remembers it. Bits may be set twice by two threads that touch a piece at once, which only costs time.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -270,8 +271,14 @@ impl Segment {
         place: impl Fn(usize) -> String,
     ) -> Result<EncodedColumn> {
         let bytes = self.piece_bytes(piece, || place(piece))?;
-        let column = EncodedColumn::parse_within(bytes, data_type, rows, &|| self.piece_bytes(first, || place(first)));
-        column.map_err(|error| self.located(error, piece, &place(piece)))
+        let is_of_first = Cell::new(false);
+        let dictionary = || {
+            let bytes = self.piece_bytes(first, || place(first));
+            bytes.inspect_err(|_| is_of_first.set(true))
+        };
+        let column = EncodedColumn::parse_within(bytes, data_type, rows, &dictionary);
+        // What is wrong with the first piece says itself where that is.
+        column.map_err(|error| if is_of_first.get() { error } else { self.located(error, piece, &place(piece)) })
     }
 
     /// Whether what stands where `piece` begins meets `test`.
