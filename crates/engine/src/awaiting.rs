@@ -11,10 +11,12 @@ use gridhouse_base::clock::Clock;
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{Error, ErrorKind, JobId, Result};
 use gridhouse_flow::connector::{LookupConnector, LookupRequest};
+use gridhouse_sql::plan::Plan;
 
 use crate::boot::bind;
 use crate::core::{Core, Message};
 use crate::job::Job;
+use crate::prepare::{Connectors, Prepared, with_hints};
 use crate::rebuild::Gaps;
 use crate::records::JobState;
 use crate::shared::{Shared, lock};
@@ -26,6 +28,9 @@ use crate::worker::{Outgoing, Turn, Worker};
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause: a server that comes back is used again within half a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A pause lasts at least this many times as long as the attempt before it that failed: attempts hold up the ticks of all jobs, for a
+/// tenth of the time at most.
+const PAUSE_PER_ATTEMPT: u32 = 9;
 /// How often a pause looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -37,9 +42,29 @@ pub(crate) struct Away {
 }
 
 impl Away {
+    /// The first table of the outside that `inserts` look rows up in.
+    fn first_of(inserts: &[Prepared], connectors: &Connectors) -> Option<Self> {
+        let mut first = None;
+        let mut look = |plan: &Plan| {
+            if let Plan::Lookup(lookup) = plan
+                && first.is_none()
+            {
+                let definition = with_hints(&lookup.table, &lookup.hints);
+                let keys = lookup.keys.iter().map(|(_, other)| *other).collect();
+                let request = LookupRequest { keys, columns: lookup.columns.clone() };
+                let connector = connectors.lookup(&definition).ok().cloned();
+                first = connector.map(|connector| Self { connector, definition, request });
+            }
+        };
+        inserts.iter().for_each(|insert| insert.bound.plan.visit(&mut look));
+        first
+    }
+
+    /// Whether it answers, be it that it refuses: then the job says so by its name.
     fn is_there(&self) -> bool {
         let asked = self.connector.open(self.definition.clone(), self.request.clone());
-        asked.and_then(|mut lookup| lookup.check()).is_ok()
+        let answer = asked.and_then(|mut lookup| lookup.check());
+        !answer.is_err_and(|error| error.kind() == ErrorKind::Unavailable)
     }
 }
 
@@ -80,12 +105,29 @@ impl Core {
         let pause = job.wait.take().map_or(FIRST_PAUSE, |wait| (wait.pause * 2).min(LONGEST_PAUSE));
         let record = job.record.clone();
         self.away.take();
+        let since = self.clock.monotonic();
         let begun = bind(self, &record).and_then(|inserts| self.resume(id, inserts, Gaps::Refused));
+        let took = self.clock.monotonic().saturating_sub(since);
         let Err(error) = begun else {
             tracing::info!(job = record.name, "what it waited for answers again; it goes on");
             return Ok(());
         };
-        self.rest(id, error, pause)
+        self.rest(id, error, pause.max(took * PAUSE_PER_ATTEMPT))
+    }
+
+    /// Has a job wait that did when the last process ended, without asking the outside now. One that only waited for another job to
+    /// leave a tick goes on at once.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn wait_on(&mut self, id: JobId) -> Result<()> {
+        let Some(job) = self.jobs.get(&id) else { return Ok(()) };
+        let inserts = bind(self, &job.record).unwrap_or_default();
+        let Some(away) = Away::first_of(&inserts, &self.connectors) else { return self.go_on(id) };
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.wait = Some(Wait::new(away));
+        }
+        self.begin_asking(id)
     }
 
     /// Takes a job out that could not be built: until the outside answers, if that is why, else until `START JOB`.
@@ -98,7 +140,9 @@ impl Core {
 
     fn rest(&mut self, id: JobId, error: Error, pause: Duration) -> Result<()> {
         if error.kind() == ErrorKind::Unavailable {
-            return Err(error);
+            // What begins with a job may fail for want of threads; that is on record, and harms nobody else.
+            let is_told = self.jobs.get(&id).is_some_and(|job| matches!(job.record.state, JobState::Failed(_)));
+            return if is_told { Ok(()) } else { Err(error) };
         }
         let Some(away) = self.away.take() else { return self.fail_job(id, error) };
         self.halt(id, JobState::Waiting(with_remedy(&error)))?;

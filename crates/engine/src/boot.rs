@@ -70,7 +70,7 @@ pub(crate) fn boot(core: &mut Core, seed: u64) -> Result<()> {
     let waiting = |job: &Job| matches!(job.record.state, JobState::Waiting(_)) && job.wait.is_none();
     let waiting: Vec<_> = core.jobs.iter().filter(|(_, job)| waiting(job)).map(|(id, _)| *id).collect();
     for id in waiting {
-        core.go_on(id)?;
+        core.wait_on(id)?;
     }
     for record in interrupted {
         // Its statement was never answered, and nobody waits for it any more. It goes once the other jobs are known.

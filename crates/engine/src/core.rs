@@ -221,10 +221,12 @@ impl Core {
         for stream in std::mem::take(&mut self.streams).into_values() {
             stream.stop();
         }
+        let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
+        jobs.into_iter().for_each(|id| self.note_reached(id));
+        self.save_cursors()?;
         for job in self.jobs.values_mut() {
             job.stop_sinks();
         }
-        self.save_cursors()?;
         let commit = self.store.sync()?;
         let Self { store, jobs, clock, .. } = self;
         if let Err(error) = store.checkpoint(&mut || attachment(jobs, clock.now_micros())) {

@@ -99,7 +99,7 @@ impl Core {
             if job.record.environment != submission.environment {
                 // The same job by another way, a new password perhaps: it goes on by the way that was named last.
                 job.record.environment = submission.environment;
-                if job.record.state == JobState::Running {
+                if job.record.state.is_wanted() {
                     self.halt(id, JobState::Stopped)?;
                 }
             }
@@ -288,6 +288,7 @@ impl Core {
                     outbox: outbox_of(old, i, &target_def.path),
                     sources: Vec::new(),
                     sink: insert.sink.as_ref().map(|sink| sink.mode.into()),
+                    forgets: insert.sink.as_ref().is_some_and(|sink| !sink.exactly_once),
                     begun: begun_of(old, i, &target_def.path),
                 };
                 let route = match &insert.route {
@@ -392,10 +393,13 @@ impl Core {
                             Err(why) if old.is_some() => *began_out = Began::Rebuilt(why.to_owned()),
                             Err(_) => {}
                         }
+                        // What came to be while the job rested cannot be told from what it had given before. An outside that
+                        // keeps nothing is given all of it anew.
+                        let begins_anew = insert_record.forgets && flow.target.kinds_inside && !was_running;
                         let how = Build {
                             job: &record_out.name,
                             gaps,
-                            output,
+                            output: if begins_anew { Output::Whole } else { output },
                             sole: sole[i],
                             cursor: store_changes,
                             was_running,
@@ -578,6 +582,8 @@ impl Core {
         let reached = self.store.ordered_snapshot().cursor(&name, table).unwrap_or_default();
         let insert = self.jobs.get(&job).and_then(|job| job.record.inserts.get(i));
         let begun = insert.map_or(CommitId(0), |insert| insert.begun);
+        let forgets = !description.exactly_once;
+        let goes_on_at = if forgets && reached > begun { reached } else { CommitId(0) };
         let writer = SinkWriter {
             store: self.store.id(),
             sink: name.clone(),
@@ -591,7 +597,8 @@ impl Core {
         let context = EvalContext { now_micros: self.clock.now_micros(), zone, seed: 0, first_row: 0 };
         let since = self.ordered();
         let (mode, lineage) = (description.mode, self.lineage.clone());
-        let plan = SinkPlan { name, table, projection, key, mode, kinds_inside, since, reached, lineage, context };
+        let plan =
+            SinkPlan { name, table, projection, key, mode, kinds_inside, since, reached, goes_on_at, lineage, context };
         let surroundings = Surroundings {
             shared: self.shared.clone(),
             clock: self.clock.clone(),

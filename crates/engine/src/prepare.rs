@@ -195,8 +195,8 @@ impl Outside for Remembered<'_> {
     fn sink(&self, definition: &TableDef) -> Result<SinkDescription> {
         let mode =
             self.insert.sink.ok_or_else(|| Error::corrupt(format!("the sink {} is not on record", definition.path)))?;
-        let target_key = String::new();
-        Ok(SinkDescription { target_key, mode: mode.into(), exactly_once: true, notices: Vec::new() })
+        let (target_key, exactly_once) = (String::new(), !self.insert.forgets);
+        Ok(SinkDescription { target_key, mode: mode.into(), exactly_once, notices: Vec::new() })
     }
 }
 

@@ -146,6 +146,9 @@ pub struct InsertRecord {
     pub sources: Vec<SourceUse>,
     /// What an outside target takes.
     pub sink: Option<SinkMode>,
+    /// Whether an outside target does not keep how far it was written.
+    #[serde(default)]
+    pub forgets: bool,
     /// Where the log that an outside target is written from began when that was set up. A sink that is known to stand
     /// there has written nothing yet.
     #[serde(default)]

@@ -12,6 +12,7 @@ use crate::dead::{self, letters_under};
 use crate::job::{Branch, Job};
 use crate::rebuild::Gaps;
 use crate::records::{JOBS, JobRecord, JobState, STREAMS, StreamTableRecord, encode};
+use crate::shared::lock;
 use crate::tick::order_jobs;
 use crate::wiring::{sink_name, start_of};
 
@@ -30,6 +31,8 @@ impl Core {
     /// `NotFound`, and those of the store.
     pub(crate) fn halt(&mut self, id: JobId, state: JobState) -> Result<()> {
         self.tick()?;
+        self.note_reached(id);
+        self.save_cursors()?;
         let cursor = self.ordered();
         let job = self.jobs.get_mut(&id).ok_or_else(|| Error::not_found(format!("there is no job {}", id.0)))?;
         match &state {
@@ -217,6 +220,16 @@ impl Core {
     /// How far a sink's outside has come; told by its thread.
     pub(crate) fn sink_reached(&mut self, name: &str, upto: CommitId) {
         self.reached.insert(name.to_owned(), upto);
+    }
+
+    /// Notes how far the sinks of a job have come, as far as they have said.
+    pub(crate) fn note_reached(&mut self, id: JobId) {
+        for sink in self.jobs.get(&id).into_iter().flat_map(|job| &job.sinks) {
+            let upto = lock(&sink.status).upto;
+            if upto > CommitId(0) {
+                self.reached.insert(sink.name.clone(), upto);
+            }
+        }
     }
 
     /// Writes down how far the sinks have come, so that logs can be reclaimed.

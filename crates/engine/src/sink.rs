@@ -65,6 +65,8 @@ pub(crate) struct SinkPlan {
     pub(crate) since: CommitId,
     /// How far the outside was written, as the store remembers it.
     pub(crate) reached: CommitId,
+    /// Where to go on, for an outside that does not keep that itself.
+    pub(crate) goes_on_at: CommitId,
     /// What the store has been through: whether what the outside was written up to is still here.
     pub(crate) lineage: Lineage,
     /// The job's zone and clock for the projection.
@@ -88,6 +90,7 @@ pub(crate) struct SinkStatus {
 
 /// A running sink. Dropping it stops its worker without waiting.
 pub(crate) struct SinkHandle {
+    pub(crate) name: String,
     stop: Arc<AtomicBool>,
     pub(crate) status: Arc<Mutex<SinkStatus>>,
     shared: Arc<Shared>,
@@ -121,7 +124,7 @@ impl SinkHandle {
             failed: Some(Box::new(failed)),
         };
         workers.start(format!("sink {name}"), Box::new(worker))?;
-        Ok(Self { stop, status, shared })
+        Ok(Self { name, stop, status, shared })
     }
 
     /// Tells the worker to stop after the transaction that it is in.
@@ -265,7 +268,7 @@ impl SinkWorker {
 
     /// Asks the outside where it stands.
     fn begin(&mut self) -> Result<Reading> {
-        let upto = self.sink.position()?;
+        let upto = self.sink.position()?.max(self.plan.goes_on_at);
         let known = lock(&self.status).upto.max(self.plan.reached);
         let newest = self.reader.snapshot().commit().max(self.plan.since);
         let history = self.sink.history();

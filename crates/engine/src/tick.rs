@@ -196,7 +196,8 @@ fn leave(
         job.record.cursor = before;
         let why = crate::stream::with_remedy(error);
         if *id != failed {
-            job.detach(JobState::Failed(format!(
+            // It goes on by itself at once, and if the process ends before, when the next one begins.
+            job.detach(JobState::Waiting(format!(
                 "job {name} ({}), whose rows it takes in, failed in the middle of a transaction",
                 failed.0
             )));

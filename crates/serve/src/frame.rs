@@ -41,7 +41,7 @@ impl Share<'_> {
         if before + bytes <= MAX_HELD_BYTES {
             return Ok(());
         }
-        let message = format!("the connections hold {MAX_HELD_BYTES} bytes of unfinished text, which is the most");
+        let message = format!("the connections hold {MAX_HELD_BYTES} bytes of statements, which is the most");
         Err(io::Error::new(io::ErrorKind::InvalidData, message))
     }
 }

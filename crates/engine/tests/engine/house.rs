@@ -295,6 +295,8 @@ struct Inner {
     /// What each sink holds: rows by key, and the commit.
     sinks: BTreeMap<String, (BTreeMap<String, String>, CommitId)>,
     absent: bool,
+    /// The password without which look-ups are refused; empty where none is needed.
+    needed_password: String,
     broken: bool,
     /// How many snapshots are being delivered; transactions come behind them.
     joining: usize,
@@ -395,14 +397,19 @@ impl Outside {
         held.flat_map(|(_, (rows, _))| rows.iter().map(|(key, row)| format!("{key}={row}"))).collect()
     }
 
-    /// Makes sinks answer, or not.
     /// Has the next reading of all rows panic.
     pub fn break_once(&self) {
         self.lock().broken = true;
     }
 
+    /// Makes sinks and look-ups answer, or not.
     pub fn set_absent(&self, absent: bool) {
         self.lock().absent = absent;
+    }
+
+    /// From now on look-ups are refused unless they come with this password.
+    pub fn set_needed_password(&self, password: &str) {
+        self.lock().needed_password = password.to_owned();
     }
 
     /// What the scans since the last look were asked for.
@@ -531,23 +538,26 @@ impl ScanConnector for Outside {
 
 /// The source's rows as they stand, to be looked up by their `id`.
 impl LookupConnector for Outside {
-    fn open(&self, _: Arc<TableDef>, request: LookupRequest) -> Result<Box<dyn Lookup>> {
+    fn open(&self, definition: Arc<TableDef>, request: LookupRequest) -> Result<Box<dyn Lookup>> {
         assert_eq!(request.keys, [0], "only by id");
-        Ok(Box::new(Shelf { outside: self.clone(), columns: request.columns }))
+        let password = definition.options.get("password").cloned().unwrap_or_default();
+        let is_mislaid = definition.options.get("hostname").is_some_and(|host| host == "nowhere");
+        Ok(Box::new(Shelf { outside: self.clone(), columns: request.columns, password, is_mislaid }))
     }
 }
 
 struct Shelf {
     outside: Outside,
     columns: Vec<usize>,
+    password: String,
+    /// Nobody is where it is looked for.
+    is_mislaid: bool,
 }
 
 impl Lookup for Shelf {
     fn lookup(&mut self, keys: &[ArrayRef], len: usize) -> Result<Found> {
+        self.check()?;
         let inner = self.outside.lock();
-        if inner.absent {
-            return Err(Error::unavailable("the shelf does not answer"));
-        }
         let state: BTreeMap<i64, Option<String>> = inner.log.iter().flatten().cloned().collect();
         let (mut numbers, mut rows) = (Vec::new(), Vec::new());
         for number in 0..len {
@@ -563,10 +573,14 @@ impl Lookup for Shelf {
     }
 
     fn check(&mut self) -> Result<()> {
-        match self.outside.lock().absent {
-            true => Err(Error::unavailable("the shelf does not answer")),
-            false => Ok(()),
+        let inner = self.outside.lock();
+        if inner.absent || self.is_mislaid {
+            return Err(Error::unavailable("the shelf does not answer"));
         }
+        if inner.needed_password != self.password && !inner.needed_password.is_empty() {
+            return Err(Error::invalid("the shelf does not take this password"));
+        }
+        Ok(())
     }
 }
 
@@ -623,10 +637,15 @@ impl SinkConnector for Outside {
             None if definition.primary_key.is_empty() => ChangelogMode::All,
             None => ChangelogMode::Upsert,
         };
-        Ok(SinkDescription { target_key: "drain".into(), mode, exactly_once: true, notices: vec![] })
+        let exactly_once = !definition.options.contains_key("forgets");
+        Ok(SinkDescription { target_key: "drain".into(), mode, exactly_once, notices: vec![] })
     }
 
     fn open(&self, definition: Arc<TableDef>, writer: SinkWriter) -> Result<Box<dyn Sink>> {
+        if definition.options.contains_key("forgets") {
+            // It has no idea how far it came.
+            self.lock().sinks.entry(writer.sink.clone()).or_default().1 = CommitId(0);
+        }
         Ok(Box::new(Drain { outside: self.clone(), definition, writer }))
     }
 }
@@ -652,7 +671,7 @@ impl Sink for Drain {
             return Err(Error::unavailable("the drain does not answer"));
         }
         let (rows, commit) = inner.sinks.entry(self.writer.sink.clone()).or_default();
-        if *commit != from {
+        if *commit != from && !self.definition.options.contains_key("forgets") {
             return Err(Error::conflict(format!("the drain stands at {commit}, not {from}")));
         }
         // An error on the way must leave nothing.

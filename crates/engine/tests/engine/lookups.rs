@@ -95,6 +95,51 @@ fn a_job_waits_for_its_outside_over_restarts_and_stops_when_told() {
 }
 
 #[test]
+fn an_outside_that_refuses_is_not_waited_for() {
+    let house = House::new();
+    let mut session = house.session();
+    house.outside.commit(&[(1, Some("one"))]);
+    ok(&mut session, TABLES);
+    ok(&mut session, OUTSIDE);
+    house.outside.set_absent(true);
+    ok(&mut session, "INSERT INTO t VALUES (10, 1)");
+    let state = "SELECT state, error FROM system.status.jobs";
+    assert!(rows(&mut session, state)[0].starts_with("WAITING|"));
+    // It comes back with another password: nobody else will mend that.
+    house.outside.set_needed_password("new");
+    house.outside.set_absent(false);
+    await_that(|| rows(&mut session, state)[0].starts_with("FAILED|")).expect("it says so");
+    assert!(rows(&mut session, state)[0].contains("the shelf does not take this password"));
+}
+
+#[test]
+fn a_waiting_job_goes_on_by_the_way_that_the_script_names_last() {
+    let mut house = House::new();
+    let mut session = house.session();
+    house.outside.commit(&[(1, Some("one"))]);
+    ok(&mut session, TABLES);
+    let script = |host: &str| {
+        format!(
+            "DROP TEMPORARY TABLE shelf;
+             CREATE TEMPORARY TABLE shelf (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED)
+               WITH ('connector' = 'shelf', 'hostname' = '{host}');
+             {OUTSIDE}"
+        )
+    };
+    ok(&mut session, &script("nowhere"));
+    ok(&mut session, "INSERT INTO t VALUES (10, 1)");
+    let state = "SELECT job_id, state FROM system.status.jobs";
+    assert_eq!(rows(&mut session, state), ["1|WAITING"]);
+    ok(&mut session, &script("here"));
+    assert_eq!(rows(&mut session, state), ["1|RUNNING"]);
+    assert_eq!(rows(&mut session, "SELECT * FROM outside_board"), ["10|one"]);
+    house.restart();
+    let mut session = house.session();
+    ok(&mut session, "INSERT INTO t VALUES (20, 1)");
+    assert_eq!(rows(&mut session, "SELECT * FROM outside_board"), ["10|one", "20|one"], "it is on record");
+}
+
+#[test]
 fn joins_bounded_in_time_are_exact_and_let_go() {
     let mut house = House::new();
     let mut session = house.session();

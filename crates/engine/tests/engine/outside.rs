@@ -113,3 +113,38 @@ fn a_panic_fails_its_statement_and_nothing_else() {
     house.outside.commit(&[(4, Some("d"))]);
     await_that(|| rows(&mut session, "SELECT v FROM kept WHERE id = 4") == ["d"]).expect("the job goes on");
 }
+
+#[test]
+fn an_outside_that_keeps_no_position_goes_on_where_it_was() {
+    let mut house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TABLE kept (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);
+         CREATE TEMPORARY TABLE told (v STRING, n BIGINT) WITH ('connector' = 'drain', 'forgets' = 'true');
+         INSERT INTO told SELECT v, COUNT(*) FROM kept GROUP BY v",
+    );
+    let state = "SELECT state, error FROM system.status.jobs";
+    let last = |house: &House| house.outside.sink("told").last().map(|row| row.split_once('=').unwrap().1.to_owned());
+    for n in 1..=4_i64 {
+        let mut session = house.session();
+        ok(&mut session, &format!("INSERT INTO kept VALUES ({n}, 'a')"));
+        await_that(|| last(&house) == Some(format!("+Ia|{n}"))).expect("it is told");
+        // What was told is not kept: each start finds less of it.
+        house.restart();
+        assert_eq!(rows(&mut house.session(), state), ["RUNNING|NULL"]);
+    }
+    let mut session = house.session();
+    ok(&mut session, "INSERT INTO kept VALUES (5, 'b')");
+    await_that(|| last(&house) == Some("+Ib|1".into())).expect("it is told");
+    let told = house.outside.sink("told").iter().filter(|row| row.ends_with("+Ia|4")).count();
+    assert_eq!(told, 1, "after a clean stop nothing is told again: {:?}", house.outside.sink("told"));
+    // What came to be while it rested is told too, with all that stands.
+    ok(&mut session, "STOP JOB 1; INSERT INTO kept VALUES (6, 'b'), (7, 'c'); START JOB 1");
+    await_that(|| {
+        ["+Ia|4", "+Ib|2", "+Ic|1"].iter().all(|row| house.outside.sink("told").iter().any(|told| told.ends_with(row)))
+    })
+    .expect("all of it is told");
+    ok(&mut session, "INSERT INTO kept VALUES (8, 'c')");
+    await_that(|| last(&house) == Some("+Ic|2".into())).expect("it goes on");
+}
