@@ -103,6 +103,21 @@ impl Cluster {
         run(self.tool("pg_ctl").args(["promote", "-w", "-D"]).arg(self.data()));
     }
 
+    /// A reader of a slot that confirms nothing, until it is dropped or its connection ends.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn read_slot(&self, database: &str, slot: &str, publication: &str) -> SlotReader {
+        let port = self.port;
+        let to = format!("host=127.0.0.1 port={port} user={} password={} dbname={database}", SUPERUSER.0, SUPERUSER.1);
+        let mut reader = self.tool("pg_recvlogical");
+        reader.args(["-d", &to, "-S", slot]);
+        reader.args(["--start", "--no-loop", "--status-interval=0", "--fsync-interval=0", "-f", "/dev/null"]);
+        reader.args(["-o", "proto_version=1", "-o", &format!("publication_names={publication}")]);
+        reader.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        SlotReader(reader.spawn().expect("pg_recvlogical starts"))
+    }
+
     /// The directory that it lives in.
     pub fn directory(&self) -> &Path {
         self.directory.path()
@@ -237,6 +252,18 @@ impl Drop for Cluster {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
+    }
+}
+
+/// Another reader of a slot; see [`Cluster::read_slot`].
+#[derive(Debug)]
+pub struct SlotReader(std::process::Child);
+
+impl Drop for SlotReader {
+    fn drop(&mut self) {
+        // It may have ended with its connection.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

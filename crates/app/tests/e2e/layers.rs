@@ -1,0 +1,69 @@
+//! What the layers and sinks of [`chain`](crate::faults::chain) hold beside their source, to the row and column, and which rows of
+//! the sinks were written.
+
+use std::collections::BTreeMap;
+
+use gridhouse_link::testing::Cluster;
+
+use crate::faults::await_sink_of;
+use crate::program::{Program, await_equal};
+
+/// Notes from now on which rows of the sinks are written (tables, and the columns that name their rows): what is compared and equal
+/// must not be.
+pub fn note_writes(sink: &Cluster, name: &str, tables: &[(&str, &str)]) {
+    sink.sql(
+        name,
+        "CREATE TABLE writes (what text); \
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN \
+           INSERT INTO writes VALUES (TG_TABLE_NAME || '' '' || (to_jsonb(COALESCE(NEW, OLD)) ->> TG_ARGV[0])); \
+           RETURN NULL; END'",
+    );
+    for (table, column) in tables {
+        let each = format!("ON {table} FOR EACH ROW EXECUTE FUNCTION note('{column}')");
+        sink.sql(name, &format!("CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE {each}"));
+    }
+}
+
+/// The sinks of [`chain`](crate::faults::chain), for [`note_writes`].
+pub const SINKS: [(&str, &str); 2] = [("copy", "id"), ("board", "region")];
+
+/// The rows of the sinks that were written since the last call, and how often each.
+pub fn writes(sink: &Cluster, name: &str) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for what in sink.sql(name, "DELETE FROM writes RETURNING what").lines() {
+        *counts.entry(what.to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+/// These rows of `copy` and these regions of `board`, each written once.
+pub fn each_once(ids: impl IntoIterator<Item = u32>, regions: &[&str]) -> BTreeMap<String, usize> {
+    let rows = ids.into_iter().map(|id| format!("copy {id}"));
+    rows.chain(regions.iter().map(|region| format!("board {region}"))).map(|what| (what, 1)).collect()
+}
+
+/// Rows of a query at a server, as [`Program::query`] gives its own.
+pub fn rows(cluster: &Cluster, name: &str, sql: &str) -> Vec<String> {
+    let mut rows: Vec<String> = cluster.sql(name, sql).lines().map(str::to_owned).collect();
+    rows.sort();
+    rows
+}
+
+/// Waits until the sinks hold what the source says; the layers then do too, since a sink gets what is durable in them.
+pub fn await_layers(program: &Program, source: &Cluster, sink: &Cluster, name: &str) {
+    await_sink_of(source, sink, name);
+    let layers = [
+        ("SELECT id, region, amount FROM ods", "SELECT id, region, amount FROM orders"),
+        ("SELECT region, n, amount FROM dws", "SELECT region, count(*), sum(amount) FROM orders GROUP BY 1"),
+    ];
+    for (layer, truth) in layers {
+        assert_eq!(program.query(layer), rows(source, name, truth), "{layer}");
+    }
+}
+
+/// Waits until the program has said `words` behind the first `from` bytes of its log; gives the line.
+pub fn await_said(program: &Program, from: usize, words: &str) -> String {
+    let line = || program.log()[from..].lines().find(|line| line.contains(words)).map(str::to_owned);
+    await_equal(&format!("`{words}`\n{}", program.log()), || line().is_some(), || true);
+    line().unwrap_or_default()
+}
