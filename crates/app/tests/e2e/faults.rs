@@ -5,7 +5,7 @@ use std::process::Command;
 
 use gridhouse_link::testing::{Cluster, Proxy, SUPERUSER};
 
-use crate::program::{Program, await_equal, database, postgres, text};
+use crate::program::{Program, await_equal, postgres, text};
 
 /// A chain of a source table, an ODS, a summed-up DWS and two sinks; source and sink may be reached by other ports.
 pub fn chain(program: &Program, name: &str, source: u16, sink: u16) -> PathBuf {
@@ -294,24 +294,4 @@ fn full_disks_are_told_and_nothing_is_lost() {
     assert_eq!(program.interrupt(), Some(0), "{}", program.log());
     cluster.sql(name, "DROP TABLE copy");
     cluster.sql(name, "DROP TABLESPACE small");
-}
-
-#[test]
-fn a_million_rows_come_in_one_transaction_and_a_second_process_is_refused() {
-    let program = &mut Program::new();
-    let (cluster, name) = (postgres(), "a_million");
-    database(name);
-    cluster.sql(name, &format!("{SOURCE}; {COPY}; {BOARD}"));
-    let script = chain(program, name, cluster.port(), cluster.port());
-    program.start(&script);
-    await_sink(cluster, name);
-    cluster
-        .sql(name, "INSERT INTO orders SELECT i, 'region-' || i % 5, i % 1000 FROM generate_series(1001, 1000000) i");
-    await_sink(cluster, name);
-    // A second process talks to the first; one that hangs is told.
-    let second = program.run(&["serve"]);
-    let said = text(&second.stderr);
-    assert_eq!(second.status.code(), Some(5), "{said}");
-    assert!(said.contains("holds") && said.contains("stop"), "{said}");
-    assert_eq!(program.interrupt(), Some(0), "{}", program.log());
 }

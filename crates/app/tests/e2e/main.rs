@@ -5,6 +5,7 @@ mod chain;
 mod damage;
 mod faults;
 mod fencing;
+mod large;
 mod layers;
 mod lookups;
 mod processes;

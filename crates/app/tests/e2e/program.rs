@@ -144,6 +144,15 @@ impl Program {
         }
     }
 
+    /// The bytes in memory of the running program that belong to no file.
+    pub fn memory_bytes(&self) -> u64 {
+        let process = self.process.as_ref().expect("the program runs");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).expect("the process lives");
+        let kilobytes =
+            status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.strip_suffix("kB")?.trim().parse().ok());
+        kilobytes.map(|kilobytes: u64| kilobytes * 1_024).expect("the kernel tells how much memory a process has")
+    }
+
     /// Waits until the running program has said `words`.
     pub fn await_log(&mut self, words: &str) {
         let clock = SystemClock::new();
