@@ -118,6 +118,16 @@ impl Cluster {
         SlotReader(reader.spawn().expect("pg_recvlogical starts"))
     }
 
+    /// Brings the slot `slot` of another server here, as fail-over managers do before they promote a standby. Both must stand
+    /// still.
+    ///
+    /// # Panics
+    /// If it cannot be copied.
+    pub fn bring_slot(&self, from: &Self, slot: &str) {
+        let within = |cluster: &Self| cluster.data().join("pg_replslot").join(slot);
+        run(Command::new("cp").arg("-a").arg(within(from)).arg(within(self)));
+    }
+
     /// The directory that it lives in.
     pub fn directory(&self) -> &Path {
         self.directory.path()

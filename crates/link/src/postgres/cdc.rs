@@ -14,8 +14,8 @@ use super::cdc_options::CdcOptions;
 use super::client::{always_quoted, outside};
 use super::decode::CdcTable;
 use super::describe;
-use super::pgoutput::Lsn;
 use super::stream::{Command, Shared, Worker};
+use super::timeline::Place;
 use crate::LinkContext;
 use crate::hosts::HostMap;
 
@@ -52,7 +52,7 @@ impl SourceConnector for PostgresCdc {
         let tables = tables.into_iter().map(|table| cdc_table(table, &self.hosts)).collect::<Result<Vec<_>>>()?;
         let first = tables.first().ok_or_else(|| Error::internal("a source stream starts with at least one table"))?;
         let options = first.options.clone();
-        let position = position.as_deref().map(Lsn::from_position).transpose()?;
+        let position = position.as_deref().map(Place::from_position).transpose()?;
         let shared = Arc::new(Shared::default());
         let worker = Worker::new(
             shared.clone(),
@@ -73,7 +73,7 @@ impl SourceConnector for PostgresCdc {
 
 fn cdc_table(table: SourceTable, hosts: &HostMap) -> Result<CdcTable> {
     let options = CdcOptions::read(&table.definition, hosts, &mut Vec::new())?;
-    let from = table.snapshot.as_deref().map(Lsn::from_position).transpose()?;
+    let from = table.snapshot.as_deref().map(Place::from_position).transpose()?;
     CdcTable::new(table.id, table.definition, options, from)
 }
 
@@ -108,7 +108,7 @@ impl SourceStream for CdcStream {
 
     fn acknowledge(&self, position: SourcePosition) {
         // Positions come from this stream's own events; a foreign one acknowledges nothing.
-        if let Ok(position) = Lsn::from_position(&position) {
+        if let Ok(position) = Place::from_position(&position) {
             self.shared.acknowledge(position);
         }
     }

@@ -19,6 +19,7 @@ use super::gather::{
     BATCH_BYTES, BATCH_ROWS, Gather, Gathered, Origin, RowMeta, RowText, misfit_error, origins, shown_row,
 };
 use super::pgoutput::{self, Cell, Lsn, Message, OldRow, Relation, Tuple};
+use super::timeline::{Place, Timeline};
 use super::types::{Fit, PgClass, readable};
 
 /// Rows of a group of transactions at most: four full batches; the group ends at the next end of a transaction.
@@ -36,7 +37,7 @@ pub(crate) struct CdcTable {
     /// Its options.
     pub options: CdcOptions,
     /// Transactions whose commit record begins before this are in what the store holds.
-    pub from: Lsn,
+    pub from: Place,
     /// Whether its contents must be delivered (first, or again).
     pub wants_contents: bool,
     /// Whether the store holds contents of it.
@@ -51,7 +52,7 @@ pub(crate) struct CdcTable {
 
 impl CdcTable {
     /// A table of the stream; `from` is the position of the contents that the store holds.
-    pub(crate) fn new(id: u32, definition: Arc<TableDef>, options: CdcOptions, from: Option<Lsn>) -> Result<Self> {
+    pub(crate) fn new(id: u32, definition: Arc<TableDef>, options: CdcOptions, from: Option<Place>) -> Result<Self> {
         let physical: Vec<usize> = definition.physical().collect();
         let key = definition.primary_key.iter().filter_map(|k| physical.iter().position(|p| p == k)).collect();
         Ok(Self {
@@ -91,6 +92,8 @@ pub(crate) struct Decoder {
     pub reached: Lsn,
     /// Transactions whose commit record begins before this were delivered before.
     pub resume: Lsn,
+    /// The timeline that is read.
+    pub timeline: Option<Timeline>,
     /// When bytes were last taken from the connection, microseconds since the epoch.
     pub received_micros: i64,
     database: String,
@@ -112,6 +115,7 @@ impl Decoder {
             events: Vec::new(),
             reached: Lsn(0),
             resume: Lsn(0),
+            timeline: None,
             received_micros: 0,
             database,
             relations: HashMap::new(),
@@ -123,6 +127,11 @@ impl Decoder {
             group_bytes: 0,
             group_open: false,
         }
+    }
+
+    /// The place `lsn` of the timeline that is read.
+    pub(crate) fn place(&self, lsn: Lsn) -> Place {
+        Place { lsn, timeline: self.timeline }
     }
 
     /// Whether a transaction has begun and not ended.
@@ -205,7 +214,7 @@ impl Decoder {
         }
         if std::mem::take(&mut self.group_open) {
             self.events.push(SourceEvent::Commit {
-                position: self.reached.position(),
+                position: self.place(self.reached).position(),
                 event_time_micros: self.newest_micros,
                 received_micros: self.received_micros,
             });
@@ -241,7 +250,7 @@ impl Decoder {
         let mut failed = Vec::new();
         for (index, origins) in &known.targets {
             let table = &mut self.tables[*index];
-            if table.failed || transaction.commit < table.from {
+            if table.failed || transaction.commit < table.from.lsn {
                 continue;
             }
             let pushed = match origins {
@@ -274,7 +283,7 @@ impl Decoder {
             let Some(known) = self.relations.get(oid) else { continue };
             for (index, _) in &known.targets {
                 let table = &mut self.tables[*index];
-                if table.failed || commit < self.resume || commit < table.from {
+                if table.failed || commit < self.resume || commit < table.from.lsn {
                     continue;
                 }
                 self.group_open = true;
@@ -492,7 +501,7 @@ mod tests {
             comment: None,
         });
         let options = CdcOptions::read(&definition, &HostMap::default(), &mut Vec::new()).unwrap();
-        let mut table = CdcTable::new(1, definition, options, Some(Lsn(0))).unwrap();
+        let mut table = CdcTable::new(1, definition, options, Some(Place::default())).unwrap();
         table.outside.push(OutsideTable {
             oid: 7,
             schema: "public".into(),
@@ -535,7 +544,7 @@ mod tests {
             .map(|event| match event {
                 SourceEvent::Rows { .. } => "rows",
                 SourceEvent::Truncate { .. } => "truncate",
-                SourceEvent::Commit { position, .. } if *position == Lsn(120).position() => "commit",
+                SourceEvent::Commit { position, .. } if *position == decoder.place(Lsn(120)).position() => "commit",
                 _ => "other",
             })
             .collect();

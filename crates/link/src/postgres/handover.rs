@@ -6,8 +6,9 @@
 //! tables use the main slot's own snapshot; tables that come later, or whose contents must be compared, use a temporary
 //! slot while the stream stands between two transactions.
 //!
-//! A slot or publication that is gone, invalidated, or ahead of what the store holds means that changes were missed: the
-//! slot is made anew and all contents are delivered again; the engine lets only the differences flow.
+//! A slot or publication that is gone, invalidated, or ahead of what the store holds means that changes were missed, and so
+//! does a server whose history does not lead through what was read (`timeline.rs`): the slot is made anew and all contents are
+//! delivered again; the engine lets only the differences flow.
 
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use super::gather::{Gather, Origin, RowMeta, RowText, misfit_error, origins, sho
 use super::patience::{LOCK_WAIT, session_pid};
 use super::pgoutput::Lsn;
 use super::stream::{End, Worker, lost};
+use super::timeline::{History, Place};
 
 /// How long a slot may take to be made before the user is told what it waits for.
 const SLOT_PATIENCE: Duration = Duration::from_secs(3);
@@ -59,10 +61,17 @@ impl Worker {
         let (published, current, mut slot) = within(target, self.look_around(&client, &options)).await??;
         self.emit_events(&mut None).await?;
         let mut connection = open(target).await?;
+        let history = History::read(&mut connection);
+        let history = self.meanwhile(&mut None, within(target, history)).await??.map_err(lost)?;
+        let contents = self.decoder.tables.iter().filter(|table| table.has_contents && !table.failed);
+        let contents: Vec<Place> = contents.map(|table| table.from).collect();
         // Before the first commit the contents alone say what is stored.
-        let stored = self.decoder.tables.iter().filter(|table| table.has_contents).map(|table| table.from).min();
-        let stored = self.position.or(stored);
+        let stored = self.position.map(|position| position.lsn).or(contents.iter().map(|place| place.lsn).min());
+        let elsewhere = self.position.iter().chain(&contents).find_map(|place| history.lacks(*place));
+        self.decoder.timeline = Some(history.current);
         let broken = match (&slot, stored) {
+            // Whatever has become of the slot, this is why.
+            _ if elsewhere.is_some() => elsewhere,
             (None, None) => None,
             (None, Some(_)) => Some(format!("replication slot '{}' is gone", options.slot)),
             (Some(slot), _) if slot.lost => {
@@ -96,19 +105,14 @@ impl Worker {
                 self.meanwhile(&mut None, within(target, connection.simple(&drop))).await??.map_err(lost)?;
             }
         }
-        let exported = match &slot {
-            Some(slot) => {
-                let position = self.position.unwrap_or(slot.confirmed);
-                self.position = Some(position);
-                None
-            }
+        let (position, exported) = match &slot {
+            Some(slot) => (self.position.map_or(slot.confirmed, |position| position.lsn), None),
             None => {
                 let exported = self.make_slot(&client, &mut connection, &options.slot, false, &mut None).await?;
-                self.position = Some(exported.point);
-                Some(exported)
+                (exported.point, Some(exported))
             }
         };
-        let position = self.position.unwrap_or_default();
+        self.position = Some(self.decoder.place(position));
         self.decoder.reset(position);
         if self.decoder.tables.iter().any(|table| table.wants_contents) {
             match exported {
@@ -187,7 +191,7 @@ impl Worker {
         let (mut tables, mut lacking) = (Vec::new(), Vec::new());
         for table in self.decoder.tables.iter_mut().filter(|table| !table.failed) {
             table.wants_contents = true;
-            table.from = Lsn(0);
+            table.from = Place::default();
             match table.options.startup {
                 Startup::Initial => tables.push(table.id),
                 _ => lacking.push(table.definition.path.to_string()),
@@ -247,6 +251,14 @@ impl Worker {
         running: &mut Option<&mut Connection>,
     ) -> Result<(), End> {
         let mut exporter = open(&options.target).await?;
+        let history = History::read(&mut exporter);
+        let history = self.meanwhile(running, within(&options.target, history)).await??.map_err(lost)?;
+        if Some(history.current) != self.decoder.timeline {
+            return Err(End::Lost(Error::unavailable(format!(
+                "{} has just been failed over: the stream comes from another server than the contents",
+                options.target.place()
+            ))));
+        }
         // Unique among temporary slots: no two are made in one microsecond by one stream.
         let base: String = options.slot.chars().take(40).collect();
         let name = format!("{base}_{:x}", self.clock.now_micros());
@@ -299,8 +311,9 @@ impl Worker {
                 }
                 // Its rows before the stream began are not asked for; what the store holds stays.
                 Startup::Latest => {}
-                Startup::Committed => from = self.position.unwrap_or(from).min(from),
+                Startup::Committed => from = self.position.map_or(from, |position| position.lsn.min(from)),
             }
+            let from = self.decoder.place(from);
             if startup == Startup::Initial || first {
                 let done = SourceEvent::SnapshotDone { table: id, position: from.position() };
                 self.emit(done, running.as_deref_mut()).await?;

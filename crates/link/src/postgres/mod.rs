@@ -31,6 +31,7 @@ mod sink;
 mod sink_plan;
 mod stream;
 mod text;
+mod timeline;
 mod types;
 mod url;
 

@@ -15,7 +15,8 @@ use super::columns::ColumnBuilder;
 use super::copy::{CopyRow, lines};
 use super::decode::{CdcTable, Decoder};
 use super::gather::{Gather, Origin, RowMeta, RowText, misfit_error};
-use super::pgoutput::{Frame, Lsn, frame};
+use super::pgoutput::{Frame, frame};
+use super::timeline::Place;
 use crate::hosts::HostMap;
 
 /// The decoder of a replication stream.
@@ -30,7 +31,7 @@ impl StreamDecoder {
         let mut decoder = Decoder::new("recorded".into());
         for (number, (definition, oid, replica_identity)) in (1..).zip(tables) {
             let options = CdcOptions::read(definition, &HostMap::default(), &mut Vec::new())?;
-            let mut table = CdcTable::new(number, definition.clone(), options, Some(Lsn(0)))?;
+            let mut table = CdcTable::new(number, definition.clone(), options, Some(Place::default()))?;
             table.outside.push(OutsideTable {
                 oid: *oid,
                 schema: "public".into(),

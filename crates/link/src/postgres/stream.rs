@@ -8,7 +8,7 @@
 //! lost connection resumes after the last `Commit` or `Idle` that was sent; the engine's queue is bounded, and while it is
 //! full the server is still told that we live.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::TrySendError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use super::connection::Connection;
 use super::decode::{CdcTable, Decoder};
 use super::look::Watch;
 use super::pgoutput::{Frame, Lsn, PG_EPOCH_MICROS, frame};
+use super::timeline::Place;
 
 /// How often the server hears of us. PostgreSQL's `wal_sender_timeout` is 60 s; values below 20 s would need this lower.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
@@ -68,7 +69,7 @@ pub(crate) enum Command {
 #[derive(Default)]
 pub(crate) struct Shared {
     stop: AtomicBool,
-    acknowledged: AtomicU64,
+    acknowledged: Mutex<Place>,
     commands: Mutex<Vec<Command>>,
     wake: Notify,
 }
@@ -83,9 +84,17 @@ impl Shared {
         self.stop.load(Ordering::Acquire)
     }
 
-    pub(crate) fn acknowledge(&self, position: Lsn) {
-        self.acknowledged.fetch_max(position.0, Ordering::AcqRel);
+    pub(crate) fn acknowledge(&self, place: Place) {
+        let mut known = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.timeline != place.timeline || known.lsn < place.lsn {
+            *known = place;
+        }
+        drop(known);
         self.wake.notify_one();
+    }
+
+    fn acknowledged(&self) -> Place {
+        *self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn command(&self, command: Command) {
@@ -109,7 +118,7 @@ pub(crate) struct Worker {
     /// The options of the table that names slot and publication: the first, even when it is left out later.
     pub(super) options: CdcOptions,
     /// Where to resume; `None` until there is a slot.
-    pub(super) position: Option<Lsn>,
+    pub(super) position: Option<Place>,
     /// Why the slot cannot be read on, where the server said so.
     pub(super) unreadable: Option<String>,
     /// Tables whose contents are partly sent.
@@ -136,7 +145,7 @@ impl Worker {
         clock: Arc<dyn Clock>,
         options: CdcOptions,
         tables: Vec<CdcTable>,
-        position: Option<Lsn>,
+        position: Option<Place>,
     ) -> Self {
         let mut decoder = Decoder::new(options.target.database.clone());
         decoder.tables = tables;
@@ -196,7 +205,7 @@ impl Worker {
     }
 
     async fn lost(&mut self, error: Error) -> Result<(), End> {
-        self.decoder.reset(self.position.unwrap_or_default());
+        self.decoder.reset(self.position.unwrap_or_default().lsn);
         self.abort_contents(None).await?;
         self.emit_events(&mut None).await?;
         self.emit(SourceEvent::Waiting { error }, None).await?;
@@ -331,7 +340,7 @@ impl Worker {
     pub(super) async fn send_events(&mut self, connection: &mut Connection) -> Result<(), End> {
         for event in std::mem::take(&mut self.decoder.events) {
             let position = match &event {
-                SourceEvent::Commit { position, .. } => Some(Lsn::from_position(position).map_err(End::Failed)?),
+                SourceEvent::Commit { position, .. } => Some(Place::from_position(position).map_err(End::Failed)?),
                 _ => None,
             };
             self.emit(event, Some(connection)).await?;
@@ -351,11 +360,11 @@ impl Worker {
     /// it is being shut down).
     async fn idle(&mut self, connection: &mut Connection, now: Duration) -> Result<(), End> {
         let due = self.idle_wanted || now.saturating_sub(self.idle_at) >= self.heartbeat();
-        if !due || Some(self.decoder.reached) <= self.position {
+        if !due || self.position.is_some_and(|position| self.decoder.reached <= position.lsn) {
             return Ok(());
         }
         (self.idle_wanted, self.idle_at) = (false, now);
-        let reached = self.decoder.reached;
+        let reached = self.decoder.place(self.decoder.reached);
         self.emit(SourceEvent::Idle { position: reached.position() }, Some(connection)).await?;
         self.position = Some(reached);
         Ok(())
@@ -376,10 +385,12 @@ impl Worker {
         self.decoder.rebind();
     }
 
-    /// What the slot may forget: what the engine acknowledged, but never more than this session has received (after a
-    /// restore of the source, old acknowledgements lie in its future).
+    /// What the slot may forget: what the engine acknowledged of this timeline, but never more than this session has received
+    /// (after a restore of the source, old acknowledgements lie in its future).
     pub(super) fn durable(&self) -> Lsn {
-        Lsn(self.shared.acknowledged.load(Ordering::Acquire)).min(self.decoder.reached)
+        let acknowledged = self.shared.acknowledged();
+        let of_this = acknowledged.timeline == self.decoder.timeline;
+        if of_this { acknowledged.lsn.min(self.decoder.reached) } else { Lsn(0) }
     }
 
     async fn status(&mut self, connection: &mut Connection, reply: bool) -> Result<(), End> {

@@ -56,10 +56,18 @@ fn a_stopped_engine_goes_on_where_it_was() {
     let mut engine = Engine::resume(&key, &[table(&db)], durable);
     engine.until_rows(1, &["1|a", "2|c", "3|d"]);
     assert_eq!((engine.snapshots, engine.commits), (0, 1));
+    let mut durable = engine.stop();
+    // A store of a version that kept no timeline with its positions.
+    durable.position.as_mut().unwrap().truncate(8);
+    durable.tables.get_mut(&1).unwrap().snapshot.as_mut().unwrap().truncate(8);
+    db.sql("UPDATE t SET v = 'e' WHERE id = 3");
+    let mut engine = Engine::resume(&key, &[table(&db)], durable);
+    engine.until_rows(1, &["1|a", "2|c", "3|e"]);
+    assert_eq!((engine.snapshots, engine.commits, engine.durable.position.as_ref().unwrap().len()), (0, 1, 20));
     engine.stop();
     // A store that was restored from a back-up is behind the slot: its contents are compared.
     let mut engine = Engine::resume(&key, &[table(&db)], old);
-    engine.until_rows(1, &["1|a", "2|c", "3|d"]);
+    engine.until_rows(1, &["1|a", "2|c", "3|e"]);
     assert_eq!(engine.snapshots, 1);
     assert!(engine.waiting[0].contains("ahead of what is stored"), "{:?}", engine.waiting);
     engine.stop();

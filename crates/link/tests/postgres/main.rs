@@ -5,6 +5,7 @@ mod cdc;
 mod cdc_faults;
 mod describe;
 mod engine;
+mod failover;
 mod jdbc_read;
 mod network;
 mod setup;

@@ -1,0 +1,179 @@
+//! The way to the source leads to another server that took over: what it does not have is taken back, and what it has is not
+//! read again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gridhouse_base::clock::{Clock, SystemClock};
+use gridhouse_base::table::TableDef;
+use gridhouse_flow::connector::SourceConnector;
+use gridhouse_link::PostgresCdc;
+use gridhouse_link::testing::{Cluster, Proxy};
+
+use crate::engine::{Durable, Engine};
+use crate::network::table;
+use crate::setup::{Db, context};
+
+/// A source that `standbys` follow, with a table of one row that a stream has read and a second one that has followed.
+struct Scene {
+    cluster: Arc<Cluster>,
+    db: Db,
+    standbys: Vec<Cluster>,
+    proxy: Proxy,
+    engine: Engine,
+    definition: TableDef,
+    stream_key: String,
+}
+
+impl Scene {
+    fn new(name: &str, standbys: usize) -> Self {
+        // What an old slot still needs of the catalog must not be cleaned up meanwhile.
+        let cluster = Arc::new(Cluster::start(&["autovacuum = off"]));
+        let db = Db::within(cluster.clone(), name);
+        db.sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')");
+        let standbys: Vec<Cluster> = (0..standbys).map(|_| cluster.standby()).collect();
+        let proxy = Proxy::start(cluster.port());
+        let definition = table(&db, &proxy);
+        let stream_key = PostgresCdc::new(&context()).describe(&definition).unwrap().stream_key;
+        let mut engine = Engine::start(std::slice::from_ref(&definition), Durable::default());
+        engine.until_rows(1, &["1|a"]);
+        db.sql("INSERT INTO t VALUES (2, 'b')");
+        engine.until_rows(1, &["1|a", "2|b"]);
+        let scene = Self { cluster, db, standbys, proxy, engine, definition, stream_key };
+        scene.follow();
+        scene
+    }
+
+    /// Waits until the standbys have what the source has.
+    fn follow(&self) {
+        let written = self.db.sql("SELECT pg_current_wal_lsn()");
+        let clock = SystemClock::new();
+        for standby in &self.standbys {
+            while standby.sql("postgres", &format!("SELECT pg_last_wal_replay_lsn() >= '{written}'")) != "t" {
+                assert!(clock.monotonic() < Duration::from_secs(30), "the standby does not follow");
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+        }
+    }
+
+    /// What the standbys never see: the end of the source's life, far behind them in the WAL, which the stream takes in.
+    fn diverge(&mut self) {
+        self.standbys.iter().for_each(|standby| standby.down("fast"));
+        self.db.sql("SELECT pg_switch_wal()");
+        self.db.sql("UPDATE t SET v = 'lost with the primary'; INSERT INTO t VALUES (3, 'too')");
+        self.engine.until("the last transactions", |e| e.rows(1).len() == 3);
+        self.cluster.down("immediate");
+    }
+
+    /// Writes there until its WAL has passed all that the stream has seen, a row of `t` first.
+    fn pass(&self, standby: &Cluster, row: &str) {
+        standby.sql(&self.db.name, &format!("INSERT INTO t VALUES ({row})"));
+        let bytes = self.engine.durable.position.as_ref().unwrap().first_chunk().unwrap();
+        let read = u64::from_be_bytes(*bytes);
+        let passed = format!("SELECT pg_current_wal_lsn() > '{:X}/{:X}'", read >> 32, read & 0xFFFF_FFFF);
+        while standby.sql(&self.db.name, &passed) != "t" {
+            standby.sql(&self.db.name, "CREATE TABLE filler (); DROP TABLE filler; SELECT pg_switch_wal()");
+        }
+    }
+
+    fn told(&self, what: &str) -> bool {
+        self.engine.waiting.iter().any(|told| told.contains(what))
+    }
+}
+
+#[test]
+fn a_standby_takes_over_without_the_last_transactions() {
+    let mut scene = Scene::new("failover", 1);
+    scene.diverge();
+    let standby = scene.standbys.remove(0);
+    standby.up();
+    scene.proxy.lead_to(standby.port());
+    scene.engine.until("the standby", |e| {
+        e.waiting.iter().any(|told| told.contains("is a standby, and changes are read from a primary"))
+    });
+    standby.promote();
+    scene.engine.until_rows(1, &["1|a", "2|b"]);
+    assert_eq!(scene.engine.missed, 1, "{:?}", scene.engine.waiting);
+    assert!(scene.told("the source left timeline 1 at "), "{:?}", scene.engine.waiting);
+    standby.sql("failover", "INSERT INTO t VALUES (4, 'd')");
+    scene.engine.until_rows(1, &["1|a", "2|b", "4|d"]);
+    assert!(scene.engine.failed.is_none(), "{:?}", scene.engine.failed);
+    scene.engine.stop();
+}
+
+#[test]
+fn a_slot_of_the_same_name_on_another_timeline_hides_nothing() {
+    let mut scene = Scene::new("hidden", 2);
+    let second = scene.standbys.remove(1);
+    second.down("fast");
+    scene.db.sql("UPDATE t SET v = 'later' WHERE id = 2");
+    scene.engine.until_rows(1, &["1|a", "2|later"]);
+    scene.follow();
+    scene.diverge();
+    // Slot, publication and table are there, and the WAL is beyond all that was read: only the timeline tells.
+    let take_over = |scene: &Scene, standby: &Cluster, row: &str| {
+        standby.up();
+        standby.promote();
+        standby.sql("hidden", "SELECT pg_create_logical_replication_slot('hidden_slot', 'pgoutput')");
+        scene.pass(standby, row);
+        scene.proxy.lead_to(standby.port());
+    };
+    let first = scene.standbys.remove(0);
+    take_over(&scene, &first, "4, 'd'");
+    scene.engine.until_rows(1, &["1|a", "2|later", "4|d"]);
+    assert!(
+        scene.engine.waiting.iter().any(|told| {
+            told.starts_with("the source left timeline 1 at ")
+                && told.contains(", before what is stored (")
+                && told.contains(", and is on timeline 2: it was failed over or restored without the last transactions; the contents of all tables are read again and compared")
+        }),
+        "{:?}",
+        scene.engine.waiting
+    );
+    assert_eq!(scene.engine.missed, 1);
+    first.sql("hidden", "UPDATE t SET v = 'e' WHERE id = 4");
+    scene.engine.until_rows(1, &["1|a", "2|later", "4|e"]);
+    // Stopped and started there it goes on where it was.
+    let durable = scene.engine.stop();
+    first.sql("hidden", "DELETE FROM t WHERE id = 1");
+    scene.engine = Engine::resume(&scene.stream_key, &[scene.definition.clone()], durable);
+    scene.engine.until_rows(1, &["2|later", "4|e"]);
+    assert_eq!((scene.engine.snapshots, scene.engine.missed), (0, 0), "{:?}", scene.engine.waiting);
+    // Another standby that was promoted by itself has a timeline 2 too, which is another one.
+    take_over(&scene, &second, "5, 'other'");
+    first.down("immediate");
+    scene.engine.until_rows(1, &["1|a", "2|b", "5|other"]);
+    assert!(
+        scene.told("the source is on timeline 2, which does not come from timeline 2 of what is stored ("),
+        "{:?}",
+        scene.engine.waiting
+    );
+    scene.engine.stop();
+}
+
+#[test]
+fn a_slot_that_came_along_goes_on_without_reading_contents_again() {
+    let mut scene = Scene::new("switchover", 1);
+    let standby = scene.standbys.remove(0);
+    // A server that is shut down sends everything before, to the stream and to the standby.
+    let stopper = scene.cluster.clone();
+    let stop = std::thread::spawn(move || stopper.down("fast"));
+    scene.engine.until("the end of the connection", |e| !e.waiting.is_empty());
+    stop.join().unwrap();
+    standby.down("fast");
+    standby.bring_slot(&scene.cluster, "switchover_slot");
+    standby.up();
+    standby.promote();
+    let taken_over = standby.sql("switchover", "SELECT pg_current_wal_lsn()");
+    standby.sql("switchover", "UPDATE t SET v = 'c' WHERE id = 2; INSERT INTO t VALUES (3, 'd')");
+    scene.proxy.lead_to(standby.port());
+    scene.engine.until_rows(1, &["1|a", "2|c", "3|d"]);
+    assert_eq!((scene.engine.snapshots, scene.engine.missed), (1, 0), "{:?}", scene.engine.waiting);
+    let position = scene.engine.durable.position.as_ref().unwrap();
+    assert_eq!(position[8..12], 2_u32.to_be_bytes(), "it is known as one of the new timeline");
+    let there = Db { cluster: Arc::new(standby), name: "switchover".into() };
+    there.until_one(&format!(
+        "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'switchover_slot' AND confirmed_flush_lsn > '{taken_over}'"
+    ));
+    scene.engine.stop();
+}
