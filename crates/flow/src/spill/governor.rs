@@ -50,6 +50,8 @@ pub struct Governor {
     used: AtomicUsize,
     /// Those of them that cannot leave memory.
     anchored: AtomicUsize,
+    /// Bytes of rows that wait for partitions of all operators.
+    waiting: AtomicUsize,
     /// Bytes of all files.
     spilled: AtomicU64,
     /// The number of the last touch.
@@ -97,6 +99,7 @@ impl Governor {
             least_bytes,
             used: AtomicUsize::new(0),
             anchored: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             spilled: AtomicU64::new(0),
             touches: AtomicU64::new(0),
             files: AtomicU64::new(0),
@@ -173,10 +176,20 @@ impl Governor {
         })
     }
 
-    /// The most bytes of rows that wait for partitions while a tick goes on: each time they are let in, most partitions are
-    /// read and written.
-    pub(crate) fn most_waiting_bytes(&self) -> usize {
-        self.budget / WAITING_SHARE
+    /// Whether as many rows wait for partitions, of whatever operators, as may while a tick goes on. Each time that an operator
+    /// lets its own in, most of its partitions are read and written.
+    pub(crate) fn has_many_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > self.budget / WAITING_SHARE
+    }
+
+    /// More rows wait for partitions.
+    pub(crate) fn wait(&self, bytes: usize) {
+        self.waiting.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Rows do not wait any more.
+    pub(crate) fn end_wait(&self, bytes: usize) {
+        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Bytes that cannot leave memory.

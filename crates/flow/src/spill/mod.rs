@@ -7,7 +7,7 @@
 //! is cut: every partition's state is frozen into a file of its own, and from then on the rows of a tick are sorted by
 //! partition and laid up; at the end of the tick each partition that has some is read back, given its rows, finished, and
 //! written out again as soon as memory is short. So a tick reads a partition once at most, and needs memory for the budget
-//! and one partition. A tick that fills the operator with very many rows lets them in whenever an eighth of the budget waits.
+//! and one partition. A tick that fills operators with very many rows lets them in whenever an eighth of the budget waits in all.
 //! Partitions that are not touched stay where they are; what watermarks let them drop, they drop when
 //! they are read. An operator that was cut stays cut.
 
@@ -45,9 +45,37 @@ pub(crate) struct Spilling {
     held: Held,
     /// The inputs' watermarks as of the last tick.
     marks: Vec<Vec<Watermark>>,
-    /// The rows of this tick by partition, with their input.
-    waiting: BTreeMap<u32, Vec<(usize, ChangeBatch)>>,
+    waiting: Waiting,
     failed: Failures,
+}
+
+/// The rows of this tick by partition, with their input.
+struct Waiting {
+    rows: BTreeMap<u32, Vec<(usize, ChangeBatch)>>,
+    bytes: usize,
+    /// Is told how many bytes they are.
+    governor: Arc<Governor>,
+}
+
+impl Waiting {
+    fn add(&mut self, part: u32, port: usize, batch: ChangeBatch) {
+        let bytes = batch.memory_bytes();
+        self.governor.wait(bytes);
+        self.bytes += bytes;
+        self.rows.entry(part).or_default().push((port, batch));
+    }
+
+    /// All rows, which do not wait any more.
+    fn take(&mut self) -> BTreeMap<u32, Vec<(usize, ChangeBatch)>> {
+        self.governor.end_wait(std::mem::take(&mut self.bytes));
+        std::mem::take(&mut self.rows)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.governor.end_wait(self.bytes);
+    }
 }
 
 enum Held {
@@ -95,7 +123,8 @@ impl Spilling {
         governor: Arc<Governor>,
     ) -> Result<Self> {
         let held = Held::Whole(whole, governor.piece(true));
-        let (model, marks, waiting, failed) = (fresh(0)?, Vec::new(), BTreeMap::new(), Failures::default());
+        let waiting = Waiting { rows: BTreeMap::new(), bytes: 0, governor: governor.clone() };
+        let (model, marks, failed) = (fresh(0)?, Vec::new(), Failures::default());
         Ok(Self { fresh, model, keys, columns, governor, held, marks, waiting, failed })
     }
 
@@ -132,7 +161,7 @@ impl Spilling {
         parts.iter().enumerate().for_each(|(row, &part)| rows[part as usize].push(row as u32));
         for (part, rows) in rows.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
             let batch = if rows.len() == batch.len() { batch.clone() } else { batch.take(&UInt32Array::from(rows))? };
-            self.waiting.entry(part as u32).or_default().push((port, batch));
+            self.waiting.add(part as u32, port, batch);
         }
         Ok(())
     }
@@ -186,7 +215,7 @@ impl Spilling {
     fn work_off(&mut self, ctx: &TickContext, out: &mut Output) -> Result<()> {
         let mut given = Output::new();
         // Those that are in memory come first, before others push them out.
-        let mut waiting: Vec<_> = std::mem::take(&mut self.waiting).into_iter().collect();
+        let mut waiting: Vec<_> = self.waiting.take().into_iter().collect();
         if let Held::Parts(parts) = &self.held {
             waiting.sort_by_key(|(number, _)| parts[*number as usize].operator.is_none());
         }
@@ -246,8 +275,7 @@ impl Operator for Spilling {
     /// then on partitions are given their rows when enough of these wait.
     fn work(&mut self, ctx: &TickContext, out: &mut Output) -> Result<()> {
         let Held::Whole(operator, piece) = &mut self.held else {
-            let waiting: usize = self.waiting.values().flatten().map(|(_, batch)| batch.memory_bytes()).sum();
-            return if waiting > self.governor.most_waiting_bytes() { self.work_off(ctx, out) } else { Ok(()) };
+            return if self.governor.has_many_waiting() { self.work_off(ctx, out) } else { Ok(()) };
         };
         piece.touch(operator.state().bytes);
         if self.governor.is_over() && piece.is_worth_leaving() {
