@@ -246,6 +246,7 @@ impl Worker {
         (self.heard_at, self.idle_at, self.status_durable) = (now, now, Lsn(0));
         self.watch.begin();
         loop {
+            let begun = self.clock.monotonic();
             while let Some(bytes) = connection.next_frame().map_err(|fault| self.stream_fault(fault))? {
                 match frame(&bytes).map_err(End::Lost)? {
                     Frame::Data { payload } => {
@@ -291,7 +292,7 @@ impl Worker {
                 self.idle(connection, now).await?;
             }
             let after = self.clock.monotonic();
-            if after.saturating_sub(listened) >= WORKED_LONG {
+            if after.saturating_sub(begun) >= WORKED_LONG {
                 // Nobody listened meanwhile: silence counts from here.
                 self.heard_at = after;
                 continue;
