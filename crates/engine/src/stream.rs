@@ -233,6 +233,14 @@ impl Core {
                 let (key, text) = (source.0.to_string(), encode(&stream.record));
                 self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))
             }
+            SourceEvent::Outdated { table } => {
+                // On record before the commit that makes it so: a crash between that and the contents must not end the wait for them.
+                for record in stream.record.tables.iter_mut().filter(|record| record.id == table) {
+                    record.snapshot = None;
+                }
+                let (key, text) = (source.0.to_string(), encode(&stream.record));
+                self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))
+            }
             SourceEvent::Lag(lag) => {
                 stream.lag = Some(lag);
                 Ok(())

@@ -133,6 +133,12 @@ pub enum SourceEvent {
         /// The tables.
         tables: Vec<u32>,
     },
+    /// What the store holds of a table is incomplete from the next `Commit` on, or may be already: its contents follow, also
+    /// after a restart, and are compared. The stream's position stands.
+    Outdated {
+        /// The table.
+        table: u32,
+    },
     /// How far the stream is behind the outside; every so often.
     Lag(SourceLag),
     /// The outside does not answer; the stream tries again by itself. Rows since the last `Commit` are void.

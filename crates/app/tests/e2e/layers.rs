@@ -67,3 +67,9 @@ pub fn await_said(program: &Program, from: usize, words: &str) -> String {
     await_equal(&format!("`{words}`\n{}", program.log()), || line().is_some(), || true);
     line().unwrap_or_default()
 }
+
+/// The statement that a message tells to type.
+pub fn statement<'a>(told: &'a str, begins: &str) -> &'a str {
+    let at = told.find(begins).unwrap_or_else(|| panic!("no `{begins}` in: {told}"));
+    told[at..].split([';', '\n']).next().unwrap_or_default()
+}

@@ -15,6 +15,7 @@ mod scripts;
 mod sink_rules;
 mod solutions;
 mod source_disk;
+mod source_schema;
 mod source_slot;
 mod trace;
 mod wrong;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use gridhouse_link::testing::{Cluster, Proxy};
 
 use crate::faults::{chain, prepared};
-use crate::layers::{SINKS, await_layers, await_said, each_once, note_writes, rows, writes};
+use crate::layers::{SINKS, await_layers, await_said, each_once, note_writes, rows, statement, writes};
 use crate::program::{Program, await_equal, postgres};
 
 /// Changes of 6 rows in the regions 0, 2 and 3: two each of updates, deletes and new rows.
@@ -41,12 +41,6 @@ fn settle(program: &Program, source: &Cluster, sink: &Cluster, name: &str) {
     await_layers(program, source, sink, name);
     source.sql(name, "UPDATE orders SET amount = amount + 1 WHERE id = 1");
     await_layers(program, source, sink, name);
-}
-
-/// The statement that a message tells to type.
-fn statement<'a>(told: &'a str, begins: &str) -> &'a str {
-    let at = told.find(begins).unwrap_or_else(|| panic!("no `{begins}` in: {told}"));
-    told[at..].split([';', '\n']).next().unwrap_or_default()
 }
 
 #[test]

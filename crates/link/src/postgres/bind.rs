@@ -73,7 +73,11 @@ impl Worker {
             }
             let missing: Vec<OutsideTable> =
                 table.outside.iter().filter(|outside| !before.contains(&outside.oid)).cloned().collect();
-            table.wants_contents |= !missing.is_empty();
+            if !missing.is_empty() {
+                // What it did not publish is missing; on record before it does again and nothing tells that any more.
+                self.decoder.events.extend(table.want_contents());
+                self.emit_events(&mut None).await?;
+            }
             for outside in missing {
                 if added.contains(&outside.oid) {
                     continue;

@@ -14,7 +14,7 @@ use gridhouse_base::{Error, Result};
 use gridhouse_flow::connector::SourceEvent;
 
 use super::catalog::OutsideTable;
-use super::cdc_options::CdcOptions;
+use super::cdc_options::{CdcOptions, Startup};
 use super::gather::{
     BATCH_BYTES, BATCH_ROWS, Gather, Gathered, Origin, RowMeta, RowText, misfit_error, origins, shown_row,
 };
@@ -67,6 +67,13 @@ impl CdcTable {
             failed: false,
             definition,
         })
+    }
+
+    /// Has the contents delivered again, because the stream does not tell what became of them; what the engine is to put on
+    /// record for that before the transaction ends. Where contents are never read, they are not.
+    pub(crate) fn want_contents(&mut self) -> Option<SourceEvent> {
+        let asked = std::mem::replace(&mut self.wants_contents, true);
+        (!asked && self.options.startup == Startup::Initial).then_some(SourceEvent::Outdated { table: self.id })
     }
 }
 
@@ -291,7 +298,7 @@ impl Decoder {
                 match table.outside.len() {
                     1 => self.events.push(SourceEvent::Truncate { table: table.id }),
                     // The others' rows stay: only comparing the contents tells which.
-                    _ => table.wants_contents = true,
+                    _ => self.events.extend(table.want_contents()),
                 }
             }
         }
@@ -424,7 +431,7 @@ fn push_change(
     if moved {
         // The store keeps the large values under the old key; under the new one nobody knows them. The contents are read
         // again and compared, which brings the row.
-        table.wants_contents = true;
+        events.extend(table.want_contents());
         return Ok(count);
     }
     // A key that is itself an unchanged large value is told by the old row.
@@ -544,11 +551,12 @@ mod tests {
             .map(|event| match event {
                 SourceEvent::Rows { .. } => "rows",
                 SourceEvent::Truncate { .. } => "truncate",
+                SourceEvent::Outdated { .. } => "outdated",
                 SourceEvent::Commit { position, .. } if *position == decoder.place(Lsn(120)).position() => "commit",
                 _ => "other",
             })
             .collect();
-        assert_eq!(names, ["rows", "truncate", "commit"]);
+        assert_eq!(names, ["outdated", "rows", "truncate", "commit"], "on record before the commit");
         assert!(decoder.tables[0].wants_contents, "a moved row with an unknown large value asks for the contents");
         // The same transaction again, as after a restart: it is there already.
         decoder.reset(Lsn(120));

@@ -138,7 +138,7 @@ impl Worker {
             } else {
                 continue;
             }
-            table.wants_contents = true;
+            self.decoder.events.extend(table.want_contents());
             if table.options.startup != Startup::Initial {
                 lacking.push(table.definition.path.to_string());
             }

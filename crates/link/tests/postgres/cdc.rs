@@ -76,6 +76,7 @@ fn unchanged_large_values_keep_what_is_stored() {
     // A changed key with an unchanged large value: nobody tells the value under the new key, so it is read again.
     db.sql("UPDATE t SET id = 20 WHERE id = 2");
     engine.until_rows(1, &[&format!("1|10|{x}"), &format!("20|2|{y}")]);
+    assert_eq!(engine.outdated, 1, "on record, for a process that ends before they are read");
     // With full old rows the old row tells it.
     db.sql("ALTER TABLE t REPLICA IDENTITY FULL; UPDATE t SET id = 21 WHERE id = 20");
     engine.until_rows(1, &[&format!("1|10|{x}"), &format!("21|2|{y}")]);

@@ -47,6 +47,7 @@ pub struct Engine {
     pub partial: usize,
     pub idles: usize,
     pub missed: usize,
+    pub outdated: usize,
     pub lag: Option<SourceLag>,
     /// Rows that do not fit, with the reason.
     pub rejected: Vec<String>,
@@ -94,6 +95,7 @@ impl Engine {
             partial: 0,
             idles: 0,
             missed: 0,
+            outdated: 0,
             lag: None,
             rejected: Vec::new(),
             pending: Vec::new(),
@@ -221,6 +223,10 @@ impl Engine {
                 }
                 self.durable.position = None;
                 self.missed += 1;
+            }
+            SourceEvent::Outdated { table } => {
+                self.durable.tables.get_mut(&table).unwrap().snapshot = None;
+                self.outdated += 1;
             }
             SourceEvent::Lag(lag) => self.lag = Some(lag),
             SourceEvent::TableFailed { table, error } => {
