@@ -1,6 +1,7 @@
 //! The program itself against a real PostgreSQL: the chain, kill -9, solutions, scripts as
 //! users write them, and wrong input.
 
+mod bad_rows;
 mod chain;
 mod damage;
 mod faults;
@@ -12,6 +13,7 @@ mod processes;
 mod program;
 mod recorded;
 mod scripts;
+mod servers;
 mod sink_rules;
 mod solutions;
 mod source_disk;
