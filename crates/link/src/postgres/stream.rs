@@ -292,7 +292,9 @@ impl Worker {
                 self.idle(connection, now).await?;
             }
             let after = self.clock.monotonic();
-            if after.saturating_sub(begun) >= WORKED_LONG {
+            // Not the look between, which has waited for the same server.
+            let worked = now.saturating_sub(begun) + after.saturating_sub(listened);
+            if worked >= WORKED_LONG {
                 // Nobody listened meanwhile: silence counts from here.
                 self.heard_at = after;
                 continue;
