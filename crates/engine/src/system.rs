@@ -431,11 +431,11 @@ fn source_rows(core: &Core) -> Vec<Vec<Value>> {
     core.streams.values().map(row).collect()
 }
 
-/// A position for people: PostgreSQL's `16/B374D848` where it has eight bytes, or these before its timeline's twelve; else
-/// hexadecimal digits.
+/// A position for people: PostgreSQL's `16/B374D848` where it has eight bytes, or these before its timeline's twelve and the tables'
+/// four each; else hexadecimal digits.
 fn position_text(position: &[u8]) -> String {
     match position.first_chunk::<8>() {
-        Some(bytes) if matches!(position.len(), 8 | 20) => {
+        Some(bytes) if position.len() == 8 || position.len() >= 20 => {
             let lsn = u64::from_be_bytes(*bytes);
             format!("{:X}/{:X}", lsn >> 32, lsn & 0xFFFF_FFFF)
         }

@@ -6,18 +6,21 @@
 //! once, is tried again.
 
 use gridhouse_base::{Error, ErrorKind, Result};
+use gridhouse_flow::connector::SourceEvent;
 use tokio_postgres::Client;
 
 use super::catalog::{self, Listed, OutsideTable, Relations};
-use super::cdc_options::CdcOptions;
+use super::cdc_options::{CdcOptions, Startup};
 use super::client::{Fault, always_quoted, ident};
 use super::decode::CdcTable;
 use super::describe;
 use super::stream::{End, Worker};
 
 impl Worker {
-    /// Finds the outside tables of every table.
+    /// Finds the outside tables of every table. Where they are others than the stored contents are of, these are outdated: rows of
+    /// a table that was dropped or replaced while nobody looked are withdrawn by no change.
     pub(super) async fn resolve(&mut self, client: &Client) -> Result<(), End> {
+        let mut strayed = Vec::new();
         let listed = catalog::list(client, Relations::Tables).await.map_err(End::Lost)?;
         for index in 0..self.decoder.tables.len() {
             let table = &self.decoder.tables[index];
@@ -42,10 +45,23 @@ impl Worker {
                 describe::check_identity(&table.definition, outside)
             };
             let unfit = found.iter().map(fits).find_map(Result::err);
-            self.decoder.tables[index].outside = found;
+            let table = &mut self.decoder.tables[index];
+            table.outside = found;
             if let Some(error) = unfit {
                 self.decoder.fail_table(index, error);
+                continue;
             }
+            let bound = table.bound();
+            let is_other = table.contents_of.as_ref().is_some_and(|tables| *tables != bound);
+            // Where contents are never read, there is nothing to do about it.
+            if is_other && !table.wants_contents && table.options.startup == Startup::Initial {
+                strayed.push(another(&format!("{}.{}", table.options.schemas, table.options.tables)));
+                self.decoder.events.extend(table.want_contents());
+            }
+        }
+        if !strayed.is_empty() {
+            self.emit_events(&mut None).await?;
+            self.emit(SourceEvent::Waiting { error: strayed_error(&strayed) }, None).await?;
         }
         Ok(())
     }
@@ -93,6 +109,16 @@ impl Worker {
         }
         Ok(published.is_some())
     }
+}
+
+/// What is said of a table whose outside tables are others than before.
+pub(super) fn another(name: &str) -> String {
+    format!("table {name} is another one than before: it was replaced, or more or fewer match")
+}
+
+/// The error that contents are read again, for each of these reasons.
+pub(super) fn strayed_error(strayed: &[String]) -> Error {
+    Error::unavailable(format!("{}; its contents are read again and compared", strayed.join("; ")))
 }
 
 /// PostgreSQL's code for a role that lacks a right.

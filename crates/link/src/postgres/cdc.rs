@@ -15,7 +15,7 @@ use super::client::{always_quoted, outside};
 use super::decode::CdcTable;
 use super::describe;
 use super::stream::{Command, Shared, Worker};
-use super::timeline::Place;
+use super::timeline::{Place, contents_of};
 use crate::LinkContext;
 use crate::hosts::HostMap;
 
@@ -74,7 +74,10 @@ impl SourceConnector for PostgresCdc {
 fn cdc_table(table: SourceTable, hosts: &HostMap) -> Result<CdcTable> {
     let options = CdcOptions::read(&table.definition, hosts, &mut Vec::new())?;
     let from = table.snapshot.as_deref().map(Place::from_position).transpose()?;
-    CdcTable::new(table.id, table.definition, options, from)
+    let contents_of = table.snapshot.as_deref().and_then(contents_of);
+    let mut table = CdcTable::new(table.id, table.definition, options, from)?;
+    table.contents_of = contents_of;
+    Ok(table)
 }
 
 /// The engine's hold on a running stream.

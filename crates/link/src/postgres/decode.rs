@@ -42,6 +42,8 @@ pub(crate) struct CdcTable {
     pub wants_contents: bool,
     /// Whether the store holds contents of it.
     pub has_contents: bool,
+    /// The numbers of the outside tables, ascending, that the stored contents are of; where they are known.
+    pub contents_of: Option<Vec<u32>>,
     /// The outside tables that match; set when the stream connects.
     pub outside: Vec<OutsideTable>,
     /// Whether it was given up: the user must mend it, and the engine has it left out.
@@ -63,10 +65,18 @@ impl CdcTable {
             from: from.unwrap_or_default(),
             wants_contents: from.is_none(),
             has_contents: from.is_some(),
+            contents_of: None,
             outside: Vec::new(),
             failed: false,
             definition,
         })
+    }
+
+    /// The numbers of the outside tables that match now, ascending.
+    pub(crate) fn bound(&self) -> Vec<u32> {
+        let mut bound: Vec<u32> = self.outside.iter().map(|outside| outside.oid).collect();
+        bound.sort_unstable();
+        bound
     }
 
     /// Has the contents delivered again, because the stream does not tell what became of them; what the engine is to put on

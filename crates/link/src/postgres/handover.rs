@@ -29,7 +29,7 @@ use super::gather::{Gather, Origin, RowMeta, RowText, misfit_error, origins, sho
 use super::patience::{LOCK_WAIT, session_pid};
 use super::pgoutput::Lsn;
 use super::stream::{End, Worker, lost};
-use super::timeline::{History, Place};
+use super::timeline::{History, Place, contents_position};
 
 /// How long a slot may take to be made before the user is told what it waits for.
 const SLOT_PATIENCE: Duration = Duration::from_secs(3);
@@ -315,12 +315,14 @@ impl Worker {
             }
             let from = self.decoder.place(from);
             if startup == Startup::Initial || first {
-                let done = SourceEvent::SnapshotDone { table: id, position: from.position() };
+                let position = contents_position(from, &self.decoder.tables[index].bound());
+                let done = SourceEvent::SnapshotDone { table: id, position };
                 self.emit(done, running.as_deref_mut()).await?;
             }
             self.half_sent.retain(|half| *half != id);
             let table = &mut self.decoder.tables[index];
             (table.from, table.wants_contents, table.has_contents) = (from, false, true);
+            table.contents_of = Some(table.bound());
         }
         let committed = within(&target, client.batch_execute("COMMIT")).await?;
         committed.map_err(outside("the copy of the contents")).map_err(End::Lost)

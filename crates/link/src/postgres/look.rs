@@ -11,7 +11,7 @@ use gridhouse_base::{Error, Result};
 use gridhouse_flow::connector::{SourceEvent, SourceLag};
 use tokio_postgres::Client;
 
-use super::bind::called_back;
+use super::bind::{another, called_back, strayed_error};
 use super::catalog::{self, Listed, Relations};
 use super::cdc_options::Startup;
 use super::client::outside;
@@ -118,7 +118,7 @@ impl Worker {
             if table.failed || table.wants_contents {
                 continue;
             }
-            let mut bound: Vec<u32> = table.outside.iter().map(|outside| outside.oid).collect();
+            let bound = table.bound();
             let mut chosen = match describe::chosen(&look.listed, &table.options) {
                 Ok(chosen) => chosen,
                 Err(error) => {
@@ -127,12 +127,10 @@ impl Worker {
                     continue;
                 }
             };
-            bound.sort_unstable();
             chosen.sort_unstable();
             let name = format!("{}.{}", table.options.schemas, table.options.tables);
             if chosen != bound {
-                strayed
-                    .push(format!("table {name} is another one than before: it was replaced, or more or fewer match"));
+                strayed.push(another(&name));
             } else if chosen.iter().any(|oid| !published.contains(oid)) {
                 strayed.push(format!("publication '{publication}' does not hold table {name} any more"));
             } else {
@@ -147,8 +145,7 @@ impl Worker {
             self.emit_events(&mut running).await?;
         }
         if !strayed.is_empty() {
-            let error = Error::unavailable(format!("{}; its contents are read again and compared", strayed.join("; ")));
-            let error = lost_for(error, &lacking);
+            let error = lost_for(strayed_error(&strayed), &lacking);
             self.emit(SourceEvent::Waiting { error }, running.as_deref_mut()).await?;
             self.emit(SourceEvent::Connected, running).await?;
         }

@@ -57,14 +57,14 @@ impl Place {
         bytes
     }
 
-    /// The reverse of [`Self::position`].
+    /// The reverse of [`Self::position`]. What a position of contents has behind it ([`contents_position`]) is passed over.
     ///
     /// # Errors
     /// `Corrupt` for another length.
     pub(crate) fn from_position(position: &[u8]) -> Result<Self> {
         let wrong = || {
             Error::corrupt(format!(
-                "a stored position of a postgres-cdc stream has {} bytes instead of 8 or 20",
+                "a stored position of a postgres-cdc stream has {} bytes instead of 8, 20, or 20 and a multiple of 4",
                 position.len()
             ))
         };
@@ -72,13 +72,31 @@ impl Place {
         let timeline = match rest.split_first_chunk::<4>() {
             None if rest.is_empty() => None,
             None => return Err(wrong()),
-            Some((id, begin)) => {
-                let begin = u64::from_be_bytes(begin.try_into().map_err(|_| wrong())?);
-                Some(Timeline { id: u32::from_be_bytes(*id), begin: Lsn(begin) })
+            Some((id, rest)) => {
+                let (begin, tables) = rest.split_first_chunk::<8>().ok_or_else(wrong)?;
+                if tables.len() % 4 != 0 {
+                    return Err(wrong());
+                }
+                Some(Timeline { id: u32::from_be_bytes(*id), begin: Lsn(u64::from_be_bytes(*begin)) })
             }
         };
         Ok(Self { lsn: Lsn(u64::from_be_bytes(*lsn)), timeline })
     }
+}
+
+/// The position of contents that were read at `place` from the outside tables with these ascending numbers (oid), of four bytes each.
+pub(crate) fn contents_position(place: Place, tables: &[u32]) -> Vec<u8> {
+    let mut bytes = place.position();
+    if place.timeline.is_some() {
+        bytes.extend(tables.iter().flat_map(|oid| oid.to_be_bytes()));
+    }
+    bytes
+}
+
+/// The numbers of the outside tables that contents at this position are of; `None` where they are not known.
+pub(crate) fn contents_of(position: &[u8]) -> Option<Vec<u32>> {
+    let (tables, _) = position.get(20..)?.as_chunks::<4>();
+    (!tables.is_empty()).then(|| tables.iter().map(|oid| u32::from_be_bytes(*oid)).collect())
 }
 
 /// The timelines that a server's WAL has gone through.
@@ -171,6 +189,9 @@ mod tests {
         assert_eq!(Place::from_position(&old.position()).unwrap(), old);
         assert!(place(1, 0, 255).position() < place(1, 0, 256).position());
         assert!(old.position() < place(1, 0, 256).position());
+        let contents = contents_position(at, &[7, 16_384]);
+        assert_eq!((Place::from_position(&contents).unwrap(), contents_of(&contents)), (at, Some(vec![7, 16_384])));
+        assert_eq!((contents_of(&at.position()), contents_of(&old.position())), (None, None));
         for bytes in [0, 7, 9, 12, 19, 21] {
             assert!(Place::from_position(&vec![0; bytes]).is_err(), "{bytes} bytes");
         }

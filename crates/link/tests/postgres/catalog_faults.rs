@@ -43,6 +43,42 @@ fn another_table_under_the_name_is_noticed_and_compared() {
 }
 
 #[test]
+fn tables_that_were_dropped_or_replaced_while_stopped_are_compared() {
+    let db = prepared("swapped_stopped");
+    db.sql("CREATE TABLE meter_1 (id int PRIMARY KEY, v text); INSERT INTO meter_1 VALUES (1, 'one')");
+    db.sql("CREATE TABLE meter_2 (id int PRIMARY KEY, v text); INSERT INTO meter_2 VALUES (2, 'two')");
+    // Others' publication: what comes under a name is published at once, and looks as if it had always been.
+    db.sql("CREATE PUBLICATION everything FOR ALL TABLES");
+    let public = |name| with(table(&db, name), "debezium.publication.name", "everything");
+    let tables = [public("t"), public("meter_[0-9]+")];
+    let key = PostgresCdc::new(&context()).describe(&tables[0]).unwrap().stream_key;
+    let mut engine = Engine::start(&tables, Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    engine.until_rows(2, &["1|one", "2|two"]);
+    db.sql("INSERT INTO t VALUES (2, 'b')");
+    engine.until_rows(1, &["1|a", "2|b"]);
+    let durable = engine.stop();
+    db.sql("BEGIN; ALTER TABLE t RENAME TO t_old; CREATE TABLE t (LIKE t_old INCLUDING ALL); INSERT INTO t VALUES (2, 'c'); COMMIT");
+    db.sql("DROP TABLE meter_2; INSERT INTO meter_1 VALUES (3, 'three')");
+    let mut engine = Engine::resume(&key, &tables, durable);
+    engine.until_rows(1, &["2|c"]);
+    engine.until_rows(2, &["1|one", "3|three"]);
+    let others = "table public.t is another one than before: it was replaced, or more or fewer match; \
+                  table public.meter_[0-9]+ is another one than before: it was replaced, or more or fewer match; \
+                  its contents are read again and compared";
+    assert_eq!((engine.waiting[0].as_str(), engine.outdated), (others, 2));
+    db.sql("INSERT INTO t VALUES (4, 'd')");
+    engine.until_rows(1, &["2|c", "4|d"]);
+    let durable = engine.stop();
+    // Once compared, they are those of before.
+    let mut engine = Engine::resume(&key, &tables, durable);
+    db.sql("INSERT INTO t VALUES (5, 'e')");
+    engine.until_rows(1, &["2|c", "4|d", "5|e"]);
+    assert_eq!((engine.snapshots, engine.outdated, engine.waiting.len()), (0, 0, 0), "{:?}", engine.waiting);
+    engine.stop();
+}
+
+#[test]
 fn a_table_that_left_the_publication_is_noticed_and_compared() {
     let db = prepared("unpublished");
     let mut engine = Engine::start(&[table(&db, "t")], Durable::default());
