@@ -128,6 +128,23 @@ impl Cluster {
         run(Command::new("cp").arg("-a").arg(within(from)).arg(within(self)));
     }
 
+    /// Takes a back-up of a server that stands still: a plain copy of its files.
+    ///
+    /// # Panics
+    /// If it cannot be copied.
+    pub fn back_up(&self) {
+        run(Command::new("cp").arg("-a").arg(self.data()).arg(self.directory.path().join("backup")));
+    }
+
+    /// Puts the back-up in the place of what is there, of a server that stands still.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn restore(&self) {
+        std::fs::remove_dir_all(self.data()).expect("the server's files");
+        std::fs::rename(self.directory.path().join("backup"), self.data()).expect("a back-up");
+    }
+
     /// The directory that it lives in.
     pub fn directory(&self) -> &Path {
         self.directory.path()
@@ -315,6 +332,8 @@ struct ProxyState {
     frozen: AtomicBool,
     /// Connections that were made under another number are cut.
     cuts: AtomicU16,
+    /// Of those that were made under another number the server's ends are closed, and ours stay open in silence.
+    forgotten: AtomicU16,
 }
 
 impl Proxy {
@@ -325,17 +344,21 @@ impl Proxy {
     pub fn start(to: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("a bound port").port();
-        let state =
-            Arc::new(ProxyState { to: AtomicU16::new(to), frozen: AtomicBool::new(false), cuts: AtomicU16::new(0) });
+        let state = Arc::new(ProxyState {
+            to: AtomicU16::new(to),
+            frozen: AtomicBool::new(false),
+            cuts: AtomicU16::new(0),
+            forgotten: AtomicU16::new(0),
+        });
         let shared = state.clone();
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 // What cannot be reached is closed at once, as a host that refuses would.
                 let Ok(far) = TcpStream::connect(("127.0.0.1", shared.to.load(Ordering::SeqCst))) else { continue };
                 let ends = (near.try_clone().expect("a socket"), far.try_clone().expect("a socket"));
-                for (from, to) in [(near, far), (ends.1, ends.0)] {
+                for (from, to, is_ours) in [(near, far, true), (ends.1, ends.0, false)] {
                     let state = shared.clone();
-                    std::thread::spawn(move || state.pass(from, to));
+                    std::thread::spawn(move || state.pass(from, to, is_ours));
                 }
             }
         });
@@ -352,6 +375,11 @@ impl Proxy {
         self.state.frozen.store(frozen, Ordering::SeqCst);
     }
 
+    /// Forgets all connections without telling us, as a firewall does: the server sees them end. New ones pass.
+    pub fn forget(&self) {
+        self.state.forgotten.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Cuts all connections; new ones lead to the port `to`.
     pub fn lead_to(&self, to: u16) {
         self.state.to.store(to, Ordering::SeqCst);
@@ -360,16 +388,26 @@ impl Proxy {
 }
 
 impl ProxyState {
-    fn pass(&self, mut from: TcpStream, mut to: TcpStream) {
-        let begun = self.cuts.load(Ordering::SeqCst);
+    fn pass(&self, mut from: TcpStream, mut to: TcpStream, is_ours: bool) {
+        let (begun, known) = (self.cuts.load(Ordering::SeqCst), self.forgotten.load(Ordering::SeqCst));
         let _ = from.set_read_timeout(Some(PROXY_LOOK));
         let mut bytes = vec![0; 65_536];
         while self.cuts.load(Ordering::SeqCst) == begun {
+            if self.forgotten.load(Ordering::SeqCst) != known {
+                let far = if is_ours { &to } else { &from };
+                let _ = far.shutdown(Shutdown::Both);
+                std::thread::park_timeout(PROXY_LOOK);
+                continue;
+            }
             if self.frozen.load(Ordering::SeqCst) {
                 std::thread::park_timeout(PROXY_LOOK);
                 continue;
             }
-            match from.read(&mut bytes) {
+            let read = from.read(&mut bytes);
+            if self.forgotten.load(Ordering::SeqCst) != known {
+                continue;
+            }
+            match read {
                 Ok(0) => break,
                 Ok(read) if to.write_all(&bytes[..read]).is_err() => break,
                 Ok(_) => {}

@@ -15,6 +15,7 @@ use gridhouse_flow::connector::SourceEvent;
 
 use super::catalog::OutsideTable;
 use super::cdc_options::{CdcOptions, Startup};
+use super::client::ident;
 use super::gather::{
     BATCH_BYTES, BATCH_ROWS, Gather, Gathered, Origin, RowMeta, RowText, misfit_error, origins, shown_row,
 };
@@ -87,11 +88,19 @@ impl CdcTable {
     }
 }
 
-/// A relation and the tables that take its rows, or why one cannot. That is told with the first row that one is to take: a
-/// stream that resumes also passes what a relation was in between.
+/// A relation and the tables that take its rows.
 struct Known {
     relation: Relation,
-    targets: Vec<(usize, Result<Vec<Origin>>)>,
+    targets: Vec<Bound>,
+}
+
+/// A table that takes the rows of a relation, or why it cannot. That is told with the first row that it is to take: a stream
+/// that resumes also passes what a relation was in between.
+struct Bound {
+    index: usize,
+    origins: Result<Vec<Origin>>,
+    /// A column of the declared key that old rows do not tell; known with the first old row that is needed.
+    untold: Option<usize>,
 }
 
 struct Transaction {
@@ -243,7 +252,9 @@ impl Decoder {
         let mut targets = Vec::new();
         for (index, table) in self.tables.iter().enumerate() {
             if !table.failed && table.outside.iter().any(|outside| outside.oid == relation.oid) {
-                targets.push((index, bind(table, &relation)));
+                let origins = bind(table, &relation);
+                let untold = origins.as_ref().ok().and_then(|origins| untold(table, origins, &relation));
+                targets.push(Bound { index, origins, untold });
             }
         }
         self.relations.insert(relation.oid, Known { relation, targets });
@@ -265,12 +276,16 @@ impl Decoder {
             commit_micros: transaction.time_micros,
         };
         let mut failed = Vec::new();
-        for (index, origins) in &known.targets {
+        for Bound { index, origins, untold } in &known.targets {
             let table = &mut self.tables[*index];
             if table.failed || transaction.commit < table.from.lsn {
                 continue;
             }
+            let needs_key = !is_insert(bytes) && !matches!(old, Some((_, OldRow::Whole)));
             let pushed = match origins {
+                Ok(_) if needs_key && let Some(key) = *untold => {
+                    Err(Refusal::OldKeyMissing(key).locate(table, &known.relation))
+                }
                 Ok(origins) => push_change(table, origins, bytes, old, new, meta, &mut self.events)
                     .map_err(|error| error.locate(table, &known.relation)),
                 Err(error) => Err(again(error)),
@@ -298,7 +313,7 @@ impl Decoder {
         let commit = transaction.commit;
         for oid in oids {
             let Some(known) = self.relations.get(oid) else { continue };
-            for (index, _) in &known.targets {
+            for Bound { index, .. } in &known.targets {
                 let table = &mut self.tables[*index];
                 if table.failed || commit < self.resume || commit < table.from.lsn {
                     continue;
@@ -337,6 +352,8 @@ fn rows(table: u32, (columns, batch): Gathered) -> SourceEvent {
 enum Refusal {
     Misfit((usize, super::text::Misfit)),
     OldRowMissing,
+    /// The place of the key's column among the declared ones.
+    OldKeyMissing(usize),
 }
 
 impl Refusal {
@@ -344,10 +361,34 @@ impl Refusal {
         let name = format!("{}.{}", relation.schema, relation.name);
         match self {
             Self::Misfit(at) => misfit_error(&table.definition, &name, at),
-            Self::OldRowMissing => Error::invalid(format!("table {name} tells no whole old rows any more"))
-                .hint(format!("ALTER TABLE {name} REPLICA IDENTITY FULL")),
+            Self::OldRowMissing => {
+                Error::invalid(format!("table {name} tells no whole old rows any more")).hint(full_identity(relation))
+            }
+            Self::OldKeyMissing(key) => {
+                let column =
+                    table.definition.physical().nth(key).map_or("?", |i| &table.definition.schema.columns[i].name);
+                Error::invalid(format!(
+                    "the declared key column '{column}' is not told by deletes and updates any more: table {name} has another \
+                     replica identity"
+                ))
+                .hint(full_identity(relation))
+            }
         }
     }
+}
+
+fn full_identity(relation: &Relation) -> String {
+    let name = format!("{}.{}", ident(&relation.schema), ident(&relation.name));
+    format!("ALTER TABLE {name} REPLICA IDENTITY FULL; then START JOB")
+}
+
+/// A column of the declared key that old rows of the relation do not tell, so that nobody knows which row is meant.
+fn untold(table: &CdcTable, origins: &[Origin], relation: &Relation) -> Option<usize> {
+    let told = |k: &&usize| match origins[**k] {
+        Origin::Attribute(attribute) => relation.columns[attribute].is_identity,
+        _ => true,
+    };
+    table.key.iter().find(|k| !told(k)).copied()
 }
 
 /// Adds one change of the outside to a table; how many rows it became.

@@ -182,7 +182,7 @@ impl Worker {
                 options.target.place(),
                 self.stream_key
             ))
-            .hint("start the right server there, or drop the source tables and create them again"),
+            .hint("start the right server there; or DROP JOB for the jobs that read it (SHOW JOBS has their numbers), and run the script again"),
         ))
     }
 
@@ -197,7 +197,7 @@ impl Worker {
                 _ => lacking.push(table.definition.path.to_string()),
             }
         }
-        self.position = None;
+        (self.position, self.unreadable) = (None, None);
         let error = Error::unavailable(format!("{why}; the contents of all tables are read again and compared"));
         self.emit(SourceEvent::Waiting { error: lost_for(error, &lacking) }, None).await?;
         self.emit(SourceEvent::Missed { tables }, None).await

@@ -100,6 +100,8 @@ pub(crate) struct RelationColumn {
     pub name: String,
     /// The type's oid.
     pub type_oid: u32,
+    /// Whether old rows tell it: it is part of the replica identity.
+    pub is_identity: bool,
 }
 
 /// A table as the stream describes it before its first change and after each change of its definition.
@@ -237,11 +239,11 @@ fn relation(reader: &mut Reader<'_>) -> Result<Relation> {
     let count = usize::from(reader.u16()?);
     let mut columns = Vec::new();
     for _ in 0..count {
-        reader.skip(1)?;
+        let is_identity = reader.u8()? & 1 != 0;
         let name = reader.text()?.to_owned();
         let type_oid = reader.u32()?;
         reader.skip(4)?;
-        columns.push(RelationColumn { name, type_oid });
+        columns.push(RelationColumn { name, type_oid, is_identity });
     }
     Ok(Relation { oid, schema, name, columns })
 }

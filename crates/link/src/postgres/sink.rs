@@ -16,6 +16,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_array::new_null_array;
 use futures_util::future::join5;
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::table::TableDef;
@@ -25,11 +26,11 @@ use tokio::runtime::Runtime;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Statement};
 
-use super::client::{Fault, outside};
+use super::client::{Fault, always_quoted, outside};
 use super::jdbc_options::JdbcOptions;
 use super::parameters::{Parameter, array_type, parameter};
 use super::patience::{LOCK_WAIT, lock_holder, session_pid};
-use super::sink_plan::{self, Plan};
+use super::sink_plan::{self, Plan, PlanColumn};
 
 /// Rows of one statement at most: large enough that the round trip does not count, small enough that parameters of wide
 /// rows stay within tens of megabytes.
@@ -48,6 +49,9 @@ const CLOSING: Duration = Duration::from_millis(20);
 /// How long the server keeps an open transaction of ours that says nothing: far longer than the next statement of a large
 /// write takes to prepare, short enough that the locks of a client that is gone do not stand for hours.
 const IDLE_TRANSACTION: &str = "60s";
+
+/// PostgreSQL's code for a NULL in a column that takes none.
+const NOT_NULL_VIOLATION: &str = "23502";
 
 /// Key of the advisory lock under which the bookkeeping table is made: "gridhous" as bytes.
 const LOCK: i64 = 0x6772_6964_686f_7573;
@@ -342,11 +346,16 @@ impl JdbcSink {
         if fault.kind() != gridhouse_base::ErrorKind::Invalid {
             return fault.error(&format!("sink {table}"));
         }
-        if fault.code.as_deref().is_some_and(|code| code.starts_with("42")) && !self.replanned.replace(true) {
+        // A column without a value that the sink does not write is one that somebody added.
+        let is_added = |name: &String| !open.plan.columns.iter().any(|column| column.name == *name);
+        let has_changed = match fault.code.as_deref() {
+            Some(NOT_NULL_VIOLATION) => fault.column.as_ref().is_some_and(is_added),
+            code => code.is_some_and(|code| code.starts_with("42")),
+        };
+        if has_changed && !self.replanned.replace(true) {
             // Not a row's fault. The claim that follows compares declaration and table, and has the exact remedy.
             return Error::unavailable(format!("table {table} has changed ({}); it is looked at again", fault.message));
         }
-        let column = fault.column.as_ref().map(|name| format!(", column {name}")).unwrap_or_default();
         let mut rows = changes.written.as_slice();
         let mut found = fault.clone();
         if open.client.batch_execute("ROLLBACK").await.is_err() {
@@ -359,36 +368,73 @@ impl JdbcSink {
                 None => rows = second,
             }
         }
-        let row = match rows {
-            [row] => format!(", row {}", changes.show(&open.plan, *row)),
-            _ => String::new(),
+        let of_value = found.code.as_deref().is_some_and(|code| code.starts_with("22"));
+        let (column, row) = match rows {
+            [row] if of_value => (self.column_at_fault(open, changes, *row, &found).await, Some(*row)),
+            [row] => (None, Some(*row)),
+            _ => (None, None),
         };
-        let error = found.error(&format!("sink {table}{column}{row}"));
+        let row = row.map(|row| format!(", row {}", changes.show(&open.plan, row))).unwrap_or_default();
+        let name = column.map(|column| column.name.as_str()).or(found.column.as_deref());
+        let named = name.map(|name| format!(", column {name}")).unwrap_or_default();
+        let error = found.error(&format!("sink {table}{named}{row}"));
         if error.remedy().is_some() {
             return error;
         }
         let name = open.plan.name();
-        error.hint(match found.code.as_deref() {
-            Some("22001" | "22003" | "22P02" | "22007" | "22008") => format!(
-                "ALTER TABLE {name} ALTER COLUMN … TYPE … there, or make the value fit in the query; then START JOB"
+        error.hint(match column {
+            Some(column) => format!(
+                "ALTER TABLE {name} ALTER COLUMN {} TYPE {} there, or make the value fit in the query; then START JOB",
+                always_quoted(&column.name),
+                sink_plan::pg_type(&column.kind)
             ),
-            _ => format!(
+            None => format!(
                 "table {name} itself refuses the row: mend its rule there or the row in the query; then START JOB"
             ),
         })
     }
 
-    /// Whether writing `rows` fails; nothing stays.
-    async fn attempt(&self, open: &Open, changes: &Changes, rows: &[usize]) -> Option<Fault> {
-        for rows in rows.chunks(STATEMENT_ROWS) {
-            open.client.batch_execute("BEGIN").await.ok()?;
-            let done = execute(&open.client, &open.insert, &open.inserted(changes, rows)).await;
-            open.client.batch_execute("ROLLBACK").await.ok()?;
-            if let Err(error) = done {
-                return Some(Fault::of(&error));
+    /// The column whose value the server cannot take as `fault` says: with this value alone, and NULL everywhere else, it
+    /// says the same. Types are applied before any rule of the table is looked at.
+    async fn column_at_fault<'a>(
+        &self,
+        open: &'a Open,
+        changes: &Changes,
+        row: usize,
+        fault: &Fault,
+    ) -> Option<&'a PlanColumn> {
+        for column in &open.plan.columns {
+            let alone = open.plan.columns.iter().map(|other| {
+                let values = changes.batch.column(other.index);
+                if other.index == column.index {
+                    parameter(values, &other.kind, &[row])
+                } else {
+                    parameter(&new_null_array(values.data_type(), 1), &other.kind, &[0])
+                }
+            });
+            let refused = self.attempt_parameters(open, &alone.collect::<Vec<_>>()).await;
+            if refused.is_some_and(|refused| refused.code == fault.code) {
+                return Some(column);
             }
         }
         None
+    }
+
+    /// Whether writing `rows` fails; nothing stays.
+    async fn attempt(&self, open: &Open, changes: &Changes, rows: &[usize]) -> Option<Fault> {
+        for rows in rows.chunks(STATEMENT_ROWS) {
+            if let Some(fault) = self.attempt_parameters(open, &open.inserted(changes, rows)).await {
+                return Some(fault);
+            }
+        }
+        None
+    }
+
+    async fn attempt_parameters(&self, open: &Open, parameters: &[Parameter]) -> Option<Fault> {
+        open.client.batch_execute("BEGIN").await.ok()?;
+        let done = execute(&open.client, &open.insert, parameters).await;
+        open.client.batch_execute("ROLLBACK").await.ok()?;
+        done.err().map(|error| Fault::of(&error))
     }
 }
 

@@ -175,7 +175,7 @@ fn key_list(definition: &TableDef) -> String {
 }
 
 /// The PostgreSQL type that holds every value of `kind`.
-fn pg_type(kind: &TypeKind) -> String {
+pub(crate) fn pg_type(kind: &TypeKind) -> String {
     match kind {
         TypeKind::Boolean => "boolean".into(),
         TypeKind::TinyInt | TypeKind::SmallInt => "smallint".into(),

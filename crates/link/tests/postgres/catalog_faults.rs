@@ -302,3 +302,44 @@ fn an_idle_stream_tells_how_much_the_source_keeps_for_it() {
     assert_eq!((engine.commits, engine.missed), (0, 0));
     engine.stop();
 }
+
+#[test]
+fn a_replica_identity_that_is_changed_under_a_stream_fails_that_table_alone() {
+    let db = prepared("identity");
+    db.sql("CREATE UNIQUE INDEX by_v ON t (v); ALTER TABLE t ALTER v SET NOT NULL");
+    db.sql("CREATE TABLE keyless (id int NOT NULL, v text); ALTER TABLE keyless REPLICA IDENTITY FULL; CREATE UNIQUE INDEX by_id ON keyless (id)");
+    db.sql("INSERT INTO keyless VALUES (1, 'a'), (2, 'b'); CREATE TABLE u (id int PRIMARY KEY, v text)");
+    let mut tables = [table(&db, "t"), table(&db, "keyless"), table(&db, "u")];
+    tables[1].primary_key.clear();
+    let mut engine = Engine::start(&tables, Durable::default());
+    engine.until("the contents", |e| e.snapshots == 3);
+    db.sql("ALTER TABLE t REPLICA IDENTITY USING INDEX by_v; ALTER TABLE keyless REPLICA IDENTITY USING INDEX by_id");
+    // Rows that come need no old ones.
+    db.sql("INSERT INTO t VALUES (2, 'b'); INSERT INTO keyless VALUES (3, 'c'); INSERT INTO u VALUES (1, 'x')");
+    engine.until_rows(1, &["1|a", "2|b"]);
+    engine.until_rows(2, &["1|a", "2|b", "3|c"]);
+    // The server does not tell which row had the old key.
+    db.sql("UPDATE t SET id = 10 WHERE id = 1; UPDATE keyless SET v = 'z' WHERE id = 3; INSERT INTO u VALUES (2, 'y')");
+    let (keyed, keyless) = (engine.until_table_failed(1), engine.until_table_failed(2));
+    assert_eq!(
+        keyed,
+        "the declared key column 'id' is not told by deletes and updates any more: table public.t has another replica identity \
+         [ALTER TABLE public.t REPLICA IDENTITY FULL; then START JOB]"
+    );
+    assert_eq!(
+        keyless,
+        "table public.keyless tells no whole old rows any more [ALTER TABLE public.keyless REPLICA IDENTITY FULL; then START JOB]"
+    );
+    engine.until_rows(3, &["1|x", "2|y"]);
+    db.sql(remedy(&keyed));
+    db.sql(remedy(&keyless));
+    engine.add(1, tables[0].clone());
+    engine.add(2, tables[1].clone());
+    engine.until_rows(1, &["10|a", "2|b"]);
+    engine.until_rows(2, &["1|a", "2|b", "3|z"]);
+    db.sql("UPDATE t SET id = 1 WHERE id = 10; DELETE FROM keyless WHERE id = 1");
+    engine.until_rows(1, &["1|a", "2|b"]);
+    engine.until_rows(2, &["2|b", "3|z"]);
+    assert_eq!((engine.connected, engine.waiting.len()), (1, 0), "{:?}", engine.waiting);
+    engine.stop();
+}

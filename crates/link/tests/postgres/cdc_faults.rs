@@ -270,3 +270,71 @@ fn a_slot_that_the_server_invalidated_is_healed() {
     assert!(engine.waiting[0].contains("was invalidated by the server"), "{:?}", engine.waiting);
     engine.stop();
 }
+
+#[test]
+fn a_publication_or_slot_that_is_dropped_under_the_stream_is_healed() {
+    let (db, _) = prepared("dropped_under");
+    let mut engine = Engine::start(&[table(&db)], Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    // In the midst of a transaction that changes the table before and after.
+    db.sql(
+        "BEGIN; INSERT INTO t VALUES (2, 'b'); DROP PUBLICATION gridhouse_dropped_under_slot; \
+         INSERT INTO t VALUES (3, 'c'); COMMIT; DELETE FROM t WHERE id = 1",
+    );
+    engine.until_rows(1, &["2|b", "3|c"]);
+    let healed = |engine: &Engine, what: &str| {
+        let whole = "; the contents of all tables are read again and compared";
+        assert!(engine.waiting.iter().any(|told| told.contains(what) && told.ends_with(whole)), "{:?}", engine.waiting);
+    };
+    healed(&engine, "publication");
+    assert_eq!(engine.missed, 1, "{:?}", engine.waiting);
+    db.sql("UPDATE t SET v = 'd' WHERE id = 2");
+    engine.until_rows(1, &["2|d", "3|c"]);
+    let drop = "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE slot_name = 'dropped_under_slot' AND active; \
+                SELECT pg_drop_replication_slot('dropped_under_slot')";
+    // The stream may have connected again in between.
+    while let Err(refused) = db.cluster.try_sql(&db.name, drop) {
+        assert!(refused.contains("is active"), "{refused}");
+    }
+    db.sql("UPDATE t SET v = 'e' WHERE id = 3; DELETE FROM t WHERE id = 2");
+    engine.until_rows(1, &["3|e"]);
+    healed(&engine, "replication slot 'dropped_under_slot' is gone");
+    assert_eq!(engine.missed, 2, "{:?}", engine.waiting);
+    db.sql("INSERT INTO t VALUES (4, 'f')");
+    engine.until_rows(1, &["3|e", "4|f"]);
+    engine.stop();
+}
+
+#[test]
+fn a_source_restored_from_a_copy_of_its_files_is_behind_what_is_stored() {
+    let cluster = Arc::new(Cluster::start(&[]));
+    let db = Db::within(cluster.clone(), "copied");
+    db.sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')");
+    let key = PostgresCdc::new(&context()).describe(&table(&db)).unwrap().stream_key;
+    let mut engine = Engine::start(&[table(&db)], Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    let durable = engine.stop();
+    cluster.down("fast");
+    cluster.back_up();
+    cluster.up();
+    db.sql("CREATE TABLE filler AS SELECT repeat('x', 1000) FROM generate_series(1, 1000)");
+    db.sql("UPDATE t SET v = 'b'; INSERT INTO t VALUES (2, 'b')");
+    let mut engine = Engine::resume(&key, &[table(&db)], durable);
+    engine.until_rows(1, &["1|b", "2|b"]);
+    let durable = engine.stop();
+    cluster.down("fast");
+    cluster.restore();
+    cluster.up();
+    let mut engine = Engine::resume(&key, &[table(&db)], durable);
+    engine.until_rows(1, &["1|a"]);
+    let told = &engine.waiting[0];
+    assert!(told.starts_with("the source is at ") && told.contains(", behind what is stored ("), "{told}");
+    assert!(
+        told.ends_with("): it was restored or failed over; the contents of all tables are read again and compared"),
+        "{told}"
+    );
+    db.sql("INSERT INTO t VALUES (3, 'c')");
+    engine.until_rows(1, &["1|a", "3|c"]);
+    assert_eq!(engine.missed, 1, "{:?}", engine.waiting);
+    engine.stop();
+}

@@ -48,6 +48,7 @@ pub struct Engine {
     pub idles: usize,
     pub missed: usize,
     pub outdated: usize,
+    pub aborted: usize,
     pub lag: Option<SourceLag>,
     /// Rows that do not fit, with the reason.
     pub rejected: Vec<String>,
@@ -96,6 +97,7 @@ impl Engine {
             idles: 0,
             missed: 0,
             outdated: 0,
+            aborted: 0,
             lag: None,
             rejected: Vec::new(),
             pending: Vec::new(),
@@ -164,6 +166,11 @@ impl Engine {
         lines
     }
 
+    /// How many rows of contents of table `id` are here and not yet swapped in.
+    pub fn staged(&self, id: u32) -> usize {
+        self.staged.get(&id).map_or(0, Vec::len)
+    }
+
     pub fn acknowledge(&self) {
         if let Some(position) = &self.durable.position {
             self.stream.as_ref().unwrap().acknowledge(position.clone());
@@ -199,6 +206,7 @@ impl Engine {
                 self.snapshots += 1;
             }
             SourceEvent::SnapshotAborted { table } => {
+                self.aborted += 1;
                 self.staged.remove(&table);
             }
             SourceEvent::Commit { ref position, .. } => {
@@ -280,10 +288,13 @@ impl Table {
         let key_columns = &self.definition.primary_key;
         if key_columns.is_empty() {
             let step = if matches!(kind, RowKind::Insert | RowKind::UpdateAfter) { 1 } else { -1 };
-            let entry = self.rows.entry(format!("{row:?}")).or_insert((row, 0));
+            let key = format!("{row:?}");
+            let entry = self.rows.entry(key.clone()).or_insert((row, 0));
             entry.1 += step;
             assert!(entry.1 >= 0, "a row is withdrawn only where it is: {:?}", entry.0);
-            self.rows.retain(|_, (_, count)| *count != 0);
+            if entry.1 == 0 {
+                self.rows.remove(&key);
+            }
             return;
         }
         let key = format!("{:?}", key_columns.iter().map(|&k| &row[k]).collect::<Vec<_>>());

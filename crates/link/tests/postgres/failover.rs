@@ -177,3 +177,33 @@ fn a_slot_that_came_along_goes_on_without_reading_contents_again() {
     ));
     scene.engine.stop();
 }
+
+#[test]
+fn another_cluster_is_waited_for_to_go_away_and_nothing_is_read_from_it() {
+    let db = Db::new("elsewhere");
+    let other = Db::within(Arc::new(Cluster::start(&[])), "elsewhere");
+    for db in [&db, &other] {
+        db.sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    }
+    db.sql("INSERT INTO t VALUES (1, 'a')");
+    other.sql("INSERT INTO t VALUES (9, 'foreign')");
+    let proxy = Proxy::start(db.cluster.port());
+    let definition = table(&db, &proxy);
+    let key = |definition| PostgresCdc::new(&context()).describe(definition).unwrap().stream_key;
+    let here = key(&definition);
+    let mut engine = Engine::start(std::slice::from_ref(&definition), Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    proxy.lead_to(other.cluster.port());
+    let there = key(&definition);
+    let told = format!(
+        " is another cluster than the one that this stream was read from ({there} instead of {here}) [start the right server there; \
+         or DROP JOB for the jobs that read it (SHOW JOBS has their numbers), and run the script again]"
+    );
+    engine.until("the other cluster", |e| e.waiting.iter().any(|waits| waits.ends_with(&told)));
+    assert_eq!(other.sql("SELECT count(*) FROM pg_replication_slots"), "0", "nothing is made there");
+    db.sql("UPDATE t SET v = 'b'; INSERT INTO t VALUES (2, 'c')");
+    proxy.lead_to(db.cluster.port());
+    engine.until_rows(1, &["1|b", "2|c"]);
+    assert_eq!((engine.snapshots, engine.missed), (1, 0), "{:?}", engine.waiting);
+    engine.stop();
+}

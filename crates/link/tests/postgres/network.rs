@@ -40,6 +40,60 @@ fn a_frozen_source_is_given_up_and_found_again() {
 }
 
 #[test]
+fn contents_that_are_cut_in_the_midst_are_read_from_the_start() {
+    const ROWS: usize = 300_000;
+    let db = Db::new("cut_contents");
+    // Far more than the buffers on the way hold, and without a key, so that a row that comes twice stays twice.
+    db.sql(&format!(
+        "CREATE TABLE t (id int, v text); ALTER TABLE t REPLICA IDENTITY FULL; \
+         INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, {ROWS}) i"
+    ));
+    let proxy = Proxy::start(db.cluster.port());
+    let mut definition = table(&db, &proxy);
+    definition.primary_key.clear();
+    let mut engine = Engine::start(&[definition], Durable::default());
+    for _ in 0..2 {
+        let before = engine.aborted;
+        engine.until("a part of the contents", |e| e.staged(1) > 0);
+        proxy.lead_to(db.cluster.port());
+        engine.until("the end of that part", |e| e.aborted > before);
+        assert_eq!((engine.staged(1), engine.snapshots), (0, 0), "nothing of it stays");
+    }
+    engine.until("the contents", |e| e.snapshots == 1);
+    let rows = &engine.durable.tables[&1].rows;
+    assert!(rows.len() == ROWS && rows.values().all(|(_, count)| *count == 1), "{} rows", rows.len());
+    db.sql("DELETE FROM t WHERE id > 1; UPDATE t SET v = 'last'");
+    engine.until("the changes", |e| e.durable.tables[&1].rows.len() == 1 && e.commits > 0);
+    engine.until_rows(1, &["1|last"]);
+    assert_eq!((engine.snapshots, engine.missed), (1, 0), "{:?}", engine.waiting);
+    engine.stop();
+}
+
+#[test]
+fn a_connection_that_is_forgotten_on_the_way_is_told_and_made_again() {
+    let db = prepared("forgotten");
+    let proxy = Proxy::start(db.cluster.port());
+    let url = format!("jdbc:postgresql://source-host:{}/forgotten?socketTimeout=2", proxy.port());
+    let definition = std::sync::Arc::new(with(report(&db, &columns(), &["Region", "day"]), "url", &url));
+    let writer = SinkWriter { store: 1, sink: "ads".into(), history: 1, written: false };
+    let mut sink = JdbcWriter::new(&context()).open(definition, writer).unwrap();
+    sink.position().unwrap();
+    sink.write(CommitId(0), CommitId(1), &[rows(RowKind::Insert, &[("a", 1)])]).unwrap();
+    proxy.forget();
+    let cut = sink.write(CommitId(1), CommitId(2), &[rows(RowKind::Insert, &[("b", 2)])]).unwrap_err();
+    assert_eq!(cut.kind(), ErrorKind::Unavailable, "{cut}");
+    let place = format!("postgresql at source-host:{0} (mapped to 127.0.0.1:{0})", proxy.port());
+    assert_eq!(
+        cut.message(),
+        format!("sink public.report: the connection to {place} is cut: the server knows nothing of what is waited for")
+    );
+    let at = sink.position().unwrap();
+    assert_eq!(at, CommitId(1), "the server never saw it");
+    sink.write(at, CommitId(2), &[rows(RowKind::Insert, &[("b", 2)])]).unwrap();
+    assert_eq!(contents(&db), "a|1 b|2");
+}
+
+#[test]
 fn a_frozen_sink_is_given_up_and_knows_what_was_committed() {
     let db = prepared("frozen_sink");
     let proxy = Proxy::start(db.cluster.port());

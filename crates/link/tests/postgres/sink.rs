@@ -95,15 +95,33 @@ fn a_row_that_does_not_fit_is_named_and_nothing_is_written() {
     let many: Vec<(&str, i64)> = many.iter().map(|(region, n)| (region.as_str(), *n)).collect();
     let error = sink.write(CommitId(0), CommitId(1), &[rows(RowKind::Insert, &many)]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert_eq!(error.message(), "sink public.report, row (region = r777, day = 2024-10-04): integer out of range");
+    assert_eq!(
+        error.message(),
+        "sink public.report, column orders, row (region = r777, day = 2024-10-04): integer out of range"
+    );
+    let remedy = |error: &Error| {
+        let remedy = error.remedy().unwrap();
+        let rest = " there, or make the value fit in the query; then START JOB";
+        remedy.strip_suffix(rest).unwrap_or_else(|| panic!("{remedy}")).to_owned()
+    };
+    assert_eq!(remedy(&error), "ALTER TABLE \"public\".\"report\" ALTER COLUMN \"orders\" TYPE bigint");
     let long =
         sink.position().and_then(|at| sink.write(at, CommitId(1), &[rows(RowKind::Insert, &[("much too long", 1)])]));
-    let long = long.unwrap_err().to_string();
-    assert!(long.ends_with("value too long for type character varying(10)"), "{long}");
+    let long = long.unwrap_err();
+    assert_eq!(
+        long.message(),
+        "sink public.report, column region, row (region = much too long, day = 2024-10-04): \
+         value too long for type character varying(10)"
+    );
     assert_eq!(contents(&db), "");
     assert_eq!(sink.position().unwrap(), CommitId(0));
     sink.write(CommitId(0), CommitId(1), &[rows(RowKind::Insert, &[("a", 1)])]).unwrap();
     assert_eq!(contents(&db), "a|1");
+    // The statements of the messages, as they stand.
+    db.sql(&format!("{}; {}", remedy(&error), remedy(&long)));
+    assert_eq!(sink.position().unwrap(), CommitId(1));
+    sink.write(CommitId(1), CommitId(2), &[rows(RowKind::Insert, &[("much too long", 1 << 40)])]).unwrap();
+    assert_eq!(contents(&db), "a|1 much too long|1099511627776");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use gridhouse_flow::connector::{SinkConnector, SinkWriter};
 use gridhouse_link::JdbcWriter;
 
 use crate::describe::report;
-use crate::setup::context;
+use crate::setup::{context, with};
 use crate::sink::{columns, contents, open, prepared, rows};
 
 const TABLE: &str = "CREATE TABLE report (region varchar(10), day date, orders int, PRIMARY KEY (region, day))";
@@ -61,6 +61,13 @@ fn a_changed_table_is_told_with_its_remedy() {
     assert!(keyless.contains("has no primary key and no unique index"), "{keyless}");
     assert!(keyless.contains("ALTER TABLE public.report ADD PRIMARY KEY"), "{keyless}");
     db.sql("ALTER TABLE report ADD PRIMARY KEY (region, day)");
+    let added = told(&mut sink, "ALTER TABLE report ADD needed int NOT NULL");
+    assert_eq!(
+        added,
+        "column public.report.needed is NOT NULL without a default, and default_catalog.default_database.report does not declare it \
+         [declare it, or ALTER TABLE public.report ALTER COLUMN needed DROP NOT NULL]"
+    );
+    db.sql(added.rsplit_once(" or ").unwrap().1.trim_end_matches(']'));
     let dropped = told(&mut sink, "DROP TABLE report");
     assert!(
         dropped.contains("has no table 'public.report'") && dropped.contains("CREATE TABLE public.report"),
@@ -69,6 +76,28 @@ fn a_changed_table_is_told_with_its_remedy() {
     db.sql(TABLE);
     let at = sink.position().unwrap();
     sink.write(at, CommitId(9), &[rows(RowKind::Insert, &[("a", 1)])]).unwrap();
+    assert_eq!(contents(&db), "a|1");
+}
+
+#[test]
+fn a_role_that_may_not_keep_the_books_is_told_how_it_may() {
+    let db = prepared("sink_books");
+    db.sql("CREATE ROLE bookless LOGIN PASSWORD 'bookless'; REVOKE CREATE ON SCHEMA public FROM PUBLIC");
+    db.sql("GRANT SELECT, INSERT, UPDATE, DELETE ON report TO bookless");
+    let definition = with(report(&db, &columns(), &["Region", "day"]), "username", "bookless");
+    let definition = Arc::new(with(definition, "password", "bookless"));
+    let writer = SinkWriter { store: 1, sink: "ads".into(), history: 1, written: false };
+    let mut sink = JdbcWriter::new(&context()).open(definition, writer).unwrap();
+    let refused = sink.position().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert_eq!(
+        refused.message(),
+        "role 'bookless' may not create the table public.gridhouse_sink, in which a sink keeps how far it was written"
+    );
+    assert_eq!(refused.remedy(), Some("GRANT CREATE ON SCHEMA public TO bookless"));
+    db.sql(refused.remedy().unwrap());
+    assert_eq!(sink.position().unwrap(), CommitId(0));
+    sink.write(CommitId(0), CommitId(1), &[rows(RowKind::Insert, &[("a", 1)])]).unwrap();
     assert_eq!(contents(&db), "a|1");
 }
 
