@@ -33,7 +33,7 @@ use crate::system;
 pub(crate) fn boot(core: &mut Core, seed: u64) -> Result<()> {
     let snapshot = core.store.ordered_snapshot();
     core.shared.set_durable(snapshot.commit());
-    core.moments = Moments::of(&snapshot);
+    core.moments = Moments::of(&snapshot, &*core.clock);
     core.catalog = read_catalog(&snapshot)?;
     if !core.catalog.catalogs.contains_key(DEFAULT_CATALOG) {
         found(core)?;

@@ -4,10 +4,15 @@
 //! When a commit was made is known by moments that are noted now and then: at each, the last commit. They are kept with the
 //! metadata, the older the fewer. What expires is decided once, here, and is on record by commit; so a replay does the same.
 //! Expiry is no change: jobs are not told, and what they have made of a row stands.
+//!
+//! A clock that is set must not decide what is kept. So moments are told in *passed time*, a count of our own: while the process
+//! runs it goes with the monotonic clock, whatever the clock on the wall says. From one process to the next only the wall can
+//! tell how much has passed; it is believed up to [`LONGEST_REST_MICROS`], and never backwards.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use gridhouse_base::clock::Clock;
 use gridhouse_base::{CommitId, Result, TableId};
 use gridhouse_store::{LogLag, Snapshot, TableSnapshot};
 use serde::{Deserialize, Serialize};
@@ -30,6 +35,10 @@ const STEPS: i64 = 8;
 const MOST_MOMENTS: usize = 512;
 /// An old moment is needed only as precisely as this part of its age.
 const PRECISION: i64 = 32;
+
+/// The most that may have passed between a process and the next one, however far apart the clock on the wall puts them. A machine
+/// that was off for longer finds its rows younger than they are, and one whose clock is years ahead as it starts takes a day too much.
+const LONGEST_REST_MICROS: i64 = 86_400_000_000;
 
 /// How far a consumer may be behind before the log is no longer kept for it.
 #[derive(Clone, Copy, Debug)]
@@ -62,20 +71,38 @@ impl LostRecord {
     }
 }
 
-/// Moments, each with the last commit then; ascending.
+/// Moments in passed time, each with the last commit then; ascending.
 #[derive(Debug, Default)]
 pub(crate) struct Moments {
     marks: Vec<(CommitId, i64)>,
     /// The tick in which this was last written down; it is no news.
     own: CommitId,
+    /// The passed time at a reading of the monotonic clock.
+    begun: (i64, Duration),
 }
 
 impl Moments {
-    /// Those that are on record.
-    pub(crate) fn of(snapshot: &Snapshot) -> Self {
-        let mark =
-            |(key, value): (String, std::sync::Arc<str>)| Some((CommitId(key.parse().ok()?), value.parse().ok()?));
-        Self { marks: snapshot.list(MOMENTS).into_iter().filter_map(mark).collect(), own: CommitId(0) }
+    /// Those that are on record, with passed time going on from the last of them.
+    pub(crate) fn of(snapshot: &Snapshot, clock: &dyn Clock) -> Self {
+        let wall = clock.now_micros();
+        let (mut marks, mut passed) = (Vec::new(), wall);
+        for (key, value) in snapshot.list(MOMENTS) {
+            // Written before there was passed time: it began as the time of the wall.
+            let (time, at) = value.split_once(' ').unwrap_or((&value, &value));
+            let (Ok(commit), Ok(time), Ok(at)) = (key.parse(), time.parse::<i64>(), at.parse::<i64>()) else {
+                continue;
+            };
+            marks.push((CommitId(commit), time));
+            passed = time.saturating_add(wall.saturating_sub(at).clamp(0, LONGEST_REST_MICROS));
+        }
+        Self { marks, own: CommitId(0), begun: (passed, clock.monotonic()) }
+    }
+
+    /// The passed time now, in microseconds from an arbitrary moment; never goes back.
+    fn now(&self, clock: &dyn Clock) -> i64 {
+        let (passed, begun) = self.begun;
+        let since = clock.monotonic().saturating_sub(begun).as_micros();
+        passed.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
     }
 
     /// The newest commit that is known to be made at `micros` or before.
@@ -136,7 +163,7 @@ impl Core {
     fn consumer(&self, name: String, log: &TableSnapshot, upto: CommitId) -> Consumer {
         let lag = log.lag(upto);
         let made = lag.oldest.and_then(|oldest| self.moments.time_of(oldest));
-        let lag_micros = made.map_or(0, |made| (self.clock.now_micros() - made).max(0));
+        let lag_micros = made.map_or(0, |made| (self.moments.now(&*self.clock) - made).max(0));
         let cap_micros = i64::try_from(self.consumer_cap.age.as_micros()).unwrap_or(i64::MAX / 2);
         let (is_lost, cap_bytes) = (lag.is_lost, Some(self.consumer_cap.bytes));
         Consumer { name, table: log.id(), upto, lag, lag_micros, is_lost, cap_bytes, cap_micros }
@@ -201,7 +228,7 @@ impl Core {
         // What waits is taken in first, so that the tick below holds nothing that could expire itself.
         self.tick()?;
         let snapshot = self.store.ordered_snapshot();
-        let now = self.clock.now_micros();
+        let (now, wall) = (self.moments.now(&*self.clock), self.clock.now_micros());
         let consumers = self.consumers();
         let cap = self.consumer_cap;
         let cap_micros = i64::try_from(cap.age.as_micros()).unwrap_or(i64::MAX / 2);
@@ -262,7 +289,7 @@ impl Core {
         }
         self.moments.own = self.tick_writing(|tick, _| {
             if let Some((commit, micros)) = noted {
-                tick.put(MOMENTS, &format!("{:020}", commit.0), Some(&micros.to_string()));
+                tick.put(MOMENTS, &format!("{:020}", commit.0), Some(&format!("{micros} {wall}")));
             }
             for commit in forgotten {
                 tick.put(MOMENTS, &format!("{:020}", commit.0), None);

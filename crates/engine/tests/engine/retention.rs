@@ -150,3 +150,74 @@ fn tables_are_checked_while_they_are_in_use() {
     let check = rows(&mut session, "CHECK TABLES");
     assert!(check.iter().all(|row| row.ends_with("|ok")), "{check:?}");
 }
+
+/// Rows that live for an hour, for three days, and so shortly that their going tells that the house was looked through.
+const LOGS: &str = "
+    CREATE TABLE hours (n BIGINT) WITH ('table.log.ttl' = '1 h');
+    CREATE TABLE days (n BIGINT) WITH ('table.log.ttl' = '3 d');
+    CREATE TABLE moments (n BIGINT) WITH ('table.log.ttl' = '300 ms')";
+
+/// Adds a row to each log and waits until the one that lives shortly is gone.
+fn look_through(session: &mut gridhouse_engine::Session, n: u32) {
+    ok(
+        session,
+        &format!("INSERT INTO hours VALUES ({n}); INSERT INTO days VALUES ({n}); INSERT INTO moments VALUES ({n})"),
+    );
+    await_rows(session, "SELECT COUNT(*) FROM moments", &["0"]);
+}
+
+const DAY: i64 = 86_400;
+
+#[test]
+fn a_clock_that_jumps_ahead_expires_nothing_and_cuts_nobody_off() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(&mut session, TO_DRAIN);
+    ok(&mut session, LOGS);
+    ok(&mut session, "INSERT INTO t VALUES (1, 'a')");
+    await_that(|| house.outside.sink("drain") == ["a=a|1"]).unwrap();
+    house.outside.set_absent(true);
+    ok(&mut session, "INSERT INTO t VALUES (2, 'b')");
+    look_through(&mut session, 1);
+    let consumers =
+        "SELECT state, lag_ms > 0, lag_ms < 3600000 FROM system.status.consumers WHERE consumer = '1/0/drain'";
+    await_rows(&mut session, consumers, &["BEHIND|TRUE|TRUE"]);
+    // A year ahead, a year back, ahead again: an hour has not passed, and what lives for less than a second still goes.
+    for (n, seconds) in [(2, 365 * DAY), (3, -365 * DAY), (4, 365 * DAY), (5, 0)] {
+        house.set_clock(seconds);
+        look_through(&mut session, n);
+        for log in ["hours", "days"] {
+            let count = rows(&mut session, &format!("SELECT COUNT(*) FROM {log}"));
+            assert_eq!(count, [n.to_string()], "of {log} with the clock {seconds} s off");
+        }
+        assert_eq!(rows(&mut session, consumers), ["BEHIND|TRUE|TRUE"], "with the clock {seconds} s off");
+    }
+    house.outside.set_absent(false);
+    await_that(|| house.outside.sink("drain").len() == 2).unwrap_or_else(|()| panic!("{}", house.status()));
+}
+
+#[test]
+fn from_one_process_to_the_next_a_day_may_have_passed_and_no_more() {
+    let mut house = House::new();
+    ok(&mut house.session(), LOGS);
+    look_through(&mut house.session(), 1);
+    // A clock that is ahead by a year at a start is believed for a day, one that is back for nothing.
+    let kept = |house: &House, log: &str| rows(&mut house.session(), &format!("SELECT n FROM {log} ORDER BY n"));
+    house.set_clock(365 * DAY);
+    house.restart();
+    look_through(&mut house.session(), 2);
+    assert_eq!(kept(&house, "hours"), ["2"], "more than an hour may have passed");
+    assert_eq!(kept(&house, "days"), ["1", "2"], "three days may not");
+    house.set_clock(0);
+    house.restart();
+    look_through(&mut house.session(), 3);
+    assert_eq!((kept(&house, "hours").len(), kept(&house, "days").len()), (2, 3));
+    // Twice a day and more: now the first have been there for three days.
+    for n in [4, 5] {
+        house.set_clock((i64::from(n) - 3) * 2 * DAY);
+        house.crash();
+        look_through(&mut house.session(), n);
+    }
+    assert_eq!(kept(&house, "hours"), ["5"]);
+    assert_eq!(kept(&house, "days"), ["2", "3", "4", "5"]);
+}
