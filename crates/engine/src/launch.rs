@@ -597,8 +597,20 @@ impl Core {
         let context = EvalContext { now_micros: self.clock.now_micros(), zone, seed: 0, first_row: 0 };
         let since = self.ordered();
         let (mode, lineage) = (description.mode, self.lineage.clone());
-        let plan =
-            SinkPlan { name, table, projection, key, mode, kinds_inside, since, reached, goes_on_at, lineage, context };
+        let plan = SinkPlan {
+            name,
+            job,
+            table,
+            projection,
+            key,
+            mode,
+            kinds_inside,
+            since,
+            reached,
+            goes_on_at,
+            lineage,
+            context,
+        };
         let surroundings = Surroundings {
             shared: self.shared.clone(),
             clock: self.clock.clone(),

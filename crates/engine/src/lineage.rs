@@ -64,8 +64,7 @@ impl Lineage {
         Err(Error::conflict(format!(
             "sink {sink} was written up to {upto} by a later state, or another copy, of this data directory, which itself only goes to {}",
             limit.max(opened)
-        ))
-        .hint("the data directory was restored from an older copy: empty the outside table, delete its row in gridhouse_sink, and START JOB"))
+        )))
     }
 }
 

@@ -15,7 +15,7 @@ use arrow_row::{RowConverter, SortField};
 use arrow_select::take::take;
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::clock::Clock;
-use gridhouse_base::{CommitId, Error, ErrorKind, Result, TableId};
+use gridhouse_base::{CommitId, Error, ErrorKind, JobId, Result, TableId};
 use gridhouse_expr::EvalContext;
 use gridhouse_flow::connector::{ChangelogMode, Sink};
 use gridhouse_store::{Reader, TableSnapshot};
@@ -51,6 +51,8 @@ const GATHERED_BYTES: u64 = 16 << 20;
 pub(crate) struct SinkPlan {
     /// The sink's name, unique within the store.
     pub(crate) name: String,
+    /// Whose output it writes.
+    pub(crate) job: JobId,
     /// The table whose log is read.
     pub(crate) table: TableId,
     /// The projection of its rows; `None` where the table has the sink's own columns.
@@ -188,6 +190,8 @@ struct Reading {
     known: CommitId,
     /// Whether the outside held rows. Where no rows were written yet, none are missing.
     was_filled: bool,
+    /// What is typed at the outside so that it is written from its beginning.
+    emptied_by: Option<String>,
 }
 
 impl Worker for SinkWorker {
@@ -272,7 +276,11 @@ impl SinkWorker {
         let known = lock(&self.status).upto.max(self.plan.reached);
         let newest = self.reader.snapshot().commit().max(self.plan.since);
         let history = self.sink.history();
-        self.plan.lineage.check(&self.plan.name, history, upto, newest)?;
+        let emptied_by = self.sink.emptied_by();
+        self.plan.lineage.check(&self.plan.name, history, upto, newest).map_err(|error| {
+            let anew = self.plan.begun_anew(emptied_by.as_deref());
+            error.hint(format!("the data directory was restored from an older copy; {anew}"))
+        })?;
         {
             let mut status = lock(&self.status);
             status.upto = upto;
@@ -288,6 +296,7 @@ impl SinkWorker {
             reported: upto,
             known,
             was_filled: history.is_some(),
+            emptied_by,
         })
     }
 
@@ -325,7 +334,7 @@ impl SinkWorker {
         let snapshot = self.reader.snapshot();
         let seen = snapshot.commit();
         let table = snapshot.table(self.plan.table)?;
-        let mut changes = self.plan.changes(&table, at.read)?.peekable();
+        let mut changes = self.plan.changes(&table, at.read, at.emptied_by.as_deref())?.peekable();
         if changes.peek().is_none() {
             lock(&self.status).read = seen;
             return Ok(Turn::Worked);
@@ -396,9 +405,14 @@ impl SinkPlan {
         self.mode == ChangelogMode::Upsert && !self.key.is_empty()
     }
 
+    /// What the user does to have the outside written from its beginning, given what is typed there.
+    fn begun_anew(&self, emptied_by: Option<&str>) -> String {
+        format!("to have it written anew {}, then START JOB {} here", typed_there(emptied_by), self.job.0)
+    }
+
     /// What changed in the table after `upto`. An outside that was never written gets the rows as they stand where the log's
     /// beginning is no longer kept.
-    fn changes<'a>(&'a self, table: &TableSnapshot, upto: CommitId) -> Result<Batches<'a>> {
+    fn changes<'a>(&'a self, table: &TableSnapshot, upto: CommitId, emptied_by: Option<&str>) -> Result<Batches<'a>> {
         if upto == CommitId(0) && table.log_start() > upto {
             let is_queue = table.spec().hidden && table.spec().primary_key.is_empty();
             if is_queue {
@@ -408,7 +422,11 @@ impl SinkPlan {
                     self.name,
                     table.log_start()
                 ))
-                .hint("a new job gives all of its rows: DROP JOB, empty the outside table, and run the INSERT again"));
+                .hint(format!(
+                    "a new job gives all of its rows: type DROP JOB {} here, {}, then run the INSERT again here",
+                    self.job.0,
+                    typed_there(emptied_by)
+                )));
             }
             let rows = |batch: Result<gridhouse_base::ChangeBatch>| {
                 let batch = batch?;
@@ -425,7 +443,10 @@ impl SinkPlan {
                 "sink {} was last written at {upto}, but the log of its table no longer goes back that far",
                 self.name
             ))
-            .hint("it was away for longer than its cap allows (settings `consumer_cap_age` and `consumer_cap_size`), or was restored from a back-up: empty the outside table, delete its row in gridhouse_sink, and START JOB")
+            .hint(format!(
+                "it was away for longer than its cap allows (settings `consumer_cap_age` and `consumer_cap_size`), or was restored from a back-up; {}",
+                self.begun_anew(emptied_by)
+            ))
             .caused_by(error)
         })?;
         let key = &table.spec().primary_key;
@@ -462,6 +483,11 @@ impl SinkPlan {
         };
         Ok(Box::new(changes.map(outside).filter_map(Result::transpose)))
     }
+}
+
+/// How the outside is emptied.
+fn typed_there(emptied_by: Option<&str>) -> String {
+    emptied_by.map_or_else(|| "empty the outside".to_owned(), |statements| format!("type there `{statements}`"))
 }
 
 /// The batch without its last column, which holds the kinds.

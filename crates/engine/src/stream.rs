@@ -299,7 +299,10 @@ impl Core {
             let error = Error::conflict(format!(
                 "{key} was truncated at the source, but others write into its target too, so which rows to withdraw is not known"
             ));
-            let error = error.hint("delete the rows that came from it by hand, then START JOB");
+            let name = self.store.ordered_snapshot().table(landing)?.spec().name.clone();
+            let start = job.map_or_else(|| "START JOB".to_owned(), |job| format!("START JOB {}", job.0));
+            let error =
+                error.hint(format!("type DELETE FROM {name} WHERE … for the rows that came from it, then {start}"));
             return self.fail_landing(source, table, job, error);
         }
         let stream = self.streams.get_mut(&source).expect("it was there just now");

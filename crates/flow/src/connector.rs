@@ -290,6 +290,12 @@ pub trait Sink: Send {
         None
     }
 
+    /// What is to be typed at the outside, known after `position`, so that it is written from its beginning: statements that
+    /// empty it and forget how far it was written. `None` where it knows no statements.
+    fn emptied_by(&self) -> Option<String> {
+        None
+    }
+
     /// Writes, in one outside transaction, what changed in the commits after `from` up to `upto`. In upsert mode a key is written
     /// at most once, as `+I`/`+U`, and never withdrawn after that; its `-D` may come before, repeatedly, and for a row that
     /// the outside does not have. Else rows come in order.

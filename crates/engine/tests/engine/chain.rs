@@ -181,6 +181,11 @@ fn a_truncated_source_does_not_take_others_rows_with_it() {
     house.outside.truncate();
     await_rows(&mut session, "SELECT job_id, state FROM system.status.jobs", &["1|FAILED", "2|RUNNING"]);
     let error = ok(&mut session, "SELECT error FROM system.status.jobs WHERE job_id = 1");
-    assert!(error.contains("truncated at the source") && error.contains("START JOB"), "{error}");
+    assert!(error.contains("truncated at the source"), "{error}");
+    let delete = "DELETE FROM default_catalog.default_database.t WHERE ";
+    assert!(error.contains(&format!("type {delete}… for the rows that came from it, then START JOB 1")), "{error}");
     assert_eq!(rows(&mut session, "SELECT * FROM t"), ["1|a", "9|other"]);
+    ok(&mut session, &format!("{delete}id = 1; START JOB 1"));
+    house.outside.commit(&[(2, Some("b"))]);
+    await_rows(&mut session, "SELECT * FROM t", &["2|b", "9|other"]);
 }

@@ -26,7 +26,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Statement};
 
-use super::client::{Fault, always_quoted, outside};
+use super::client::{Fault, always_quoted, literal, outside};
 use super::jdbc_options::JdbcOptions;
 use super::parameters::{Parameter, array_type, parameter};
 use super::patience::{LOCK_WAIT, lock_holder, session_pid};
@@ -473,6 +473,18 @@ impl Sink for JdbcSink {
 
     fn history(&self) -> Option<u64> {
         self.history
+    }
+
+    fn emptied_by(&self) -> Option<String> {
+        let plan = &self.open.as_ref()?.plan;
+        let (store, sink) = (self.store(), &self.writer.sink);
+        Some(format!(
+            "TRUNCATE {}; DELETE FROM {} WHERE store = {} AND sink = {}",
+            plan.name(),
+            plan.bookkeeping(),
+            literal(&store),
+            literal(sink)
+        ))
     }
 
     fn write_changes(&mut self, from: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()> {
