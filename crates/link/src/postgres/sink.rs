@@ -374,10 +374,14 @@ impl JdbcSink {
             [row] => (None, Some(*row)),
             _ => (None, None),
         };
-        let row = row.map(|row| format!(", row {}", changes.show(&open.plan, row))).unwrap_or_default();
+        let row = row.map(|row| changes.show(&open.plan, row));
         let name = column.map(|column| column.name.as_str()).or(found.column.as_deref());
-        let named = name.map(|name| format!(", column {name}")).unwrap_or_default();
-        let error = found.error(&format!("sink {table}{named}{row}"));
+        let error = found.error(&match (name, row) {
+            (Some(column), Some(row)) => format!("sink {table}, column {column}, row {row}"),
+            (Some(column), None) => format!("sink {table}, column {column}"),
+            (None, Some(row)) => format!("sink {table}, row {row}"),
+            (None, None) => format!("sink {table}"),
+        });
         if error.remedy().is_some() {
             return error;
         }
@@ -510,6 +514,8 @@ impl Sink for JdbcSink {
         self.open = Some(open);
         self.replanned.set(false);
         self.history = history;
+        // From now on an entry that is gone is one that was lost, whatever the store remembered as it began.
+        self.writer.written |= history.is_some();
         Ok(())
     }
 }

@@ -122,6 +122,7 @@ fn a_database_that_was_restored_is_claimed_anew() {
     db.sql("DELETE FROM gridhouse_sink");
     let gone = sink.write(CommitId(4), CommitId(8), &[]).unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::Unavailable, "{gone}");
+    assert_eq!(sink.position().unwrap_err().kind(), ErrorKind::Conflict, "it has written them itself");
     let definition = Arc::new(report(&db, &columns(), &["Region", "day"]));
     let writer = SinkWriter { store: 1, sink: "ads".into(), history: 2, written: true };
     let mut known = JdbcWriter::new(&context()).open(definition, writer).unwrap();
