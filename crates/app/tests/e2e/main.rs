@@ -14,6 +14,7 @@ mod program;
 mod recorded;
 mod scripts;
 mod servers;
+mod sink_anew;
 mod sink_rules;
 mod solutions;
 mod source_disk;

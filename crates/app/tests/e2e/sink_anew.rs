@@ -1,0 +1,86 @@
+//! Sinks whose outside was emptied, forgotten or changed: each message, and what it says is to be typed, typed.
+
+use gridhouse_link::testing::Cluster;
+
+use crate::faults::{await_failure, await_sink, chain, prepared};
+use crate::program::{Program, await_equal, postgres, sorted_lines};
+
+/// The text between two others of a message.
+fn between<'a>(told: &'a str, before: &str, after: &str) -> &'a str {
+    let (_, rest) = told.split_once(before).unwrap_or_else(|| panic!("`{before}` is not in {told}"));
+    rest.split_once(after).unwrap_or_else(|| panic!("`{after}` is not in {told}")).0
+}
+
+fn update(cluster: &Cluster, name: &str, below: u32) {
+    cluster.sql(name, &format!("UPDATE orders SET amount = amount + 1 WHERE id < {below}"));
+}
+
+#[test]
+fn an_entry_that_somebody_deletes_and_a_column_that_somebody_drops_are_told_and_mended_as_told() {
+    let program = &mut Program::new();
+    let (cluster, name) = (postgres(), "entries");
+    prepared(cluster, name);
+    let script = chain(program, name, cluster.port(), cluster.port());
+    program.start(&script);
+    await_sink(cluster, name);
+    // A row goes that the sink holds, and nobody tells that to one that begins anew.
+    cluster.sql(name, "DELETE FROM gridhouse_sink WHERE sink LIKE '%copy'; DELETE FROM orders WHERE id = 500");
+    let told = await_failure(program, "copy");
+    let gone = "is gone, but table public.copy holds rows: it was restored without it, or somebody deleted the entry";
+    assert!(told.contains("the entry of sink ") && told.contains(gone), "{told}");
+    assert!(program.log().contains("in gridhouse_sink is gone; it is claimed anew"), "{}", program.log());
+    cluster.sql(name, between(&told, "it is written anew: ", "; then START JOB"));
+    program.query("START JOB 4");
+    await_sink(cluster, name);
+
+    cluster.sql(name, "ALTER TABLE copy DROP amount");
+    update(cluster, name, 20);
+    let told = await_failure(program, "copy");
+    assert!(told.contains("table public.copy has no column 'amount'"), "{told}");
+    let log = program.log();
+    let changed = between(&log, "table public.copy has changed (", "); it is looked at again");
+    assert!(changed.contains("\"amount\""), "the server's own words: {changed}");
+    let at = told.find("ALTER TABLE").unwrap_or_else(|| panic!("no statement in {told}"));
+    let end = told[at..].find(['`', ';']).map_or(told.len(), |end| at + end);
+    cluster.sql(name, &told[at..end]);
+    // The column is new and empty, so the rows are to be written again: an empty table is.
+    cluster.sql(name, "TRUNCATE copy");
+    program.query("START JOB 4");
+    await_sink(cluster, name);
+    assert!(matches!(program.interrupt(), Some(0 | 3)), "{}", program.log());
+}
+
+#[test]
+fn output_without_a_key_that_is_no_longer_kept_comes_from_a_new_job_as_the_message_says() {
+    let program = &mut Program::new();
+    let (cluster, name) = (postgres(), "no_longer_kept");
+    prepared(cluster, name);
+    cluster.sql(name, "CREATE TABLE pairs (a bigint, b bigint)");
+    let url = format!("jdbc:postgresql://127.0.0.1:{}/{name}", cluster.port());
+    let insert = "INSERT INTO pairs SELECT l.n, r.m FROM l JOIN r ON l.n = r.n";
+    let sink = format!(
+        "CREATE TABLE pairs (a BIGINT, b BIGINT) WITH ('connector' = 'jdbc', 'url' = '{url}', 'table-name' = 'pairs', \
+         'username' = 'postgres', 'password' = 'postgres')"
+    );
+    program.serve();
+    let tables = "CREATE TABLE l (n BIGINT); CREATE TABLE r (n BIGINT, m BIGINT)";
+    program.query(&format!(
+        "{tables}; {sink}; {insert}; INSERT INTO l VALUES (1), (1), (2); INSERT INTO r VALUES (1, 10), (2, 20)"
+    ));
+    let pairs = || sorted_lines(&cluster.sql(name, "SELECT a, b FROM pairs"));
+    await_equal("the pairs", pairs, || ["1|10", "1|10", "2|20"].map(str::to_owned).to_vec());
+    // What was written is let go of as the sink has told how far it came, which it does when it rests or stops.
+    program.query("STOP JOB 1; START JOB 1; STOP JOB 1");
+    cluster.sql(name, "TRUNCATE pairs; DELETE FROM gridhouse_sink");
+    program.query("INSERT INTO r VALUES (2, 30); START JOB 1");
+    let failed = || program.query("SELECT error FROM system.status.jobs WHERE state = 'FAILED'").concat();
+    await_equal("the failure", || failed().contains("is no longer kept"), || true);
+    let told = failed();
+    assert!(told.contains("is to be written from its beginning, but what its job put out up to "), "{told}");
+    program.query(between(&told, "gives all of its rows: type ", " here"));
+    cluster.sql(name, between(&told, "type there `", "`"));
+    assert!(told.ends_with("then run the INSERT again here"), "{told}");
+    program.query(insert);
+    await_equal("the pairs", pairs, || ["1|10", "1|10", "2|20", "2|30"].map(str::to_owned).to_vec());
+    program.interrupt();
+}
