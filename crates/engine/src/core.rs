@@ -256,11 +256,15 @@ impl Worker for CoreWorker {
             Err(RecvTimeoutError::Disconnected) => return Turn::Ended,
         }
         for _ in 1..MESSAGES_PER_TICK {
-            if stop.is_some() {
+            if stop.is_some() || core.shared.is_closed() {
                 break;
             }
             let Ok(message) = self.inbox.try_recv() else { break };
             stop = core.handle(message);
+        }
+        if core.shared.is_closed() {
+            // What went wrong may stand in memory half done, and must not be put on record.
+            return Turn::Ended;
         }
         let kept_files = core.tick().and_then(|()| core.leave_failed()).and_then(|()| core.keep_files());
         let mut has_worked = !idle;

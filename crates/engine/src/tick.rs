@@ -55,6 +55,9 @@ impl Core {
     }
 
     fn carry_out(&mut self, write: impl FnOnce(&mut Tick<'_>, &mut Deltas) -> Result<()>) -> Result<CommitId> {
+        if self.shared.is_closed() {
+            return Err(Error::unavailable("the engine has stopped"));
+        }
         let mut seen = false;
         let published = self.write_and_publish(write, &mut seen);
         match published {

@@ -14,7 +14,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::of_process();
     if let Some(seed) = arguments.number("--seed") {
         let plain = Kind::PLAIN.iter().find(|(words, _)| arguments.has(words)).map_or(Kind::Lives, |(_, kind)| *kind);
-        let kind = arguments.number("--chain-point").map_or(plain, |at| Kind::Point { at, cut: arguments.cut() });
+        let point = arguments.number("--chain-point").map(|at| Kind::Point { at, cut: arguments.cut() });
+        let fault = arguments.number("--chain-fault").map(|at| Kind::Fault { at });
+        let kind = point.or(fault).unwrap_or(plain);
         return status(u64::from(Run { seed, kind }.make(true).is_none()));
     }
     let mut failed = 0;

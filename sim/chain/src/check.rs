@@ -47,8 +47,8 @@ impl Life {
             }
             if pause == MOST_PAUSES {
                 self.excused()?;
-                let state = self.state();
-                panic!("the source was told {confirmed} of {end}, outside: {wrong:#?}\n{state}");
+                let (state, layers) = (self.state(), self.wrong_layers(&expected));
+                panic!("the source was told {confirmed} of {end}, outside: {wrong:#?}, layers: {layers:#?}\n{state}");
             }
             self.house.clock.advance(LONGER_THAN_PAUSES);
             // A source that stands still tells nobody to forget anything that was found after a crash.
@@ -69,6 +69,16 @@ impl Life {
             (there != *rows).then(|| format!("{name} holds {there:?}, not {rows:?}"))
         };
         expected.targets.iter().filter_map(differs).collect()
+    }
+
+    /// Which layers differ, and how.
+    fn wrong_layers(&self, expected: &Answer) -> Vec<String> {
+        let differs = |(name, rows): (&&str, &Rows)| {
+            let mut there = self.house.run(&format!("SELECT * FROM {name}")).ok()?;
+            there.sort();
+            (there != *rows).then(|| format!("{name} holds {there:?}, not {rows:?}"))
+        };
+        expected.layers.iter().filter_map(differs).collect()
     }
 
     /// Each layer holds what it must.

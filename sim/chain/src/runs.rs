@@ -19,6 +19,11 @@ pub enum Kind {
         /// How much of it happens.
         cut: Cut,
     },
+    /// The same small life, in which one operation of the disk fails and the next would not.
+    Fault {
+        /// The operation.
+        at: u64,
+    },
     /// Several lives with crashes, failing operations, full disks and an outside that fails, all at random.
     Lives,
     /// An older copy of the data directory takes its place.
@@ -56,6 +61,9 @@ impl fmt::Display for Run {
         if let Kind::Point { at, cut } = self.kind {
             write!(f, "--chain-point {at} --cut {}", format!("{cut:?}").to_lowercase())?;
         }
+        if let Kind::Fault { at } = self.kind {
+            write!(f, "--chain-fault {at}")?;
+        }
         if let Some((words, _)) = Kind::PLAIN.iter().find(|(_, kind)| *kind == self.kind) {
             f.write_str(words)?;
         }
@@ -69,6 +77,7 @@ impl Run {
     pub fn make(self, is_told: bool) -> Option<Tally> {
         let made = catch_unwind(AssertUnwindSafe(|| match self.kind {
             Kind::Point { at, cut } => crash_at(self.seed, at, cut, is_told),
+            Kind::Fault { at } => fail_at(self.seed, at, is_told),
             Kind::Lives => lives(self.seed, is_told),
             Kind::Copies => scenes::older_copy(self.seed, is_told),
             Kind::Owners => scenes::two_owners(self.seed, is_told),
@@ -81,8 +90,8 @@ impl Run {
     }
 }
 
-/// Every crash point of the small life of `seed`: each operation of the disk, with each cut; those of setting the chain up only
-/// for some seeds, since they are more than half.
+/// Every crash point of the small life of `seed`: each operation of the disk, with each cut and as one that fails; those of
+/// setting the chain up only for some seeds, since they are more than half.
 ///
 /// # Panics
 /// If the life goes wrong without a crash.
@@ -95,8 +104,8 @@ pub fn every_point(seed: u64) -> Vec<Run> {
     small_life(&mut life).expect("nothing stops the machine");
     let last = life.house.fs.operations();
     assert!(last > first + 40, "the life is more than {} operations", last - first);
-    let cuts = |at| Cut::ALL.map(|cut| Run { seed, kind: Kind::Point { at, cut } });
-    (first..=last).flat_map(cuts).collect()
+    let cuts = |at| Cut::ALL.map(|cut| Kind::Point { at, cut }).into_iter().chain([Kind::Fault { at }]);
+    (first..=last).flat_map(cuts).map(|kind| Run { seed, kind }).collect()
 }
 
 /// What is crashed everywhere: a chain that is set up, takes changes in, is killed, recovers, is stopped and goes on.
@@ -116,6 +125,16 @@ fn crash_at(seed: u64, at: u64, cut: Cut, is_told: bool) -> Tally {
     life.house.fs.crash_at(at, cut);
     let _ = small_life(&mut life);
     assert!(life.house.fs.is_crashed(), "the machine stops");
+    life.recover();
+    life.tally
+}
+
+fn fail_at(seed: u64, at: u64, is_told: bool) -> Tally {
+    let mut life = Life::new(seed);
+    life.is_told = is_told;
+    life.house.fs.fail_at(at);
+    // Whether that ends the process depends on what it was.
+    let _ = small_life(&mut life);
     life.recover();
     life.tally
 }
