@@ -25,6 +25,7 @@ use crate::records::{
 use crate::retention::Moments;
 use crate::stream::Stream;
 use crate::system;
+use crate::wiring::hidden_landing_of;
 
 /// Brings the core to where the last process left off, and begins a history; `seed` is for what is random in that.
 ///
@@ -46,7 +47,12 @@ pub(crate) fn boot(core: &mut Core, seed: u64) -> Result<()> {
     for (key, text) in snapshot.list(STREAMS) {
         let record: StreamRecord = decode(STREAMS, &key, &text)?;
         let position = core.store.source_position(record.id).map(|at| at.position);
-        core.streams.insert(record.id, Stream::new(record, position));
+        let mut stream = Stream::new(record, position);
+        // What lands for whoever reads it goes on landing, also while those do not run: they would miss it when they go on.
+        for table in stream.record.tables.iter().filter(|table| table.job.is_none()) {
+            stream.landings.insert(table.id, hidden_landing_of(&table.definition));
+        }
+        core.streams.insert(stream.record.id, stream);
     }
     let mut records: Vec<JobRecord> = Vec::new();
     for (key, text) in snapshot.list(JOBS) {

@@ -32,7 +32,7 @@ use crate::sink::{SinkHandle, SinkPlan, Surroundings};
 use crate::stream::{Stream, StreamState};
 use crate::tick::order_jobs;
 use crate::wiring::{
-    begun_of, gone, hidden_landing, land, outbox_of, owner_of, physical_schema, sink_name, start_of, target_of,
+    begun_of, gone, hidden_landing, hidden_landing_of, land, outbox_of, owner_of, sink_name, start_of, target_of,
 };
 
 /// The counter of job numbers. The outside knows a sink by its job's number, so that is never used again.
@@ -332,10 +332,7 @@ impl Core {
                             landed.insert(source.definition.path.clone(), table.landing);
                             let path = source.definition.path.clone();
                             insert_record.sources.push(SourceUse { path, source: id.0, table: id.1 });
-                            let landing = Landing::identity(
-                                &physical_schema(&source.definition),
-                                source.definition.primary_key.is_empty(),
-                            );
+                            let landing = hidden_landing_of(&source.definition);
                             branches_out.push((Branch::Landing, Some((id, landing))));
                         }
                         let target = target_of(tick, &catalog, insert, &mut insert_record, record_out.id, i)?;

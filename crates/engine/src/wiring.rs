@@ -10,6 +10,7 @@ use gridhouse_sql::plan::{BoundInsert, written_columns};
 use gridhouse_store::{TableSpec, Tick};
 
 use crate::job::Target;
+use crate::landing::Landing;
 use crate::prepare::{Prepared, PreparedSource};
 use crate::records::{InsertRecord, JobRecord, StreamRecord, StreamTableRecord};
 
@@ -94,6 +95,11 @@ pub(crate) fn land(
         arriving: None,
     });
     (id, table)
+}
+
+/// How rows of a source come into its hidden table.
+pub(crate) fn hidden_landing_of(definition: &TableDef) -> Landing {
+    Landing::identity(&physical_schema(definition), definition.primary_key.is_empty())
 }
 
 /// The hidden table in which a source lands for any job that needs it whole; made if it is not there.

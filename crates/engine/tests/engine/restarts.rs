@@ -108,7 +108,9 @@ fn a_job_that_cannot_go_on_is_rebuilt_and_says_why() {
 fn check_pairs(house: &House) {
     let mut session = house.session();
     let wanted = rows(&mut session, "SELECT p.id, q.id FROM a AS p JOIN a AS q ON p.v = q.v WHERE p.id < q.id");
-    assert_eq!(rows(&mut session, "SELECT * FROM pairs"), wanted);
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    // What a start corrects is seen once it is durable.
+    await_rows(&mut session, "SELECT * FROM pairs", &wanted);
 }
 
 #[test]
@@ -222,4 +224,27 @@ fn a_join_bounded_in_time_goes_on_though_its_inputs_changed_since_the_checkpoint
     insert(&house, "l", &[(5, 23), (6, 104)]);
     insert(&house, "r", &[(3, 105)]);
     await_rows(&mut session, "SELECT * FROM met", &["1|1", "2|3", "3|1", "3|2", "6|3"]);
+}
+
+#[test]
+fn a_job_that_does_not_run_misses_nothing_of_its_source_over_a_restart() {
+    let mut house = House::new();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TEMPORARY TABLE tap (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'tap');
+         CREATE TABLE sums (v STRING, n BIGINT, PRIMARY KEY (v) NOT ENFORCED);
+         INSERT INTO sums SELECT v, COUNT(*) FROM tap GROUP BY v",
+    );
+    house.outside.commit(&[(1, Some("a")), (2, Some("a"))]);
+    await_rows(&mut session, "SELECT * FROM sums", &["a|2"]);
+    ok(&mut session, "STOP JOB 1");
+    house.restart();
+    house.outside.commit(&[(2, Some("b")), (3, Some("b"))]);
+    house.outside.commit(&[(1, None)]);
+    let mut session = house.session();
+    // Nobody reads them, and they land all the same.
+    await_that(|| house.outside.acknowledged() == 3).expect("the source may forget them");
+    ok(&mut session, "START JOB 1");
+    await_rows(&mut session, "SELECT * FROM sums", &["b|2"]);
 }
