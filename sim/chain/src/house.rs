@@ -214,3 +214,10 @@ impl House {
         }
     }
 }
+
+/// The core knows who gives it its turns, and would keep itself and its disk in memory.
+impl Drop for House {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
