@@ -1,5 +1,5 @@
 //! Hostile bytes on every decoder of what comes from outside, beside the files of a data directory (those: `gridhouse-sim`):
-//! PostgreSQL's stream and values, JSON and CSV, SQL, the socket.
+//! PostgreSQL's stream and values, JSON and CSV, SQL, the options of outside tables, the socket.
 //!
 //! Inputs are valid ones, recorded or made, that are changed by chance: bytes, lengths, tokens, pieces of two of them put
 //! together, nesting. Whatever comes of them, a decoder gives what it should or an error that says what is wrong. It does
@@ -11,6 +11,7 @@ mod corpus;
 mod files;
 mod lookups;
 pub mod mutate;
+mod options;
 pub mod run;
 mod socket;
 mod sql;
@@ -62,7 +63,7 @@ pub struct Kind {
 }
 
 /// Every kind.
-pub static KINDS: [&Kind; 9] = [
+pub static KINDS: [&Kind; 10] = [
     &stream::KIND,
     &values::VALUES,
     &values::COPY,
@@ -72,6 +73,7 @@ pub static KINDS: [&Kind; 9] = [
     &lookups::KIND,
     &socket::KIND,
     &client::KIND,
+    &options::KIND,
 ];
 
 /// The kind that is called `name`.

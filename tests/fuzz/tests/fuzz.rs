@@ -68,3 +68,8 @@ fn every_decoder_is_named_here() {
         assert!(own.contains(&format!("some(\"{}\")", kind.name)), "{} has a test", kind.name);
     }
 }
+
+#[test]
+fn options() {
+    some("options");
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{Error, Result};
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::client::{SILENCE, Target};
 use crate::hosts::HostMap;
@@ -212,11 +212,16 @@ impl Pattern {
     }
 }
 
+/// The most bytes that a compiled pattern of names may have: far more than names call for, and little enough that a pattern which
+/// repeats itself by the thousand is refused before it takes the memory.
+const MOST_PATTERN_BYTES: usize = 256 << 10;
+
 fn anchored(key: &str, pattern: &str) -> Result<(Regex, Regex)> {
     let compile = |flags: &str| {
-        Regex::new(&format!("^{flags}(?:{pattern})$")).map_err(|_| {
+        let whole = format!("^{flags}(?:{pattern})$");
+        RegexBuilder::new(&whole).size_limit(MOST_PATTERN_BYTES).build().map_err(|_| {
             Error::invalid(format!("option '{key}' is '{pattern}', which is not a pattern that can be used"))
-                .hint("write a name, or a regular expression without look-around and back-references")
+                .hint("write a name, or a short regular expression without look-around and back-references")
         })
     };
     Ok((compile("")?, compile("(?i)")?))

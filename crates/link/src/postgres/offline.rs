@@ -15,6 +15,7 @@ use super::columns::ColumnBuilder;
 use super::copy::{CopyRow, lines};
 use super::decode::{CdcTable, Decoder};
 use super::gather::{Gather, Origin, RowMeta, RowText, misfit_error};
+use super::jdbc_options::{JdbcOptions, ReadOptions};
 use super::pgoutput::{Frame, frame};
 use super::timeline::Place;
 use crate::hosts::HostMap;
@@ -104,4 +105,19 @@ pub fn read_value(kind: &TypeKind, text: &[u8]) -> Result<Value> {
     let mut builder = ColumnBuilder::new(kind)?;
     builder.append_text(text).map_err(|misfit| Error::invalid(misfit.0))?;
     Ok(Value::from_array(&builder.finish(), 0, kind))
+}
+
+/// Reads the options of a `jdbc` or `postgres-cdc` table, as is done before anybody is asked: URLs, durations, numbers, patterns.
+///
+/// # Errors
+/// What is wrong with the first of them.
+pub fn read_options(definition: &TableDef) -> Result<()> {
+    let (hosts, mut notices) = (HostMap::default(), Vec::new());
+    if definition.options.get("connector").is_some_and(|connector| connector == "jdbc") {
+        JdbcOptions::written(definition, &hosts, &mut notices)?;
+        ReadOptions::read(definition, &hosts, &mut notices)?;
+    } else {
+        CdcOptions::read(definition, &hosts, &mut notices)?.pattern()?.exact("public", "readings");
+    }
+    Ok(())
 }
