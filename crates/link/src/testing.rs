@@ -2,15 +2,15 @@
 //! without any of these.
 //!
 //! Made with `initdb` in a temporary directory, on a free port, with `wal_level = logical` and password authentication;
-//! stopped and removed on drop. PostgreSQL refuses to run as root: as root it runs as the user `postgres`. Binaries are
-//! taken from the newest `/usr/lib/postgresql/*/bin`, else from `PATH`.
+//! stopped and removed on drop, or by the next tests where nothing was dropped. PostgreSQL refuses to run as root: as root it
+//! runs as the user `postgres`. Binaries are taken from the newest `/usr/lib/postgresql/*/bin`, else from `PATH`.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 pub use crate::postgres::offline::{StreamDecoder, read_copy, read_options, read_value};
@@ -32,8 +32,7 @@ impl Cluster {
     /// # Panics
     /// If PostgreSQL is not installed or does not start.
     pub fn start(settings: &[&str]) -> Self {
-        let directory =
-            tempfile::Builder::new().prefix("gridhouse-pg-").tempdir_in("/tmp").expect("a temporary directory");
+        let directory = directory();
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
         let cluster = Self { directory, binaries: binaries(), port };
         let root = cluster.directory.path();
@@ -74,8 +73,7 @@ impl Cluster {
     /// # Panics
     /// If it does not start.
     pub fn standby(&self) -> Self {
-        let directory =
-            tempfile::Builder::new().prefix("gridhouse-pg-").tempdir_in("/tmp").expect("a temporary directory");
+        let directory = directory();
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
         let standby = Self { directory, binaries: self.binaries.clone(), port };
         let root = standby.directory.path();
@@ -298,6 +296,47 @@ impl Drop for SlotReader {
 fn is_alive(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| !matches!(rest.trim_start().chars().next(), None | Some('Z' | 'X')))
+}
+
+/// How directories of clusters are called.
+const PREFIX: &str = "gridhouse-pg-";
+
+/// Names the process that made a cluster, in its directory.
+const OWNER: &str = "owner";
+
+/// A directory for a cluster. Those of processes that are gone, and did not come to remove theirs, are removed first.
+fn directory() -> tempfile::TempDir {
+    static SWEPT: Once = Once::new();
+    SWEPT.call_once(|| {
+        let entries = std::fs::read_dir("/tmp").into_iter().flatten().flatten();
+        let left = entries.filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)));
+        left.for_each(|entry| sweep(&entry.path()));
+    });
+    let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in("/tmp").expect("a temporary directory");
+    std::fs::write(directory.path().join(OWNER), std::process::id().to_string()).expect("the owner can be noted");
+    directory
+}
+
+/// Stops and removes a cluster whose owner is gone.
+fn sweep(root: &Path) {
+    let first_line = |path: PathBuf| Some(std::fs::read_to_string(path).ok()?.lines().next()?.trim().to_owned());
+    // One without owner is just being made.
+    let Some(owner) = first_line(root.join(OWNER)) else { return };
+    if is_alive(&owner) {
+        return;
+    }
+    let is_its_server = |pid: &String| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).contains(&*root.to_string_lossy())
+    };
+    if let Some(server) = first_line(root.join("data").join("postmaster.pid")).filter(is_its_server) {
+        let _ = Command::new("kill").args(["-QUIT", &server]).stderr(Stdio::null()).status();
+        while is_alive(&server) {
+            std::thread::park_timeout(PROXY_LOOK);
+        }
+    }
+    // Another user's stays.
+    let _ = std::fs::remove_dir_all(root);
 }
 
 fn as_root() -> bool {
