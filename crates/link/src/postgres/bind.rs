@@ -51,10 +51,8 @@ impl Worker {
                 self.decoder.fail_table(index, error);
                 continue;
             }
-            let bound = table.bound();
-            let is_other = table.contents_of.as_ref().is_some_and(|tables| *tables != bound);
             // Where contents are never read, there is nothing to do about it.
-            if is_other && !table.wants_contents && table.options.startup == Startup::Initial {
+            if table.is_another() && !table.wants_contents && table.options.startup == Startup::Initial {
                 strayed.push(another(&format!("{}.{}", table.options.schemas, table.options.tables)));
                 self.decoder.events.extend(table.want_contents());
             }
@@ -80,15 +78,21 @@ impl Worker {
                 End::Lost(if lacks_right { describe::may_not_publish(options) } else { fault.error(&sql) })
             })?;
         }
-        let before = published.as_deref().unwrap_or_default();
+        let before = published.clone().unwrap_or_default();
         let mut added: Vec<u32> = Vec::new();
+        let mut strayed = Vec::new();
         for index in 0..self.decoder.tables.len() {
             let table = &mut self.decoder.tables[index];
             if table.failed {
                 continue;
             }
             let missing: Vec<OutsideTable> =
-                table.outside.iter().filter(|outside| !before.contains(&outside.oid)).cloned().collect();
+                table.outside.iter().filter(|outside| !before.contains_key(&outside.oid)).cloned().collect();
+            if table.is_held_anew(&before) && !table.wants_contents && table.options.startup == Startup::Initial {
+                strayed.push(held_anew(&name, &format!("{}.{}", table.options.schemas, table.options.tables)));
+                self.decoder.events.extend(table.want_contents());
+            }
+            let table = &mut self.decoder.tables[index];
             if !missing.is_empty() {
                 // What it did not publish is missing; on record before it does again and nothing tells that any more.
                 self.decoder.events.extend(table.want_contents());
@@ -107,8 +111,22 @@ impl Worker {
                 }
             }
         }
+        if !strayed.is_empty() {
+            self.emit_events(&mut None).await?;
+            self.emit(SourceEvent::Waiting { error: strayed_error(&strayed) }, None).await?;
+        }
+        let now = match added.is_empty() {
+            true => before,
+            false => describe::published(client, &name).await.map_err(End::Lost)?.unwrap_or_default(),
+        };
+        self.decoder.tables.iter_mut().for_each(|table| table.note_entries(&now));
         Ok(published.is_some())
     }
+}
+
+/// What is said of a table that was out of the publication for a while.
+pub(super) fn held_anew(publication: &str, table: &str) -> String {
+    format!("publication '{publication}' did not hold table {table} for a while")
 }
 
 /// What is said of a table whose outside tables are others than before.

@@ -5,7 +5,7 @@
 //! before a table's snapshot was taken (or before the position that the stream resumes at) leaves no rows, because they
 //! are there already. PostgreSQL decides visibility in a slot's snapshot by the same comparison.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use gridhouse_base::batch::RowKind;
@@ -43,8 +43,11 @@ pub(crate) struct CdcTable {
     pub wants_contents: bool,
     /// Whether the store holds contents of it.
     pub has_contents: bool,
-    /// The numbers of the outside tables, ascending, that the stored contents are of; where they are known.
+    /// The numbers of the outside tables, ascending, that the stored contents are of, and behind them those of their entries in
+    /// the publication; as far as they are known.
     pub contents_of: Option<Vec<u32>>,
+    /// The entries by which the publication holds them now.
+    pub entries: Vec<u32>,
     /// The outside tables that match; set when the stream connects.
     pub outside: Vec<OutsideTable>,
     /// Whether it was given up: the user must mend it, and the engine has it left out.
@@ -67,6 +70,7 @@ impl CdcTable {
             wants_contents: from.is_none(),
             has_contents: from.is_some(),
             contents_of: None,
+            entries: Vec::new(),
             outside: Vec::new(),
             failed: false,
             definition,
@@ -78,6 +82,35 @@ impl CdcTable {
         let mut bound: Vec<u32> = self.outside.iter().map(|outside| outside.oid).collect();
         bound.sort_unstable();
         bound
+    }
+
+    /// Those, and behind them the entries by which the publication holds them.
+    pub(crate) fn binding(&self) -> Vec<u32> {
+        [self.bound(), self.entries.clone()].concat()
+    }
+
+    /// Notes the entries by which a publication holds the tables.
+    pub(crate) fn note_entries(&mut self, published: &BTreeMap<u32, u32>) {
+        self.entries = self.bound().iter().map(|oid| published.get(oid).copied().unwrap_or_default()).collect();
+    }
+
+    /// Whether the stored contents are of other tables than those that match now.
+    pub(crate) fn is_another(&self) -> bool {
+        let bound = self.bound();
+        let is_same =
+            |stored: &Vec<u32>| *stored == bound || stored.len() == 2 * bound.len() && stored[..bound.len()] == bound;
+        self.contents_of.as_ref().is_some_and(|stored| !is_same(stored))
+    }
+
+    /// Whether the publication holds the tables by other entries than when the stored contents were read: what changed between the
+    /// two is told by nobody.
+    pub(crate) fn is_held_anew(&self, published: &BTreeMap<u32, u32>) -> bool {
+        let bound = self.bound();
+        let entries = |stored: &Vec<u32>| (stored.len() == 2 * bound.len()).then(|| stored[bound.len()..].to_vec());
+        let known = self.contents_of.as_ref().and_then(entries);
+        known.is_some_and(|known| {
+            known.iter().zip(&bound).any(|(entry, oid)| published.get(oid).is_some_and(|now| now != entry))
+        })
     }
 
     /// Has the contents delivered again, because the stream does not tell what became of them; what the engine is to put on

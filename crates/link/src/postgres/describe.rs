@@ -1,5 +1,7 @@
 //! Checks a `postgres-cdc` table against the server before it is used: every message has the cause and the exact remedy.
 
+use std::collections::BTreeMap;
+
 use gridhouse_base::error::nearest;
 use gridhouse_base::table::{ColumnKind, TableDef};
 use gridhouse_base::{Error, Result, TypeKind};
@@ -357,7 +359,7 @@ async fn check_publication(
     let published = published(client, &publication).await?;
     let user = &options.target.username;
     let missing: Vec<&OutsideTable> = match &published {
-        Some(oids) => tables.iter().filter(|table| !oids.contains(&table.oid)).collect(),
+        Some(held) => tables.iter().filter(|table| !held.contains_key(&table.oid)).collect(),
         None => tables.iter().collect(),
     };
     if missing.is_empty() {
@@ -391,17 +393,21 @@ pub(crate) fn may_not_publish(options: &CdcOptions) -> Error {
     ))
 }
 
-/// The oids of the tables that a publication holds; `None` where there is no such publication.
-pub(crate) async fn published(client: &Client, publication: &str) -> Result<Option<Vec<u32>>> {
+/// The oids of the tables that a publication holds, each with the number of its entry: another one where a table was taken out
+/// and put back, or the publication made anew. `None` where there is no such publication.
+pub(crate) async fn published(client: &Client, publication: &str) -> Result<Option<BTreeMap<u32, u32>>> {
     let context = "the publications cannot be read";
     let found = client.query_opt("SELECT 1 FROM pg_publication WHERE pubname = $1", &[&publication]).await;
     if found.map_err(outside(context))?.is_none() {
         return Ok(None);
     }
-    let sql = "SELECT c.oid FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname \
-               JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename WHERE p.pubname = $1";
+    let sql = "SELECT c.oid, COALESCE(e.oid, b.oid) FROM pg_publication_tables p \
+               JOIN pg_namespace n ON n.nspname = p.schemaname \
+               JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
+               JOIN pg_publication b ON b.pubname = p.pubname \
+               LEFT JOIN pg_publication_rel e ON e.prpubid = b.oid AND e.prrelid = c.oid WHERE p.pubname = $1";
     let rows = client.query(sql, &[&publication]).await.map_err(outside(context))?;
-    Ok(Some(rows.iter().map(|row| row.get(0)).collect()))
+    Ok(Some(rows.iter().map(|row| (row.get(0), row.get(1))).collect()))
 }
 
 /// A table's name as it is written in a statement.

@@ -315,14 +315,14 @@ impl Worker {
             }
             let from = self.decoder.place(from);
             if startup == Startup::Initial || first {
-                let position = contents_position(from, &self.decoder.tables[index].bound());
+                let position = contents_position(from, &self.decoder.tables[index].binding());
                 let done = SourceEvent::SnapshotDone { table: id, position };
                 self.emit(done, running.as_deref_mut()).await?;
             }
             self.half_sent.retain(|half| *half != id);
             let table = &mut self.decoder.tables[index];
             (table.from, table.wants_contents, table.has_contents) = (from, false, true);
-            table.contents_of = Some(table.bound());
+            table.contents_of = Some(table.binding());
         }
         let committed = within(&target, client.batch_execute("COMMIT")).await?;
         committed.map_err(outside("the copy of the contents")).map_err(End::Lost)

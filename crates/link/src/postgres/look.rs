@@ -5,13 +5,14 @@
 //! The same look reads how much WAL the server has written and keeps for the slot, for whoever watches over its disk. A look
 //! that fails is left out: the stream itself tells whether the server is there.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gridhouse_base::{Error, Result};
 use gridhouse_flow::connector::{SourceEvent, SourceLag};
 use tokio_postgres::Client;
 
-use super::bind::{another, called_back, strayed_error};
+use super::bind::{another, called_back, held_anew, strayed_error};
 use super::catalog::{self, Listed, Relations};
 use super::cdc_options::Startup;
 use super::client::outside;
@@ -63,7 +64,7 @@ struct Look {
     kept_from: Option<Lsn>,
     cap_bytes: Option<u64>,
     listed: Vec<Listed>,
-    published: Option<Vec<u32>>,
+    published: Option<BTreeMap<u32, u32>>,
 }
 
 impl Worker {
@@ -131,8 +132,10 @@ impl Worker {
             let name = format!("{}.{}", table.options.schemas, table.options.tables);
             if chosen != bound {
                 strayed.push(another(&name));
-            } else if chosen.iter().any(|oid| !published.contains(oid)) {
+            } else if chosen.iter().any(|oid| !published.contains_key(oid)) {
                 strayed.push(format!("publication '{publication}' does not hold table {name} any more"));
+            } else if table.is_held_anew(published) {
+                strayed.push(held_anew(publication, &name));
             } else {
                 continue;
             }

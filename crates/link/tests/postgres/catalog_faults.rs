@@ -79,6 +79,32 @@ fn tables_that_were_dropped_or_replaced_while_stopped_are_compared() {
 }
 
 #[test]
+fn a_table_that_was_out_of_the_publication_while_stopped_is_compared() {
+    let db = prepared("unpublished_stopped");
+    db.sql("CREATE PUBLICATION own FOR TABLE t");
+    let tables = [with(table(&db, "t"), "debezium.publication.name", "own")];
+    let key = PostgresCdc::new(&context()).describe(&tables[0]).unwrap().stream_key;
+    let mut engine = Engine::start(&tables, Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    let durable = engine.stop();
+    // Nothing in the stream tells of this row.
+    db.sql("ALTER PUBLICATION own DROP TABLE t");
+    db.sql("INSERT INTO t VALUES (2, 'b')");
+    db.sql("ALTER PUBLICATION own ADD TABLE t");
+    let mut engine = Engine::resume(&key, &tables, durable);
+    engine.until_rows(1, &["1|a", "2|b"]);
+    let told = "publication 'own' did not hold table public.t for a while; its contents are read again and compared";
+    assert_eq!((engine.waiting[0].as_str(), engine.outdated), (told, 1));
+    let durable = engine.stop();
+    // Once compared, it is held as before.
+    let mut engine = Engine::resume(&key, &tables, durable);
+    db.sql("INSERT INTO t VALUES (3, 'c')");
+    engine.until_rows(1, &["1|a", "2|b", "3|c"]);
+    assert_eq!((engine.snapshots, engine.outdated, engine.waiting.len()), (0, 0, 0), "{:?}", engine.waiting);
+    engine.stop();
+}
+
+#[test]
 fn a_table_that_left_the_publication_is_noticed_and_compared() {
     let db = prepared("unpublished");
     let mut engine = Engine::start(&[table(&db, "t")], Durable::default());

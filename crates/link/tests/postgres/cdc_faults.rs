@@ -243,6 +243,10 @@ fn a_publication_that_was_made_again_is_healed() {
     db.sql("INSERT INTO t VALUES (4, 'd')");
     let mut engine = Engine::resume(&key, &[table(&db)], durable);
     engine.until_rows(1, &["1|a", "2|b", "3|c", "4|d"]);
+    assert!(engine.waiting[0].contains("did not hold table public.t for a while"), "{:?}", engine.waiting);
+    // What lies between the two publications cannot be read by the slot.
+    db.sql("INSERT INTO t VALUES (5, 'e')");
+    engine.until_rows(1, &["1|a", "2|b", "3|c", "4|d", "5|e"]);
     assert!(engine.waiting.iter().any(|told| told.contains("cannot be read on")), "{:?}", engine.waiting);
     engine.stop();
 }

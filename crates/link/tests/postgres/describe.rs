@@ -50,7 +50,7 @@ fn wrong_sources_are_refused_with_the_remedy() {
         (with(fine.clone(), "database-name", "nowhere"), invalid, format!("{place} has no database 'nowhere' [correct the name, or create it there: CREATE DATABASE nowhere]")),
         (with(fine.clone(), "schema-name", "publik"), ErrorKind::NotFound, "database 'describe_source' has no table in a schema 'publik' [did you mean 'schema-name' = 'public'?]".into()),
         (with(fine.clone(), "table-name", "order"), ErrorKind::NotFound, "database 'describe_source' has no table 'public.order' [did you mean 'table-name' = 'orders'?]".into()),
-        (with(fine.clone(), "table-name", "(?=x)"), invalid, "option 'table-name' is '(?=x)', which is not a pattern that can be used [write a name, or a regular expression without look-around and back-references]".into()),
+        (with(fine.clone(), "table-name", "(?=x)"), invalid, "option 'table-name' is '(?=x)', which is not a pattern that can be used [write a name, or a short regular expression without look-around and back-references]".into()),
         (with(fine.clone(), "slot.name", "Bad-Slot"), invalid, "'Bad-Slot' is not a name for a replication slot ['slot.name' takes 1 to 63 lower-case letters, digits and underscores]".into()),
         (with(fine.clone(), "scan.startup.mode", "snapshot"), invalid, "'scan.startup.mode' = 'snapshot' is not supported [write 'initial' (contents, then changes), 'latest-offset' or 'committed-offset']".into()),
         (with(fine.clone(), "decoding.plugin.name", "oracle"), invalid, "option 'decoding.plugin.name' is 'oracle' [write 'pgoutput']".into()),
