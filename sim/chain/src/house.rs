@@ -202,13 +202,21 @@ impl House {
                     std::thread::park_timeout(STATEMENT_LOOK);
                 }
             }
-            session.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            let given = session.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            self.settle_core();
+            given
         })
+    }
+
+    /// Gives the core turns until it has nothing to do: how many it has had by now depends on how fast the session's thread is.
+    fn settle_core(&self) {
+        while !self.is_over() && self.turns.give_to(CORE) {}
     }
 
     /// Makes durable what a session waits for, and lets it go on when nothing else is under way.
     fn release(&self, engine: &Engine) {
         while engine.is_waited_for() && !self.is_over() {
+            self.settle_core();
             self.turns.until_quiet(Some(SYNC), &mut |_, _| self.is_over());
             self.turns.give_to(SYNC);
         }
