@@ -249,17 +249,22 @@ impl Worker for CoreWorker {
         if core.shared.is_closed() {
             return Turn::Ended;
         }
-        let (mut stop, mut idle) = (None, false);
+        // Whoever asked goes on as soon as it is answered. Where turns are taken one by one, what it asks for next is for the next.
+        let (mut stop, mut idle, mut was_call) = (None, false, false);
         match next_message(&self.inbox, may_wait.then_some(HOUSEKEEPING)) {
-            Ok(message) => stop = core.handle(message),
+            Ok(message) => {
+                was_call = matches!(message, Message::Call(_));
+                stop = core.handle(message);
+            }
             Err(RecvTimeoutError::Timeout) => idle = true,
             Err(RecvTimeoutError::Disconnected) => return Turn::Ended,
         }
         for _ in 1..MESSAGES_PER_TICK {
-            if stop.is_some() || core.shared.is_closed() {
+            if stop.is_some() || core.shared.is_closed() || (was_call && !may_wait) {
                 break;
             }
             let Ok(message) = self.inbox.try_recv() else { break };
+            was_call = matches!(message, Message::Call(_));
             stop = core.handle(message);
         }
         if core.shared.is_closed() {

@@ -214,6 +214,7 @@ impl Engine {
         if self.inner.messages.send(Message::Stop(answer)).is_err() {
             return Ok(());
         }
+        self.inner.shared.note_asked(1);
         done.recv().unwrap_or(Ok(()))
     }
 
@@ -221,6 +222,11 @@ impl Engine {
     /// the process.
     pub fn abandon(&self) {
         self.inner.shared.close();
+    }
+
+    /// Whether a session has asked the core for something, and waits for its turn. For whoever takes the turns of workers.
+    pub fn is_asked(&self) -> bool {
+        self.inner.shared.is_asked()
     }
 
     /// Whether a session waits for something that is not durable yet: it does nothing else then. For whoever takes the turns of workers.
@@ -261,10 +267,12 @@ impl Engine {
         let stopped = || Error::unavailable("the engine has stopped");
         let (answer, done) = sync_channel(1);
         let call = Message::Call(Box::new(move |core: &mut Core| {
+            core.shared.note_asked(-1);
             // Whoever asked may have gone.
             let _ = answer.send(what(core));
         }));
         self.inner.messages.send(call).map_err(|_| stopped())?;
+        self.inner.shared.note_asked(1);
         done.recv().map_err(|_| stopped())
     }
 }

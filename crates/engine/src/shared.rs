@@ -2,7 +2,7 @@
 //! when commits happened at their source.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     moved: Condvar,
     event_times: Mutex<VecDeque<(CommitId, i64)>>,
     trace: Mutex<Trace>,
+    /// What sessions have asked the core for and it has not taken up yet.
+    asked: AtomicI64,
 }
 
 #[derive(Default)]
@@ -81,6 +83,16 @@ impl Shared {
             }
         }
         progress.durable >= commit
+    }
+
+    /// Notes that a session has asked the core for something, or that the core has taken that up.
+    pub(crate) fn note_asked(&self, by: i64) {
+        self.asked.fetch_add(by, Ordering::SeqCst);
+    }
+
+    /// Whether a session has asked the core for something that it has not taken up.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::SeqCst) > 0
     }
 
     /// Whether a session waits for something that is not durable yet.

@@ -193,10 +193,9 @@ impl House {
                     self.turns.kill();
                     break;
                 }
-                if self.turns.give_to(CORE) {
-                    continue;
-                }
-                if engine.is_waited_for() {
+                if engine.is_asked() {
+                    self.turns.give_to(CORE);
+                } else if engine.is_waited_for() {
                     self.release(engine);
                 } else {
                     std::thread::park_timeout(STATEMENT_LOOK);
