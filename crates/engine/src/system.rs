@@ -405,7 +405,8 @@ fn source_rows(core: &Core) -> Vec<Vec<Value>> {
     let now = core.clock.now_micros();
     let row = |stream: &crate::stream::Stream| {
         let tables: Vec<&str> = stream.record.tables.iter().map(|table| table.table_key.as_str()).collect();
-        let position = stream.position.as_ref().map(|position| position_text(position));
+        let connector = core.connectors.sources.get(stream.record.connector.as_str());
+        let position = stream.position.as_ref().zip(connector).map(|(at, connector)| connector.position_text(at));
         let lag = |bytes: &dyn Fn(&SourceLag) -> Option<u64>| {
             let bytes = stream.lag.as_ref().and_then(bytes).map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
             bytes.map_or(Value::Null, Value::Integer)
@@ -429,18 +430,6 @@ fn source_rows(core: &Core) -> Vec<Vec<Value>> {
         ]
     };
     core.streams.values().map(row).collect()
-}
-
-/// A position for people: PostgreSQL's `16/B374D848` where it has eight bytes, or these before its timeline's twelve and the tables'
-/// four each; else hexadecimal digits.
-fn position_text(position: &[u8]) -> String {
-    match position.first_chunk::<8>() {
-        Some(bytes) if position.len() == 8 || position.len() >= 20 => {
-            let lsn = u64::from_be_bytes(*bytes);
-            format!("{:X}/{:X}", lsn >> 32, lsn & 0xFFFF_FFFF)
-        }
-        _ => position.iter().map(|byte| format!("{byte:02x}")).collect(),
-    }
 }
 
 fn sink_rows(core: &Core) -> Vec<Vec<Value>> {

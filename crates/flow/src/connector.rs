@@ -206,6 +206,11 @@ pub trait SourceConnector: Send + Sync {
         position: Option<SourcePosition>,
         events: SourceEvents,
     ) -> Result<Box<dyn SourceStream>>;
+
+    /// A position for people; hexadecimal digits where the connector has no other form.
+    fn position_text(&self, position: &[u8]) -> String {
+        position.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// A running stream. Dropping it stops it without waiting.

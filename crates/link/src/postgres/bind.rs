@@ -10,7 +10,7 @@ use gridhouse_flow::connector::SourceEvent;
 use tokio_postgres::Client;
 
 use super::catalog::{self, Listed, OutsideTable, Relations};
-use super::cdc_options::{CdcOptions, Startup};
+use super::cdc_options::CdcOptions;
 use super::client::{Fault, always_quoted, ident};
 use super::decode::CdcTable;
 use super::describe;
@@ -51,17 +51,21 @@ impl Worker {
                 self.decoder.fail_table(index, error);
                 continue;
             }
-            // Where contents are never read, there is nothing to do about it.
-            if table.is_another() && !table.wants_contents && table.options.startup == Startup::Initial {
-                strayed.push(another(&format!("{}.{}", table.options.schemas, table.options.tables)));
+            if table.is_another() && table.may_stray() {
+                strayed.push(another(&table.names()));
                 self.decoder.events.extend(table.want_contents());
             }
         }
-        if !strayed.is_empty() {
-            self.emit_events(&mut None).await?;
-            self.emit(SourceEvent::Waiting { error: strayed_error(&strayed) }, None).await?;
+        self.tell_strayed(&strayed).await
+    }
+
+    /// Says of which tables contents are read again.
+    async fn tell_strayed(&mut self, strayed: &[String]) -> Result<(), End> {
+        if strayed.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.emit_events(&mut None).await?;
+        self.emit(SourceEvent::Waiting { error: strayed_error(strayed) }, None).await
     }
 
     /// Makes sure that the publication holds every table; whether it was there. Tables that it did not hold want their
@@ -86,13 +90,12 @@ impl Worker {
             if table.failed {
                 continue;
             }
-            let missing: Vec<OutsideTable> =
-                table.outside.iter().filter(|outside| !before.contains_key(&outside.oid)).cloned().collect();
-            if table.is_held_anew(&before) && !table.wants_contents && table.options.startup == Startup::Initial {
-                strayed.push(held_anew(&name, &format!("{}.{}", table.options.schemas, table.options.tables)));
+            if table.is_held_anew(&before) && table.may_stray() {
+                strayed.push(held_anew(&name, &table.names()));
                 self.decoder.events.extend(table.want_contents());
             }
-            let table = &mut self.decoder.tables[index];
+            let missing: Vec<OutsideTable> =
+                table.outside.iter().filter(|outside| !before.contains_key(&outside.oid)).cloned().collect();
             if !missing.is_empty() {
                 // What it did not publish is missing; on record before it does again and nothing tells that any more.
                 self.decoder.events.extend(table.want_contents());
@@ -111,15 +114,11 @@ impl Worker {
                 }
             }
         }
-        if !strayed.is_empty() {
-            self.emit_events(&mut None).await?;
-            self.emit(SourceEvent::Waiting { error: strayed_error(&strayed) }, None).await?;
-        }
-        let now = match added.is_empty() {
+        self.tell_strayed(&strayed).await?;
+        self.published = match added.is_empty() {
             true => before,
             false => describe::published(client, &name).await.map_err(End::Lost)?.unwrap_or_default(),
         };
-        self.decoder.tables.iter_mut().for_each(|table| table.note_entries(&now));
         Ok(published.is_some())
     }
 }

@@ -69,6 +69,11 @@ impl SourceConnector for PostgresCdc {
             .map_err(|error| Error::unavailable("the thread of a source stream could not start").caused_by(error))?;
         Ok(Box::new(CdcStream { shared, thread: Some(thread), options, hosts: self.hosts.clone() }))
     }
+
+    /// The place in the WAL as PostgreSQL writes it: `16/B374D848`.
+    fn position_text(&self, position: &[u8]) -> String {
+        Place::from_position(position).map_or_else(|error| error.to_string(), |place| place.lsn.to_string())
+    }
 }
 
 fn cdc_table(table: SourceTable, hosts: &HostMap) -> Result<CdcTable> {

@@ -5,7 +5,7 @@
 //! before a table's snapshot was taken (or before the position that the stream resumes at) leaves no rows, because they
 //! are there already. PostgreSQL decides visibility in a slot's snapshot by the same comparison.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use gridhouse_base::batch::RowKind;
@@ -20,7 +20,7 @@ use super::gather::{
     BATCH_BYTES, BATCH_ROWS, Gather, Gathered, Origin, RowMeta, RowText, misfit_error, origins, shown_row,
 };
 use super::pgoutput::{self, Cell, Lsn, Message, OldRow, Relation, Tuple};
-use super::timeline::{Place, Timeline};
+use super::timeline::{Binding, Place, Timeline};
 use super::types::{Fit, PgClass, readable};
 
 /// Rows of a group of transactions at most: four full batches; the group ends at the next end of a transaction.
@@ -43,11 +43,8 @@ pub(crate) struct CdcTable {
     pub wants_contents: bool,
     /// Whether the store holds contents of it.
     pub has_contents: bool,
-    /// The numbers of the outside tables, ascending, that the stored contents are of, and behind them those of their entries in
-    /// the publication; as far as they are known.
-    pub contents_of: Option<Vec<u32>>,
-    /// The entries by which the publication holds them now.
-    pub entries: Vec<u32>,
+    /// What the stored contents are of; where that is known.
+    pub contents_of: Option<Binding>,
     /// The outside tables that match; set when the stream connects.
     pub outside: Vec<OutsideTable>,
     /// Whether it was given up: the user must mend it, and the engine has it left out.
@@ -70,47 +67,40 @@ impl CdcTable {
             wants_contents: from.is_none(),
             has_contents: from.is_some(),
             contents_of: None,
-            entries: Vec::new(),
             outside: Vec::new(),
             failed: false,
             definition,
         })
     }
 
-    /// The numbers of the outside tables that match now, ascending.
-    pub(crate) fn bound(&self) -> Vec<u32> {
-        let mut bound: Vec<u32> = self.outside.iter().map(|outside| outside.oid).collect();
-        bound.sort_unstable();
-        bound
-    }
-
-    /// Those, and behind them the entries by which the publication holds them.
-    pub(crate) fn binding(&self) -> Vec<u32> {
-        [self.bound(), self.entries.clone()].concat()
-    }
-
-    /// Notes the entries by which a publication holds the tables.
-    pub(crate) fn note_entries(&mut self, published: &BTreeMap<u32, u32>) {
-        self.entries = self.bound().iter().map(|oid| published.get(oid).copied().unwrap_or_default()).collect();
+    /// The outside tables that match now, and how `published` holds them; 0: not at all.
+    pub(crate) fn binding(&self, published: &Binding) -> Binding {
+        let entry = |oid: u32| published.get(&oid).copied().unwrap_or_default();
+        self.outside.iter().map(|outside| (outside.oid, entry(outside.oid))).collect()
     }
 
     /// Whether the stored contents are of other tables than those that match now.
     pub(crate) fn is_another(&self) -> bool {
-        let bound = self.bound();
-        let is_same =
-            |stored: &Vec<u32>| *stored == bound || stored.len() == 2 * bound.len() && stored[..bound.len()] == bound;
-        self.contents_of.as_ref().is_some_and(|stored| !is_same(stored))
+        let stored = self.contents_of.as_ref();
+        stored.is_some_and(|stored| !stored.keys().eq(self.binding(&Binding::new()).keys()))
     }
 
-    /// Whether the publication holds the tables by other entries than when the stored contents were read: what changed between the
-    /// two is told by nobody.
-    pub(crate) fn is_held_anew(&self, published: &BTreeMap<u32, u32>) -> bool {
-        let bound = self.bound();
-        let entries = |stored: &Vec<u32>| (stored.len() == 2 * bound.len()).then(|| stored[bound.len()..].to_vec());
-        let known = self.contents_of.as_ref().and_then(entries);
-        known.is_some_and(|known| {
-            known.iter().zip(&bound).any(|(entry, oid)| published.get(oid).is_some_and(|now| now != entry))
-        })
+    /// Whether the publication holds one of the tables by another entry than when the stored contents were read: what changed
+    /// between the two is told by nobody.
+    pub(crate) fn is_held_anew(&self, published: &Binding) -> bool {
+        let differs = |(oid, entry): (&u32, &u32)| published.get(oid).is_some_and(|now| now != entry);
+        self.contents_of.as_ref().is_some_and(|stored| stored.iter().any(differs))
+    }
+
+    /// Whether it is to be told of that its contents are not those of the source any more. Where contents are never read, there is
+    /// nothing to do about it.
+    pub(crate) fn may_stray(&self) -> bool {
+        !self.wants_contents && self.options.startup == Startup::Initial
+    }
+
+    /// The outside's name, or the pattern of names, for messages.
+    pub(crate) fn names(&self) -> String {
+        format!("{}.{}", self.options.schemas, self.options.tables)
     }
 
     /// Has the contents delivered again, because the stream does not tell what became of them; what the engine is to put on

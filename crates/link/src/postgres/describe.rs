@@ -1,7 +1,5 @@
 //! Checks a `postgres-cdc` table against the server before it is used: every message has the cause and the exact remedy.
 
-use std::collections::BTreeMap;
-
 use gridhouse_base::error::nearest;
 use gridhouse_base::table::{ColumnKind, TableDef};
 use gridhouse_base::{Error, Result, TypeKind};
@@ -11,6 +9,7 @@ use tokio_postgres::Client;
 use super::catalog::{self, Listed, OutsideColumn, OutsideTable, Relations};
 use super::cdc_options::CdcOptions;
 use super::client::{ident, outside};
+use super::timeline::Binding;
 use super::types::{Fit, readable};
 
 /// The metadata columns of Flink CDC's `postgres-cdc`.
@@ -393,9 +392,8 @@ pub(crate) fn may_not_publish(options: &CdcOptions) -> Error {
     ))
 }
 
-/// The oids of the tables that a publication holds, each with the number of its entry: another one where a table was taken out
-/// and put back, or the publication made anew. `None` where there is no such publication.
-pub(crate) async fn published(client: &Client, publication: &str) -> Result<Option<BTreeMap<u32, u32>>> {
+/// The tables that a publication holds, and by which entries; `None` where there is no such publication.
+pub(crate) async fn published(client: &Client, publication: &str) -> Result<Option<Binding>> {
     let context = "the publications cannot be read";
     let found = client.query_opt("SELECT 1 FROM pg_publication WHERE pubname = $1", &[&publication]).await;
     if found.map_err(outside(context))?.is_none() {

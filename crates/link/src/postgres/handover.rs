@@ -314,15 +314,16 @@ impl Worker {
                 Startup::Committed => from = self.position.map_or(from, |position| position.lsn.min(from)),
             }
             let from = self.decoder.place(from);
+            let binding = self.decoder.tables[index].binding(&self.published);
             if startup == Startup::Initial || first {
-                let position = contents_position(from, &self.decoder.tables[index].binding());
+                let position = contents_position(from, &binding);
                 let done = SourceEvent::SnapshotDone { table: id, position };
                 self.emit(done, running.as_deref_mut()).await?;
             }
             self.half_sent.retain(|half| *half != id);
             let table = &mut self.decoder.tables[index];
             (table.from, table.wants_contents, table.has_contents) = (from, false, true);
-            table.contents_of = Some(table.binding());
+            table.contents_of = Some(binding);
         }
         let committed = within(&target, client.batch_execute("COMMIT")).await?;
         committed.map_err(outside("the copy of the contents")).map_err(End::Lost)

@@ -5,7 +5,6 @@
 //! The same look reads how much WAL the server has written and keeps for the slot, for whoever watches over its disk. A look
 //! that fails is left out: the stream itself tells whether the server is there.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gridhouse_base::{Error, Result};
@@ -21,6 +20,7 @@ use super::describe;
 use super::handover::lost_for;
 use super::pgoutput::Lsn;
 use super::stream::{End, Worker};
+use super::timeline::Binding;
 
 /// How often the source is looked at, unless the heartbeat is shorter: what is published by mistake, or no longer, is noticed
 /// within this time; a look costs the server some queries on its catalog.
@@ -64,7 +64,7 @@ struct Look {
     kept_from: Option<Lsn>,
     cap_bytes: Option<u64>,
     listed: Vec<Listed>,
-    published: Option<BTreeMap<u32, u32>>,
+    published: Option<Binding>,
 }
 
 impl Worker {
@@ -119,8 +119,7 @@ impl Worker {
             if table.failed || table.wants_contents {
                 continue;
             }
-            let bound = table.bound();
-            let mut chosen = match describe::chosen(&look.listed, &table.options) {
+            let chosen = match describe::chosen(&look.listed, &table.options) {
                 Ok(chosen) => chosen,
                 Err(error) => {
                     let error = called_back(error, table, &look.listed);
@@ -128,9 +127,9 @@ impl Worker {
                     continue;
                 }
             };
-            chosen.sort_unstable();
-            let name = format!("{}.{}", table.options.schemas, table.options.tables);
-            if chosen != bound {
+            let bound = table.binding(published);
+            let name = table.names();
+            if chosen.len() != bound.len() || chosen.iter().any(|oid| !bound.contains_key(oid)) {
                 strayed.push(another(&name));
             } else if chosen.iter().any(|oid| !published.contains_key(oid)) {
                 strayed.push(format!("publication '{publication}' does not hold table {name} any more"));

@@ -11,6 +11,8 @@
 //! the place at which it begins. What this cannot see: two standbys that were both promoted at the very same place, and a server whose
 //! files were copied and that was written to in both places, on one timeline.
 
+use std::collections::BTreeMap;
+
 use gridhouse_base::{Error, Result};
 
 use super::client::Fault;
@@ -64,7 +66,7 @@ impl Place {
     pub(crate) fn from_position(position: &[u8]) -> Result<Self> {
         let wrong = || {
             Error::corrupt(format!(
-                "a stored position of a postgres-cdc stream has {} bytes instead of 8, 20, or 20 and a multiple of 4",
+                "a stored position of a postgres-cdc stream has {} bytes instead of 8, 20, or 20 and a multiple of 8",
                 position.len()
             ))
         };
@@ -74,7 +76,7 @@ impl Place {
             None => return Err(wrong()),
             Some((id, rest)) => {
                 let (begin, tables) = rest.split_first_chunk::<8>().ok_or_else(wrong)?;
-                if tables.len() % 4 != 0 {
+                if tables.len() % 8 != 0 {
                     return Err(wrong());
                 }
                 Some(Timeline { id: u32::from_be_bytes(*id), begin: Lsn(u64::from_be_bytes(*begin)) })
@@ -84,19 +86,26 @@ impl Place {
     }
 }
 
-/// The position of contents that were read at `place` from the outside tables with these ascending numbers (oid), of four bytes each.
-pub(crate) fn contents_position(place: Place, tables: &[u32]) -> Vec<u8> {
+/// The outside tables that contents are of by their numbers (oid), each with that of its entry in the publication: another one
+/// where the table was taken out and put back, or the publication made anew.
+pub(crate) type Binding = BTreeMap<u32, u32>;
+
+/// The position of contents that were read at `place` from these tables: behind the place both numbers of each, of four bytes,
+/// ascending.
+pub(crate) fn contents_position(place: Place, tables: &Binding) -> Vec<u8> {
     let mut bytes = place.position();
     if place.timeline.is_some() {
-        bytes.extend(tables.iter().flat_map(|oid| oid.to_be_bytes()));
+        bytes.extend(tables.iter().flat_map(|(oid, entry)| [oid.to_be_bytes(), entry.to_be_bytes()].concat()));
     }
     bytes
 }
 
-/// The numbers of the outside tables that contents at this position are of; `None` where they are not known.
-pub(crate) fn contents_of(position: &[u8]) -> Option<Vec<u32>> {
-    let (tables, _) = position.get(20..)?.as_chunks::<4>();
-    (!tables.is_empty()).then(|| tables.iter().map(|oid| u32::from_be_bytes(*oid)).collect())
+/// What contents at this position are of; `None` where that is not known.
+pub(crate) fn contents_of(position: &[u8]) -> Option<Binding> {
+    let (numbers, _) = position.get(20..)?.as_chunks::<4>();
+    let (pairs, _) = numbers.as_chunks::<2>();
+    let pair = |[oid, entry]: &[[u8; 4]; 2]| (u32::from_be_bytes(*oid), u32::from_be_bytes(*entry));
+    (!pairs.is_empty()).then(|| pairs.iter().map(pair).collect())
 }
 
 /// The timelines that a server's WAL has gone through.
@@ -189,10 +198,11 @@ mod tests {
         assert_eq!(Place::from_position(&old.position()).unwrap(), old);
         assert!(place(1, 0, 255).position() < place(1, 0, 256).position());
         assert!(old.position() < place(1, 0, 256).position());
-        let contents = contents_position(at, &[7, 16_384]);
-        assert_eq!((Place::from_position(&contents).unwrap(), contents_of(&contents)), (at, Some(vec![7, 16_384])));
+        let tables = Binding::from([(7, 16_390), (16_384, 16_391)]);
+        let contents = contents_position(at, &tables);
+        assert_eq!((Place::from_position(&contents).unwrap(), contents_of(&contents)), (at, Some(tables)));
         assert_eq!((contents_of(&at.position()), contents_of(&old.position())), (None, None));
-        for bytes in [0, 7, 9, 12, 19, 21] {
+        for bytes in [0, 7, 9, 12, 19, 21, 24] {
             assert!(Place::from_position(&vec![0; bytes]).is_err(), "{bytes} bytes");
         }
     }
