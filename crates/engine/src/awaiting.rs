@@ -10,8 +10,8 @@ use std::time::Duration;
 use gridhouse_base::clock::Clock;
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{Error, ErrorKind, JobId, Result};
-use gridhouse_flow::connector::{LookupConnector, LookupRequest};
-use gridhouse_sql::plan::Plan;
+use gridhouse_flow::connector::{Lookup, LookupConnector, LookupRequest};
+use gridhouse_sql::plan::{self, Plan};
 
 use crate::boot::bind;
 use crate::core::{Core, Message};
@@ -34,63 +34,78 @@ const PAUSE_PER_ATTEMPT: u32 = 9;
 /// How often a pause looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// An outside that did not answer, and how it is asked.
-pub(crate) struct Away {
-    pub(crate) connector: Arc<dyn LookupConnector>,
+/// A table of the outside that rows are looked up in, and how it is asked.
+#[derive(Clone)]
+pub(crate) struct LookupPlace {
+    connector: Arc<dyn LookupConnector>,
     pub(crate) definition: Arc<TableDef>,
-    pub(crate) request: LookupRequest,
+    request: LookupRequest,
 }
 
-impl Away {
-    /// The first table of the outside that `inserts` look rows up in.
+impl LookupPlace {
+    /// What a plan looks up in.
+    ///
+    /// # Errors
+    /// `Invalid` where its connector cannot be looked up in.
+    pub(crate) fn of(lookup: &plan::Lookup, connectors: &Connectors) -> Result<Self> {
+        let definition = with_hints(&lookup.table, &lookup.hints);
+        let keys = lookup.keys.iter().map(|(_, other)| *other).collect();
+        let request = LookupRequest { keys, columns: lookup.columns.clone() };
+        Ok(Self { connector: connectors.lookup(&definition)?.clone(), definition, request })
+    }
+
+    /// The first that `inserts` look rows up in.
     fn first_of(inserts: &[Prepared], connectors: &Connectors) -> Option<Self> {
         let mut first = None;
         let mut look = |plan: &Plan| {
             if let Plan::Lookup(lookup) = plan
                 && first.is_none()
             {
-                let definition = with_hints(&lookup.table, &lookup.hints);
-                let keys = lookup.keys.iter().map(|(_, other)| *other).collect();
-                let request = LookupRequest { keys, columns: lookup.columns.clone() };
-                let connector = connectors.lookup(&definition).ok().cloned();
-                first = connector.map(|connector| Self { connector, definition, request });
+                first = Self::of(lookup, connectors).ok();
             }
         };
         inserts.iter().for_each(|insert| insert.bound.plan.visit(&mut look));
         first
     }
 
+    /// Opens it for look-ups.
+    ///
+    /// # Errors
+    /// Those of the connector.
+    pub(crate) fn open(&self) -> Result<Box<dyn Lookup>> {
+        self.connector.open(self.definition.clone(), self.request.clone())
+    }
+
     /// Whether it answers, be it that it refuses: then the job says so by its name.
     fn is_there(&self) -> bool {
-        let asked = self.connector.open(self.definition.clone(), self.request.clone());
-        let answer = asked.and_then(|mut lookup| lookup.check());
+        let answer = self.open().and_then(|mut lookup| lookup.check());
         !answer.is_err_and(|error| error.kind() == ErrorKind::Unavailable)
     }
 }
 
 /// What did not answer last in an operator of a job. Whoever takes care of the operator's error takes it.
 #[derive(Clone, Default)]
-pub(crate) struct LastAway(Arc<Mutex<Option<Away>>>);
+pub(crate) struct LastAway(Arc<Mutex<Option<LookupPlace>>>);
 
 impl LastAway {
-    pub(crate) fn set(&self, away: Away) {
+    pub(crate) fn set(&self, away: LookupPlace) {
         *lock(&self.0) = Some(away);
     }
 
-    pub(crate) fn take(&self) -> Option<Away> {
+    pub(crate) fn take(&self) -> Option<LookupPlace> {
         lock(&self.0).take()
     }
 }
 
 /// That a job waits: the worker that asks ends once this is dropped.
 pub(crate) struct Wait {
-    away: Option<Away>,
+    away: Option<LookupPlace>,
     token: Arc<()>,
     pause: Duration,
 }
 
 impl Wait {
-    pub(crate) fn new(away: Away) -> Self {
+    pub(crate) fn new(away: LookupPlace) -> Self {
         Self { away: Some(away), token: Arc::default(), pause: FIRST_PAUSE }
     }
 }
@@ -123,7 +138,7 @@ impl Core {
     pub(crate) fn wait_on(&mut self, id: JobId) -> Result<()> {
         let Some(job) = self.jobs.get(&id) else { return Ok(()) };
         let inserts = bind(self, &job.record).unwrap_or_default();
-        let Some(away) = Away::first_of(&inserts, &self.connectors) else { return self.go_on(id) };
+        let Some(away) = LookupPlace::first_of(&inserts, &self.connectors) else { return self.go_on(id) };
         if let Some(job) = self.jobs.get_mut(&id) {
             job.wait = Some(Wait::new(away));
         }
@@ -184,7 +199,7 @@ impl Core {
 /// Asks from time to time whether the outside of a job that waits is there again, and tells the core once it is.
 struct Asker {
     id: JobId,
-    away: Away,
+    away: LookupPlace,
     /// Whether the job still waits.
     wanted: Weak<()>,
     pause: Duration,

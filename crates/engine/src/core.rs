@@ -147,7 +147,10 @@ impl Core {
                 }
             }
             Message::Durable(commit) => self.durable(commit),
-            Message::Stop(answer) => return Some(answer),
+            Message::Stop(answer) => {
+                self.shared.note_asked(-1);
+                return Some(answer);
+            }
         }
         None
     }
@@ -249,23 +252,21 @@ impl Worker for CoreWorker {
         if core.shared.is_closed() {
             return Turn::Ended;
         }
-        // Whoever asked goes on as soon as it is answered. Where turns are taken one by one, what it asks for next is for the next.
-        let (mut stop, mut idle, mut was_call) = (None, false, false);
-        match next_message(&self.inbox, may_wait.then_some(HOUSEKEEPING)) {
-            Ok(message) => {
-                was_call = matches!(message, Message::Call(_));
-                stop = core.handle(message);
-            }
-            Err(RecvTimeoutError::Timeout) => idle = true,
+        let mut next = match next_message(&self.inbox, may_wait.then_some(HOUSEKEEPING)) {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Turn::Ended,
-        }
-        for _ in 1..MESSAGES_PER_TICK {
-            if stop.is_some() || core.shared.is_closed() || (was_call && !may_wait) {
+        };
+        let (mut stop, idle) = (None, next.is_none());
+        for _ in 0..MESSAGES_PER_TICK {
+            let Some(message) = next.take() else { break };
+            // Whoever asks goes on as soon as it is answered. Where turns are taken one by one, what it asks for then is for the next.
+            let is_last = !may_wait && matches!(message, Message::Call(_));
+            stop = core.handle(message);
+            if is_last || stop.is_some() || core.shared.is_closed() {
                 break;
             }
-            let Ok(message) = self.inbox.try_recv() else { break };
-            was_call = matches!(message, Message::Call(_));
-            stop = core.handle(message);
+            next = self.inbox.try_recv().ok();
         }
         if core.shared.is_closed() {
             // What went wrong may stand in memory half done, and must not be put on record.

@@ -211,10 +211,9 @@ impl Engine {
     /// `Unavailable` where the disk refuses.
     pub fn stop(&self) -> Result<()> {
         let (answer, done) = sync_channel(1);
-        if self.inner.messages.send(Message::Stop(answer)).is_err() {
+        if !self.ask(Message::Stop(answer)) {
             return Ok(());
         }
-        self.inner.shared.note_asked(1);
         done.recv().unwrap_or(Ok(()))
     }
 
@@ -271,8 +270,18 @@ impl Engine {
             // Whoever asked may have gone.
             let _ = answer.send(what(core));
         }));
-        self.inner.messages.send(call).map_err(|_| stopped())?;
-        self.inner.shared.note_asked(1);
+        if !self.ask(call) {
+            return Err(stopped());
+        }
         done.recv().map_err(|_| stopped())
+    }
+
+    /// Sends the core a message that somebody waits for the answer to; false where the core is gone.
+    fn ask(&self, message: Message) -> bool {
+        let is_sent = self.inner.messages.send(message).is_ok();
+        if is_sent {
+            self.inner.shared.note_asked(1);
+        }
+        is_sent
     }
 }

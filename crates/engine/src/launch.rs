@@ -578,8 +578,7 @@ impl Core {
         let name = sink_name(job, i, &target.path);
         let reached = self.store.ordered_snapshot().cursor(&name, table).unwrap_or_default();
         let insert = self.jobs.get(&job).and_then(|job| job.record.inserts.get(i));
-        let begun = insert.map_or(CommitId(0), |insert| insert.begun);
-        let forgets = !description.exactly_once;
+        let (begun, forgets) = insert.map_or((CommitId(0), false), |insert| (insert.begun, insert.forgets));
         let goes_on_at = if forgets && reached > begun { reached } else { CommitId(0) };
         let writer = SinkWriter {
             store: self.store.id(),

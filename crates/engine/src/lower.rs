@@ -14,7 +14,7 @@ use gridhouse_base::clock::Clock;
 use gridhouse_base::table::{ObjectPath, TableDef};
 use gridhouse_base::{ChangeBatch, Error, ErrorKind, Result, Schema, TableId, Value};
 use gridhouse_expr::EvalContext;
-use gridhouse_flow::connector::{Found, Lookup, LookupConnector, LookupRequest};
+use gridhouse_flow::connector::{Found, Lookup};
 use gridhouse_flow::{
     Dataflow, DataflowBuilder, Governor, HashMode, JoinKey, JoinKind as FlowJoin, JoinSpec, LookupSpec, NodeId,
     ProbeSpec, SetKind as FlowSet, SetOperation, SortKey, TickContext, TimeBound, TopN, Unnest,
@@ -24,9 +24,9 @@ use gridhouse_sql::plan::{self, JoinKind, Limit, Plan, Scan, SetKind, Values};
 use gridhouse_sql::properties::is_deterministic;
 use gridhouse_sql::watermark_delay_millis;
 
-use crate::awaiting::{Away, LastAway};
+use crate::awaiting::{LastAway, LookupPlace};
 use crate::job::Input;
-use crate::prepare::{Connectors, with_hints};
+use crate::prepare::Connectors;
 use crate::timed::TimedScans;
 
 /// What a plan is lowered upon.
@@ -215,15 +215,12 @@ impl<'a> Lowering<'a> {
             }
             Plan::Lookup(lookup) => {
                 let input = self.node(&lookup.input)?;
-                let definition = with_hints(&lookup.table, &lookup.hints);
-                let (own, other): (Vec<usize>, Vec<usize>) = lookup.keys.iter().copied().unzip();
-                let request = LookupRequest { keys: other, columns: lookup.columns.clone() };
-                let connector = self.ground.connectors.lookup(&definition)?.clone();
-                let open = connector.open(definition.clone(), request.clone());
-                let outside = open.map_err(|error| error.context(format!("table {}", definition.path)))?;
+                let own = lookup.keys.iter().map(|(own, _)| *own).collect();
+                let place = LookupPlace::of(lookup, self.ground.connectors)?;
+                let open = place.open();
+                let outside = open.map_err(|error| error.context(format!("table {}", place.definition.path)))?;
                 let refuses = self.ground.refuses.cloned().unwrap_or_default();
-                let away = self.ground.away.cloned();
-                let asked = Asked { outside, connector, definition, request, refuses, away };
+                let asked = Asked { outside, place, refuses, away: self.ground.away.cloned() };
                 let columns = lookup.schema.columns[lookup.input.schema().len()..].to_vec();
                 let (kind, schema) = (matching(lookup.outer), Schema::new(columns));
                 let spec = LookupSpec { kind, keys: own, residual: lookup.residual.clone(), schema };
@@ -271,9 +268,7 @@ impl<'a> Lowering<'a> {
 /// A look-up whose outside may be away. That takes the job out, which waits for it, and does not fail the tick of all jobs.
 struct Asked {
     outside: Box<dyn Lookup>,
-    connector: Arc<dyn LookupConnector>,
-    definition: Arc<TableDef>,
-    request: LookupRequest,
+    place: LookupPlace,
     refuses: Arc<AtomicBool>,
     away: Option<LastAway>,
 }
@@ -281,17 +276,16 @@ struct Asked {
 impl Lookup for Asked {
     fn lookup(&mut self, keys: &[ArrayRef], len: usize) -> Result<Found> {
         if self.refuses.load(Ordering::Relaxed) {
-            return Err(Error::conflict(format!("{} would have to be asked again", self.definition.path)));
+            return Err(Error::conflict(format!("{} would have to be asked again", self.place.definition.path)));
         }
         self.outside.lookup(keys, len).map_err(|error| {
             let is_away = error.kind() == ErrorKind::Unavailable;
             if is_away && let Some(away) = &self.away {
-                let (connector, definition) = (self.connector.clone(), self.definition.clone());
-                away.set(Away { connector, definition, request: self.request.clone() });
+                away.set(self.place.clone());
             }
             let told = Error::new(
                 if is_away { ErrorKind::Conflict } else { error.kind() },
-                format!("look-up in {}: {error}", self.definition.path),
+                format!("look-up in {}: {error}", self.place.definition.path),
             );
             match error.remedy() {
                 Some(hint) => told.hint(hint),

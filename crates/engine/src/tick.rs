@@ -14,7 +14,7 @@ use gridhouse_base::{ChangeBatch, CommitId, Error, JobId, Result, TableId};
 use gridhouse_flow::TickContext;
 use gridhouse_store::Tick;
 
-use crate::awaiting::{Away, Wait};
+use crate::awaiting::{LookupPlace, Wait};
 use crate::core::{Core, relieve};
 use crate::dead::{self, letters_under};
 use crate::deltas::{Delta, Deltas, Writer};
@@ -162,7 +162,7 @@ impl Core {
 fn leave(
     jobs: &mut BTreeMap<JobId, Job>,
     failed: JobId,
-    (error, mut away): (&Error, Option<Away>),
+    (error, mut away): (&Error, Option<LookupPlace>),
     tick: &mut Tick<'_>,
     deltas: &mut Deltas,
     before: CommitId,

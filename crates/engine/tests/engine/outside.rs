@@ -130,6 +130,9 @@ fn an_outside_that_keeps_no_position_goes_on_where_it_was() {
         let mut session = house.session();
         ok(&mut session, &format!("INSERT INTO kept VALUES ({n}, 'a')"));
         await_that(|| last(&house) == Some(format!("+Ia|{n}"))).expect("it is told");
+        // The row is outside before the sink has noted that.
+        await_that(|| rows(&mut session, "SELECT rows_out > 0 FROM system.status.sinks") == ["TRUE"])
+            .expect("it is noted");
         // What was told is not kept: each start finds less of it.
         house.restart();
         assert_eq!(rows(&mut house.session(), state), ["RUNNING|NULL"]);
