@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use gridhouse_sim::by_thousands::{Arguments, failures};
+use gridhouse_sim::by_thousands::{Arguments, failures, status};
 use gridhouse_sim::memory::Counting;
 use gridhouse_sim::runs::{Kind, Run, every_point};
 
@@ -18,25 +18,15 @@ const KINDS: [(&str, Kind); 4] =
 fn main() -> ExitCode {
     let arguments = Arguments::of_process();
     if let Some(seed) = arguments.number("--seed") {
-        let plain = KINDS.iter().find(|(words, _)| arguments.has(words)).map_or(Kind::Lives, |(_, kind)| *kind);
+        let plain = arguments.kind(&KINDS).unwrap_or(Kind::Lives);
         let kind = arguments.number("--point").map_or(plain, |at| Kind::Point { at, cut: arguments.cut() });
         return status(u64::from(!Run { seed, kind }.make(true)));
     }
     let mut failed = 0;
-    for seed in arguments.portions("--points").concat() {
+    for seed in arguments.seeds("--points") {
         failed += make_all(&format!("every crash point of seed {seed}"), &every_point(seed));
     }
-    for (words, kind) in KINDS {
-        for seeds in arguments.portions(words) {
-            let runs: Vec<Run> = seeds.iter().map(|&seed| Run { seed, kind }).collect();
-            failed += make_all(&format!("{} from seed {}", &words[2..], seeds[0]), &runs);
-        }
-    }
-    status(failed)
-}
-
-fn status(failed: u64) -> ExitCode {
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    status(failed + arguments.make_kinds(&KINDS, |seed, kind| Run { seed, kind }, make_all))
 }
 
 /// Makes the runs, and returns how many failed.

@@ -1,5 +1,6 @@
 //! What programs that make runs by the thousand share: their arguments, and the runs on all cores.
 
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::file_system::Cut;
@@ -46,12 +47,39 @@ impl Arguments {
         }
     }
 
-    /// As many seeds as the number behind `name` says, from `--from` on, in portions that are told about together.
-    pub fn portions(&self, name: &str) -> Vec<Vec<u64>> {
-        let from = self.number("--from").unwrap_or(0);
-        let seeds: Vec<u64> = (from..from + self.number(name).unwrap_or(0)).collect();
-        seeds.chunks(TOGETHER).map(<[u64]>::to_vec).collect()
+    /// The kind among `kinds` whose word is there.
+    pub fn kind<K: Copy>(&self, kinds: &[(&str, K)]) -> Option<K> {
+        kinds.iter().find(|(word, _)| self.has(word)).map(|(_, kind)| *kind)
     }
+
+    /// As many seeds as the number behind `name` says, from `--from` on.
+    pub fn seeds(&self, name: &str) -> Vec<u64> {
+        let from = self.number("--from").unwrap_or(0);
+        (from..from + self.number(name).unwrap_or(0)).collect()
+    }
+
+    /// Has `make` make all runs of the `kinds` whose words are there, in portions that are told about together; returns how many
+    /// failed.
+    pub fn make_kinds<K: Copy, R>(
+        &self,
+        kinds: &[(&str, K)],
+        run: impl Fn(u64, K) -> R,
+        make: impl Fn(&str, &[R]) -> u64,
+    ) -> u64 {
+        let mut failed = 0;
+        for &(word, kind) in kinds {
+            for seeds in self.seeds(word).chunks(TOGETHER) {
+                let runs: Vec<R> = seeds.iter().map(|&seed| run(seed, kind)).collect();
+                failed += make(&format!("{} from seed {}", &word[2..], seeds[0]), &runs);
+            }
+        }
+        failed
+    }
+}
+
+/// What a program ends with of whose runs so many failed.
+pub fn status(failed: u64) -> ExitCode {
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Makes the runs on all cores, and returns of how many `make` says that they failed.

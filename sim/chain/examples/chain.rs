@@ -6,34 +6,23 @@
 use std::process::ExitCode;
 use std::sync::Mutex;
 
-use gridhouse_sim::by_thousands::{Arguments, failures};
+use gridhouse_sim::by_thousands::{Arguments, failures, status};
 use gridhouse_sim_chain::runs::{Kind, Run, every_point};
 use gridhouse_sim_chain::tally::Tally;
 
 fn main() -> ExitCode {
     let arguments = Arguments::of_process();
     if let Some(seed) = arguments.number("--seed") {
-        let plain = Kind::PLAIN.iter().find(|(words, _)| arguments.has(words)).map_or(Kind::Lives, |(_, kind)| *kind);
         let point = arguments.number("--chain-point").map(|at| Kind::Point { at, cut: arguments.cut() });
         let fault = arguments.number("--chain-fault").map(|at| Kind::Fault { at });
-        let kind = point.or(fault).unwrap_or(plain);
+        let kind = point.or(fault).or(arguments.kind(&Kind::PLAIN)).unwrap_or(Kind::Lives);
         return status(u64::from(Run { seed, kind }.make(true).is_none()));
     }
     let mut failed = 0;
-    for seed in arguments.portions("--chain-points").concat() {
+    for seed in arguments.seeds("--chain-points") {
         failed += make_all(&format!("every crash point of the chain of seed {seed}"), &every_point(seed));
     }
-    for (words, kind) in Kind::PLAIN {
-        for seeds in arguments.portions(words) {
-            let runs: Vec<Run> = seeds.iter().map(|&seed| Run { seed, kind }).collect();
-            failed += make_all(&format!("{} from seed {}", &words[2..], seeds[0]), &runs);
-        }
-    }
-    status(failed)
-}
-
-fn status(failed: u64) -> ExitCode {
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    status(failed + arguments.make_kinds(&Kind::PLAIN, |seed, kind| Run { seed, kind }, make_all))
 }
 
 /// Makes the runs, and returns how many failed.

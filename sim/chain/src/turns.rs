@@ -52,9 +52,7 @@ impl Turns {
     fn order(&self) -> Vec<usize> {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         let mut order: Vec<usize> = (0..self.entries().len()).collect();
-        for i in (1..order.len()).rev() {
-            order.swap(i, random.below(i as u64 + 1) as usize);
-        }
+        random.shuffle(&mut order);
         order
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_fuzz::run::Run;
 use gridhouse_fuzz::{KINDS, kind};
-use gridhouse_sim::by_thousands::{Arguments, failures};
+use gridhouse_sim::by_thousands::{Arguments, failures, status};
 use gridhouse_sim::memory::Counting;
 
 #[global_allocator]
@@ -68,10 +68,6 @@ fn main() -> ExitCode {
         failed += sums[3];
     }
     status(failed)
-}
-
-fn status(failed: u64) -> ExitCode {
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Makes the runs on all cores: taken, refused, most memory, and how many runs failed.

@@ -95,7 +95,7 @@ pub fn transactions(
         Cut::Whole => all.push(changes),
         Cut::Rows => all.extend(changes.into_iter().map(|change| vec![change])),
         Cut::Drawn | Cut::Detours => {
-            shuffle(&mut changes, random);
+            random.shuffle(&mut changes);
             all.extend(portions(changes, random));
         }
     }
@@ -132,7 +132,7 @@ fn detours(tables: &[Table], now: &[Contents], wanted: &[Contents], random: &mut
             steps.push((i, change));
         }
     }
-    shuffle(&mut steps, random);
+    random.shuffle(&mut steps);
     steps
 }
 
@@ -172,10 +172,4 @@ fn portions(changes: Vec<Numbered>, random: &mut Random) -> Vec<Vec<Numbered>> {
         left -= 1;
     }
     pieces
-}
-
-fn shuffle<T>(items: &mut [T], random: &mut Random) {
-    for i in (1..items.len()).rev() {
-        items.swap(i, random.below(i as u64 + 1) as usize);
-    }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use gridhouse_link::testing::Cluster;
 
 use crate::faults::await_sink_of;
-use crate::program::{Program, await_equal};
+use crate::program::{Program, await_equal, sorted_lines};
 
 /// Notes from now on which rows of the sinks are written (tables, and the columns that name their rows): what is compared and equal
 /// must not be.
@@ -44,19 +44,19 @@ pub fn each_once(ids: impl IntoIterator<Item = u32>, regions: &[&str]) -> BTreeM
 
 /// Rows of a query at a server, as [`Program::query`] gives its own.
 pub fn rows(cluster: &Cluster, name: &str, sql: &str) -> Vec<String> {
-    let mut rows: Vec<String> = cluster.sql(name, sql).lines().map(str::to_owned).collect();
-    rows.sort();
-    rows
+    sorted_lines(&cluster.sql(name, sql))
 }
+
+/// What is asked of each layer of [`chain`](crate::faults::chain), and of its source.
+pub const LAYERS: [(&str, &str); 2] = [
+    ("SELECT id, region, amount FROM ods", "SELECT id, region, amount FROM orders"),
+    ("SELECT region, n, amount FROM dws", "SELECT region, count(*), sum(amount) FROM orders GROUP BY 1"),
+];
 
 /// Waits until the sinks hold what the source says; the layers then do too, since a sink gets what is durable in them.
 pub fn await_layers(program: &Program, source: &Cluster, sink: &Cluster, name: &str) {
     await_sink_of(source, sink, name);
-    let layers = [
-        ("SELECT id, region, amount FROM ods", "SELECT id, region, amount FROM orders"),
-        ("SELECT region, n, amount FROM dws", "SELECT region, count(*), sum(amount) FROM orders GROUP BY 1"),
-    ];
-    for (layer, truth) in layers {
+    for (layer, truth) in LAYERS {
         assert_eq!(program.query(layer), rows(source, name, truth), "{layer}");
     }
 }

@@ -3,6 +3,7 @@
 use gridhouse_link::testing::Cluster;
 
 use crate::faults::{await_failure, await_sink, chain, prepared};
+use crate::layers::statement;
 use crate::program::{Program, await_equal, postgres, sorted_lines};
 
 /// The text between two others of a message.
@@ -40,9 +41,7 @@ fn an_entry_that_somebody_deletes_and_a_column_that_somebody_drops_are_told_and_
     let log = program.log();
     let changed = between(&log, "table public.copy has changed (", "); it is looked at again");
     assert!(changed.contains("\"amount\""), "the server's own words: {changed}");
-    let at = told.find("ALTER TABLE").unwrap_or_else(|| panic!("no statement in {told}"));
-    let end = told[at..].find(['`', ';']).map_or(told.len(), |end| at + end);
-    cluster.sql(name, &told[at..end]);
+    cluster.sql(name, statement(&told, "ALTER TABLE"));
     // The column is new and empty, so the rows are to be written again: an empty table is.
     cluster.sql(name, "TRUNCATE copy");
     program.query("START JOB 4");

@@ -4,6 +4,7 @@
 use gridhouse_link::testing::Cluster;
 
 use crate::faults::{await_failure, await_sink, chain, prepared};
+use crate::layers::statement;
 use crate::program::{Program, await_equal, postgres};
 
 /// What is set up at the sink, what it says of row 8, and what takes the rule back.
@@ -123,8 +124,7 @@ fn rights_that_are_taken_back_are_told_with_the_statement_that_gives_them() {
     );
     let told = await_failure(program, "copy");
     assert!(told.contains("role 'sink_rights_writer' lacks UPDATE on table public.copy"), "{told}");
-    let at = told.find("GRANT SELECT").unwrap_or_else(|| panic!("no statement in {told}"));
-    cluster.sql(name, &told[at..]);
+    cluster.sql(name, statement(&told, "GRANT SELECT"));
     program.query("START JOB 4");
     await_sink(cluster, name);
 
