@@ -217,7 +217,8 @@ impl Core {
         };
         match event {
             SourceEvent::SnapshotRows { table, batch } => self.snapshot_rows(source, table, batch),
-            SourceEvent::SnapshotDone { table, position } => self.snapshot_done(source, table, position),
+            SourceEvent::SnapshotDone { table, position } => self.snapshot_done(source, table, position, false),
+            SourceEvent::SnapshotLeftOut { table, position } => self.snapshot_done(source, table, position, true),
             SourceEvent::SnapshotAborted { table } => match stream.snapshots.remove(&table) {
                 Some(stage) => self.store.drop_stage(stage),
                 None => Ok(()),
@@ -371,7 +372,14 @@ impl Core {
         self.store.stage(stage, part)
     }
 
-    fn snapshot_done(&mut self, source: SourceId, table: u32, position: SourcePosition) -> Result<()> {
+    /// The contents of a table are here; or they are left out, and what is here stays.
+    fn snapshot_done(
+        &mut self,
+        source: SourceId,
+        table: u32,
+        position: SourcePosition,
+        is_left_out: bool,
+    ) -> Result<()> {
         self.keep_rejected(source)?;
         let event_time_micros = self.clock.now_micros();
         let stream = self.streams.get_mut(&source).expect("the event's stream exists");
@@ -380,7 +388,7 @@ impl Core {
             return Ok(());
         }
         let Some(record) = stream.record.tables.iter_mut().find(|t| t.id == table) else { return Ok(()) };
-        let landing = record.landing;
+        let (landing, begins) = (record.landing, record.snapshot.is_none());
         let stage = match stream.snapshots.remove(&table) {
             Some(stage) => stage,
             None => stream.new_stage(),
@@ -389,9 +397,17 @@ impl Core {
         let at = stream.position.get_or_insert(position.clone()).clone();
         stream.state = StreamState::Running;
         // A table that only grows has nothing to compare with: what is delivered of it is new.
-        let growing = self.store.ordered_snapshot().table(landing)?.spec().primary_key.is_empty();
+        let stored = self.store.ordered_snapshot().table(landing)?;
+        let (growing, has_rows) = (stored.spec().primary_key.is_empty(), stored.row_count() > 0);
         // Nor has one that others write too: their rows are not to go.
-        let contents = if growing || self.is_shared(landing) { StageUse::Append } else { StageUse::Replace(landing) };
+        let is_added = growing || is_left_out || self.is_shared(landing);
+        let contents = if is_added { StageUse::Append } else { StageUse::Replace(landing) };
+        if is_left_out && begins && has_rows {
+            let name = &stored.spec().name;
+            tracing::warn!(
+                "{name} goes on without the contents of its source: its rows stay, and what changed meanwhile is lost for it"
+            );
+        }
         if contents == StageUse::Append {
             self.announce(source, table, &position)?;
         }

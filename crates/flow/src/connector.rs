@@ -82,6 +82,13 @@ pub enum SourceEvent {
         /// Where the stream goes on for this table.
         position: SourcePosition,
     },
+    /// The table's contents are not asked for: the stream goes on for it at `position`, and what the store holds of it stays.
+    SnapshotLeftOut {
+        /// The table.
+        table: u32,
+        /// Where the stream goes on for this table.
+        position: SourcePosition,
+    },
     /// The contents gathered so far for this table are void; a new snapshot begins.
     SnapshotAborted {
         /// The table.

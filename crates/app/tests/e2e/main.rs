@@ -9,6 +9,7 @@ mod fencing;
 mod large;
 mod layers;
 mod lookups;
+mod no_contents;
 mod processes;
 mod program;
 mod recorded;

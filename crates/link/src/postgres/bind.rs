@@ -14,13 +14,14 @@ use super::cdc_options::CdcOptions;
 use super::client::{Fault, always_quoted, ident};
 use super::decode::CdcTable;
 use super::describe;
+use super::handover::lost_for;
 use super::stream::{End, Worker};
 
 impl Worker {
     /// Finds the outside tables of every table. Where they are others than the stored contents are of, these are outdated: rows of
     /// a table that was dropped or replaced while nobody looked are withdrawn by no change.
     pub(super) async fn resolve(&mut self, client: &Client) -> Result<(), End> {
-        let mut strayed = Vec::new();
+        let mut strayed = Strayed::default();
         let listed = catalog::list(client, Relations::Tables).await.map_err(End::Lost)?;
         for index in 0..self.decoder.tables.len() {
             let table = &self.decoder.tables[index];
@@ -51,21 +52,19 @@ impl Worker {
                 self.decoder.fail_table(index, error);
                 continue;
             }
-            if table.is_another() && table.may_stray() {
-                strayed.push(another(&table.names()));
-                self.decoder.events.extend(table.want_contents());
+            if table.is_another() && !table.wants_contents {
+                let why = another(&table.names());
+                self.decoder.events.extend(strayed.take(table, why));
             }
         }
-        self.tell_strayed(&strayed).await
+        self.tell_strayed(strayed).await
     }
 
-    /// Says of which tables contents are read again.
-    async fn tell_strayed(&mut self, strayed: &[String]) -> Result<(), End> {
-        if strayed.is_empty() {
-            return Ok(());
-        }
+    /// Says of which tables contents are read again, or changes were missed.
+    async fn tell_strayed(&mut self, strayed: Strayed) -> Result<(), End> {
+        let Some(error) = strayed.error() else { return Ok(()) };
         self.emit_events(&mut None).await?;
-        self.emit(SourceEvent::Waiting { error: strayed_error(strayed) }, None).await
+        self.emit(SourceEvent::Waiting { error }, None).await
     }
 
     /// Makes sure that the publication holds every table; whether it was there. Tables that it did not hold want their
@@ -84,18 +83,19 @@ impl Worker {
         }
         let before = published.clone().unwrap_or_default();
         let mut added: Vec<u32> = Vec::new();
-        let mut strayed = Vec::new();
+        let mut strayed = Strayed::default();
         for index in 0..self.decoder.tables.len() {
             let table = &mut self.decoder.tables[index];
             if table.failed {
                 continue;
             }
-            if table.is_held_anew(&before) && table.may_stray() {
-                strayed.push(held_anew(&name, &table.names()));
-                self.decoder.events.extend(table.want_contents());
-            }
             let missing: Vec<OutsideTable> =
                 table.outside.iter().filter(|outside| !before.contains_key(&outside.oid)).cloned().collect();
+            let was_out = table.is_held_anew(&before) || !missing.is_empty() && !table.reads_contents();
+            if was_out && !table.wants_contents {
+                let why = held_anew(&name, &table.names());
+                self.decoder.events.extend(strayed.take(table, why));
+            }
             if !missing.is_empty() {
                 // What it did not publish is missing; on record before it does again and nothing tells that any more.
                 self.decoder.events.extend(table.want_contents());
@@ -114,7 +114,7 @@ impl Worker {
                 }
             }
         }
-        self.tell_strayed(&strayed).await?;
+        self.tell_strayed(strayed).await?;
         self.published = match added.is_empty() {
             true => before,
             false => describe::published(client, &name).await.map_err(End::Lost)?.unwrap_or_default(),
@@ -133,9 +133,31 @@ pub(super) fn another(name: &str) -> String {
     format!("table {name} is another one than before: it was replaced, or more or fewer match")
 }
 
-/// The error that contents are read again, for each of these reasons.
-pub(super) fn strayed_error(strayed: &[String]) -> Error {
-    Error::unavailable(format!("{}; its contents are read again and compared", strayed.join("; ")))
+/// Tables of which changes were missed, and why.
+#[derive(Default)]
+pub(super) struct Strayed {
+    why: Vec<String>,
+    /// Those whose contents are never read, so that the changes are lost.
+    lacking: Vec<String>,
+}
+
+impl Strayed {
+    /// Takes a table in, and has its contents read again; what is to be put on record for that.
+    pub(super) fn take(&mut self, table: &mut CdcTable, why: String) -> Option<SourceEvent> {
+        self.why.push(why);
+        if !table.reads_contents() {
+            self.lacking.push(table.definition.path.to_string());
+        }
+        table.want_contents()
+    }
+
+    /// What is said of them, if there are any.
+    pub(super) fn error(self) -> Option<Error> {
+        let why = self.why.join("; ");
+        let some_read = self.lacking.len() < self.why.len();
+        let again = if some_read { "; its contents are read again and compared" } else { "" };
+        (!self.why.is_empty()).then(|| lost_for(Error::unavailable(format!("{why}{again}")), &self.lacking))
+    }
 }
 
 /// PostgreSQL's code for a role that lacks a right.

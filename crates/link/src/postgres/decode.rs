@@ -92,10 +92,23 @@ impl CdcTable {
         self.contents_of.as_ref().is_some_and(|stored| stored.iter().any(differs))
     }
 
-    /// Whether it is to be told of that its contents are not those of the source any more. Where contents are never read, there is
-    /// nothing to do about it.
-    pub(crate) fn may_stray(&self) -> bool {
-        !self.wants_contents && self.options.startup == Startup::Initial
+    /// Whether contents of it are ever read; else it holds what the stream has told since it began, and nothing more.
+    pub(crate) fn reads_contents(&self) -> bool {
+        self.options.startup == Startup::Initial
+    }
+
+    /// The error of a table that is given up, with what becomes of it then where contents are never read.
+    fn given_up(&self, error: Error) -> Error {
+        if self.reads_contents() {
+            return error;
+        }
+        let then = format!(
+            "{} then goes on with the changes from then on: its 'scan.startup.mode' asks for no contents, so what changed until \
+             then is lost for it, and its rows stay",
+            self.definition.path
+        );
+        let hint = error.remedy().map_or_else(|| then.clone(), |remedy| format!("{remedy}; {then}"));
+        error.hint(hint)
     }
 
     /// The outside's name, or the pattern of names, for messages.
@@ -107,7 +120,7 @@ impl CdcTable {
     /// record for that before the transaction ends. Where contents are never read, they are not.
     pub(crate) fn want_contents(&mut self) -> Option<SourceEvent> {
         let asked = std::mem::replace(&mut self.wants_contents, true);
-        (!asked && self.options.startup == Startup::Initial).then_some(SourceEvent::Outdated { table: self.id })
+        (!asked && self.reads_contents()).then_some(SourceEvent::Outdated { table: self.id })
     }
 }
 
@@ -215,6 +228,7 @@ impl Decoder {
     /// Gives up the table at `index`: what was gathered of it is void.
     pub(crate) fn fail_table(&mut self, index: usize, error: Error) {
         let table = &mut self.tables[index];
+        let error = table.given_up(error);
         (table.failed, table.wants_contents) = (true, false);
         table.gather.clear();
         self.events.push(SourceEvent::TableFailed { table: table.id, error });
@@ -334,6 +348,7 @@ impl Decoder {
     fn truncate(&mut self, oids: &[u32]) -> Result<()> {
         let transaction = self.transaction.as_ref().ok_or_else(outside_transaction)?;
         let commit = transaction.commit;
+        let mut failed = Vec::new();
         for oid in oids {
             let Some(known) = self.relations.get(oid) else { continue };
             for Bound { index, .. } in &known.targets {
@@ -346,10 +361,12 @@ impl Decoder {
                 match table.outside.len() {
                     1 => self.events.push(SourceEvent::Truncate { table: table.id }),
                     // The others' rows stay: only comparing the contents tells which.
-                    _ => self.events.extend(table.want_contents()),
+                    _ if table.reads_contents() => self.events.extend(table.want_contents()),
+                    _ => failed.push((*index, truncated_among(table, &known.relation))),
                 }
             }
         }
+        failed.into_iter().for_each(|(index, error)| self.fail_table(index, error));
         Ok(())
     }
 }
@@ -377,6 +394,8 @@ enum Refusal {
     OldRowMissing,
     /// The place of the key's column among the declared ones.
     OldKeyMissing(usize),
+    /// The place of the column among the declared ones.
+    ValueMissing(usize),
 }
 
 impl Refusal {
@@ -384,9 +403,8 @@ impl Refusal {
         let name = format!("{}.{}", relation.schema, relation.name);
         match self {
             Self::Misfit(at) => misfit_error(&table.definition, &name, at),
-            Self::OldRowMissing => {
-                Error::invalid(format!("table {name} tells no whole old rows any more")).hint(full_identity(relation))
-            }
+            Self::OldRowMissing => Error::invalid(format!("table {name} tells no whole old rows any more"))
+                .hint(full_identity(&relation.schema, &relation.name)),
             Self::OldKeyMissing(key) => {
                 let column =
                     table.definition.physical().nth(key).map_or("?", |i| &table.definition.schema.columns[i].name);
@@ -394,15 +412,37 @@ impl Refusal {
                     "the declared key column '{column}' is not told by deletes and updates any more: table {name} has another \
                      replica identity"
                 ))
-                .hint(full_identity(relation))
+                .hint(full_identity(&relation.schema, &relation.name))
             }
+            Self::ValueMissing(at) => value_missing(table, (&relation.schema, &relation.name), at),
         }
     }
 }
 
-fn full_identity(relation: &Relation) -> String {
-    let name = format!("{}.{}", ident(&relation.schema), ident(&relation.name));
-    format!("ALTER TABLE {name} REPLICA IDENTITY FULL; then START JOB")
+fn full_identity(schema: &str, table: &str) -> String {
+    format!("ALTER TABLE {}.{} REPLICA IDENTITY FULL; then START JOB", ident(schema), ident(table))
+}
+
+/// The error of an update that leaves a large value as it was and does not tell it, where the row may not be here.
+fn value_missing(table: &CdcTable, (schema, name): (&str, &str), at: usize) -> Error {
+    let column = table.definition.physical().nth(at).map_or("?", |i| &table.definition.schema.columns[i].name);
+    Error::invalid(format!(
+        "table {schema}.{name}, column {column}: an update does not tell its large value, which it leaves unchanged, and contents \
+         are not read"
+    ))
+    .hint(full_identity(schema, name))
+}
+
+/// The error of one of several tables that was truncated, where contents are not read.
+fn truncated_among(table: &CdcTable, relation: &Relation) -> Error {
+    Error::conflict(format!(
+        "table {}.{} was truncated, one of {} that match {}; which rows came from it is not known, since contents are not read",
+        relation.schema,
+        relation.name,
+        table.outside.len(),
+        table.names()
+    ))
+    .hint("delete here the rows that came from it; then START JOB")
 }
 
 /// A column of the declared key that old rows of the relation do not tell, so that nobody knows which row is meant.
@@ -447,14 +487,7 @@ fn push_change(
         // The version before has gone at the source, whatever became of the new one. A row that never fitted was never
         // here, and without a key its going is none.
         if !key.is_empty() && matches!(kind, RowKind::UpdateAfter | RowKind::Delete) {
-            let mut cells: Vec<Cell> = row.cells.iter().map(|_| Cell::Null).collect();
-            for &k in key {
-                if let Origin::Attribute(a) = origins[k]
-                    && let Some(cell) = row.cells.get(a)
-                {
-                    cells[a] = cell.clone();
-                }
-            }
+            let cells = key_alone(key, origins, row.cells);
             let old = RowText { cells: &cells, ..row };
             let finished = match gather.push(RowKind::Delete, origins, old, meta, None) {
                 Ok(finished) => finished,
@@ -502,12 +535,6 @@ fn push_change(
     if !unknown {
         return Ok(count + push(if moved { RowKind::Insert } else { kind }, new, None)?);
     }
-    if moved {
-        // The store keeps the large values under the old key; under the new one nobody knows them. The contents are read
-        // again and compared, which brings the row.
-        events.extend(table.want_contents());
-        return Ok(count);
-    }
     // A key that is itself an unchanged large value is told by the old row.
     let mut cells = new.cells.to_vec();
     for &k in &table.key {
@@ -519,8 +546,43 @@ fn push_change(
         }
     }
     let with_key = RowText { cells: &cells, ..new };
+    let untold = (0..origins.len()).find(|&i| attribute(&origins[i]).is_some_and(|a| with_key.value(a).is_none()));
+    if let Some(untold) = untold
+        && table.options.startup != Startup::Initial
+    {
+        // The row may be one that was there before the stream began, and no contents bring the value.
+        if !dead_letters {
+            return Err(Refusal::ValueMissing(untold));
+        }
+        if !moved {
+            let cells = key_alone(key, origins, with_key.cells);
+            count += push(RowKind::Delete, RowText { cells: &cells, ..new }, None)?;
+        }
+        let error = value_missing(table, (meta.schema, meta.table), untold);
+        events.push(SourceEvent::Rejected { table: id, row: shown_row(definition, origins, with_key), error });
+        return Ok(count + 1);
+    }
+    if moved {
+        // The store keeps the large values under the old key; under the new one nobody knows them. The contents are read
+        // again and compared, which brings the row.
+        events.extend(table.want_contents());
+        return Ok(count);
+    }
     let known = (0..origins.len()).filter(|&i| attribute(&origins[i]).is_none_or(|a| with_key.value(a).is_some()));
     Ok(count + push(kind, with_key, Some(known.collect()))?)
+}
+
+/// The cells of a row's key; all others are NULL.
+fn key_alone(key: &[usize], origins: &[Origin], cells: &[Cell]) -> Vec<Cell> {
+    let mut alone = vec![Cell::Null; cells.len()];
+    for &k in key {
+        if let Origin::Attribute(a) = origins[k]
+            && let Some(cell) = cells.get(a)
+        {
+            alone[a] = cell.clone();
+        }
+    }
+    alone
 }
 
 fn text<'a>(bytes: &'a [u8], tuple: &'a Tuple, fallback: Option<&'a [Cell]>) -> RowText<'a> {

@@ -192,13 +192,14 @@ impl Worker {
         for table in self.decoder.tables.iter_mut().filter(|table| !table.failed) {
             table.wants_contents = true;
             table.from = Place::default();
-            match table.options.startup {
-                Startup::Initial => tables.push(table.id),
-                _ => lacking.push(table.definition.path.to_string()),
+            match table.reads_contents() {
+                true => tables.push(table.id),
+                false => lacking.push(table.definition.path.to_string()),
             }
         }
         (self.position, self.unreadable) = (None, None);
-        let error = Error::unavailable(format!("{why}; the contents of all tables are read again and compared"));
+        let again = if tables.is_empty() { "" } else { "; the contents of all tables are read again and compared" };
+        let error = Error::unavailable(format!("{why}{again}"));
         self.emit(SourceEvent::Waiting { error: lost_for(error, &lacking) }, None).await?;
         self.emit(SourceEvent::Missed { tables }, None).await
     }
@@ -290,9 +291,12 @@ impl Worker {
             if !table.wants_contents {
                 continue;
             }
-            let (id, startup, first) = (table.id, table.options.startup, !table.has_contents);
+            let (id, startup) = (table.id, table.options.startup);
+            // Where contents are not read, the stream alone brings what it has not told yet.
+            let reached = self.position.map_or(exported.point, |position| position.lsn.min(exported.point));
             let mut from = exported.point;
             match startup {
+                _ if !table.reads_contents() && table.has_contents => from = reached.max(table.from.lsn),
                 Startup::Initial => {
                     let readable =
                         table.outside.iter().map(|outside| describe::check_select(outside, &target.username));
@@ -309,17 +313,17 @@ impl Worker {
                         continue;
                     }
                 }
-                // Its rows before the stream began are not asked for; what the store holds stays.
                 Startup::Latest => {}
-                Startup::Committed => from = self.position.map_or(from, |position| position.lsn.min(from)),
+                Startup::Committed => from = reached,
             }
             let from = self.decoder.place(from);
             let binding = self.decoder.tables[index].binding(&self.published);
-            if startup == Startup::Initial || first {
-                let position = contents_position(from, &binding);
-                let done = SourceEvent::SnapshotDone { table: id, position };
-                self.emit(done, running.as_deref_mut()).await?;
-            }
+            let position = contents_position(from, &binding);
+            let done = match startup {
+                Startup::Initial => SourceEvent::SnapshotDone { table: id, position },
+                Startup::Latest | Startup::Committed => SourceEvent::SnapshotLeftOut { table: id, position },
+            };
+            self.emit(done, running.as_deref_mut()).await?;
             self.half_sent.retain(|half| *half != id);
             let table = &mut self.decoder.tables[index];
             (table.from, table.wants_contents, table.has_contents) = (from, false, true);

@@ -11,13 +11,11 @@ use gridhouse_base::{Error, Result};
 use gridhouse_flow::connector::{SourceEvent, SourceLag};
 use tokio_postgres::Client;
 
-use super::bind::{another, called_back, held_anew, strayed_error};
+use super::bind::{Strayed, another, called_back, held_anew};
 use super::catalog::{self, Listed, Relations};
-use super::cdc_options::Startup;
 use super::client::outside;
 use super::connection::Connection;
 use super::describe;
-use super::handover::lost_for;
 use super::pgoutput::Lsn;
 use super::stream::{End, Worker};
 use super::timeline::Binding;
@@ -112,7 +110,7 @@ impl Worker {
             let gone = Error::unavailable(format!("publication '{publication}' is gone"));
             return Err(End::Lost(gone));
         };
-        let (mut strayed, mut lacking) = (Vec::new(), Vec::new());
+        let mut strayed = Strayed::default();
         for index in 0..self.decoder.tables.len() {
             let table = &mut self.decoder.tables[index];
             // What wants its contents is looked up anew with them.
@@ -129,25 +127,21 @@ impl Worker {
             };
             let bound = table.binding(published);
             let name = table.names();
-            if chosen.len() != bound.len() || chosen.iter().any(|oid| !bound.contains_key(oid)) {
-                strayed.push(another(&name));
+            let why = if chosen.len() != bound.len() || chosen.iter().any(|oid| !bound.contains_key(oid)) {
+                another(&name)
             } else if chosen.iter().any(|oid| !published.contains_key(oid)) {
-                strayed.push(format!("publication '{publication}' does not hold table {name} any more"));
+                format!("publication '{publication}' does not hold table {name} any more")
             } else if table.is_held_anew(published) {
-                strayed.push(held_anew(publication, &name));
+                held_anew(publication, &name)
             } else {
                 continue;
-            }
-            self.decoder.events.extend(table.want_contents());
-            if table.options.startup != Startup::Initial {
-                lacking.push(table.definition.path.to_string());
-            }
+            };
+            self.decoder.events.extend(strayed.take(table, why));
         }
         if !self.decoder.events.is_empty() {
             self.emit_events(&mut running).await?;
         }
-        if !strayed.is_empty() {
-            let error = lost_for(strayed_error(&strayed), &lacking);
+        if let Some(error) = strayed.error() {
             self.emit(SourceEvent::Waiting { error }, running.as_deref_mut()).await?;
             self.emit(SourceEvent::Connected, running).await?;
         }

@@ -41,6 +41,8 @@ pub struct Engine {
     pub table_failures: BTreeMap<u32, String>,
     pub commits: usize,
     pub snapshots: usize,
+    /// How often contents were left out.
+    pub left_out: usize,
     pub truncates: usize,
     pub connected: usize,
     pub largest_batch: usize,
@@ -90,6 +92,7 @@ impl Engine {
             table_failures: BTreeMap::new(),
             commits: 0,
             snapshots: 0,
+            left_out: 0,
             truncates: 0,
             connected: 0,
             largest_batch: 0,
@@ -112,6 +115,12 @@ impl Engine {
         let definition = Arc::new(definition);
         let table = Table { definition: definition.clone(), snapshot: None, rows: BTreeMap::new() };
         self.durable.tables.insert(id, table);
+        self.stream.as_ref().unwrap().add_table(SourceTable { id, definition, snapshot: None });
+    }
+
+    /// Brings a table in again that was left out, as `START JOB` does: its rows stay until its contents come.
+    pub fn bring_back(&mut self, id: u32) {
+        let definition = self.durable.tables[&id].definition.clone();
         self.stream.as_ref().unwrap().add_table(SourceTable { id, definition, snapshot: None });
     }
 
@@ -204,6 +213,11 @@ impl Engine {
                     table.change(RowKind::Insert, row, None);
                 }
                 self.snapshots += 1;
+            }
+            SourceEvent::SnapshotLeftOut { table, position } => {
+                assert!(!self.staged.contains_key(&table), "contents that are left out are not sent");
+                self.durable.tables.get_mut(&table).unwrap().snapshot = Some(position);
+                self.left_out += 1;
             }
             SourceEvent::SnapshotAborted { table } => {
                 self.aborted += 1;

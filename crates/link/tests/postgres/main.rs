@@ -8,6 +8,7 @@ mod engine;
 mod failover;
 mod jdbc_read;
 mod network;
+mod no_contents;
 mod setup;
 mod sink;
 mod sink_faults;
