@@ -7,7 +7,7 @@ use gridhouse_base::fs::DiskFileSystem;
 use gridhouse_base::random::Random;
 use gridhouse_base::{Error, Result};
 use gridhouse_engine::{ConsumerCap, Engine, EngineOptions};
-use gridhouse_link::{HostMap, LinkContext, lookups, scans, sinks, sources};
+use gridhouse_link::{HostMap, LinkContext, Owner, lookups, scans, sinks, sources};
 use gridhouse_store::{Limits, StoreOptions};
 
 use crate::complaint;
@@ -27,6 +27,7 @@ pub fn open(settings: &Settings) -> Result<Engine> {
         clock: Arc::clone(&clock),
         seed: random.bits(),
         print: Arc::new(Mutex::new(std::io::stdout())),
+        owner: owner(settings),
     };
     let mut store = StoreOptions::new(&settings.data_dir, Arc::new(DiskFileSystem), Arc::clone(&clock), random.bits());
     store.limits = Limits {
@@ -52,6 +53,15 @@ pub fn open(settings: &Settings) -> Result<Engine> {
 /// The source of everything random, from the seed where one is set.
 pub fn random(settings: &Settings) -> Random {
     settings.seed.map_or_else(Random::from_machine, Random::new)
+}
+
+/// This process, as others name it to their users.
+fn owner(settings: &Settings) -> Owner {
+    // As the kernel names the machine; a name that cannot be read spoils nothing but a message.
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "(unknown)" } else { host.trim() };
+    let path = std::path::absolute(&settings.data_dir).unwrap_or_else(|_| settings.data_dir.clone());
+    Owner { host: host.to_owned(), process: std::process::id(), data_dir: path.display().to_string() }
 }
 
 /// After a failed sync nothing is known of the disk: only a new start, which reads what is there, can tell.

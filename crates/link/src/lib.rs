@@ -39,6 +39,25 @@ pub struct LinkContext {
     pub seed: u64,
     /// Where `print` writes.
     pub print: Arc<Mutex<dyn Write + Send>>,
+    /// Who this is, for people who look for whoever writes a sink.
+    pub owner: Owner,
+}
+
+/// A process that writes sinks, as others name it to their users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The machine.
+    pub host: String,
+    /// The number of the process there.
+    pub process: u32,
+    /// Its data directory, as a whole path.
+    pub data_dir: String,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} on host {}, data directory {}", self.process, self.host, self.data_dir)
+    }
 }
 
 impl fmt::Debug for LinkContext {

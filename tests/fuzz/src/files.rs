@@ -12,7 +12,7 @@ use gridhouse_base::random::Random;
 use gridhouse_base::table::{ColumnKind, ObjectPath, TableDef};
 use gridhouse_base::{ChangeBatch, Column, ErrorKind, Field, Result, Schema, TypeKind};
 use gridhouse_flow::connector::{ScanConnector, ScanRequest};
-use gridhouse_link::{FilesReader, HostMap, LinkContext};
+use gridhouse_link::{FilesReader, HostMap, LinkContext, Owner};
 
 use crate::mutate::{NUMBERS, mutate, one_of};
 use crate::{Decoder, Input, Kind, Memory};
@@ -89,6 +89,7 @@ impl Files {
             clock: Arc::new(SystemClock::new()),
             seed: 1,
             print: Arc::new(Mutex::new(Vec::new())),
+            owner: Owner { host: "here".into(), process: 1, data_dir: "/data".into() },
         };
         let directory = tempfile::tempdir().expect("a temporary directory");
         let definition = definition(directory.path().join("rows"), true, &[]);

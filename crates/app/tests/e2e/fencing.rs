@@ -23,7 +23,13 @@ fn the_older_of_two_processes_with_one_sink_is_fenced() {
     cluster.sql(name, "UPDATE orders SET amount = amount + 1 WHERE id % 3 = 0; DELETE FROM orders WHERE id = 17");
     for table in ["board", "copy"] {
         let told = await_failure(older, table);
-        let fenced = format!("sink public.{table} is fenced: another process has taken it over (its own claim: ");
+        let (host, newer) = (std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a name"), newer.owner());
+        let fenced = format!(
+            "sink public.{table} is fenced: another process has taken it over: process {} on host {}, data directory {} (claimed ",
+            newer.0,
+            host.trim(),
+            newer.1.display()
+        );
         assert!(told.contains(&fenced), "{told}");
         assert!(told.contains("stop the other process that writes this table, then START JOB here"), "{told}");
     }

@@ -62,6 +62,11 @@ impl Program {
         self.path("data")
     }
 
+    /// The running process and its data directory, as others are told who writes a sink.
+    pub fn owner(&self) -> (u32, PathBuf) {
+        (self.process.as_ref().expect("it runs").id(), self.data_dir())
+    }
+
     /// Writes a script into the directory.
     pub fn script(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);

@@ -16,7 +16,7 @@ use gridhouse_flow::connector::{
 };
 
 use super::{FilesReader, FilesWriter};
-use crate::{HostMap, LinkContext};
+use crate::{HostMap, LinkContext, Owner};
 
 fn reader() -> FilesReader {
     FilesReader::new(&LinkContext {
@@ -24,6 +24,7 @@ fn reader() -> FilesReader {
         clock: Arc::new(SystemClock::new()),
         seed: 1,
         print: Arc::new(Mutex::new(Vec::new())),
+        owner: Owner { host: "here".into(), process: 1, data_dir: "/data".into() },
     })
 }
 

@@ -12,6 +12,7 @@ use gridhouse_flow::connector::{
     SourceTable,
 };
 
+use super::books;
 use super::cdc::block_on;
 use super::client::outside;
 use super::jdbc_options::{JdbcOptions, ReadOptions};
@@ -21,19 +22,20 @@ use super::read_plan::ReadPlan;
 use super::scan;
 use super::sink::JdbcSink;
 use super::sink_plan::{self, Plan};
-use crate::LinkContext;
 use crate::hosts::HostMap;
+use crate::{LinkContext, Owner};
 
 /// PostgreSQL tables as sinks, `'connector' = 'jdbc'`.
 #[derive(Debug)]
 pub struct JdbcWriter {
     hosts: HostMap,
+    owner: Owner,
 }
 
 impl JdbcWriter {
     /// A connector within `context`.
     pub fn new(context: &LinkContext) -> Self {
-        Self { hosts: context.hosts.clone() }
+        Self { hosts: context.hosts.clone(), owner: context.owner.clone() }
     }
 }
 
@@ -71,7 +73,7 @@ impl SinkConnector for JdbcWriter {
         block_on(async {
             let client = options.target.connect().await?;
             let plan = sink_plan::plan(&client, definition, &options, &mut notices).await?;
-            sink_plan::check_bookkeeping(&client, &plan, &options.target).await?;
+            books::check(&client, &plan, &options.target).await?;
             let system = system_identifier(&client).await?;
             let target_key = format!("postgres/{system}/{}/{}", options.target.database, plan.key());
             Ok(SinkDescription { target_key, mode, exactly_once: true, notices })
@@ -80,7 +82,7 @@ impl SinkConnector for JdbcWriter {
 
     fn open(&self, definition: Arc<TableDef>, writer: SinkWriter) -> Result<Box<dyn Sink>> {
         let options = JdbcOptions::written(&definition, &self.hosts, &mut Vec::new())?;
-        Ok(Box::new(JdbcSink::new(definition, options, writer)?))
+        Ok(Box::new(JdbcSink::new(definition, options, writer, &self.owner)?))
     }
 }
 

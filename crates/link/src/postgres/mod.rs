@@ -1,6 +1,7 @@
 //! PostgreSQL: changes in (`postgres-cdc`), results out, contents and look-ups in (`jdbc`).
 
 mod bind;
+mod books;
 mod catalog;
 mod cdc;
 mod cdc_options;

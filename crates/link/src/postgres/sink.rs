@@ -26,11 +26,13 @@ use tokio::runtime::Runtime;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Statement};
 
+use super::books;
 use super::client::{Fault, always_quoted, literal, outside};
 use super::jdbc_options::JdbcOptions;
 use super::parameters::{Parameter, array_type, parameter};
 use super::patience::{LOCK_WAIT, lock_holder, session_pid};
 use super::sink_plan::{self, Plan, PlanColumn};
+use crate::Owner;
 
 /// Rows of one statement at most: large enough that the round trip does not count, small enough that parameters of wide
 /// rows stay within tens of megabytes.
@@ -60,6 +62,8 @@ pub(crate) struct JdbcSink {
     definition: Arc<TableDef>,
     options: JdbcOptions,
     writer: SinkWriter,
+    /// Who claims it.
+    owner: String,
     open: Option<Open>,
     runtime: Runtime,
     /// The history of the store under which the outside was last written.
@@ -89,7 +93,12 @@ struct Claim {
 }
 
 impl JdbcSink {
-    pub(crate) fn new(definition: Arc<TableDef>, options: JdbcOptions, writer: SinkWriter) -> Result<Self> {
+    pub(crate) fn new(
+        definition: Arc<TableDef>,
+        options: JdbcOptions,
+        writer: SinkWriter,
+        owner: &Owner,
+    ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime =
             runtime.map_err(|error| Error::internal("no runtime could be made for a sink").caused_by(error))?;
@@ -97,6 +106,7 @@ impl JdbcSink {
             definition,
             options,
             writer,
+            owner: owner.to_string(),
             open: None,
             runtime,
             history: None,
@@ -120,33 +130,30 @@ impl JdbcSink {
         let client = self.options.target.connect().await?;
         let pid = session_pid(&client).await?;
         let plan = sink_plan::plan(&client, &self.definition, &self.options, &mut Vec::new()).await?;
-        sink_plan::check_bookkeeping(&client, &plan, &self.options.target).await?;
+        books::check(&client, &plan, &self.options.target).await?;
         let books = plan.bookkeeping();
         let context = format!("sink {} cannot be claimed", plan.key());
         let failed = |error: tokio_postgres::Error| Fault::of(&error).error(&context);
         client
             .batch_execute(&format!(
                 "SET lock_timeout = '{}s'; SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION}'; \
-                 BEGIN; SELECT pg_advisory_xact_lock({LOCK}); \
-                 CREATE TABLE IF NOT EXISTS {books} (store text, sink text, target text NOT NULL, upto bigint NOT NULL, \
-                 epoch bigint NOT NULL, claimed_at timestamptz NOT NULL DEFAULT now(), history text, \
-                 PRIMARY KEY (store, sink))",
+                 BEGIN; SELECT pg_advisory_xact_lock({LOCK})",
                 LOCK_WAIT.as_secs()
             ))
             .await
             .map_err(failed)?;
-        let has_history = "SELECT 1 FROM pg_attribute WHERE attrelid = $1::text::regclass AND attname = 'history'";
-        if client.query_opt(has_history, &[&books]).await.map_err(failed)?.is_none() {
-            // A table of an earlier version.
-            client.batch_execute(&format!("ALTER TABLE {books} ADD COLUMN history text")).await.map_err(failed)?;
-        }
+        let names_owner = books::make(&client, &books).await.map_err(failed)?;
         let (store, target) = (self.store(), plan.key());
+        let (column, value, set) =
+            if names_owner { (", claimed_by", ", $4", ", claimed_by = $4") } else { ("", "", "") };
         let sql = format!(
-            "INSERT INTO {books} AS b (store, sink, target, upto, epoch) VALUES ($1, $2, $3, 0, 1) \
-             ON CONFLICT (store, sink) DO UPDATE SET epoch = b.epoch + 1, target = EXCLUDED.target, claimed_at = now() \
+            "INSERT INTO {books} AS b (store, sink, target, upto, epoch{column}) VALUES ($1, $2, $3, 0, 1{value}) \
+             ON CONFLICT (store, sink) DO UPDATE SET epoch = b.epoch + 1, target = EXCLUDED.target, claimed_at = now(){set} \
              RETURNING upto, epoch, history, xmax = 0"
         );
-        let row = client.query_one(&sql, &[&store, &self.writer.sink, &target]).await.map_err(failed)?;
+        let claim: [&(dyn ToSql + Sync); 4] = [&store, &self.writer.sink, &target, &self.owner];
+        let claim = if names_owner { &claim[..] } else { &claim[..3] };
+        let row = client.query_one(&sql, claim).await.map_err(failed)?;
         let fence_others = format!("UPDATE {books} SET epoch = epoch + 1 WHERE target = $1 AND store <> $2");
         client.execute(&fence_others, &[&target, &store]).await.map_err(failed)?;
         let (mut upto, epoch): (i64, i64) = (row.get(0), row.get(1));
@@ -317,11 +324,16 @@ impl JdbcSink {
             Ok(None) => {
                 Error::unavailable(format!("the entry of sink {key} in gridhouse_sink is gone; it is claimed anew"))
             }
-            Ok(Some(row)) if row.get::<_, i64>(1) > open.epoch => Error::conflict(format!(
-                "sink {key} is fenced: another process has taken it over (its own claim: {} UTC)",
-                row.get::<_, &str>(2)
-            ))
-            .hint("stop the other process that writes this table, then START JOB here"),
+            Ok(Some(row)) if row.get::<_, i64>(1) > open.epoch => {
+                let mine = (self.store(), self.writer.sink.as_str(), self.owner.as_str());
+                let newest = books::newest_owner(&open.client, &open.plan, mine).await;
+                let (who, at) = newest.unwrap_or_else(|| (None, row.get(2)));
+                let who = who.map(|who| format!(": {who}")).unwrap_or_default();
+                Error::conflict(format!(
+                    "sink {key} is fenced: another process has taken it over{who} (claimed {at} UTC)"
+                ))
+                .hint("stop the other process that writes this table, then START JOB here")
+            }
             // Nobody but a claim moves the epoch, and nobody but its owner the commit.
             Ok(Some(row)) => Error::unavailable(format!(
                 "sink {key} stands at commit {} instead of {from}: its database was restored; it is claimed anew",

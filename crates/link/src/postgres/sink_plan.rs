@@ -7,13 +7,11 @@ use gridhouse_base::table::{ColumnKind, TableDef};
 use gridhouse_base::{Error, Result, TypeKind};
 use tokio_postgres::Client;
 
+use super::books::BOOKKEEPING;
 use super::catalog::{self, OutsideColumn, OutsideTable, Relations};
 use super::client::{Target, always_quoted, ident, outside};
 use super::jdbc_options::JdbcOptions;
 use super::types::PgClass;
-
-/// The table in which a sink keeps the commit up to which it was written, beside the tables that it writes.
-pub(crate) const BOOKKEEPING: &str = "gridhouse_sink";
 
 /// A column that is written.
 #[derive(Clone, Debug)]
@@ -369,20 +367,6 @@ async fn check_rights(client: &Client, table: &OutsideTable, target: &Target, ke
         }
     }
     Ok(())
-}
-
-/// The bookkeeping table must be there, or the role may make it.
-pub(crate) async fn check_bookkeeping(client: &Client, plan: &Plan, target: &Target) -> Result<()> {
-    let sql = "SELECT to_regclass($1::text) IS NOT NULL OR has_schema_privilege($2::text, 'CREATE')";
-    let row = client.query_one(sql, &[&plan.bookkeeping(), &plan.schema]).await;
-    if row.map_err(outside("the rights on the schema cannot be read"))?.get(0) {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "role '{}' may not create the table {}.{BOOKKEEPING}, in which a sink keeps how far it was written",
-        target.username, plan.schema
-    ))
-    .hint(format!("GRANT CREATE ON SCHEMA {} TO {}", ident(&plan.schema), ident(&target.username))))
 }
 
 #[cfg(test)]

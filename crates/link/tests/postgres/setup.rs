@@ -8,7 +8,7 @@ use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::table::{ColumnKind, ObjectPath, TableDef};
 use gridhouse_base::{Column, Schema, SqlType, TypeKind};
 use gridhouse_link::testing::{Cluster, SUPERUSER};
-use gridhouse_link::{HostMap, LinkContext};
+use gridhouse_link::{HostMap, LinkContext, Owner};
 
 /// The cluster of all tests that run now; the last one stops it.
 static SHARED: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
@@ -115,6 +115,7 @@ pub fn context() -> LinkContext {
         clock: Arc::new(SystemClock::new()),
         seed: 7,
         print: Arc::new(Mutex::new(std::io::stdout())),
+        owner: Owner { host: "here".into(), process: 7, data_dir: "/data".into() },
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::{CommitId, Error, ErrorKind, TypeKind, Value};
 use gridhouse_flow::connector::{Sink, SinkConnector, SinkWriter};
-use gridhouse_link::JdbcWriter;
+use gridhouse_link::{JdbcWriter, LinkContext, Owner};
 
 use crate::describe::report;
-use crate::setup::{Db, context};
+use crate::setup::{Db, context, with};
 use crate::types::batch;
 
 pub fn columns() -> [(&'static str, TypeKind); 3] {
@@ -62,6 +62,68 @@ fn a_commit_is_written_once_and_the_position_survives() {
     sink.write(CommitId(10), CommitId(11), &[rows(RowKind::Delete, &[("a", 0)])]).unwrap();
     assert_eq!(contents(&db), "c|3");
     assert_eq!(open(&db, 1).position().unwrap(), CommitId(11));
+}
+
+/// The sink as a process of that number writes it, under a role.
+fn open_as(db: &Db, store: u128, process: u32, role: &str) -> Box<dyn Sink> {
+    let owner = Owner { host: "east".into(), process, data_dir: format!("/data/{store}") };
+    let definition = report(db, &columns(), &["Region", "day"]);
+    let definition =
+        if role.is_empty() { definition } else { with(with(definition, "username", role), "password", role) };
+    let writer = SinkWriter { store, sink: "ads".into(), history: 1, written: false };
+    JdbcWriter::new(&LinkContext { owner, ..context() }).open(Arc::new(definition), writer).unwrap()
+}
+
+/// What a sink says whose write is refused.
+fn fenced(sink: &mut dyn Sink, from: u64) -> String {
+    let change = [rows(RowKind::Insert, &[("a", 9)])];
+    let error = sink.write(CommitId(from), CommitId(from + 1), &change).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    error.message().to_owned()
+}
+
+#[test]
+fn a_fenced_owner_names_the_newer_one_where_the_books_tell() {
+    let db = prepared("sink_owners");
+    // As an earlier version, or an administrator, made it, for a role that may not change it.
+    db.sql(
+        "CREATE TABLE gridhouse_sink (store text, sink text, target text NOT NULL, upto bigint NOT NULL, epoch bigint NOT NULL, \
+         claimed_at timestamptz NOT NULL DEFAULT now(), history text, PRIMARY KEY (store, sink)); \
+         CREATE ROLE book_writer LOGIN PASSWORD 'book_writer'; REVOKE CREATE ON SCHEMA public FROM PUBLIC; \
+         GRANT SELECT, INSERT, UPDATE ON gridhouse_sink TO book_writer; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON report TO book_writer",
+    );
+    let column =
+        "SELECT count(*) FROM pg_attribute WHERE attrelid = 'gridhouse_sink'::regclass AND attname = 'claimed_by'";
+    let mut first = open_as(&db, 1, 11, "book_writer");
+    assert_eq!(first.position().unwrap(), CommitId(0));
+    first.write(CommitId(0), CommitId(1), &[rows(RowKind::Insert, &[("a", 1)])]).unwrap();
+    let mut second = open_as(&db, 1, 12, "book_writer");
+    assert_eq!(second.position().unwrap(), CommitId(1));
+    let told = fenced(&mut *first, 1);
+    let nameless = "sink public.report is fenced: another process has taken it over (claimed 20";
+    assert!(told.starts_with(nameless) && told.ends_with(" UTC)"), "{told}");
+    assert_eq!(db.sql(column), "0");
+
+    // Its owner adds what is missing, and the role goes on with it.
+    let mut third = open_as(&db, 1, 13, "");
+    assert_eq!(third.position().unwrap(), CommitId(1));
+    assert_eq!(db.sql(column), "1");
+    let taken = |told: &str, store: u32, process: u32| {
+        let who = format!(
+            "sink public.report is fenced: another process has taken it over: process {process} on host east, data directory \
+             /data/{store} (claimed 20"
+        );
+        assert!(told.starts_with(&who) && told.ends_with(" UTC)"), "{told}");
+    };
+    taken(&fenced(&mut *second, 1), 1, 13);
+    let mut other = open_as(&db, 2, 14, "book_writer");
+    assert_eq!(other.position().unwrap(), CommitId(0));
+    taken(&fenced(&mut *third, 1), 2, 14);
+    assert_eq!(second.position().unwrap(), CommitId(1));
+    taken(&fenced(&mut *other, 0), 1, 12);
+    second.write(CommitId(1), CommitId(2), &[rows(RowKind::Insert, &[("a", 2)])]).unwrap();
+    assert_eq!(contents(&db), "a|2");
 }
 
 #[test]

@@ -1,0 +1,75 @@
+//! The table `gridhouse_sink`, in which a sink keeps how far its target was written, and who claims it.
+//!
+//! It stands in the schema of the tables that are written, and is made when the first sink there begins. What always holds: a table of
+//! an earlier version, or one that an administrator made for a role that may not make tables, does as long as it has the columns that
+//! decide what is written. Who claims a sink is for people: where there is no column for it, nothing but a message is poorer.
+
+use gridhouse_base::{Error, Result};
+use tokio_postgres::Client;
+
+use super::client::{Target, ident, outside};
+use super::sink_plan::Plan;
+
+/// Its name.
+pub(crate) const BOOKKEEPING: &str = "gridhouse_sink";
+
+/// The bookkeeping table must be there, or the role may make it.
+pub(crate) async fn check(client: &Client, plan: &Plan, target: &Target) -> Result<()> {
+    let sql = "SELECT to_regclass($1::text) IS NOT NULL OR has_schema_privilege($2::text, 'CREATE')";
+    let row = client.query_one(sql, &[&plan.bookkeeping(), &plan.schema]).await;
+    if row.map_err(outside("the rights on the schema cannot be read"))?.get(0) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "role '{}' may not create the table {}.{BOOKKEEPING}, in which a sink keeps how far it was written",
+        target.username, plan.schema
+    ))
+    .hint(format!("GRANT CREATE ON SCHEMA {} TO {}", ident(&plan.schema), ident(&target.username))))
+}
+
+/// Makes the bookkeeping table where it is missing, and gives one of an earlier version what it lacks; whether it keeps who
+/// claims a sink. A table that an administrator made for a role that may only write it is taken as it is.
+pub(crate) async fn make(client: &Client, books: &str) -> Result<bool, tokio_postgres::Error> {
+    let has = |column: &str| {
+        format!(
+            "EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = '{column}' AND NOT attisdropped)"
+        )
+    };
+    let sql = format!(
+        "SELECT {}, {}, pg_has_role(c.relowner, 'USAGE') FROM pg_class c WHERE c.oid = to_regclass($1::text)",
+        has("history"),
+        has("claimed_by")
+    );
+    let Some(row) = client.query_opt(&sql, &[&books]).await? else {
+        let columns = "store text, sink text, target text NOT NULL, upto bigint NOT NULL, epoch bigint NOT NULL, \
+                       claimed_at timestamptz NOT NULL DEFAULT now(), history text, claimed_by text";
+        client.batch_execute(&format!("CREATE TABLE {books} ({columns}, PRIMARY KEY (store, sink))")).await?;
+        return Ok(true);
+    };
+    let (has_history, has_owner, is_ours): (bool, bool, bool) = (row.get(0), row.get(1), row.get(2));
+    let add = |column: &str| format!("ALTER TABLE {books} ADD COLUMN {column} text");
+    if !has_history {
+        client.batch_execute(&add("history")).await?;
+    }
+    if !has_owner && is_ours {
+        client.batch_execute(&add("claimed_by")).await?;
+    }
+    Ok(has_owner || is_ours)
+}
+
+/// Who claimed the target of `plan` last, where they left word of it, and when: the same sink under another process, or a sink of
+/// another store. `mine` is the store, the sink and the owner that ask.
+pub(crate) async fn newest_owner(
+    client: &Client,
+    plan: &Plan,
+    (store, sink, owner): (String, &str, &str),
+) -> Option<(Option<String>, String)> {
+    // The column may not be there, and then a row as JSON has no such field.
+    let sql = format!(
+        "SELECT to_jsonb(b) ->> 'claimed_by', claimed_at::text FROM {} b WHERE target = $1 AND (store <> $2 OR sink = $3) \
+         AND to_jsonb(b) ->> 'claimed_by' IS DISTINCT FROM $4 ORDER BY claimed_at DESC LIMIT 1",
+        plan.bookkeeping()
+    );
+    let row = client.query_opt(&sql, &[&plan.key(), &store, &sink, &owner]).await;
+    row.ok()?.map(|row| (row.get(0), row.get(1)))
+}
