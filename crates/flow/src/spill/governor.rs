@@ -214,7 +214,7 @@ impl Governor {
         // From here on the file is removed whatever happens.
         let mut kept = SpillFile { governor: self.clone(), number, path, file, len: 0 };
         let mut out = Appending { file: &*kept.file, at: 0, buffer: Vec::new() };
-        state.write(&mut Plain(&mut out))?;
+        state.write(&mut Plain(&mut out)).map_err(|error| cannot("written", &kept.path, error))?;
         out.flush().map_err(|error| cannot("written", &kept.path, error))?;
         kept.len = out.at;
         self.spilled.fetch_add(kept.len, Ordering::Relaxed);
@@ -233,7 +233,7 @@ impl std::fmt::Debug for Governor {
     }
 }
 
-fn cannot(what: &str, path: &Path, error: std::io::Error) -> Error {
+fn cannot(what: &str, path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::unavailable(format!("spilled state in {} cannot be {what}", path.display()))
         .hint("make room, or mend the disk, then START JOB")
         .caused_by(error)
