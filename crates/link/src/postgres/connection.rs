@@ -64,6 +64,12 @@ impl Connection {
         Err(last)
     }
 
+    /// A connection that has logged in over `stream`.
+    #[cfg(test)]
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        Self { stream, input: BytesMut::new(), output: BytesMut::new() }
+    }
+
     async fn log_in(&mut self, target: &Target) -> Result<(), Fault> {
         let mut parameters = vec![
             ("user", target.username.as_str()),

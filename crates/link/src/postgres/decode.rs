@@ -5,7 +5,7 @@
 //! before a table's snapshot was taken (or before the position that the stream resumes at) leaves no rows, because they
 //! are there already. PostgreSQL decides visibility in a slot's snapshot by the same comparison.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use gridhouse_base::batch::RowKind;
@@ -149,7 +149,7 @@ pub(crate) struct Decoder {
     /// The tables.
     pub tables: Vec<CdcTable>,
     /// Events that wait to be sent, in order.
-    pub events: Vec<SourceEvent>,
+    pub events: VecDeque<SourceEvent>,
     /// The place up to which everything has been decoded; moves at ends of transactions.
     pub reached: Lsn,
     /// Transactions whose commit record begins before this were delivered before.
@@ -174,7 +174,7 @@ impl Decoder {
     pub(crate) fn new(database: String) -> Self {
         Self {
             tables: Vec::new(),
-            events: Vec::new(),
+            events: VecDeque::new(),
             reached: Lsn(0),
             resume: Lsn(0),
             timeline: None,
@@ -206,13 +206,14 @@ impl Decoder {
         self.group_rows >= GROUP_ROWS || self.group_bytes >= GROUP_BYTES
     }
 
-    /// Forgets what was gathered since the last `Commit`; a new connection resumes at `resume`. What failed tables have to
-    /// say stays: they are given up for good.
+    /// Forgets what was gathered since the last `Commit`; a new connection resumes at `resume`. What is told once stays: that
+    /// a table is given up, and that its contents are wanted.
     pub(crate) fn reset(&mut self, resume: Lsn) {
         for table in &mut self.tables {
             table.gather.clear();
         }
-        self.events.retain(|event| matches!(event, SourceEvent::TableFailed { .. }));
+        let told_once = |event: &_| matches!(event, SourceEvent::TableFailed { .. } | SourceEvent::Outdated { .. });
+        self.events.retain(told_once);
         self.relations.clear();
         self.transaction = None;
         (self.group_rows, self.group_bytes, self.group_open) = (0, 0, false);
@@ -231,7 +232,7 @@ impl Decoder {
         let error = table.given_up(error);
         (table.failed, table.wants_contents) = (true, false);
         table.gather.clear();
-        self.events.push(SourceEvent::TableFailed { table: table.id, error });
+        self.events.push_back(SourceEvent::TableFailed { table: table.id, error });
     }
 
     /// Decodes one message of the plug-in.
@@ -272,11 +273,11 @@ impl Decoder {
         debug_assert!(!self.in_transaction(), "a group ends where a transaction ends");
         for table in &mut self.tables {
             if let Some(batch) = table.gather.finish() {
-                self.events.push(rows(table.id, batch));
+                self.events.push_back(rows(table.id, batch));
             }
         }
         if std::mem::take(&mut self.group_open) {
-            self.events.push(SourceEvent::Commit {
+            self.events.push_back(SourceEvent::Commit {
                 position: self.place(self.reached).position(),
                 event_time_micros: self.newest_micros,
                 received_micros: self.received_micros,
@@ -359,7 +360,7 @@ impl Decoder {
                 self.group_open = true;
                 self.events.extend(table.gather.finish().map(|batch| rows(table.id, batch)));
                 match table.outside.len() {
-                    1 => self.events.push(SourceEvent::Truncate { table: table.id }),
+                    1 => self.events.push_back(SourceEvent::Truncate { table: table.id }),
                     // The others' rows stay: only comparing the contents tells which.
                     _ if table.reads_contents() => self.events.extend(table.want_contents()),
                     _ => failed.push((*index, truncated_among(table, &known.relation))),
@@ -462,7 +463,7 @@ fn push_change(
     old: Option<(&Tuple, OldRow)>,
     new: Option<&Tuple>,
     meta: RowMeta<'_>,
-    events: &mut Vec<SourceEvent>,
+    events: &mut VecDeque<SourceEvent>,
 ) -> Result<usize, Refusal> {
     let id = table.id;
     let gather = &mut table.gather;
@@ -482,7 +483,7 @@ fn push_change(
         if matches!(kind, RowKind::Insert | RowKind::UpdateAfter) {
             let name = format!("{}.{}", meta.schema, meta.table);
             let error = misfit_error(definition, &name, (refused.column, refused.misfit));
-            events.push(SourceEvent::Rejected { table: id, row: shown_row(definition, origins, row), error });
+            events.push_back(SourceEvent::Rejected { table: id, row: shown_row(definition, origins, row), error });
         }
         // The version before has gone at the source, whatever became of the new one. A row that never fitted was never
         // here, and without a key its going is none.
@@ -559,7 +560,7 @@ fn push_change(
             count += push(RowKind::Delete, RowText { cells: &cells, ..new }, None)?;
         }
         let error = value_missing(table, (meta.schema, meta.table), untold);
-        events.push(SourceEvent::Rejected { table: id, row: shown_row(definition, origins, with_key), error });
+        events.push_back(SourceEvent::Rejected { table: id, row: shown_row(definition, origins, with_key), error });
         return Ok(count + 1);
     }
     if moved {
@@ -614,7 +615,7 @@ fn bind(table: &CdcTable, relation: &Relation) -> Result<Vec<Origin>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::hosts::HostMap;
     use gridhouse_base::random::Random;
@@ -622,7 +623,7 @@ mod tests {
     use gridhouse_base::{Column, Schema, TypeKind};
 
     /// A decoder with one table `public.t (id int, v text)`, with or without a key.
-    fn decoder(key: Vec<usize>) -> Decoder {
+    pub(crate) fn decoder(key: Vec<usize>) -> Decoder {
         let options = [
             ("hostname", "h"),
             ("username", "u"),
@@ -662,7 +663,8 @@ mod tests {
         decoder
     }
 
-    fn transaction() -> Vec<Vec<u8>> {
+    /// The messages of a transaction: its begin, the relation, an insert, an update, a delete, a truncate, its commit.
+    pub(crate) fn transaction() -> [Vec<u8>; 7] {
         let begin = [b"B".as_slice(), &100_u64.to_be_bytes(), &[0; 12]].concat();
         let commit = [b"C\0".as_slice(), &100_u64.to_be_bytes(), &120_u64.to_be_bytes(), &[0; 8]].concat();
         let relation =
@@ -671,7 +673,7 @@ mod tests {
         let update = b"U\0\0\0\x07K\0\x02t\0\0\0\x011nN\0\x02t\0\0\0\x012u".to_vec();
         let delete = b"D\0\0\0\x07O\0\x02t\0\0\0\x012t\0\0\0\x01a".to_vec();
         let truncate = b"T\0\0\0\x01\0\0\0\0\x07".to_vec();
-        vec![begin, relation, insert, update, delete, truncate, commit]
+        [begin, relation, insert, update, delete, truncate, commit]
     }
 
     #[test]
@@ -695,6 +697,7 @@ mod tests {
         assert_eq!(names, ["outdated", "rows", "truncate", "commit"], "on record before the commit");
         assert!(decoder.tables[0].wants_contents, "a moved row with an unknown large value asks for the contents");
         // The same transaction again, as after a restart: it is there already.
+        decoder.events.clear();
         decoder.reset(Lsn(120));
         transaction().iter().for_each(|message| decoder.message(message).unwrap());
         decoder.end_group();
@@ -702,7 +705,7 @@ mod tests {
         // What a table has to say is said though the connection is lost before.
         decoder.fail_table(0, Error::invalid("it does not fit"));
         decoder.reset(Lsn(120));
-        assert!(matches!(decoder.events.as_slice(), [SourceEvent::TableFailed { table: 1, .. }]));
+        assert!(matches!(decoder.events.make_contiguous(), [SourceEvent::TableFailed { table: 1, .. }]));
     }
 
     #[test]

@@ -138,14 +138,6 @@ impl Worker {
         Ok((published, current, slot(client, &options.slot).await.map_err(End::Lost)?))
     }
 
-    /// Sends what the decoder has to say outside the stream.
-    pub(super) async fn emit_events(&mut self, running: &mut Option<&mut Connection>) -> Result<(), End> {
-        for event in std::mem::take(&mut self.decoder.events) {
-            self.emit(event, running.as_deref_mut()).await?;
-        }
-        Ok(())
-    }
-
     /// Delivers contents that are asked for while the stream runs.
     pub(super) async fn deliver_contents(&mut self, connection: &mut Connection) -> Result<(), End> {
         if !self.decoder.tables.iter().any(|table| table.wants_contents) {

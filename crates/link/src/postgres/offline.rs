@@ -71,7 +71,7 @@ impl StreamDecoder {
         if !self.0.in_transaction() {
             self.0.end_group();
         }
-        std::mem::take(&mut self.0.events)
+        std::mem::take(&mut self.0.events).into()
     }
 }
 

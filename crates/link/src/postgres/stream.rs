@@ -255,7 +255,7 @@ impl Worker {
                     Frame::Data { payload } => {
                         self.decoder.message(payload).map_err(by_kind)?;
                         if !self.decoder.events.is_empty() {
-                            self.send_events(connection).await?;
+                            self.emit_events(&mut Some(&mut *connection)).await?;
                         }
                         if self.decoder.group_is_full() && !self.decoder.in_transaction() {
                             self.end_group(connection).await?;
@@ -340,18 +340,24 @@ impl Worker {
     /// Sends the group gathered so far.
     async fn end_group(&mut self, connection: &mut Connection) -> Result<(), End> {
         self.decoder.end_group();
-        self.send_events(connection).await
+        self.emit_events(&mut Some(connection)).await
     }
 
-    pub(super) async fn send_events(&mut self, connection: &mut Connection) -> Result<(), End> {
-        for event in std::mem::take(&mut self.decoder.events) {
+    /// Sends what the decoder has to say. An event leaves the decoder only once it is sent: some are told once, and neither a
+    /// connection that is lost meanwhile nor a wait that is given up may take them along.
+    pub(super) async fn emit_events(&mut self, running: &mut Option<&mut Connection>) -> Result<(), End> {
+        let mut pause = QUEUE_PAUSE;
+        while let Some(event) = self.decoder.events.pop_front() {
             let position = match &event {
                 SourceEvent::Commit { position, .. } => Some(Place::from_position(position).map_err(End::Failed)?),
                 _ => None,
             };
-            self.emit(event, Some(connection)).await?;
-            if position.is_some() {
-                self.position = position;
+            match self.offer(event)? {
+                None => (self.position, pause) = (position.or(self.position), QUEUE_PAUSE),
+                Some(back) => {
+                    self.decoder.events.push_front(back);
+                    self.wait_for_room(&mut pause, running).await?;
+                }
             }
         }
         Ok(())
@@ -414,29 +420,40 @@ impl Worker {
         Ok(())
     }
 
-    /// Sends an event to the engine, waiting while its queue is full.
+    /// Sends an event to the engine, waiting while its queue is full. Where that is given up, the event is lost.
     pub(super) async fn emit(
         &mut self,
-        event: SourceEvent,
+        mut event: SourceEvent,
         mut connection: Option<&mut Connection>,
     ) -> Result<(), End> {
-        let mut item = (self.source, event);
         let mut pause = QUEUE_PAUSE;
-        loop {
-            match self.events.try_send(item) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Disconnected(_)) => return Err(End::Stopped),
-                Err(TrySendError::Full(back)) => item = back,
-            }
-            if self.shared.stopped() {
-                return Err(End::Stopped);
-            }
-            if let Some(connection) = connection.as_deref_mut() {
-                self.status_if_due(connection).await?;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_QUEUE_PAUSE);
+        while let Some(back) = self.offer(event)? {
+            event = back;
+            self.wait_for_room(&mut pause, &mut connection).await?;
         }
+        Ok(())
+    }
+
+    /// Sends an event if the engine's queue has room; else gives it back.
+    fn offer(&self, event: SourceEvent) -> Result<Option<SourceEvent>, End> {
+        match self.events.try_send((self.source, event)) {
+            Ok(()) => Ok(None),
+            Err(TrySendError::Disconnected(_)) => Err(End::Stopped),
+            Err(TrySendError::Full((_, back))) => Ok(Some(back)),
+        }
+    }
+
+    /// Waits a moment for room in the engine's queue, while the server of the running stream hears of us.
+    async fn wait_for_room(&mut self, pause: &mut Duration, running: &mut Option<&mut Connection>) -> Result<(), End> {
+        if self.shared.stopped() {
+            return Err(End::Stopped);
+        }
+        if let Some(connection) = running.as_deref_mut() {
+            self.status_if_due(connection).await?;
+        }
+        tokio::time::sleep(*pause).await;
+        *pause = (*pause * 2).min(LONGEST_QUEUE_PAUSE);
+        Ok(())
     }
 
     /// Waits for `work`, while the server of the running stream hears of us.
@@ -493,5 +510,76 @@ pub(super) fn by_kind(error: Error) -> End {
     match error.kind() {
         K::Unavailable | K::NotFound | K::Corrupt => End::Lost(error),
         K::Invalid | K::Conflict | K::Internal => End::Failed(error),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    use gridhouse_base::clock::ManualClock;
+
+    use super::super::decode::tests::decoder;
+    use super::*;
+
+    /// A worker with the tables of `decoder`, and what it sends: `room` events before somebody takes them.
+    pub(crate) fn worker(decoder: Decoder, room: usize) -> (Worker, Receiver<(SourceId, SourceEvent)>) {
+        let (events, sent) = sync_channel(room);
+        let (shared, clock) = (Arc::new(Shared::default()), Arc::new(ManualClock::new(0)));
+        let options = decoder.tables[0].options.clone();
+        let mut worker = Worker::new(shared, SourceId(1), "key", events, clock, options, Vec::new(), None);
+        worker.decoder = decoder;
+        (worker, sent)
+    }
+
+    /// What a worker has sent.
+    pub(crate) fn told(sent: &Receiver<(SourceId, SourceEvent)>) -> Vec<SourceEvent> {
+        sent.try_iter().map(|(_, event)| event).collect()
+    }
+
+    /// A connection whose server has gone, unnoticed.
+    async fn gone() -> Connection {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        far.set_zero_linger().unwrap();
+        drop(far);
+        Connection::over(near)
+    }
+
+    #[tokio::test]
+    async fn what_is_told_once_outlives_a_full_queue() {
+        const ROOM: usize = 5;
+        let (mut worker, sent) = worker(decoder(vec![0]), ROOM);
+        let clock = Arc::new(ManualClock::new(0));
+        worker.clock = clock.clone();
+        let fill = |worker: &Worker| {
+            while worker.events.try_send((SourceId(1), SourceEvent::Connected)).is_ok() {}
+        };
+        let of_engine = |told: &[SourceEvent]| -> Vec<&str> {
+            let named = told.iter().map(|event| match event {
+                SourceEvent::Outdated { table: 1 } => "outdated",
+                SourceEvent::TableFailed { table: 1, .. } => "failed",
+                SourceEvent::Waiting { .. } => "waiting",
+                SourceEvent::Connected => "",
+                other => panic!("{other:?}"),
+            });
+            named.filter(|name| !name.is_empty()).collect()
+        };
+        let outdated = worker.decoder.tables[0].want_contents();
+        worker.decoder.events.extend(outdated);
+        worker.decoder.fail_table(0, Error::invalid("it does not fit"));
+        // A question to the server that takes too long is given up with all that it waits for.
+        fill(&worker);
+        let unsent = tokio::time::timeout(QUEUE_PAUSE, worker.emit_events(&mut None)).await;
+        assert!(unsent.is_err(), "the queue stays full");
+        // The connection is lost while the engine takes nothing.
+        clock.advance(STATUS_EVERY);
+        let mut connection = gone().await;
+        let lost = worker.emit_events(&mut Some(&mut connection)).await;
+        let Err(End::Lost(error)) = lost else { panic!("the server is gone") };
+        assert_eq!(of_engine(&told(&sent)), [""; 0]);
+        assert!(worker.lost(error).await.is_ok());
+        assert_eq!(of_engine(&told(&sent)), ["outdated", "failed", "waiting"]);
     }
 }
