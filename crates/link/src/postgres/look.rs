@@ -138,9 +138,9 @@ impl Worker {
             };
             self.decoder.events.extend(strayed.take(table, why));
         }
-        if !self.decoder.events.is_empty() {
-            self.emit_events(&mut running).await?;
-        }
+        // What was gathered is whole transactions: they end before it is told that something waits, which voids what has no end.
+        self.decoder.end_group();
+        self.emit_events(&mut running).await?;
         if let Some(error) = strayed.error() {
             self.emit(SourceEvent::Waiting { error }, running.as_deref_mut()).await?;
             self.emit(SourceEvent::Connected, running).await?;
@@ -170,6 +170,8 @@ async fn look(client: &Client, slot: &str, publication: &str) -> Result<Option<L
 
 #[cfg(test)]
 mod tests {
+    use super::super::decode::tests::{decoder, transaction};
+    use super::super::stream::tests::{told, worker};
     use super::*;
 
     #[test]
@@ -182,5 +184,44 @@ mod tests {
         assert_eq!(watch.caught_up(Lsn(400), Lsn(250), second(40)), second(10));
         assert_eq!(watch.caught_up(Lsn(500), Lsn(310), second(50)), second(30));
         assert_eq!(watch.caught_up(Lsn(500), Lsn(500), second(60)), second(60));
+    }
+
+    #[tokio::test]
+    async fn a_look_voids_nothing_of_other_tables() {
+        let mut both = decoder(vec![0]);
+        let mut replaced = decoder(vec![0]).tables.remove(0);
+        (replaced.id, replaced.outside[0].oid) = (2, 9);
+        both.tables.push(replaced);
+        let (mut worker, sent) = worker(both, 16);
+        let [begin, relation, insert, _, _, truncate, commit] = transaction();
+        for message in [begin, relation, insert, truncate, commit] {
+            worker.decoder.message(&message).unwrap();
+        }
+        // All of the transaction but its end.
+        worker.emit_events(&mut None).await.ok().unwrap();
+        let listed = vec![Listed { oid: 7, root: 7, schema: "public".into(), name: "t".into() }];
+        let look = Look {
+            current: Lsn(120),
+            confirmed: Lsn(0),
+            kept_from: None,
+            cap_bytes: None,
+            listed,
+            published: Some(Binding::from([(7, 1), (9, 1)])),
+        };
+        worker.compare(&look, "own", None).await.ok().unwrap();
+        let names: Vec<&str> = told(&sent)
+            .iter()
+            .map(|event| match event {
+                SourceEvent::Rows { table: 1, .. } => "rows",
+                SourceEvent::Truncate { table: 1 } => "truncate",
+                SourceEvent::Commit { .. } => "commit",
+                SourceEvent::Outdated { table: 2 } => "outdated",
+                SourceEvent::Waiting { .. } => "waiting",
+                SourceEvent::Connected => "connected",
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(names, ["rows", "truncate", "outdated", "commit", "waiting", "connected"]);
+        assert_eq!(worker.position.map(|position| position.lsn), Some(Lsn(120)), "nothing of it comes again");
     }
 }
