@@ -106,7 +106,7 @@ impl Landing {
         Some(Self::new(source.clone(), exprs.to_vec(), filter.cloned(), columns, append_only))
     }
 
-    /// The target's rows for one event's rows. `known` names the source columns that `batch` holds, `None` for all. Gives
+    /// The target's rows for one event's rows. `known` names those among the columns of `batch` that hold values, `None` for all. Gives
     /// the target columns that are known, `None` for all.
     ///
     /// # Errors
@@ -141,8 +141,8 @@ impl Landing {
     /// Every source column, NULL where the event does not hold it.
     fn spread(&self, known: &[usize], columns: &[ArrayRef], rows: usize) -> Vec<ArrayRef> {
         let absent = |i: usize| new_null_array(&self.source.columns[i].sql_type.kind.arrow(), rows);
-        let place = |i: usize| known.iter().position(|&column| column == i).map(|at| columns[at].clone());
-        (0..self.source.len()).map(|i| place(i).unwrap_or_else(|| absent(i))).collect()
+        let is_known = |i: usize| known.contains(&i);
+        (0..self.source.len()).map(|i| if is_known(i) { columns[i].clone() } else { absent(i) }).collect()
     }
 
     /// Rows outside the filter become deletions, or are left out where the target only grows.
@@ -165,4 +165,31 @@ fn columns_of(expr: &Expr) -> BTreeSet<usize> {
         columns.insert(index);
     });
     columns
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{Int64Array, StringArray};
+    use gridhouse_base::{Column, TypeKind};
+
+    use super::*;
+
+    /// A batch holds all columns, also those that are not known, wherever they stand among the others.
+    #[test]
+    fn columns_behind_one_that_is_not_known_keep_their_places() {
+        let column = |name, kind: TypeKind| Column::new(name, kind.nullable());
+        let columns =
+            vec![column("id", TypeKind::BigInt), column("large", TypeKind::STRING), column("kind", TypeKind::STRING)];
+        let landing = Landing::identity(&Schema::new(columns), false);
+        let kind: ArrayRef = Arc::new(StringArray::from(vec!["new"]));
+        let values: [ArrayRef; 3] =
+            [Arc::new(Int64Array::from(vec![1])), Arc::new(StringArray::from(vec![None::<&str>])), kind.clone()];
+        let batch = KindBatch::new(values.to_vec(), vec![RowKind::UpdateAfter]);
+        let context = EvalContext { now_micros: 0, zone: chrono_tz::UTC, seed: 0, first_row: 0 };
+        let (landed, written) = landing.apply(Some(&[0, 2]), batch, &context).unwrap();
+        assert_eq!(written, Some(vec![0, 2]));
+        assert_eq!(landed.columns, [values[0].clone(), kind]);
+    }
 }

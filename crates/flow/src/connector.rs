@@ -101,7 +101,7 @@ pub enum SourceEvent {
         /// Where only some columns are known (unchanged large values of an update), their indices; the others keep their
         /// stored values.
         columns: Option<Vec<usize>>,
-        /// The changes. In upsert mode `-U` is left out.
+        /// The changes, with all columns, whatever stands in those that are not known. In upsert mode `-U` is left out.
         batch: KindBatch,
     },
     /// A row that cannot be read as declared, at this place in the order; only from tables with `'on-error' =

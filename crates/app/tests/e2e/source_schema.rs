@@ -31,7 +31,8 @@ INSERT INTO wide_copy SELECT * FROM ods_wide;
     program.script("wide.sql", &script)
 }
 
-const COLUMNS: &str = "id INT, kind STRING, doc STRING";
+/// The large one is not the last.
+const COLUMNS: &str = "id INT, doc STRING, kind STRING";
 
 /// A table with large values beside those of [`prepared`], whose old rows tell the primary key alone.
 fn prepared_wide(cluster: &Cluster, name: &str) {
