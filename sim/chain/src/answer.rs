@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::outside::{NULL, Row, SourceTables};
+use crate::outside::{NULL, Row, SourceTables, is_fit};
 
 /// The rows of a table, in order.
 pub type Rows = Vec<Row>;
@@ -29,7 +29,8 @@ impl Answer {
     /// The answer over what a source holds.
     pub fn of(source: &SourceTables) -> Self {
         let customers = source.rows("customers");
-        let orders = source.rows("orders");
+        let mut orders = source.rows("orders");
+        orders.retain(is_fit);
         let readings = source.rows("readings");
 
         let typed: Rows = orders

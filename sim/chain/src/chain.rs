@@ -2,6 +2,8 @@
 
 use gridhouse_base::random::Random;
 
+use crate::outside::World;
+
 /// The forms in which the chain comes.
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
@@ -10,24 +12,34 @@ pub struct Form {
     pub has_log: bool,
     /// The sums of readings are made from the source itself, not from the layer where it lands.
     pub is_direct: bool,
+    /// Orders that cannot be read as they are declared are kept apart; otherwise there are none.
+    pub keeps_letters: bool,
 }
 
 impl Form {
     /// A drawn form.
     pub fn draw(random: &mut Random) -> Self {
-        Self { has_log: random.chance(0.7), is_direct: random.chance(0.3) }
+        let has_log = random.chance(0.7);
+        Self { has_log, is_direct: random.chance(0.3), keeps_letters: random.chance(0.3) }
+    }
+
+    /// Has the source be as the chain expects it.
+    pub(crate) fn shape(self, world: &mut World) {
+        world.is_comparable = !self.has_log;
+        world.database.has_unfit = self.keeps_letters;
     }
 
     /// The script; running it again changes nothing.
     pub fn script(self) -> String {
         let key = if self.has_log { "" } else { ", PRIMARY KEY (n) NOT ENFORCED" };
         let grows = if self.has_log { ", 'grows' = 'true'" } else { "" };
+        let on_error = if self.keeps_letters { ", 'on-error' = 'dead-letter'" } else { "" };
         let readings = if self.is_direct { "tap_readings" } else { "ods_readings" };
         format!(
             "CREATE TEMPORARY TABLE tap_customers (id BIGINT, region STRING, PRIMARY KEY (id) NOT ENFORCED)
                WITH ('connector' = 'tap', 'table' = 'customers');
              CREATE TEMPORARY TABLE tap_orders (id BIGINT, customer BIGINT, amount STRING, status STRING,
-               PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'tap', 'table' = 'orders');
+               PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'tap', 'table' = 'orders'{on_error});
              CREATE TEMPORARY TABLE tap_readings (device BIGINT, n BIGINT{key})
                WITH ('connector' = 'tap', 'table' = 'readings');
              CREATE TEMPORARY TABLE board (region STRING, n BIGINT, total BIGINT, top BIGINT, seen BIGINT,

@@ -8,7 +8,7 @@ use gridhouse_store::Store;
 
 use crate::answer::{Answer, Rows};
 use crate::life::{Life, Over, Step};
-use crate::outside::decode;
+use crate::outside::{Row, decode, is_fit};
 
 /// Longer than the longest pause of a sink that was not answered.
 const LONGER_THAN_PAUSES: Duration = Duration::from_secs(6);
@@ -56,6 +56,7 @@ impl Life {
         }
         let expected = Answer::of(&outside.world().database.now);
         self.compare_layers(&expected)?;
+        self.compare_letters()?;
         self.note_starts()?;
         outside.world().faults = faults;
         Ok(())
@@ -94,6 +95,30 @@ impl Life {
             }
             assert_eq!(there, *rows, "{name} is not what it must be\n{}", self.state());
         }
+        Ok(())
+    }
+
+    /// Orders that cannot be read as they are declared are kept apart: those that stand at the source now, and none that never did.
+    fn compare_letters(&mut self) -> Step {
+        if !self.form.keeps_letters {
+            return Ok(());
+        }
+        let letters = match self.house.run("SELECT row_text FROM ods_orders_dead_letter") {
+            Ok(letters) => letters.concat(),
+            Err(error) => return self.ended(&error),
+        };
+        let (now, ever) = {
+            let database = &self.house.outside.world().database;
+            let text = |row: &Row| row.join("|");
+            let now: Vec<Row> = database.now.rows("orders").into_iter().filter(|row| !is_fit(row)).collect();
+            (now.iter().map(text).collect::<Vec<_>>(), database.unfit.iter().map(text).collect::<Vec<_>>())
+        };
+        let lost = now.iter().find(|row| !letters.contains(row));
+        if lost.is_some() {
+            self.excused()?;
+        }
+        assert_eq!(lost, None, "is not among the dead letters {letters:?}\n{}", self.state());
+        assert_eq!(letters.iter().find(|row| !ever.contains(row)), None, "never was at the source");
         Ok(())
     }
 
@@ -142,6 +167,7 @@ impl Life {
         }
         let world = self.house.outside.world();
         self.tally.writes = world.targets.values().map(|target| target.writes).sum();
+        self.tally.told = world.told;
         Ok(())
     }
 

@@ -15,12 +15,22 @@ pub struct Faults {
     pub cut: f64,
     /// A snapshot of a source table breaks off and begins anew.
     pub aborted: f64,
+    /// A table of the source cannot go on without the user.
+    pub unreadable: f64,
+    /// The source has lost its slot, where contents can be read again.
+    pub slotless: f64,
+    /// The stream cannot go on without the user, where contents can be read again.
+    pub broken: f64,
 }
 
 impl Faults {
     /// Faults as a run has them: often none at all, sometimes many.
     pub fn draw(random: &mut Random) -> Self {
         let mut rate = || *random.pick(&[0.0, 0.0, 0.05, 0.3]);
-        Self { silent: rate(), refused: rate(), unheard: rate(), cut: rate(), aborted: rate() }
+        let faults = Self { silent: rate(), refused: rate(), unheard: rate(), cut: rate(), ..Self::default() };
+        let aborted = rate();
+        // What has all contents read again is rarer.
+        let mut seldom = || rate() * 0.2;
+        Self { aborted, unreadable: seldom(), slotless: seldom(), broken: seldom(), ..faults }
     }
 }

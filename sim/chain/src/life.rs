@@ -68,6 +68,7 @@ impl Life {
             state_parts: random.chance(0.2).then_some(2),
         };
         let form = Form::draw(&mut random);
+        form.shape(&mut house.outside.world());
         let tally = Tally::default();
         let toggles = random.chance(0.4);
         let (is_told, is_set_up, is_damaged) = (false, false, false);
@@ -137,6 +138,7 @@ impl Life {
             }
             30 => self.probe(),
             31 if self.toggles => self.toggle()?,
+            31 => self.wake()?,
             _ => self.glance()?,
         }
         Ok(())
@@ -165,12 +167,14 @@ impl Life {
         self.statement(&format!("STOP JOB {job}"))
     }
 
-    /// Has jobs go on that rest, or that failed because the disk did and say what to do.
+    /// Has jobs go on that rest, or that failed because the disk or the source did and say what to do.
     pub(crate) fn wake(&mut self) -> Step {
         for job in self.idle_jobs()? {
             let [number, error] = [&job[0], &job[1]];
             let is_of_disk = error.contains("spilled state") && error.contains("START JOB");
-            if is_of_disk || self.resting.is_some_and(|resting| resting.to_string() == *number) {
+            let is_of_source =
+                error.ends_with("; mend it, then START JOB") || error.ends_with("; drop it, then START JOB");
+            if is_of_disk || is_of_source || self.resting.is_some_and(|resting| resting.to_string() == *number) {
                 self.tell(|| format!("start job {number}: {error}"));
                 self.statement(&format!("START JOB {number}"))?;
             }

@@ -22,6 +22,7 @@ fn comparable(seed: u64, is_told: bool) -> Life {
     let mut life = Life::new(seed);
     life.is_told = is_told;
     life.form.has_log = false;
+    life.form.shape(&mut life.house.outside.world());
     life.toggles = false;
     life.house.outside.world().forgives_loss = true;
     life

@@ -25,6 +25,7 @@ fn a_crash_anywhere_in_a_small_life_loses_nothing() {
 fn many_crashes_and_faults_lose_nothing() {
     let all = make_all((0..100).map(|seed| Run { seed, kind: Kind::Lives }));
     assert!(all.restored > 0 && all.rebuilt > 0 && all.writes > 0, "{all}");
+    assert!(all.told.lacking().is_empty(), "never told: {:?}", all.told.lacking());
 }
 
 #[test]

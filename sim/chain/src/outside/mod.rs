@@ -1,6 +1,7 @@
 //! What lies outside: a database whose changes are the source, and tables that are sinks. It outlives every process and every
 //! disk of ours, and has a log of what was asked of it.
 
+mod changes;
 mod sink;
 mod source;
 mod stream;
@@ -14,8 +15,9 @@ use gridhouse_base::random::Random;
 use gridhouse_base::{RowKind, Schema, TypeKind, Value};
 
 use crate::faults::Faults;
+use crate::tally::Told;
 pub use sink::{Board, Target};
-pub use source::{Change, Database, SourceTables, Transaction};
+pub use source::{Change, Database, SourceTables, Transaction, is_fit};
 use stream::Running;
 pub use stream::decode;
 
@@ -44,8 +46,10 @@ pub struct World {
     pub targets: BTreeMap<String, Target>,
     /// The engine may know less than it acknowledged: its directory is an older copy, or has been damaged.
     pub forgives_loss: bool,
-    /// How many times the source found that changes were missed for good.
-    pub missed: u64,
+    /// Nobody reads a table without a key, so that contents can be read again at any time.
+    pub is_comparable: bool,
+    /// What the source has told so far.
+    pub told: Told,
 }
 
 impl Outside {
@@ -59,7 +63,8 @@ impl Outside {
             starts: 0,
             targets: BTreeMap::new(),
             forgives_loss: false,
-            missed: 0,
+            is_comparable: false,
+            told: Told::default(),
         })))
     }
 

@@ -14,9 +14,17 @@ const DEVICES: u64 = 4;
 
 /// What orders can be; void ones do not come through.
 const STATES: [&str; 4] = ["open", "paid", "void", "sent"];
-/// The tables that are truncated now and then.
-const EMPTIED: [&str; 2] = ["customers", "orders"];
+/// The tables with keys, of which more happens than that rows come and go.
+pub(super) const KEYED: [&str; 2] = ["customers", "orders"];
 const REGIONS: [&str; 4] = ["north", "south", "east", "west"];
+
+/// What the customer of an order begins with that cannot be read as a number.
+const UNFIT: &str = "unfit-";
+
+/// Whether a row can be read as it is declared.
+pub fn is_fit(row: &Row) -> bool {
+    !row.iter().any(|text| text.starts_with(UNFIT))
+}
 
 /// One change of a transaction.
 #[derive(Clone, Debug)]
@@ -27,8 +35,17 @@ pub enum Change {
         table: &'static str,
         /// The whole row.
         row: Row,
-        /// Whether its key was not there before.
-        is_new: bool,
+        /// What stood under its key.
+        before: Option<Row>,
+    },
+    /// A row goes on under another key.
+    Move {
+        /// The table.
+        table: &'static str,
+        /// The whole row.
+        row: Row,
+        /// The row under the key before.
+        before: Row,
     },
     /// The row with this key goes.
     Remove {
@@ -42,6 +59,34 @@ pub enum Change {
         /// The table.
         table: &'static str,
     },
+    /// The table is two at the source, one of rows with odd keys and one of rows with even ones, and all rows of one go.
+    TruncateOne {
+        /// The table.
+        table: &'static str,
+        /// Which.
+        odd: bool,
+    },
+    /// The table is dropped, and another takes its name. None of that is told by a log.
+    Replace {
+        /// The table.
+        table: &'static str,
+        /// The rows of the new one.
+        rows: Vec<Row>,
+    },
+}
+
+impl Change {
+    /// The table that it is of.
+    pub fn table(&self) -> &'static str {
+        match self {
+            Self::Put { table, .. }
+            | Self::Move { table, .. }
+            | Self::Remove { table, .. }
+            | Self::Truncate { table }
+            | Self::TruncateOne { table, .. }
+            | Self::Replace { table, .. } => table,
+        }
+    }
 }
 
 /// A committed transaction.
@@ -85,10 +130,23 @@ impl SourceTables {
 
     fn apply(&mut self, change: &Change) {
         match change {
-            Change::Put { table, row, .. } => drop(self.of(table).insert(key_of(table, row), row.clone())),
+            Change::Put { table, row, .. } => self.put(table, row),
+            Change::Move { table, row, before } => {
+                self.of(table).remove(&key_of(table, before));
+                self.put(table, row);
+            }
             Change::Remove { table, row } => drop(self.of(table).remove(&key_of(table, row))),
             Change::Truncate { table } => self.of(table).clear(),
+            Change::TruncateOne { table, odd } => self.of(table).retain(|key, _| (key % 2 == 1) != *odd),
+            Change::Replace { table, rows } => {
+                self.of(table).clear();
+                rows.iter().for_each(|row| self.put(table, row));
+            }
         }
+    }
+
+    fn put(&mut self, table: &str, row: &Row) {
+        self.of(table).insert(key_of(table, row), row.clone());
     }
 }
 
@@ -110,8 +168,16 @@ pub struct Database {
     pub end: u64,
     /// What lies at or before this has been acknowledged, and is forgotten.
     pub confirmed: u64,
+    /// What lies before this was lost with a slot; the one that there is now begins here.
+    pub begins: u64,
     /// What stands in it now.
     pub now: SourceTables,
+    /// Whether there are orders that cannot be read as they are declared.
+    pub has_unfit: bool,
+    /// Those that there ever were.
+    pub unfit: Vec<Row>,
+    /// Where in the log tables were replaced under their names.
+    replaced: Vec<(&'static str, u64)>,
     /// The number of the last reading.
     readings: i64,
 }
@@ -130,6 +196,11 @@ impl Database {
         self.end += 1 + random.below(100);
     }
 
+    /// Whether a table is the same one at both positions.
+    pub fn is_same(&self, table: &str, first: u64, last: u64) -> bool {
+        !self.replaced.iter().any(|(replaced, at)| *replaced == table && first < *at && *at <= last)
+    }
+
     /// Commits a drawn transaction.
     pub fn commit(&mut self, random: &mut Random) {
         let count = if random.chance(0.05) { 40 } else { 1 + random.below(6) };
@@ -140,31 +211,74 @@ impl Database {
             changes.push(change);
         }
         self.go_on(random);
+        let replaced = changes.iter().filter(|change| matches!(change, Change::Replace { .. }));
+        self.replaced.extend(replaced.map(|change| (change.table(), self.end)));
         self.log.push(Transaction { position: self.end, changes });
     }
 
     fn draw(&mut self, random: &mut Random) -> Change {
-        let (table, key, row): (&'static str, i64, Row) = match random.below(10) {
-            0..=1 => {
-                let id = random.below(CUSTOMERS) as i64;
-                ("customers", id, vec![id.to_string(), (*random.pick(&REGIONS)).to_owned()])
-            }
-            2..=6 => {
-                let id = random.below(ORDERS) as i64;
-                let customer = random.below(CUSTOMERS + 1).to_string();
-                let (amount, status) = (random.below(1000).to_string(), (*random.pick(&STATES)).to_owned());
-                ("orders", id, vec![id.to_string(), customer, amount, status])
-            }
-            7 if random.chance(0.05) => return Change::Truncate { table: EMPTIED[random.below(2) as usize] },
+        let (table, key, mut row): (&'static str, i64, Row) = match random.below(10) {
+            0..=1 => self.draw_customer(random),
+            2..=6 => self.draw_order(random),
+            7 if random.chance(0.07) => return self.draw_emptying(random),
             _ => {
                 self.readings += 1;
                 let row = vec![random.below(DEVICES).to_string(), self.readings.to_string()];
-                return Change::Put { table: "readings", row, is_new: true };
+                return Change::Put { table: "readings", row, before: None };
             }
         };
-        match self.now.of(table).get(&key) {
-            Some(there) if random.chance(0.3) => Change::Remove { table, row: there.clone() },
-            there => Change::Put { table, row, is_new: there.is_none() },
+        match self.now.of(table).get(&key).cloned() {
+            Some(there) if random.chance(0.3) => Change::Remove { table, row: there },
+            Some(there) if random.chance(0.1) && is_fit(&there) => {
+                let (_, to, _) = if table == "orders" { self.draw_order(random) } else { self.draw_customer(random) };
+                let mut row = there.clone();
+                row[key_column(table)] = to.to_string();
+                if self.now.of(table).contains_key(&to) {
+                    return Change::Remove { table, row: there };
+                }
+                Change::Move { table, row, before: there }
+            }
+            before => {
+                if let Some(before) = &before
+                    && table == "orders"
+                    && random.chance(0.5)
+                {
+                    row[2].clone_from(&before[2]);
+                }
+                if !is_fit(&row) {
+                    self.unfit.push(row.clone());
+                }
+                Change::Put { table, row, before }
+            }
+        }
+    }
+
+    fn draw_customer(&self, random: &mut Random) -> (&'static str, i64, Row) {
+        let id = random.below(CUSTOMERS) as i64;
+        ("customers", id, vec![id.to_string(), (*random.pick(&REGIONS)).to_owned()])
+    }
+
+    fn draw_order(&self, random: &mut Random) -> (&'static str, i64, Row) {
+        let id = random.below(ORDERS) as i64;
+        let customer = match self.has_unfit && random.chance(0.1) {
+            true => format!("{UNFIT}{}", self.unfit.len()),
+            false => random.below(CUSTOMERS + 1).to_string(),
+        };
+        let (amount, status) = (random.below(1000).to_string(), (*random.pick(&STATES)).to_owned());
+        ("orders", id, vec![id.to_string(), customer, amount, status])
+    }
+
+    /// All rows of a table go at once, in one way or another.
+    fn draw_emptying(&mut self, random: &mut Random) -> Change {
+        let table = *random.pick(&KEYED);
+        match random.below(3) {
+            0 => Change::Truncate { table },
+            1 => Change::TruncateOne { table, odd: random.chance(0.5) },
+            _ => {
+                let drawn = |_| if table == "orders" { self.draw_order(random) } else { self.draw_customer(random) };
+                let rows: Vec<Row> = (0..4).map(drawn).map(|(_, _, row)| row).filter(is_fit).collect();
+                Change::Replace { table, rows }
+            }
         }
     }
 }

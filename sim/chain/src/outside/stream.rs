@@ -1,11 +1,11 @@
 //! The source's connector. It keeps what the real one promises: transactions whole and in order from the position on where the
 //! engine says that it stands, first contents under a snapshot, nothing at or before a table's snapshot again. What the
 //! outside may do, it does: connections break within a transaction, which then comes again from its beginning; snapshots break
-//! off; several transactions end in one commit. The engine's word is checked against the slot: who stands before what it has
-//! acknowledged has lost something.
+//! off; several transactions end in one commit; contents are outdated and read again, some time later or at the next connection;
+//! slots are lost; a table or the stream cannot go on without the user. The engine's word is checked against the slot: who stands
+//! before what it has acknowledged has lost something.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
 
 use gridhouse_base::table::TableDef;
@@ -15,8 +15,9 @@ use gridhouse_flow::connector::{
     SourceTable,
 };
 
-use super::source::{Change, key_column};
-use super::{NULL, Outside, Row, World, batch_of};
+use super::changes::{Table, name_of, rejected};
+use super::source::{Database, KEYED};
+use super::{Outside, Row, World, batch_of, is_fit};
 
 /// The most rows that one event of a snapshot brings: few, so that a snapshot takes several.
 const SNAPSHOT_ROWS: usize = 7;
@@ -34,33 +35,8 @@ pub(super) struct Running {
     queue: VecDeque<SourceEvent>,
     /// It has no position yet: it begins where its first snapshot does.
     is_new: bool,
-}
-
-struct Table {
-    id: u32,
-    name: &'static str,
-    definition: Arc<TableDef>,
-    /// Changes at or before this are in its snapshot; `None`: that has yet to be sent.
-    from: Option<u64>,
-}
-
-impl Table {
-    fn of(table: &SourceTable) -> Self {
-        Self {
-            id: table.id,
-            name: name_of(&table.definition),
-            definition: table.definition.clone(),
-            from: table.snapshot.as_deref().map(decode),
-        }
-    }
-}
-
-fn name_of(definition: &TableDef) -> &'static str {
-    match definition.options.get("table").map(String::as_str) {
-        Some("customers") => "customers",
-        Some("orders") => "orders",
-        _ => "readings",
-    }
+    /// It cannot go on without the user.
+    has_failed: bool,
 }
 
 fn encode(position: u64) -> SourcePosition {
@@ -97,28 +73,30 @@ impl SourceConnector for Outside {
         events: SourceEvents,
     ) -> Result<Box<dyn SourceStream>> {
         let mut world = self.world();
-        let mut tables: Vec<Table> = tables.iter().map(Table::of).collect();
-        let (confirmed, end) = (world.database.confirmed, world.database.end);
-        let mut queue = VecDeque::new();
-        let mut position = position.as_deref().map(decode);
-        if position.unwrap_or(0) < confirmed {
-            assert!(
-                world.forgives_loss,
-                "the engine goes on at {position:?} but had acknowledged {confirmed}: what lies between is lost"
-            );
-            world.missed += 1;
-            let missed = tables.iter().filter(|table| table.from.is_some()).map(|table| table.id).collect();
-            queue.push_back(SourceEvent::Missed { tables: missed });
-            tables.iter_mut().for_each(|table| table.from = None);
-            position = None;
-        }
+        let tables: Vec<Table> = tables.iter().map(Table::of).collect();
+        let Database { confirmed, begins, end, .. } = world.database;
+        let position = position.as_deref().map(decode);
+        let stands = position.unwrap_or(0);
+        assert!(
+            stands >= confirmed || world.forgives_loss,
+            "the engine goes on at {position:?} but had acknowledged {confirmed}: what lies between is lost"
+        );
         let sent = position.unwrap_or(end);
         assert!(sent <= end, "the engine stands at {sent}, beyond the end of the log, {end}");
         // A slot has one reader; whoever was there before is cut off.
         world.streams.retain(|stream| stream.source != source);
         world.starts += 1;
-        let number = world.starts;
-        world.streams.push(Running { number, source, events, tables, sent, queue, is_new: position.is_none() });
+        let (number, is_new) = (world.starts, position.is_none());
+        let queue = VecDeque::new();
+        let mut stream = Running { number, source, events, tables, sent, queue, is_new, has_failed: false };
+        if stands < confirmed || (!is_new && stands < begins) {
+            let missed = stream.missed();
+            stream.queue.extend([waiting("the slot is ahead of what is stored"), missed]);
+            stream.sent = end;
+        } else if stream.note_others(&world) {
+            stream.queue.push_back(waiting("a table is another one than before"));
+        }
+        world.streams.push(stream);
         Ok(Box::new(Handle { outside: self.clone(), number }))
     }
 }
@@ -157,7 +135,8 @@ impl SourceStream for Handle {
     fn stop(self: Box<Self>) {}
 
     fn forget(self: Box<Self>) -> Result<()> {
-        self.outside.world().database.confirmed = 0;
+        let database = &mut self.outside.world().database;
+        (database.confirmed, database.begins) = (0, 0);
         Ok(())
     }
 }
@@ -177,8 +156,10 @@ impl World {
         for stream in &mut streams {
             while sent < count {
                 let Some(event) = stream.queue.pop_front().or_else(|| stream.next(self)) else { break };
+                let mut told = self.told;
+                told.note(&event);
                 match stream.events.try_send((stream.source, event)) {
-                    Ok(()) => sent += 1,
+                    Ok(()) => (self.told, sent) = (told, sent + 1),
                     Err(TrySendError::Full((_, event))) => {
                         stream.queue.push_front(event);
                         break;
@@ -195,7 +176,10 @@ impl World {
     /// The position up to which everything has been handed over, where that is one for all tables.
     pub fn delivered(&self) -> Option<u64> {
         let stream = self.streams.first()?;
-        let is_whole = stream.tables.iter().all(|table| table.from.is_some_and(|from| from <= stream.sent));
+        let database = &self.database;
+        let is_same = |table: &Table| !table.is_outdated && !table.is_another(database, stream.sent);
+        let is_whole =
+            stream.tables.iter().all(|table| table.from.is_some_and(|from| from <= stream.sent) && is_same(table));
         (is_whole && stream.queue.is_empty()).then_some(stream.sent)
     }
 }
@@ -203,14 +187,21 @@ impl World {
 impl Running {
     /// Lays out what comes next and gives its first event, if anything is to come.
     fn next(&mut self, world: &mut World) -> Option<SourceEvent> {
-        if self.tables.is_empty() {
+        if self.tables.iter().all(|table| table.has_failed) || self.has_failed {
             return None;
         }
-        if let Some(i) = self.tables.iter().position(|table| table.from.is_none()) {
-            self.lay_out_snapshot(i, world);
-            return self.queue.pop_front();
+        let is_first = self.tables.iter().any(|table| table.wants_contents() && table.from.is_none());
+        if !is_first {
+            self.lay_out_whims(world);
         }
-        self.lay_out_transactions(world);
+        // What is read again is read when there is time, or at the next connection.
+        let is_time = is_first || world.random.chance(0.2);
+        if self.queue.is_empty() && !(is_time && self.lay_out_contents(world)) {
+            self.lay_out_transactions(world);
+        }
+        if self.queue.is_empty() && !self.lay_out_contents(world) {
+            self.look(world);
+        }
         if self.queue.is_empty() && self.sent < world.database.end {
             self.sent = world.database.end;
             self.queue.push_back(SourceEvent::Idle { position: encode(self.sent) });
@@ -218,21 +209,95 @@ impl Running {
         self.queue.pop_front()
     }
 
+    /// What happens now and then between two transactions.
+    fn lay_out_whims(&mut self, world: &mut World) {
+        let faults = world.faults;
+        if world.random.chance(0.1) {
+            self.look(world);
+        }
+        if !world.is_comparable {
+            return;
+        }
+        if world.random.chance(faults.slotless) {
+            // The new slot begins at the end of the log; whoever stands before that has missed something.
+            world.database.begins = world.database.end;
+            self.queue.push_back(waiting("the slot is gone"));
+            let missed = self.missed();
+            self.queue.push_back(missed);
+            self.lay_out_contents(world);
+            self.queue.push_back(SourceEvent::Connected);
+        } else if world.random.chance(faults.broken) {
+            self.has_failed = true;
+            let error = Error::conflict("the slot belongs to another reader").hint("drop it, then START JOB");
+            self.queue.push_back(SourceEvent::Failed { error });
+        }
+    }
+
+    /// Changes were missed for good: everything is read again.
+    fn missed(&mut self) -> SourceEvent {
+        let mut tables = Vec::new();
+        for table in self.tables.iter_mut().filter(|table| !table.has_failed) {
+            (table.from, table.is_outdated) = (None, false);
+            tables.push(table.id);
+        }
+        self.is_new = true;
+        SourceEvent::Missed { tables }
+    }
+
+    /// Compares the tables of the database with those that contents were read of. What is told beside `Outdated` goes the way of
+    /// a lost connection.
+    fn look(&mut self, world: &mut World) {
+        if self.note_others(world) {
+            self.queue.push_back(waiting("a table is another one than before"));
+            self.queue.push_back(SourceEvent::Connected);
+        }
+    }
+
+    fn note_others(&mut self, world: &World) -> bool {
+        let (database, before) = (&world.database, self.queue.len());
+        let is_another = |table: &&mut Table| !table.has_failed && table.is_another(database, database.end);
+        self.queue.extend(self.tables.iter_mut().filter(is_another).filter_map(Table::outdate));
+        self.queue.len() > before
+    }
+
+    /// Connects anew after `why`: contents that are wanted come first.
+    fn reconnect(&mut self, why: &str, world: &mut World) {
+        self.queue.push_back(waiting(why));
+        if self.note_others(world) {
+            self.queue.push_back(waiting("a table is another one than before"));
+        }
+        self.lay_out_contents(world);
+        self.queue.push_back(SourceEvent::Connected);
+    }
+
+    /// The contents of all tables that want them; whether there are any.
+    fn lay_out_contents(&mut self, world: &mut World) -> bool {
+        let wanting: Vec<usize> = (0..self.tables.len()).filter(|i| self.tables[*i].wants_contents()).collect();
+        wanting.iter().for_each(|i| self.lay_out_snapshot(*i, world));
+        !wanting.is_empty()
+    }
+
     fn lay_out_snapshot(&mut self, i: usize, world: &mut World) {
         let at = world.database.end;
         let table = &mut self.tables[i];
-        let rows: Vec<(RowKind, Row)> =
-            world.database.now.rows(table.name).into_iter().map(|row| (RowKind::Insert, row)).collect();
         let id = table.id;
+        let (fit, unfit): (Vec<Row>, Vec<Row>) = world.database.now.rows(table.name).into_iter().partition(is_fit);
+        let rows: Vec<(RowKind, Row)> = fit.into_iter().map(|row| (RowKind::Insert, row)).collect();
         let pieces = || rows.chunks(SNAPSHOT_ROWS).map(|rows| batch_of(&table.definition.schema, rows));
         let snapshot = |batch| SourceEvent::SnapshotRows { table: id, batch };
-        if world.random.chance(world.faults.aborted) {
+        let is_aborted = world.random.chance(world.faults.aborted);
+        if is_aborted {
             self.queue.extend(pieces().take(1).map(snapshot));
             self.queue.push_back(SourceEvent::SnapshotAborted { table: id });
+            self.queue.push_back(waiting("the connection broke"));
         }
+        self.queue.extend(unfit.iter().map(|row| rejected(id, row)));
         self.queue.extend(pieces().map(snapshot));
         self.queue.push_back(SourceEvent::SnapshotDone { table: id, position: encode(at) });
-        table.from = Some(at);
+        if is_aborted {
+            self.queue.push_back(SourceEvent::Connected);
+        }
+        (table.from, table.is_outdated) = (Some(at), false);
         if std::mem::take(&mut self.is_new) {
             self.sent = at;
         }
@@ -245,16 +310,33 @@ impl Running {
         let transactions: Vec<_> = world.database.log.iter().skip(first).take(count).cloned().collect();
         let Some(last) = transactions.last().map(|transaction| transaction.position) else { return };
         let mut events = Vec::new();
+        // Rows gather as long as they may, or not at all.
+        let is_gathered = world.random.chance(0.5);
         for transaction in &transactions {
             for change in &transaction.changes {
-                events.extend(self.events_of(transaction.position, change, world));
+                for table in &mut self.tables {
+                    let means = (&world.database, &mut world.random);
+                    table.change(transaction.position, change, means, &mut events);
+                    if !is_gathered {
+                        events.extend(table.flush());
+                    }
+                }
+                let fails = world.random.chance(world.faults.unreadable * 0.1);
+                let mut readable =
+                    self.tables.iter_mut().filter(|table| KEYED.contains(&table.name) && !table.has_failed);
+                if fails && let Some(table) = readable.next() {
+                    events.push(table.fail());
+                }
             }
         }
+        events.extend(self.tables.iter_mut().filter_map(Table::flush));
         if world.random.chance(world.faults.cut) {
-            events.truncate(world.random.below(events.len() as u64 + 1) as usize);
-            self.queue.extend(events);
-            self.queue.push_back(SourceEvent::Waiting { error: Error::unavailable("the connection broke") });
-            self.queue.push_back(SourceEvent::Connected);
+            let told = world.random.below(events.len() as u64 + 1) as usize;
+            // Who is given up for good says so in any case; contents that are wanted come without another word.
+            let untold = events.split_off(told);
+            let failed = untold.into_iter().filter(|event| matches!(event, SourceEvent::TableFailed { .. }));
+            self.queue.extend(events.into_iter().chain(failed));
+            self.reconnect("the connection broke", world);
             return;
         }
         self.queue.extend(events);
@@ -263,33 +345,8 @@ impl Running {
         self.queue.push_back(SourceEvent::Commit { position: encode(last), event_time_micros, received_micros });
         self.sent = last;
     }
+}
 
-    /// What a change means for the tables of this stream.
-    fn events_of(&self, position: u64, change: &Change, world: &mut World) -> Vec<SourceEvent> {
-        let (Change::Put { table: name, .. } | Change::Remove { table: name, .. } | Change::Truncate { table: name }) =
-            change;
-        let concerned = |table: &&Table| table.name == *name && table.from.is_some_and(|from| from < position);
-        let mut events = Vec::new();
-        for table in self.tables.iter().filter(concerned) {
-            let row = match change {
-                Change::Truncate { .. } => {
-                    events.push(SourceEvent::Truncate { table: table.id });
-                    continue;
-                }
-                Change::Put { row, is_new, .. } => {
-                    (if *is_new { RowKind::Insert } else { RowKind::UpdateAfter }, row.clone())
-                }
-                // Of a row that goes the outside may tell its key alone.
-                Change::Remove { row, .. } if world.random.chance(0.5) => {
-                    let key = key_column(name);
-                    let only = |(c, text): (usize, &String)| if c == key { text.clone() } else { NULL.to_owned() };
-                    (RowKind::Delete, row.iter().enumerate().map(only).collect())
-                }
-                Change::Remove { row, .. } => (RowKind::Delete, row.clone()),
-            };
-            let batch = batch_of(&table.definition.schema, &[row]);
-            events.push(SourceEvent::Rows { table: table.id, columns: None, batch });
-        }
-        events
-    }
+fn waiting(why: &str) -> SourceEvent {
+    SourceEvent::Waiting { error: Error::unavailable(why) }
 }
