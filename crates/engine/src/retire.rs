@@ -192,9 +192,14 @@ impl Core {
         if changed.is_empty() {
             return Ok(());
         }
+        // Both at once, since the job knows its tables by their numbers.
+        let job = self.jobs.get(&id).map(|job| encode(&job.record));
         self.tick_with(|tick| {
             for (source, record) in &changed {
                 tick.put(STREAMS, &source.0.to_string(), Some(record));
+            }
+            if let Some(job) = &job {
+                tick.put(JOBS, &id.0.to_string(), Some(job));
             }
         })
     }

@@ -141,7 +141,8 @@ pub enum SourceEvent {
         tables: Vec<u32>,
     },
     /// What the store holds of a table is incomplete from the next `Commit` on, or may be already: its contents follow, also
-    /// after a restart, and are compared. The stream's position stands.
+    /// after a restart, and are compared. The stream's position stands. Until then `Rows` of some columns are passed over, since
+    /// the row that they change may be missing.
     Outdated {
         /// The table.
         table: u32,
