@@ -332,10 +332,10 @@ impl Running {
         events.extend(self.tables.iter_mut().filter_map(Table::flush));
         if world.random.chance(world.faults.cut) {
             let told = world.random.below(events.len() as u64 + 1) as usize;
-            // Who is given up for good says so in any case; contents that are wanted come without another word.
+            // What is told once is told in any case.
             let untold = events.split_off(told);
-            let failed = untold.into_iter().filter(|event| matches!(event, SourceEvent::TableFailed { .. }));
-            self.queue.extend(events.into_iter().chain(failed));
+            let told_once = |event: &_| matches!(event, SourceEvent::TableFailed { .. } | SourceEvent::Outdated { .. });
+            self.queue.extend(events.into_iter().chain(untold.into_iter().filter(told_once)));
             self.reconnect("the connection broke", world);
             return;
         }
