@@ -1,10 +1,10 @@
 //! Source and sink on servers of their own: one alone is late, restarts, is killed, or idles, and the other side goes on.
 
-use gridhouse_link::testing::Cluster;
+use gridhouse_link::testing::{Cluster, Proxy};
 
 use crate::faults::{chain, prepared};
-use crate::layers::{SINKS, await_layers, each_once, note_writes, rows, writes};
-use crate::program::{Program, await_equal};
+use crate::layers::{SINKS, await_layers, await_said, each_once, note_writes, rows, writes};
+use crate::program::{Program, await_equal, postgres, text};
 
 /// Waits until the source is in this state and both sinks are in that; what those say that wait names the server.
 fn await_states(program: &Program, (source, sink): (&str, &str), waited: &Cluster) {
@@ -138,5 +138,56 @@ fn a_source_that_only_others_write_forgets_its_log_under_the_default_heartbeat()
     await_equal("what the status tells", || program.query(kept), || vec!["t".to_owned()]);
     cluster.sql(name, "DELETE FROM orders WHERE id = 4");
     await_layers(program, cluster, cluster, name);
+    assert_eq!(program.interrupt(), Some(0), "{}", program.log());
+}
+
+#[test]
+fn another_cluster_at_the_address_is_refused_and_read_once_the_user_says_so() {
+    let (old, new, sink, name) = (Cluster::start(&[]), Cluster::start(&[]), postgres(), "another_cluster");
+    for cluster in [&old, &new, sink] {
+        prepared(cluster, name);
+    }
+    new.sql(
+        name,
+        "UPDATE orders SET amount = amount + 1 WHERE id = 10; DELETE FROM orders WHERE id = 11; \
+         INSERT INTO orders VALUES (2000, 'region-2', 1)",
+    );
+    let (program, way) = (&mut Program::new(), Proxy::start(old.port()));
+    let script = chain(program, name, way.port(), sink.port());
+    program.start(&script);
+    await_layers(program, &old, sink, name);
+    note_writes(sink, name, &SINKS);
+
+    let from = program.log().len();
+    old.down("fast");
+    way.lead_to(new.port());
+    let told = await_said(program, from, " is another cluster than the one that this stream was read from (");
+    let remedy = "start the right server there; or DROP JOB for the jobs that read it (SHOW JOBS has their numbers), and run the script again";
+    assert!(told.contains(remedy), "{told}");
+    assert_eq!(program.query("SELECT state FROM system.status.sources"), ["WAITING"]);
+    assert!(writes(sink, name).is_empty(), "nothing is read from it");
+    // The right one is back: as if nothing had been.
+    old.up();
+    way.lead_to(old.port());
+    old.sql(name, "UPDATE orders SET amount = amount + 1 WHERE id = 3");
+    await_layers(program, &old, sink, name);
+    assert_eq!(writes(sink, name), each_once([3], &["region-3"]));
+    old.down("fast");
+    way.lead_to(new.port());
+    await_equal("the wait", || program.query("SELECT state FROM system.status.sources"), || vec!["WAITING".to_owned()]);
+
+    // As the message says.
+    let reads = program.run(&["sql", "-e", "SHOW JOBS"]);
+    assert!(text(&reads.stdout).contains("ods"), "{}", text(&reads.stdout));
+    let job = program.query("SELECT job_id FROM system.status.jobs WHERE name LIKE '%ods'").concat();
+    program.query(&format!("DROP JOB {job}"));
+    program.query(&std::fs::read_to_string(&script).expect("the script is there"));
+    await_layers(program, &new, sink, name);
+    let differences = each_once([3, 10, 11, 2000], &["region-0", "region-1", "region-2", "region-3"]);
+    assert_eq!(writes(sink, name), differences, "only the differences have flowed");
+    new.sql(name, "DELETE FROM orders WHERE id = 20; UPDATE orders SET amount = 0 WHERE id = 21");
+    await_layers(program, &new, sink, name);
+    assert_eq!(writes(sink, name), each_once([20, 21], &["region-0", "region-1"]));
+    assert_eq!(program.query("SELECT DISTINCT state FROM system.status.jobs"), ["RUNNING"]);
     assert_eq!(program.interrupt(), Some(0), "{}", program.log());
 }
