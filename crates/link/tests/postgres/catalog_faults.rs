@@ -369,3 +369,32 @@ fn a_replica_identity_that_is_changed_under_a_stream_fails_that_table_alone() {
     assert_eq!((engine.connected, engine.waiting.len()), (1, 0), "{:?}", engine.waiting);
     engine.stop();
 }
+
+#[test]
+fn what_nobody_tells_of_single_partitions_is_compared_by_the_statements_of_the_documents() {
+    let db = Db::new("partitions");
+    db.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id); \
+         CREATE TABLE low PARTITION OF t FOR VALUES FROM (0) TO (10); CREATE TABLE high PARTITION OF t FOR VALUES FROM (10) TO (20); \
+         INSERT INTO t VALUES (1, 'a'), (11, 'b')",
+    );
+    let mut engine = Engine::start(&[table(&db, "t")], Durable::default());
+    engine.until_rows(1, &["1|a", "11|b"]);
+    // New partitions and changes of all kinds come by the root.
+    db.sql("CREATE TABLE top PARTITION OF t FOR VALUES FROM (20) TO (30); INSERT INTO t VALUES (21, 'c'); UPDATE t SET id = 2 WHERE id = 11");
+    engine.until_rows(1, &["1|a", "21|c", "2|b"]);
+    // Of these PostgreSQL says nothing.
+    db.sql("TRUNCATE low; ALTER TABLE t DETACH PARTITION top; INSERT INTO t VALUES (12, 'd')");
+    engine.until_rows(1, &["1|a", "12|d", "21|c", "2|b"]);
+    assert_eq!((engine.snapshots, engine.truncates, engine.waiting.len()), (1, 0, 0));
+
+    db.sql("ALTER PUBLICATION gridhouse_partitions_slot DROP TABLE public.t");
+    db.sql("ALTER PUBLICATION gridhouse_partitions_slot ADD TABLE public.t");
+    engine.until_rows(1, &["12|d"]);
+    assert_eq!((engine.snapshots, engine.missed), (2, 0), "this table's alone");
+    assert!(engine.waiting[0].ends_with("; its contents are read again and compared"), "{:?}", engine.waiting);
+    db.sql("TRUNCATE t; INSERT INTO t VALUES (13, 'e')");
+    engine.until_rows(1, &["13|e"]);
+    assert_eq!(engine.truncates, 1);
+    engine.stop();
+}
