@@ -40,6 +40,8 @@ const REST_LOOK: Duration = Duration::from_millis(50);
 const IDLE_LOOK: Duration = Duration::from_secs(1);
 /// How often, in written transactions, a sink tells the core how far it has come, so that the log can be reclaimed.
 const REPORT_EVERY: u64 = 64;
+/// And how often in time, where others keep the store busy: what it has not told counts as not written.
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
 /// What a sink has to write is gathered as one up to this many rows; what is more passes batch by batch, so that a transaction of
 /// any size needs bounded memory. Rows of 100 bytes take some 6 MB.
@@ -182,6 +184,8 @@ struct Reading {
     heard: CommitId,
     /// When nothing had been heard for as long as an idle sink waits, or something was, in monotonic time.
     since: Duration,
+    /// When the outside and the core were last told how far all is, in monotonic time.
+    settled: Duration,
     /// How many transactions were written.
     written: u64,
     /// How far the core was told.
@@ -292,6 +296,7 @@ impl SinkWorker {
             read: upto,
             heard: CommitId(self.plan.since.0.saturating_sub(1)),
             since: self.clock.monotonic(),
+            settled: self.clock.monotonic(),
             written: 0,
             reported: upto,
             known,
@@ -307,6 +312,12 @@ impl SinkWorker {
             return Ok(Turn::Idle);
         }
         at.since = now;
+        self.settle(at, now)
+    }
+
+    /// Tells outside and core how far all is.
+    fn settle(&mut self, at: &mut Reading, now: Duration) -> Result<Turn> {
+        at.settled = now;
         let mut turn = Turn::Idle;
         if at.read > at.upto {
             // The outside is told that there was nothing for it, so that the log need not be kept for it.
@@ -324,6 +335,15 @@ impl SinkWorker {
 
     /// Takes the outside on to what is durable.
     fn read_on(&mut self, at: &mut Reading, may_wait: bool) -> Result<Turn> {
+        let turn = self.read_durable(at, may_wait)?;
+        let now = self.clock.monotonic();
+        if now.saturating_sub(at.settled) >= SETTLE_EVERY {
+            self.settle(at, now)?;
+        }
+        Ok(turn)
+    }
+
+    fn read_durable(&mut self, at: &mut Reading, may_wait: bool) -> Result<Turn> {
         let limit = if may_wait { IDLE_LOOK } else { Duration::ZERO };
         let durable = self.shared.wait_newer(at.heard, limit);
         if durable <= at.heard {

@@ -116,6 +116,28 @@ fn a_consumer_beyond_its_cap_is_lost_until_it_has_caught_up() {
 }
 
 #[test]
+fn a_sink_of_a_quiet_table_is_current_while_others_keep_the_store_busy() {
+    let house = House::new();
+    let mut session = house.session();
+    ok(&mut session, TO_DRAIN);
+    ok(&mut session, "CREATE TABLE busy (n BIGINT); INSERT INTO t VALUES (1, 'a')");
+    await_that(|| house.outside.sink("drain") == ["a=a|1"]).unwrap();
+    let consumers = "SELECT consumer, state, lag_rows FROM system.status.consumers";
+    let has_told = |session: &mut gridhouse_engine::Session| rows(session, consumers) == ["1/0/drain|CURRENT|0"];
+    await_that(|| has_told(&mut session)).unwrap();
+    ok(&mut session, "INSERT INTO t VALUES (2, 'b')");
+    let mut n = 0;
+    await_that(|| {
+        // Never a moment without something new.
+        n += 1;
+        ok(&mut session, &format!("INSERT INTO busy VALUES ({n})"));
+        has_told(&mut session)
+    })
+    .unwrap_or_else(|()| panic!("{:?}", rows(&mut session, consumers)));
+    assert_eq!(house.outside.sink("drain"), ["a=a|1", "b=b|1"]);
+}
+
+#[test]
 fn tables_are_checked_while_they_are_in_use() {
     let house = House::new();
     let mut session = house.session();
