@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::fs::DiskFileSystem;
 use gridhouse_base::random::Random;
-use gridhouse_base::{Error, Result};
+use gridhouse_base::{Error, ErrorKind, Result};
 use gridhouse_engine::{ConsumerCap, Engine, EngineOptions};
 use gridhouse_link::{HostMap, LinkContext, Owner, lookups, scans, sinks, sources};
 use gridhouse_store::{Limits, StoreOptions};
@@ -64,8 +64,10 @@ fn owner(settings: &Settings) -> Owner {
     Owner { host: host.to_owned(), process: std::process::id(), data_dir: path.display().to_string() }
 }
 
-/// After a failed sync nothing is known of the disk: only a new start, which reads what is there, can tell.
+/// After a failed sync nothing is known of the disk, and where rows that a change needs are damaged, nothing can be told of the
+/// change: only a new start, which reads what is there, can go on.
 fn end_at_once(error: Error) {
     eprintln!("{}", complaint::plain(&error));
-    std::process::exit(Exit::Outside as i32);
+    let exit = if error.kind() == ErrorKind::Corrupt { Exit::Directory } else { Exit::Outside };
+    std::process::exit(exit as i32);
 }

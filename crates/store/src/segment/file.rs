@@ -424,7 +424,8 @@ pub(super) fn place_of(section: &SectionMeta, what: &str) -> String {
 }
 
 const REMEDY: &str = "restore the data directory from a backup; if the table can be filled again from its sources, drop it and \
-                      create it anew instead";
+                      create it anew instead, or, where the process ends before that can be typed, remove the data directory \
+                      and run the scripts again";
 
 fn damage(path: &Path, offset: u64, what: &str) -> Error {
     Error::corrupt(format!("segment {} is damaged at offset {offset}: {what}", path.display())).hint(REMEDY)
