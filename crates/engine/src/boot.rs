@@ -23,7 +23,7 @@ use crate::records::{
     StreamRecord, database_key, decode, encode, object_key,
 };
 use crate::retention::Moments;
-use crate::stream::Stream;
+use crate::stream::{Stream, StreamState, with_remedy};
 use crate::system;
 use crate::wiring::hidden_landing_of;
 
@@ -87,6 +87,9 @@ pub(crate) fn boot(core: &mut Core, seed: u64) -> Result<()> {
     let streams: Vec<SourceId> = core.streams.keys().copied().collect();
     for source in streams {
         if let Err(error) = core.start_stream(source) {
+            if let Some(stream) = core.streams.get_mut(&source) {
+                stream.state = StreamState::Failed(with_remedy(&error));
+            }
             core.fail_jobs_of(source, None, &error)?;
         }
     }

@@ -6,7 +6,7 @@ use gridhouse_base::{Error, JobId, Result, TableId};
 
 use crate::core::Core;
 use crate::job::Job;
-use crate::prepare::Prepared;
+use crate::prepare::{Prepared, Route};
 
 /// What is read and what is written from it.
 type Edge = (BTreeSet<TableId>, BTreeSet<TableId>);
@@ -52,6 +52,49 @@ impl Core {
                 return Err(Error::conflict(format!("this INSERT into {target} would feed itself")).hint(
                     "write into a table that none of its inputs is made from, or run it once: SET 'execution.runtime-mode' = 'batch'",
                 ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses two landings of one source in one table with a key, where a filter leaves rows out: what one leaves out may have passed
+    /// before, and is deleted, though the other lets it pass.
+    ///
+    /// # Errors
+    /// `Invalid` with the way to write it.
+    pub(crate) fn check_filters(&self, id: JobId, inserts: &[Prepared]) -> Result<()> {
+        let lands = |insert: &Prepared| match &insert.route {
+            Route::Landing(landing) if !insert.bound.target.primary_key.is_empty() => Some(landing.has_filter()),
+            _ => None,
+        };
+        let mut others: Vec<Prepared> = Vec::new();
+        for (_, job) in self.jobs.iter().filter(|(other, _)| **other != id) {
+            let targets = || job.record.inserts.iter().map(|insert| &insert.target);
+            if targets().any(|target| inserts.iter().any(|insert| insert.bound.target.path == *target)) {
+                // One that cannot be bound any more does not run either.
+                others.extend(crate::boot::bind(self, &job.record).unwrap_or_default());
+            }
+        }
+        for (i, insert) in inserts.iter().enumerate() {
+            let Some(filters) = lands(insert) else { continue };
+            let description = |insert: &Prepared| {
+                let description = &insert.sources[0].description;
+                (description.stream_key.clone(), description.table_key.clone())
+            };
+            for other in inserts[..i].iter().chain(&others) {
+                let Some(other_filters) = lands(other) else { continue };
+                let target = &insert.bound.target.path;
+                if (filters || other_filters)
+                    && other.bound.target.path == *target
+                    && description(other) == description(insert)
+                {
+                    let source = &insert.sources[0].definition.path;
+                    return Err(Error::invalid(format!(
+                        "two INSERTs let different rows of {source} into {target}: a row that one leaves out would be deleted \
+                         though the other lets it in"
+                    ))
+                    .hint("write one INSERT, with both conditions in its WHERE or with UNION ALL between the two SELECTs"));
+                }
             }
         }
         Ok(())

@@ -58,6 +58,11 @@ impl Landing {
         Self { zone, ..self }
     }
 
+    /// Whether it leaves rows out.
+    pub(crate) fn has_filter(&self) -> bool {
+        self.filter.is_some()
+    }
+
     /// The zone in which its expressions are evaluated.
     pub(crate) fn zone(&self) -> chrono_tz::Tz {
         self.zone

@@ -127,6 +127,7 @@ impl Core {
             Some(id) => id,
             None => self.next_job(),
         };
+        self.check_filters(id, &submission.inserts)?;
         let record = JobRecord {
             id,
             name: submission.name,
@@ -301,7 +302,8 @@ impl Core {
                         let target = catalog.table_id(&target_def.path).ok_or_else(|| gone(&target_def.path))?;
                         let source = &insert.sources[0];
                         let owner = owner_of(source, record_out.id, i);
-                        let id = land(streams_out, counter_out, source, owner, target, Some(record_out.id));
+                        let place = (target, Some(record_out.id));
+                        let id = land(streams_out, counter_out, source, owner, place, &records);
                         insert_record.sources.push(SourceUse {
                             path: source.definition.path.clone(),
                             source: id.0,

@@ -91,7 +91,7 @@ impl Core {
         let job = self.jobs.remove(&id).expect("a job that was halted exists");
         self.order = order_jobs(&self.jobs)?;
         let used: BTreeSet<(SourceId, u32)> = self.jobs.values().flat_map(|job| source_tables(&job.record)).collect();
-        let (mut records, mut landings) = (Vec::new(), Vec::new());
+        let (mut records, mut landings, mut stages) = (Vec::new(), Vec::new(), Vec::new());
         for stream in self.streams.values_mut() {
             let source = stream.record.id;
             let kept = |table: &StreamTableRecord| table.job != Some(id) && used.contains(&(source, table.id));
@@ -100,16 +100,14 @@ impl Core {
             if left.is_empty() {
                 continue;
             }
-            for table in &left {
-                stream.landings.remove(&table.id);
-                if let Some(handle) = &stream.handle {
-                    handle.remove_table(table.id);
-                }
-            }
+            stages.extend(left.iter().flat_map(|table| stream.leave(table.id)).collect::<Vec<_>>());
             // A hidden table goes with the last job that reads it; a user's own table stays.
             landings.extend(left.iter().filter(|table| table.job.is_none()).map(|table| table.landing));
             let record = (!stream.record.tables.is_empty()).then(|| encode(&stream.record));
             records.push((source, record, left.iter().map(start_of).collect::<Vec<_>>()));
+        }
+        for stage in stages {
+            self.store.drop_stage(stage)?;
         }
         let names: Vec<String> =
             job.record.inserts.iter().enumerate().map(|(i, insert)| sink_name(id, i, &insert.target)).collect();
@@ -159,31 +157,18 @@ impl Core {
     /// Takes the job's own tables out of their streams; contents must be taken anew when it goes on.
     pub(crate) fn leave_streams(&mut self, id: JobId) -> Result<()> {
         let mut changed = Vec::new();
-        for stream in self.streams.values_mut() {
-            let own: Vec<u32> = stream.record.tables.iter().filter(|t| t.job == Some(id)).map(|t| t.id).collect();
-            let left = !own.is_empty();
-            for table in own {
-                for stage in stream.leave(table) {
-                    self.store.drop_stage(stage)?;
-                }
-                // Under a new number, so that nothing that is still under way from the stream is taken for what comes when
-                // the job goes on.
-                let number = stream.record.next_table;
-                stream.record.next_table += 1;
-                for record in stream.record.tables.iter_mut().filter(|t| t.id == table) {
-                    record.snapshot = None;
-                    record.id = number;
-                }
-                let source = stream.record.id;
-                let inserts = self.jobs.get_mut(&id).into_iter().flat_map(|job| &mut job.record.inserts);
-                for used in inserts.flat_map(|insert| &mut insert.sources) {
-                    if used.source == source && used.table == table {
-                        used.table = number;
-                    }
-                }
-                changed.push((stream.record.id, encode(&stream.record)));
+        for source in self.streams.keys().copied().collect::<Vec<_>>() {
+            let tables = &self.streams[&source].record.tables;
+            let own: Vec<u32> = tables.iter().filter(|t| t.job == Some(id)).map(|t| t.id).collect();
+            if own.is_empty() {
+                continue;
             }
-            if left && stream.record.owner.is_some() && stream.landings.is_empty() {
+            for table in own {
+                self.leave_under_new_number(source, table)?;
+            }
+            let stream = self.streams.get_mut(&source).expect("its tables were left just now");
+            changed.push((source, encode(&stream.record)));
+            if stream.record.owner.is_some() && stream.landings.is_empty() {
                 // A stream of one reader ends with it. What is still under way from it is not listened to, so that its position
                 // stays where the reader's rows end.
                 stream.handle = None;
@@ -268,6 +253,6 @@ impl Core {
 }
 
 /// The tables of streams that a job uses.
-fn source_tables(record: &JobRecord) -> impl Iterator<Item = (SourceId, u32)> + '_ {
+pub(crate) fn source_tables(record: &JobRecord) -> impl Iterator<Item = (SourceId, u32)> + '_ {
     record.inserts.iter().flat_map(|insert| insert.sources.iter().map(|used| (used.source, used.table)))
 }

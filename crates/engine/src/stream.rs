@@ -15,8 +15,9 @@ use gridhouse_store::{Part, SourceCommit, StageUse};
 use crate::core::Core;
 use crate::history::{Counts, History};
 use crate::landing::Landing;
-use crate::records::{STREAMS, StreamRecord, encode};
+use crate::records::{JOBS, JobRecord, STREAMS, StreamRecord, encode};
 use crate::rejected::Rejected;
+use crate::retire::source_tables;
 use crate::trace::Arrival;
 
 /// How many rows of one transaction gather in memory before they are staged in the log: at some 100 bytes a row, 6 MB.
@@ -58,7 +59,8 @@ pub(crate) struct Landed {
 /// The transaction that is being gathered.
 #[derive(Default)]
 struct Open {
-    parts: Vec<Part>,
+    /// With the number of the table that each is of: several may land in one.
+    parts: Vec<(u32, Part)>,
     rows: usize,
     bytes: usize,
     /// The stage of what was too much to gather.
@@ -181,9 +183,7 @@ impl Stream {
         }
         let mut stages: Vec<u64> = self.snapshots.remove(&table).into_iter().collect();
         stages.extend(self.open.replaced.remove(&table));
-        if let Some(landing) = self.record.tables.iter().find(|t| t.id == table).map(|t| t.landing) {
-            self.open.parts.retain(|part| part.table != landing);
-        }
+        self.open.parts.retain(|(of, _)| *of != table);
         if self.landings.is_empty() {
             // Nobody else takes part in the transaction.
             stages.extend(std::mem::take(&mut self.open).stages());
@@ -280,6 +280,10 @@ impl Core {
                 tracing::error!(stream = stream.record.stream_key, "{}", with_remedy(&error));
                 stream.state = StreamState::Failed(with_remedy(&error));
                 stream.handle = None;
+                // What has come of contents begins again from the start.
+                for stage in std::mem::take(&mut stream.snapshots).into_values() {
+                    self.store.drop_stage(stage)?;
+                }
                 self.forget_open(source)?;
                 self.fail_jobs_of(source, None, &error)
             }
@@ -308,7 +312,7 @@ impl Core {
         }
         let stream = self.streams.get_mut(&source).expect("it was there just now");
         let stage = stream.new_stage();
-        stream.open.parts.retain(|part| part.table != landing);
+        stream.open.parts.retain(|(of, _)| *of != table);
         match stream.open.replaced.insert(table, stage) {
             Some(before) => self.store.drop_stage(before),
             None => Ok(()),
@@ -469,7 +473,7 @@ impl Core {
         }
         stream.open.rows += part.batch.len();
         stream.open.bytes += part.bytes();
-        stream.open.parts.push(part);
+        stream.open.parts.push((table, part));
         if stream.open.rows < GATHERED_ROWS && stream.open.bytes < GATHERED_BYTES {
             return Ok(());
         }
@@ -482,7 +486,7 @@ impl Core {
             }
         };
         (stream.open.rows, stream.open.bytes) = (0, 0);
-        for part in std::mem::take(&mut stream.open.parts) {
+        for (_, part) in std::mem::take(&mut stream.open.parts) {
             self.store.stage(stage, part)?;
         }
         Ok(())
@@ -508,7 +512,8 @@ impl Core {
                 stages.push((stage, StageUse::Replace(record.landing)));
             }
         }
-        let commit = SourceCommit { source, position, event_time_micros, parts: open.parts, stages };
+        let parts = open.parts.into_iter().map(|(_, part)| part).collect();
+        let commit = SourceCommit { source, position, event_time_micros, parts, stages };
         self.append(source, commit, Some(event_time_micros))?;
         let arrival = Arrival { changed: event_time_micros, received, taken, logged: self.clock.now_micros() };
         let both = self.pending_arrival.into_iter().chain([arrival]);
@@ -539,21 +544,51 @@ impl Core {
     }
 
     fn fail_landing(&mut self, source: SourceId, table: u32, job: Option<JobId>, error: Error) -> Result<()> {
-        let stream = self.streams.get_mut(&source).expect("the event's stream exists");
-        let stages = stream.leave(table);
-        for record in stream.record.tables.iter_mut().filter(|t| t.id == table) {
-            // Its changes pass by from now on, so its contents are to be taken anew.
-            record.snapshot = None;
-        }
-        let (key, text) = (source.0.to_string(), encode(&stream.record));
-        for stage in stages {
-            self.store.drop_stage(stage)?;
-        }
-        self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))?;
+        let table = self.leave_under_new_number(source, table)?;
+        let text = encode(&self.streams[&source].record);
+        let uses = |record: &JobRecord| source_tables(record).any(|used| used == (source, table));
+        let users: Vec<(JobId, String)> = self
+            .jobs
+            .values()
+            .filter(|job| uses(&job.record))
+            .map(|job| (job.record.id, encode(&job.record)))
+            .collect();
+        self.tick_with(|tick| {
+            tick.put(STREAMS, &source.0.to_string(), Some(&text));
+            for (id, record) in &users {
+                tick.put(JOBS, &id.0.to_string(), Some(record));
+            }
+        })?;
         match job {
             Some(job) => self.fail_job(job, error),
             None => self.fail_jobs_of(source, Some(table), &error),
         }
+    }
+
+    /// Leaves a table of a stream out, whose changes pass by from now on: its contents are to be taken anew, under the new number
+    /// that is given back, so that nothing that is still under way from the stream is taken for what comes when it is wanted again.
+    /// The records that name it are the caller's to keep.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn leave_under_new_number(&mut self, source: SourceId, table: u32) -> Result<u32> {
+        let stream = self.streams.get_mut(&source).expect("whoever leaves a stream has it");
+        for stage in stream.leave(table) {
+            self.store.drop_stage(stage)?;
+        }
+        let number = stream.record.next_table;
+        stream.record.next_table += 1;
+        for record in stream.record.tables.iter_mut().filter(|t| t.id == table) {
+            record.snapshot = None;
+            record.id = number;
+        }
+        let inserts = self.jobs.values_mut().flat_map(|job| &mut job.record.inserts);
+        for used in inserts.flat_map(|insert| &mut insert.sources) {
+            if used.source == source && used.table == table {
+                used.table = number;
+            }
+        }
+        Ok(number)
     }
 }
 

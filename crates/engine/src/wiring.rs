@@ -57,14 +57,15 @@ pub(crate) fn owner_of(source: &PreparedSource, job: JobId, i: usize) -> Option<
     (!source.description.shared).then(|| format!("{}/{i}", job.0))
 }
 
-/// The table of a stream that lands in `landing` for `job`; made if it is not there.
+/// The table of a stream that lands in `landing` for `job`; made if it is not there. What is `taken` belongs to an earlier `INSERT`
+/// of the job that writes into the same table.
 pub(crate) fn land(
     streams: &mut BTreeMap<SourceId, StreamRecord>,
     counter: &mut u32,
     source: &PreparedSource,
     owner: Option<String>,
-    landing: TableId,
-    job: Option<JobId>,
+    (landing, job): (TableId, Option<JobId>),
+    taken: &[InsertRecord],
 ) -> (SourceId, u32) {
     let key = &source.description.stream_key;
     let id = match streams.values().find(|stream| stream.stream_key == *key && stream.owner == owner) {
@@ -79,7 +80,13 @@ pub(crate) fn land(
         }
     };
     let stream = streams.get_mut(&id).expect("it was found or made just now");
-    if let Some(table) = stream.tables.iter_mut().find(|t| t.landing == landing && t.job == job) {
+    let is_taken = |table: u32| {
+        taken.iter().flat_map(|insert| &insert.sources).any(|used| used.source == id && used.table == table)
+    };
+    let same = |t: &&mut StreamTableRecord| {
+        t.landing == landing && t.job == job && t.table_key == source.description.table_key && !is_taken(t.id)
+    };
+    if let Some(table) = stream.tables.iter_mut().find(same) {
         table.definition = (*source.definition).clone();
         return (id, table.id);
     }
@@ -133,7 +140,7 @@ pub(crate) fn hidden_landing(
         ))
         .hint("add PRIMARY KEY (…) NOT ENFORCED to its definition"));
     }
-    let (id, number) = land(streams, counter, source, owner, TableId(0), None);
+    let (id, number) = land(streams, counter, source, owner, (TableId(0), None), &[]);
     let name = format!("landing/{}/{number}", id.0);
     let table = tick.create_table(TableSpec { hidden: true, ..spec(name, schema, key) })?;
     let stream = streams.get_mut(&id).expect("the table landed in it just now");

@@ -298,6 +298,8 @@ struct Inner {
     /// The password without which look-ups are refused; empty where none is needed.
     needed_password: String,
     broken: bool,
+    /// Contents are not delivered by themselves, but sent by the test.
+    is_by_hand: bool,
     /// How many snapshots are being delivered; transactions come behind them.
     joining: usize,
     /// What scans were asked for.
@@ -307,7 +309,16 @@ struct Inner {
 struct Running {
     source: SourceId,
     events: SourceEvents,
-    tables: Vec<u32>,
+    tables: Vec<(u32, i64)>,
+}
+
+/// How far the keys of a table's rows are from those that were committed, so that tables of one source differ.
+fn shift_of(definition: &TableDef) -> i64 {
+    definition.options.get("shift").map_or(0, |shift| shift.parse().expect("a number"))
+}
+
+fn shifted(changes: &[(i64, Option<String>)], shift: i64) -> Vec<(i64, Option<String>)> {
+    changes.iter().map(|(key, value)| (key + shift, value.clone())).collect()
 }
 
 impl Outside {
@@ -325,14 +336,67 @@ impl Outside {
         let streams: Vec<_> = inner.streams.iter().map(|s| (s.source, s.events.clone(), s.tables.clone())).collect();
         drop(inner);
         for (source, events, tables) in streams {
-            for table in tables {
-                let _ = events.send((source, SourceEvent::Rows { table, columns: None, batch: batch_of(&changes) }));
+            for (table, shift) in tables {
+                let batch = batch_of(&shifted(&changes, shift));
+                let _ = events.send((source, SourceEvent::Rows { table, columns: None, batch }));
             }
             let _ = events.send((
                 source,
                 SourceEvent::Commit { position: encode(position), event_time_micros: 1, received_micros: 1 },
             ));
         }
+    }
+
+    /// Delivers the rows of a transaction whose end is still to come, and waits until the house has taken them.
+    pub fn begin(&self, changes: &[(i64, Option<&str>)], session: &mut Session) {
+        await_that(|| self.lock().joining == 0).expect("the snapshots come to an end");
+        let changes: Vec<_> = changes.iter().map(|(key, value)| (*key, value.map(str::to_owned))).collect();
+        let taken = "SELECT SUM(rows_in) FROM system.status.sources";
+        let count = |session: &mut Session| rows(session, taken)[0].parse::<usize>().expect("a number of rows");
+        let expected = count(session) + changes.len() * self.tables().len();
+        for stream in &self.lock().streams {
+            for &(table, shift) in &stream.tables {
+                let batch = batch_of(&shifted(&changes, shift));
+                let _ = stream.events.send((stream.source, SourceEvent::Rows { table, columns: None, batch }));
+            }
+        }
+        await_that(|| count(session) == expected).expect("the rows are taken");
+        self.lock().log.push(changes);
+    }
+
+    /// The transaction that has begun ends.
+    pub fn end(&self) {
+        let inner = self.lock();
+        let position = encode(inner.log.len() as u64);
+        for stream in &inner.streams {
+            let commit = SourceEvent::Commit { position: position.clone(), event_time_micros: 1, received_micros: 1 };
+            let _ = stream.events.send((stream.source, commit));
+        }
+    }
+
+    /// From now on contents come only as a test sends them.
+    pub fn deliver_by_hand(&self) {
+        self.lock().is_by_hand = true;
+    }
+
+    /// The numbers of the tables that the streams deliver.
+    pub fn tables(&self) -> Vec<u32> {
+        self.lock().streams.iter().flat_map(|stream| &stream.tables).map(|(table, _)| *table).collect()
+    }
+
+    /// Sends an event to each table of each stream.
+    pub fn send(&self, event: impl Fn(u32) -> SourceEvent) {
+        for stream in &self.lock().streams {
+            for (table, _) in &stream.tables {
+                let _ = stream.events.send((stream.source, event(*table)));
+            }
+        }
+    }
+
+    /// Sends an event as of the first stream, whatever tables it has.
+    pub fn send_one(&self, event: SourceEvent) {
+        let inner = self.lock();
+        let _ = inner.streams[0].events.send((inner.streams[0].source, event));
     }
 
     /// Has the source deliver a transaction of which it could not read one row.
@@ -344,7 +408,7 @@ impl Outside {
         let streams: Vec<_> = inner.streams.iter().map(|s| (s.source, s.events.clone(), s.tables.clone())).collect();
         drop(inner);
         for (source, events, tables) in streams {
-            for table in tables {
+            for (table, _) in tables {
                 let (row, error) = (row.to_owned(), Error::invalid("'x' is no BIGINT"));
                 let _ = events.send((source, SourceEvent::Rejected { table, row, error }));
             }
@@ -365,7 +429,7 @@ impl Outside {
         let streams: Vec<_> = inner.streams.iter().map(|s| (s.source, s.events.clone(), s.tables.clone())).collect();
         drop(inner);
         for (source, events, tables) in streams {
-            for table in tables {
+            for (table, _) in tables {
                 let _ = events.send((source, SourceEvent::Truncate { table }));
             }
             let _ = events.send((
@@ -423,7 +487,8 @@ impl Outside {
     }
 }
 
-fn encode(position: u64) -> SourcePosition {
+/// A position, as the source gives it.
+pub fn encode(position: u64) -> SourcePosition {
     position.to_be_bytes().to_vec()
 }
 
@@ -431,7 +496,8 @@ fn decode(position: &[u8]) -> u64 {
     u64::from_be_bytes(position.try_into().expect("eight bytes"))
 }
 
-fn batch_of(changes: &[(i64, Option<String>)]) -> KindBatch {
+/// Changes as rows: a key without a text is a deletion.
+pub fn batch_of(changes: &[(i64, Option<String>)]) -> KindBatch {
     let keys: Vec<Value> = changes.iter().map(|(key, _)| Value::Integer(*key)).collect();
     let text = |value: &Option<String>| value.as_ref().map_or(Value::Null, |text| Value::Text(text.as_str().into()));
     let values: Vec<Value> = changes.iter().map(|(_, value)| text(value)).collect();
@@ -448,10 +514,10 @@ impl SourceConnector for Outside {
         }
         Ok(SourceDescription {
             stream_key: "tap".into(),
-            table_key: "only".into(),
+            table_key: definition.options.get("shift").cloned().unwrap_or_else(|| "only".into()),
             shared: true,
             bounded: false,
-            mode: ChangelogMode::Upsert,
+            mode: if definition.primary_key.is_empty() { ChangelogMode::InsertOnly } else { ChangelogMode::Upsert },
             notices: vec![],
         })
     }
@@ -470,7 +536,7 @@ impl SourceConnector for Outside {
             let password = tables.first().and_then(|table| table.definition.options.get("password").cloned());
             inner.password = password.unwrap_or_default();
             inner.streams.retain(|stream| stream.source != source);
-            let ids = tables.iter().map(|table| table.id).collect();
+            let ids = tables.iter().map(|table| (table.id, shift_of(&table.definition))).collect();
             inner.streams.push(Running { source, events: events.clone(), tables: ids });
         }
         let from = position.map_or(0, |position| decode(&position) as usize);
@@ -479,12 +545,13 @@ impl SourceConnector for Outside {
         std::thread::spawn(move || {
             for table in &tables {
                 if table.snapshot.is_none() {
-                    outside.snapshot(source, table.id, &events);
+                    outside.snapshot(source, table, &events);
                 }
             }
             for (i, changes) in log.iter().enumerate().skip(from) {
                 for table in tables.iter().filter(|table| table.snapshot.is_some()) {
-                    let rows = SourceEvent::Rows { table: table.id, columns: None, batch: batch_of(changes) };
+                    let batch = batch_of(&shifted(changes, shift_of(&table.definition)));
+                    let rows = SourceEvent::Rows { table: table.id, columns: None, batch };
                     let _ = events.send((source, rows));
                 }
                 let commit =
@@ -499,7 +566,10 @@ impl SourceConnector for Outside {
 
 impl Outside {
     /// Delivers the source's rows as they stand.
-    fn snapshot(&self, source: SourceId, table: u32, events: &SourceEvents) {
+    fn snapshot(&self, source: SourceId, table: &SourceTable, events: &SourceEvents) {
+        if self.lock().is_by_hand {
+            return;
+        }
         let log = self.lock().log.clone();
         let mut state: BTreeMap<i64, String> = BTreeMap::new();
         for (key, value) in log.iter().flatten() {
@@ -509,7 +579,7 @@ impl Outside {
             };
         }
         let changes: Vec<_> = state.into_iter().map(|(key, value)| (key, Some(value))).collect();
-        let mut batch = batch_of(&changes);
+        let (mut batch, table) = (batch_of(&shifted(&changes, shift_of(&table.definition))), table.id);
         batch.kinds = vec![RowKind::Insert; batch.kinds.len()].into();
         let _ = events.send((source, SourceEvent::SnapshotRows { table, batch }));
         let _ = events.send((source, SourceEvent::SnapshotDone { table, position: encode(log.len() as u64) }));
@@ -595,10 +665,10 @@ impl SourceStream for Tap {
         let (outside, source, events) = (self.outside.clone(), self.source, self.events.clone());
         outside.lock().joining += 1;
         std::thread::spawn(move || {
-            outside.snapshot(source, table.id, &events);
+            outside.snapshot(source, &table, &events);
             let mut inner = outside.lock();
             for stream in inner.streams.iter_mut().filter(|stream| stream.source == source) {
-                stream.tables.push(table.id);
+                stream.tables.push((table.id, shift_of(&table.definition)));
             }
             inner.joining -= 1;
         });
@@ -606,7 +676,7 @@ impl SourceStream for Tap {
 
     fn remove_table(&self, table: u32) {
         for stream in self.outside.lock().streams.iter_mut() {
-            stream.tables.retain(|t| *t != table);
+            stream.tables.retain(|(t, _)| *t != table);
         }
     }
 
