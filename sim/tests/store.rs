@@ -36,7 +36,8 @@ fn large_tables_cross_groups_and_chunks() {
 
 #[test]
 fn hostile_files_are_refused_or_read_without_panic_in_bounded_memory() {
-    make_all((0..12).map(|seed| Run { seed, kind: Kind::Hostile }));
+    // With 472 a look-up in what was forged finds more rows than there are keys.
+    make_all((0..12).chain([472]).map(|seed| Run { seed, kind: Kind::Hostile }));
     let (bytes, most) = gridhouse_sim::memory::most_of(|| vec![1_u8; 1 << 20]);
     assert!(most >= bytes.len() as u64, "memory is counted here");
 }

@@ -117,11 +117,7 @@ impl TableSnapshot {
             }
             let (found, there) = self.get_batch(&columns)?;
             if found.len() != rows.len() {
-                return Ok(Some(format!(
-                    "{} of {} live keys are not found by a look-up",
-                    rows.len() - found.len(),
-                    rows.len()
-                )));
+                return Ok(Some(format!("a look-up finds {} rows for {} live keys", found.len(), rows.len())));
             }
             if !crate::delta::rows_equal(there.columns(), rows.columns(), rows.len())?
                 .iter()
