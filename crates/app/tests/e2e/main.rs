@@ -4,12 +4,14 @@
 mod bad_rows;
 mod chain;
 mod damage;
+mod disks;
 mod faults;
 mod fencing;
 mod large;
 mod layers;
 mod lookups;
 mod no_contents;
+mod own_disk;
 mod processes;
 mod program;
 mod recorded;
