@@ -16,6 +16,45 @@ fn update(cluster: &Cluster, name: &str, below: u32) {
     cluster.sql(name, &format!("UPDATE orders SET amount = amount + 1 WHERE id < {below}"));
 }
 
+/// Waits until the program has on record that the sink on `ods` has all that there is: from then on nothing of the log is kept for it.
+fn await_cursor(program: &Program) {
+    let consumers = "SELECT DISTINCT state FROM system.status.consumers";
+    await_equal("what consumers lack", || program.query(consumers), || vec!["CURRENT".to_owned()]);
+}
+
+#[test]
+fn a_sink_from_an_older_copy_than_the_log_reaches_is_written_anew_by_the_words_of_the_message() {
+    let program = &mut Program::new();
+    let (cluster, name) = (postgres(), "older_than_the_log");
+    prepared(cluster, name);
+    let script = chain(program, name, cluster.port(), cluster.port());
+    program.start(&script);
+    await_sink(cluster, name);
+    let book = "SELECT * FROM gridhouse_sink WHERE sink LIKE '%copy'";
+    cluster.sql(name, &format!("CREATE TABLE saved AS SELECT * FROM copy; CREATE TABLE saved_book AS {book}"));
+    // What nobody reads any more of rows that were replaced goes with the next checkpoint, as a stop makes one.
+    for _ in 0..2 {
+        update(cluster, name, 1_001);
+        await_sink(cluster, name);
+        await_cursor(program);
+    }
+    assert_eq!(program.interrupt(), Some(0), "{}", program.log());
+    let restore = "BEGIN; DELETE FROM copy; INSERT INTO copy SELECT * FROM saved; \
+                   UPDATE gridhouse_sink g SET upto = s.upto FROM saved_book s WHERE s.sink = g.sink; COMMIT";
+    cluster.sql(name, restore);
+    program.start(&script);
+    update(cluster, name, 10);
+    let told = await_failure(program, "copy");
+    assert!(told.contains("was last written at ") && told.contains("no longer goes back that far"), "{told}");
+    let emptied = between(&told, "type there `", "`, then START JOB 4 here");
+    assert!(emptied.starts_with("TRUNCATE \"public\".\"copy\"; DELETE FROM "), "{emptied}");
+    cluster.sql(name, emptied);
+    program.query("START JOB 4");
+    await_sink(cluster, name);
+    assert_eq!(program.query("SELECT DISTINCT state FROM system.status.jobs"), ["RUNNING"]);
+    assert!(matches!(program.interrupt(), Some(0 | 3)), "{}", program.log());
+}
+
 #[test]
 fn an_entry_that_somebody_deletes_and_a_column_that_somebody_drops_are_told_and_mended_as_told() {
     let program = &mut Program::new();
