@@ -42,6 +42,16 @@ need() {
   rm -f "$log"
 }
 
+# want PACKAGE WHAT-FOR: installs a Debian package where that works; what goes without it says so itself.
+want() {
+  local package=$1 what=$2
+  if [ "$(id -u)" != 0 ]; then return; fi
+  say "Installing $package ($what) ..."
+  DEBIAN_FRONTEND=noninteractive apt-get install -y "$package" >/dev/null 2>&1 ||
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y "$package"; } >/dev/null 2>&1 ||
+    complain "$package could not be installed, and $what is left out"
+}
+
 # Cargo tells a source that has changed by its time, and names the crates of every checkout alike. Where another checkout has
 # built into the same directory since, its newer results would pass for those of this one.
 claim_build() {

@@ -3,6 +3,7 @@
 
 mod bad_rows;
 mod chain;
+mod clock;
 mod damage;
 mod disks;
 mod faults;

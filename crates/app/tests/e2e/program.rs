@@ -47,11 +47,13 @@ pub fn address() -> String {
 pub struct Program {
     pub dir: tempfile::TempDir,
     process: Option<Child>,
+    /// Variables of the environment that its commands get.
+    pub environment: Vec<(&'static str, std::ffi::OsString)>,
 }
 
 impl Program {
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().expect("a temporary directory"), process: None }
+        Self { dir: tempfile::tempdir().expect("a temporary directory"), process: None, environment: Vec::new() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -78,6 +80,7 @@ impl Program {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gridhouse"));
         command.arg("--data-dir").arg(self.data_dir()).args(arguments).current_dir(self.dir.path()).env("LC_ALL", "C");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
