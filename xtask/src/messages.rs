@@ -1,12 +1,18 @@
 //! The messages that docs/troubleshooting.md explains are those that the program gives: the pieces of each, between two `…`, stand
 //! in this order in one string literal of a crate's code.
 //!
+//! So are the names in its remedies: of settings, options, columns and tables, whole words with a `.`, `_` or `-` in backticks. Each
+//! stands in a literal too, alone or in a message. Statements are not read here; tests of the program type them.
+//!
 //! Comments and tests say nothing. A piece without a letter (`: `) is what joins a message with its cause, and stands between
 //! literals. What follows `{}` in a literal may be anything, so this finds a message that was reworded, not one that has another value.
 
 use crate::tree::Tree;
 
 const PAGE: &str = "docs/troubleshooting.md";
+
+/// What the page names of others: the program need not know it.
+const OTHERS: [&str; 1] = ["After=time-sync.target"];
 
 /// Complaints about messages that nobody gives any more.
 pub fn check(tree: &Tree) -> Vec<String> {
@@ -22,7 +28,25 @@ pub fn check(tree: &Tree) -> Vec<String> {
             found.push(format!("{PAGE}:{number}: nothing says `{message}`"));
         }
     }
+    for (number, line) in (1..).zip(page.lines()).filter(|(_, line)| quoted(line).is_none()) {
+        let quotes = line.split('`').skip(1).step_by(2).filter(|quote| !OTHERS.contains(quote));
+        for name in quotes.flat_map(names) {
+            if !said.iter().any(|literal| words(literal).any(|word| word == name)) {
+                found.push(format!("{PAGE}:{number}: nothing is called `{name}`"));
+            }
+        }
+    }
     found
+}
+
+/// The names in a quotation: of `'on-error' = 'dead-letter'` both, of `START JOB` and of `gridhouse status` none.
+fn names(quote: &str) -> impl Iterator<Item = &str> {
+    words(quote).filter(|word| word.contains(['.', '_', '-']))
+}
+
+/// The words of a text: what may stand within a name does not end one.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && !"._-".contains(c)).map(|word| word.trim_matches(['.', '-']))
 }
 
 /// The message of a line `> \`message\``.
@@ -133,6 +157,14 @@ mod tests {
         assert!(found(page, &both).is_empty());
         let raw = format!("{source} fn g() {{ say(r#\"\"the\" moon is blue; the moon is blue: \"#) }}");
         assert!(found(page, &raw).is_empty());
+    }
+
+    #[test]
+    fn every_name_in_a_remedy_must_be_known() {
+        let page = "> `it is_no name: …`\n*Remedy:* `START JOB`, set `'slot.name'`, `cap_size`\nor `lost.name = 'on-error'`; `gridhouse --wait`\n";
+        let source = "fn f() { say(\"it is_no name: {}\", \"slot.name\", \"beyond `cap_size`\", \"on-errors\", \"a.lost.name\") }";
+        let missing = ["lost.name", "on-error"].map(|name| format!("{PAGE}:3: nothing is called `{name}`"));
+        assert_eq!(found(page, source), missing);
     }
 
     #[test]
