@@ -19,6 +19,7 @@ mod recorded;
 mod scripts;
 mod servers;
 mod sink_anew;
+mod sink_away;
 mod sink_rules;
 mod solutions;
 mod source_disk;
