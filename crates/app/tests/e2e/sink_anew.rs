@@ -88,6 +88,59 @@ fn an_entry_that_somebody_deletes_and_a_column_that_somebody_drops_are_told_and_
     assert!(matches!(program.interrupt(), Some(0 | 3)), "{}", program.log());
 }
 
+/// What somebody does to the sink's table, what is said of it, and how the statement begins that mends it.
+const CHANGES: [(&str, &str, &str); 3] = [
+    (
+        "ALTER TABLE copy DROP CONSTRAINT copy_pkey",
+        "table public.copy has no primary key and no unique index over exactly the declared key (id)",
+        "ALTER TABLE public.copy ADD PRIMARY KEY",
+    ),
+    (
+        "ALTER TABLE copy ADD needed int; UPDATE copy SET needed = 0; ALTER TABLE copy ALTER needed SET NOT NULL",
+        "column public.copy.needed is NOT NULL without a default, and ",
+        "ALTER TABLE public.copy ALTER COLUMN needed DROP NOT NULL",
+    ),
+    (
+        "ALTER TABLE copy ALTER region TYPE int USING length(region)",
+        "column public.copy.region has the type integer, to which STRING cannot be written",
+        "ALTER TABLE public.copy ALTER COLUMN region TYPE text",
+    ),
+];
+
+#[test]
+fn a_sink_table_that_loses_its_key_or_does_not_fit_any_more_is_mended_by_the_statement_of_the_message() {
+    let program = &mut Program::new();
+    let (cluster, name) = (postgres(), "sink_unfit");
+    prepared(cluster, name);
+    let script = chain(program, name, cluster.port(), cluster.port());
+    program.start(&script);
+    await_sink(cluster, name);
+    for (change, wrong, mend) in CHANGES {
+        cluster.sql(name, change);
+        update(cluster, name, 30);
+        let told = await_failure(program, "copy");
+        assert!(told.contains(wrong), "{told}");
+        // The board of the same layers goes on.
+        let states = "SELECT state, COUNT(*) FROM system.status.jobs GROUP BY state";
+        assert_eq!(program.query(states), ["FAILED|1", "RUNNING|3"]);
+        let statement = statement(&told, mend);
+        cluster.sql(name, statement.split(", or ").next().unwrap_or_default());
+        if change.contains("USING") {
+            // What it made of the values it does not take back, and an empty table is written anew.
+            cluster.sql(name, "TRUNCATE copy");
+        }
+        program.query("START JOB 4");
+        await_sink_columns(cluster, name);
+    }
+    assert!(matches!(program.interrupt(), Some(0 | 3)), "{}", program.log());
+}
+
+/// As [`await_sink`], of the declared columns: one that somebody added stays.
+fn await_sink_columns(cluster: &Cluster, name: &str) {
+    let rows = |table| cluster.sql(name, &format!("SELECT id, region, amount FROM {table} ORDER BY id"));
+    await_equal("the copy", || rows("copy") == rows("orders"), || true);
+}
+
 #[test]
 fn output_without_a_key_that_is_no_longer_kept_comes_from_a_new_job_as_the_message_says() {
     let program = &mut Program::new();
