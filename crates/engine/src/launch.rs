@@ -28,6 +28,7 @@ use crate::rebuild::{Build, GAPS, Gaps, Output, has_expired, would_withdraw};
 use crate::records::{
     COUNTERS, Environment, InsertRecord, JOBS, JobRecord, JobState, STREAMS, SourceUse, StreamRecord, encode,
 };
+use crate::retire::{Left, part_with, source_tables};
 use crate::sink::{SinkHandle, SinkPlan, Surroundings};
 use crate::stream::{Stream, StreamState};
 use crate::tick::order_jobs;
@@ -268,6 +269,13 @@ impl Core {
         let mut counter = self.source_counter;
         let counter_out = &mut counter;
         let job_counter = self.job_counter.max(record_out.id.0);
+        // What another query in this one's place read may be nobody's from now on. At a start not all jobs are known yet, and each
+        // reads what it did.
+        let others = self.jobs.values().filter(|job| job.record.id != record_out.id);
+        let read_by_others: BTreeSet<(SourceId, u32)> = others.flat_map(|job| source_tables(&job.record)).collect();
+        let may_leave = old.is_some() && !self.starting;
+        let mut left = Vec::new();
+        let left_out = &mut left;
         self.tick_writing(|tick, deltas| {
             let mut records = Vec::new();
             let mut letters_by_table: BTreeMap<TableId, Vec<Letter>> = BTreeMap::new();
@@ -438,6 +446,17 @@ impl Core {
             }
             tick.put(COUNTERS, SOURCE_COUNTER, Some(&counter_out.to_string()));
             tick.put(COUNTERS, JOB_COUNTER, Some(&job_counter.to_string()));
+            if may_leave {
+                let own = source_tables(record_out);
+                *left_out = part_with(streams_out.values_mut(), &read_by_others.iter().copied().chain(own).collect());
+                for table in left_out.iter().flat_map(Left::hidden) {
+                    tick.drop_table(table)?;
+                }
+                left_out.iter().filter(|left| left.is_all).for_each(|left| {
+                    streams_out.remove(&left.source);
+                    tick.put(STREAMS, &left.source.0.to_string(), None);
+                });
+            }
             for (id, stream) in streams_out.iter() {
                 tick.put(STREAMS, &id.0.to_string(), Some(&encode(stream)));
             }
@@ -447,8 +466,9 @@ impl Core {
         self.job_counter = job_counter;
         self.source_counter = counter;
         let id = record.id;
+        let left = self.leave_behind(left);
         let begun = self.enter(record, streams, branches, (script, rows_out, began));
-        let begun = begun.and_then(|()| self.start_sinks(id, inserts, sinks));
+        let begun = begun.and_then(|()| self.start_sinks(id, inserts, sinks)).and(left);
         if let Err(error) = &begun
             && self.jobs.contains_key(&id)
         {

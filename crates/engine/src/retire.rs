@@ -5,13 +5,14 @@
 
 use std::collections::BTreeSet;
 
-use gridhouse_base::{CommitId, Error, JobId, Result, SourceId};
+use gridhouse_base::{CommitId, Error, JobId, Result, SourceId, TableId};
+use gridhouse_flow::connector::SourceTable;
 
 use crate::core::Core;
 use crate::dead::{self, letters_under};
 use crate::job::{Branch, Job};
 use crate::rebuild::Gaps;
-use crate::records::{JOBS, JobRecord, JobState, STREAMS, StreamTableRecord, encode};
+use crate::records::{JOBS, JobRecord, JobState, STREAMS, StreamRecord, StreamTableRecord, encode};
 use crate::shared::lock;
 use crate::tick::order_jobs;
 use crate::wiring::{sink_name, start_of};
@@ -138,19 +139,42 @@ impl Core {
             Ok(())
         })?;
         for (source, record, tables) in records {
-            if record.is_none()
-                && let Some(mut stream) = self.streams.remove(&source)
-            {
-                // A stream that does not run is begun once more, only to take leave of the outside.
-                if stream.handle.is_none() {
-                    let (events, _) = self.listen()?;
-                    let (key, position) = (&stream.record.stream_key, stream.position.clone());
-                    let connector = self.connectors.sources.get(stream.record.connector.as_str());
-                    stream.handle = connector.and_then(|c| c.start(source, key, tables, position, events).ok());
-                }
-                stream.forget();
+            if record.is_none() {
+                self.take_leave(source, tables)?;
             }
         }
+        Ok(())
+    }
+
+    /// Leaves the tables of streams that are nobody's any more, and streams that have no others.
+    ///
+    /// # Errors
+    /// Those of the store; `Unavailable` where there is no thread to be had.
+    pub(crate) fn leave_behind(&mut self, left: Vec<Left>) -> Result<()> {
+        for Left { source, tables, is_all } in left {
+            let Some(stream) = self.streams.get_mut(&source) else { continue };
+            let stages: Vec<u64> = tables.iter().flat_map(|table| stream.leave(table.id)).collect();
+            for stage in stages {
+                self.store.drop_stage(stage)?;
+            }
+            if is_all {
+                self.take_leave(source, tables.iter().map(start_of).collect())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes leave of a stream without tables; `tables` are those that it had.
+    fn take_leave(&mut self, source: SourceId, tables: Vec<SourceTable>) -> Result<()> {
+        let Some(mut stream) = self.streams.remove(&source) else { return Ok(()) };
+        // A stream that does not run is begun once more, only to take leave of the outside.
+        if stream.handle.is_none() {
+            let (events, _) = self.listen()?;
+            let (key, position) = (&stream.record.stream_key, stream.position.clone());
+            let connector = self.connectors.sources.get(stream.record.connector.as_str());
+            stream.handle = connector.and_then(|c| c.start(source, key, tables, position, events).ok());
+        }
+        stream.forget();
         Ok(())
     }
 
@@ -250,6 +274,40 @@ impl Core {
         })?;
         Ok(())
     }
+}
+
+/// Tables of a stream that are nobody's any more.
+pub(crate) struct Left {
+    pub(crate) source: SourceId,
+    pub(crate) tables: Vec<StreamTableRecord>,
+    /// Whether it has no others.
+    pub(crate) is_all: bool,
+}
+
+impl Left {
+    /// The hidden tables among those in which they land, which go with them; a user's own table stays.
+    pub(crate) fn hidden(&self) -> impl Iterator<Item = TableId> + '_ {
+        self.tables.iter().filter(|table| table.job.is_none()).map(|table| table.landing)
+    }
+}
+
+/// Takes out of the streams' records, and gives, the tables that are not among those that are `used`.
+pub(crate) fn part_with<'a>(
+    streams: impl Iterator<Item = &'a mut StreamRecord>,
+    used: &BTreeSet<(SourceId, u32)>,
+) -> Vec<Left> {
+    let mut left = Vec::new();
+    for stream in streams {
+        let source = stream.id;
+        let is_used = |table: &StreamTableRecord| used.contains(&(source, table.id));
+        let (kept, tables): (Vec<_>, Vec<_>) = std::mem::take(&mut stream.tables).into_iter().partition(is_used);
+        let is_all = kept.is_empty();
+        stream.tables = kept;
+        if !tables.is_empty() {
+            left.push(Left { source, tables, is_all });
+        }
+    }
+    left
 }
 
 /// The tables of streams that a job uses.

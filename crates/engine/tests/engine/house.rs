@@ -513,7 +513,7 @@ impl SourceConnector for Outside {
             return Err(Error::invalid("a tap has two columns"));
         }
         Ok(SourceDescription {
-            stream_key: "tap".into(),
+            stream_key: definition.options.get("stream").cloned().unwrap_or_else(|| "tap".into()),
             table_key: definition.options.get("shift").cloned().unwrap_or_else(|| "only".into()),
             shared: true,
             bounded: false,
@@ -675,7 +675,7 @@ impl SourceStream for Tap {
     }
 
     fn remove_table(&self, table: u32) {
-        for stream in self.outside.lock().streams.iter_mut() {
+        for stream in self.outside.lock().streams.iter_mut().filter(|stream| stream.source == self.source) {
             stream.tables.retain(|(t, _)| *t != table);
         }
     }

@@ -1,6 +1,6 @@
 //! Identity, rerun, stop, start, replace and drop of jobs.
 
-use crate::house::{House, await_rows, fails, ok, rows, run};
+use crate::house::{House, await_rows, await_that, fails, ok, rows, run};
 
 const TABLES: &str = "
 CREATE TABLE a (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);
@@ -181,7 +181,7 @@ fn a_sink_without_key_sees_every_change() {
         ),
     );
     let seen = |expected: &[&str]| {
-        crate::house::await_that(|| house.outside.sink("drain") == expected)
+        await_that(|| house.outside.sink("drain") == expected)
             .unwrap_or_else(|()| panic!("{:?}", house.outside.sink("drain")));
     };
     seen(&["000000=+Ix|1"]);
@@ -211,11 +211,77 @@ fn a_dropped_job_takes_leave_of_its_source() {
     house.restart();
     let mut session = house.session();
     ok(&mut session, "DROP JOB 2;");
-    crate::house::await_that(|| house.outside.forgotten() == 1).expect("the source is told");
+    await_that(|| house.outside.forgotten() == 1).expect("the source is told");
     assert_eq!(rows(&mut session, "SELECT stream FROM system.status.sources"), Vec::<String>::new());
     // Another job over the same source begins at its beginning.
     ok(&mut session, script);
     await_rows(&mut session, "SELECT * FROM b", &["1|x", "2|x"]);
+}
+
+const TWO_SOURCES: &str = "
+CREATE TEMPORARY TABLE tap (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'tap');
+CREATE TEMPORARY TABLE other (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED)
+  WITH ('connector' = 'tap', 'stream' = 'other');
+";
+const STREAMS: &str = "SELECT stream FROM system.status.sources";
+
+#[test]
+fn a_replaced_job_leaves_the_source_that_it_reads_no_more() {
+    let mut house = House::new();
+    let mut session = house.session();
+    house.outside.commit(&[(1, Some("x")), (2, Some("y"))]);
+    ok(&mut session, TABLES);
+    ok(&mut session, TWO_SOURCES);
+    ok(&mut session, "INSERT INTO b SELECT * FROM tap;");
+    await_rows(&mut session, "SELECT * FROM b", &["1|x", "2|y"]);
+    ok(&mut session, "REPLACE JOB 1 AS INSERT INTO b SELECT id, UPPER(v) FROM other WHERE id > 1;");
+    await_rows(&mut session, "SELECT * FROM b", &["2|Y"]);
+    await_that(|| house.outside.forgotten() == 1).expect("the source is told");
+    assert_eq!(rows(&mut session, STREAMS), ["other"]);
+    house.restart();
+    let mut session = house.session();
+    assert_eq!(rows(&mut session, STREAMS), ["other"]);
+    // Nobody else writes the table now, so it is known which rows a truncation takes.
+    house.outside.truncate();
+    await_rows(&mut session, "SELECT * FROM b", &[]);
+    assert_eq!(rows(&mut session, "SELECT state FROM system.status.jobs"), ["RUNNING"]);
+    house.outside.commit(&[(3, Some("z"))]);
+    await_rows(&mut session, "SELECT * FROM b", &["3|Z"]);
+}
+
+#[test]
+fn a_hidden_table_goes_with_the_last_job_that_was_replaced() {
+    let mut house = House::new();
+    let mut session = house.session();
+    house.outside.commit(&[(1, Some("x"))]);
+    ok(&mut session, TABLES);
+    ok(&mut session, TWO_SOURCES);
+    ok(
+        &mut session,
+        "CREATE TABLE d (v STRING, n BIGINT, PRIMARY KEY (v) NOT ENFORCED);
+         INSERT INTO c SELECT v, COUNT(*) FROM tap GROUP BY v;
+         INSERT INTO d SELECT v, SUM(id) FROM tap GROUP BY v;",
+    );
+    await_rows(&mut session, "SELECT * FROM d", &["x|1"]);
+    // The other job reads it still.
+    ok(&mut session, "REPLACE JOB 1 AS INSERT INTO c SELECT v, COUNT(*) + 10 FROM other GROUP BY v;");
+    await_rows(&mut session, "SELECT * FROM c", &["x|11"]);
+    house.outside.commit(&[(2, Some("x"))]);
+    await_rows(&mut session, "SELECT * FROM d", &["x|3"]);
+    await_rows(&mut session, "SELECT * FROM c", &["x|12"]);
+    assert_eq!(house.outside.forgotten(), 0);
+    // A job that is stopped can be replaced too.
+    ok(&mut session, "STOP JOB 2;");
+    house.restart();
+    let mut session = house.session();
+    ok(&mut session, TWO_SOURCES);
+    ok(&mut session, "REPLACE JOB 2 AS INSERT INTO d SELECT v, SUM(id) + 10 FROM other GROUP BY v;");
+    await_that(|| house.outside.forgotten() == 1).expect("the source is told");
+    assert_eq!(rows(&mut session, STREAMS), ["other"]);
+    house.outside.commit(&[(3, Some("x"))]);
+    await_rows(&mut session, "SELECT * FROM d", &["x|16"]);
+    house.crash();
+    await_rows(&mut house.session(), "SELECT * FROM c", &["x|13"]);
 }
 
 #[test]
