@@ -73,6 +73,15 @@ fn in_order(mut inserts: Vec<Prepared>) -> Vec<Prepared> {
     ordered
 }
 
+/// The same error once more: for whoever asked, beside the job's record.
+fn told(error: &Error) -> Error {
+    let told = Error::new(error.kind(), error.to_string());
+    match error.remedy() {
+        Some(remedy) => told.hint(remedy),
+        None => told,
+    }
+}
+
 impl Core {
     /// Begins a job, or goes on with the one that is already there. Gives the job, the tick that holds it, and whether it
     /// was there.
@@ -96,16 +105,26 @@ impl Core {
         }
         if let Some((id, job)) = self.jobs.iter_mut().find(|(_, job)| same(job)) {
             let id = *id;
+            let was_wanted = job.record.state.is_wanted();
             job.script = submission.script;
             if job.record.environment != submission.environment {
                 // The same job by another way, a new password perhaps: it goes on by the way that was named last.
                 job.record.environment = submission.environment;
-                if job.record.state.is_wanted() {
+                if was_wanted {
                     self.halt(id, JobState::Stopped)?;
                 }
             }
             if !self.jobs[&id].record.state.is_wanted() {
-                self.resume(id, submission.inserts, submission.gaps)?;
+                self.away.take();
+                let resumed = self.resume(id, submission.inserts, submission.gaps);
+                if let Err(error) = resumed {
+                    let told = told(&error);
+                    if was_wanted && self.jobs[&id].record.state == JobState::Stopped {
+                        // Nobody has stopped it: it waits for what is away, as it would have without this, or has failed.
+                        self.give_up(id, error)?;
+                    }
+                    return Err(told);
+                }
             }
             return Ok((id, self.ordered(), true));
         }
@@ -164,9 +183,13 @@ impl Core {
         let old = self.jobs[&id].record.clone();
         let begun = self.assemble(record, inserts, Some(&old), (Output::Difference, gaps), script);
         if begun.is_err() && was_running && self.jobs[&id].record.state == JobState::Stopped {
+            self.away.take();
             let back = crate::boot::bind(self, &old).and_then(|inserts| self.resume(id, inserts, gaps));
             if let Err(error) = back {
                 tracing::error!(job = old.name, "the job that was to be replaced does not go on: {error}");
+                if self.jobs[&id].record.state == JobState::Stopped {
+                    self.give_up(id, error)?;
+                }
             }
         }
         begun

@@ -95,6 +95,60 @@ fn a_job_waits_for_its_outside_over_restarts_and_stops_when_told() {
 }
 
 #[test]
+fn a_job_waits_also_where_its_script_is_run_again_by_another_way() {
+    let house = House::new();
+    let mut session = house.session();
+    house.outside.commit(&[(1, Some("one"))]);
+    ok(&mut session, TABLES);
+    ok(&mut session, OUTSIDE);
+    house.outside.set_absent(true);
+    let by = |password: &str| {
+        format!(
+            "DROP TEMPORARY TABLE shelf;
+             CREATE TEMPORARY TABLE shelf (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED)
+               WITH ('connector' = 'shelf', 'password' = '{password}');
+             {OUTSIDE}"
+        )
+    };
+    let state = "SELECT state FROM system.status.jobs";
+    ok(&mut session, "INSERT INTO t VALUES (10, 1)");
+    assert_eq!(rows(&mut session, state), ["WAITING"]);
+    assert!(fails(&mut session, &by("new")).contains("the shelf does not answer"));
+    assert_eq!(rows(&mut session, state), ["WAITING"], "as before");
+    house.outside.set_absent(false);
+    await_rows(&mut session, "SELECT * FROM outside_board", &["10|one"]);
+    // The same of one that runs, and by a way that leads nowhere: it says so, and is not left as if somebody had stopped it.
+    house.outside.set_absent(true);
+    assert!(fails(&mut session, &by("newer")).contains("the shelf does not answer"));
+    assert_eq!(rows(&mut session, state), ["WAITING"]);
+    house.outside.set_needed_password("newest");
+    house.outside.set_absent(false);
+    await_that(|| rows(&mut session, state) == ["FAILED"]).expect("it says so");
+    ok(&mut session, &by("newest"));
+    assert_eq!(rows(&mut session, state), ["RUNNING"]);
+    assert!(fails(&mut session, &by("wrong")).contains("the shelf does not take this password"));
+    assert_eq!(rows(&mut session, state), ["FAILED"]);
+}
+
+#[test]
+fn a_job_waits_where_what_was_to_replace_it_could_not_begin() {
+    let house = House::new();
+    let mut session = house.session();
+    house.outside.commit(&[(1, Some("one"))]);
+    ok(&mut session, TABLES);
+    ok(&mut session, OUTSIDE);
+    ok(&mut session, "INSERT INTO t VALUES (10, 1)");
+    await_rows(&mut session, "SELECT * FROM outside_board", &["10|one"]);
+    house.outside.set_absent(true);
+    let other = OUTSIDE.replace("s.v", "UPPER(s.v)");
+    assert!(fails(&mut session, &format!("REPLACE JOB 1 AS {other}")).contains("the shelf does not answer"));
+    assert_eq!(rows(&mut session, "SELECT state FROM system.status.jobs"), ["WAITING"]);
+    house.outside.set_absent(false);
+    ok(&mut session, "INSERT INTO t VALUES (20, 1)");
+    await_rows(&mut session, "SELECT * FROM outside_board", &["10|one", "20|one"]);
+}
+
+#[test]
 fn an_outside_that_refuses_is_not_waited_for() {
     let house = House::new();
     let mut session = house.session();
