@@ -304,10 +304,19 @@ impl Core {
             let mut letters_by_table: BTreeMap<TableId, Vec<Letter>> = BTreeMap::new();
             let mut goes_on: BTreeSet<TableId> = BTreeSet::new();
             for (i, left) in old.into_iter().flat_map(|old| old.inserts.iter().enumerate()) {
+                let next = inserts.get(i).filter(|insert| insert.bound.target.path == left.target);
+                let relays = next.is_some_and(|next| matches!(next.route, Route::Relay { .. }));
+                if left.outbox.is_some() || !relays {
+                    // A user's table that its sink was read from, and is no more: its log is not to be kept for that.
+                    let name = sink_name(record_out.id, i, &left.target);
+                    for (_, table, _) in snapshot.cursors().filter(|(of, ..)| *of == name) {
+                        if left.outbox != Some(table) {
+                            tick.forget_cursor(&name, Some(table))?;
+                        }
+                    }
+                }
                 // Gone before a table of the same name is made.
-                if let Some(outbox) = left.outbox
-                    && inserts.get(i).is_none_or(|insert| insert.bound.target.path != left.target)
-                {
+                if let Some(outbox) = left.outbox.filter(|_| next.is_none()) {
                     tick.drop_table(outbox)?;
                 }
             }

@@ -9,7 +9,7 @@
 //! runs it goes with the monotonic clock, whatever the clock on the wall says. From one process to the next only the wall can
 //! tell how much has passed; it is believed up to [`LONGEST_REST_MICROS`], and never backwards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gridhouse_base::clock::Clock;
@@ -266,13 +266,17 @@ impl Core {
             let Consumer { name, table, upto, .. } = consumer;
             lost.push(LostRecord { consumer: name.clone(), table: *table, upto: *upto });
         }
-        let known: BTreeSet<String> = self.sink_names().collect();
+        let known: BTreeMap<String, Option<TableId>> = self.sinks().collect();
+        // One whose job was replaced may read a table of its own by now.
+        let reads = |record: &LostRecord| {
+            known.get(&record.consumer).is_some_and(|outbox| outbox.is_none_or(|outbox| outbox == record.table))
+        };
         let found: Vec<LostRecord> = lost_consumers(&snapshot)
             .into_iter()
             // One that tells again how far it has come has caught up after all.
             .filter(|record| {
                 snapshot.cursor(&record.consumer, record.table).is_some()
-                    || !known.contains(&record.consumer)
+                    || !reads(record)
                     || snapshot.table(record.table).is_err()
             })
             .collect();
@@ -309,10 +313,11 @@ impl Core {
         Ok(())
     }
 
-    /// The names of all sinks.
-    fn sink_names(&self) -> impl Iterator<Item = String> + '_ {
+    /// The names of all sinks, each with the hidden table that it is read from; `None` where that is a user's.
+    fn sinks(&self) -> impl Iterator<Item = (String, Option<TableId>)> + '_ {
         self.jobs.iter().flat_map(|(id, job)| {
-            job.record.inserts.iter().enumerate().map(|(i, insert)| sink_name(*id, i, &insert.target))
+            let inserts = job.record.inserts.iter().enumerate();
+            inserts.map(|(i, insert)| (sink_name(*id, i, &insert.target), insert.outbox))
         })
     }
 }

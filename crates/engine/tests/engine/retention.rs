@@ -138,6 +138,50 @@ fn a_sink_of_a_quiet_table_is_current_while_others_keep_the_store_busy() {
 }
 
 #[test]
+fn a_sink_that_has_a_table_of_its_own_now_holds_back_no_other() {
+    let mut house = House::new();
+    house.cap = ConsumerCap { bytes: 2_000, ..ConsumerCap::default() };
+    house.restart();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        "CREATE TEMPORARY TABLE drain (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'drain');
+         CREATE TEMPORARY TABLE pipe (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'drain');
+         CREATE TEMPORARY TABLE hose (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'drain');
+         CREATE TEMPORARY TABLE sieve (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'drain');
+         CREATE TABLE t (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);
+         INSERT INTO drain SELECT * FROM t;
+         INSERT INTO pipe SELECT id, UPPER(v) FROM t;
+         INSERT INTO t VALUES (1, 'a')",
+    );
+    await_that(|| house.outside.sink("drain") == ["1=1|a"] && house.outside.sink("pipe") == ["1=1|A"]).unwrap();
+    let consumers = "SELECT consumer, state FROM system.status.consumers";
+    let on_t = "SELECT consumer FROM system.status.consumers WHERE table_name LIKE '%.t'";
+    await_rows(&mut session, consumers, &["1/0/drain|CURRENT", "2/0/pipe|CURRENT"]);
+    ok(&mut session, "REPLACE JOB 1 AS INSERT INTO drain SELECT id, LOWER(v) FROM t WHERE id < 1000");
+    assert_eq!(rows(&mut session, on_t), ["2/0/pipe"], "the log is kept for whoever reads it");
+    await_rows(&mut session, consumers, &["1/0/drain|CURRENT", "2/0/pipe|CURRENT"]);
+    // Another that is beyond its cap before it is replaced is not lost for ever.
+    house.outside.set_absent(true);
+    for i in 0..120 {
+        ok(&mut session, &format!("INSERT INTO t VALUES ({}, 'v{i}')", i + 1_000));
+    }
+    await_rows(&mut session, consumers, &["1/0/drain|CURRENT", "2/0/pipe|LOST"]);
+    ok(&mut session, "REPLACE JOB 2 AS INSERT INTO pipe SELECT id, LOWER(v) FROM t WHERE id < 3");
+    house.outside.set_absent(false);
+    await_rows(&mut session, consumers, &["1/0/drain|CURRENT", "2/0/pipe|CURRENT"]);
+    assert_eq!(rows(&mut session, on_t), Vec::<String>::new());
+    // One that gets another target is dropped without a trace.
+    ok(&mut session, "INSERT INTO hose SELECT * FROM t");
+    assert_eq!(rows(&mut session, on_t), ["3/0/hose"]);
+    ok(&mut session, "REPLACE JOB 3 AS INSERT INTO sieve SELECT id, v FROM t WHERE id < 3");
+    assert_eq!(rows(&mut session, on_t), Vec::<String>::new());
+    await_that(|| house.outside.sink("sieve") == ["1=1|a"]).unwrap_or_else(|()| panic!("{}", house.status()));
+    ok(&mut session, "DROP JOB 3");
+    assert_eq!(rows(&mut session, consumers), ["1/0/drain|CURRENT", "2/0/pipe|CURRENT"]);
+}
+
+#[test]
 fn tables_are_checked_while_they_are_in_use() {
     let house = House::new();
     let mut session = house.session();
