@@ -282,7 +282,8 @@ impl SinkWorker {
         let history = self.sink.history();
         let emptied_by = self.sink.emptied_by();
         self.plan.lineage.check(&self.plan.name, history, upto, newest).map_err(|error| {
-            let anew = self.plan.begun_anew(emptied_by.as_deref());
+            let table = self.reader.snapshot().table(self.plan.table).ok();
+            let anew = self.plan.begun_anew(table.as_ref(), emptied_by.as_deref());
             error.hint(format!("the data directory was restored from an older copy; {anew}"))
         })?;
         {
@@ -426,27 +427,27 @@ impl SinkPlan {
     }
 
     /// What the user does to have the outside written from its beginning, given what is typed there.
-    fn begun_anew(&self, emptied_by: Option<&str>) -> String {
-        format!("to have it written anew {}, then START JOB {} here", typed_there(emptied_by), self.job.0)
+    fn begun_anew(&self, table: Option<&TableSnapshot>, emptied_by: Option<&str>) -> String {
+        let (job, typed) = (self.job.0, typed_there(emptied_by));
+        if table.is_some_and(is_cut_queue) {
+            return format!(
+                "a new job gives all of its rows: type DROP JOB {job} here, {typed}, then run the INSERT again here"
+            );
+        }
+        format!("to have it written anew {typed}, then START JOB {job} here")
     }
 
     /// What changed in the table after `upto`. An outside that was never written gets the rows as they stand where the log's
     /// beginning is no longer kept.
     fn changes<'a>(&'a self, table: &TableSnapshot, upto: CommitId, emptied_by: Option<&str>) -> Result<Batches<'a>> {
         if upto == CommitId(0) && table.log_start() > upto {
-            let is_queue = table.spec().hidden && table.spec().primary_key.is_empty();
-            if is_queue {
-                // What is left of it is not what the job has come to.
+            if is_cut_queue(table) {
                 return Err(Error::conflict(format!(
                     "sink {} is to be written from its beginning, but what its job put out up to {} is no longer kept",
                     self.name,
                     table.log_start()
                 ))
-                .hint(format!(
-                    "a new job gives all of its rows: type DROP JOB {} here, {}, then run the INSERT again here",
-                    self.job.0,
-                    typed_there(emptied_by)
-                )));
+                .hint(self.begun_anew(Some(table), emptied_by)));
             }
             let rows = |batch: Result<gridhouse_base::ChangeBatch>| {
                 let batch = batch?;
@@ -465,7 +466,7 @@ impl SinkPlan {
             ))
             .hint(format!(
                 "it was away for longer than its cap allows (settings `consumer_cap_age` and `consumer_cap_size`), or was restored from a back-up; {}",
-                self.begun_anew(emptied_by)
+                self.begun_anew(Some(table), emptied_by)
             ))
             .caused_by(error)
         })?;
@@ -503,6 +504,11 @@ impl SinkPlan {
         };
         Ok(Box::new(changes.map(outside).filter_map(Result::transpose)))
     }
+}
+
+/// Whether rows that a job has put out without a key are no longer kept: what is left is not what it has come to.
+fn is_cut_queue(table: &TableSnapshot) -> bool {
+    table.spec().hidden && table.spec().primary_key.is_empty() && table.log_start() > CommitId(0)
 }
 
 /// How the outside is emptied.

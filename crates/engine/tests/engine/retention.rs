@@ -181,6 +181,49 @@ fn a_sink_that_has_a_table_of_its_own_now_holds_back_no_other() {
     assert_eq!(rows(&mut session, consumers), ["1/0/drain|CURRENT", "2/0/pipe|CURRENT"]);
 }
 
+/// What two logs hold, into an outside without a key; it grows, and what is put out is kept only until it is written.
+const JOINED: &str = "INSERT INTO drain SELECT * FROM l UNION ALL SELECT * FROM m";
+
+/// That outside, with further options.
+fn without_key(options: &str) -> String {
+    format!("CREATE TEMPORARY TABLE drain (v STRING, n BIGINT) WITH ('connector' = 'drain'{options});")
+}
+
+/// A house whose sink `drain` has written a row and then fallen behind by more than its cap; with the options of the outside.
+fn beyond_cap(options: &str) -> House {
+    let mut house = House::new();
+    house.cap = ConsumerCap { bytes: 2_000, ..ConsumerCap::default() };
+    house.restart();
+    let mut session = house.session();
+    ok(&mut session, "CREATE TABLE l (v STRING, n BIGINT); CREATE TABLE m (v STRING, n BIGINT)");
+    ok(&mut session, &format!("{} {JOINED}", without_key(options)));
+    ok(&mut session, "INSERT INTO l VALUES ('a', 1)");
+    await_that(|| house.outside.sink("drain") == ["000000=+Ia|1"]).unwrap_or_else(|()| panic!("{}", house.status()));
+    await_rows(&mut session, "SELECT state, lag_rows FROM system.status.consumers", &["CURRENT|0"]);
+    house.outside.set_absent(true);
+    for i in 0..120 {
+        ok(&mut session, &format!("INSERT INTO l VALUES ('v{i}', {i})"));
+    }
+    await_rows(&mut session, "SELECT state, lag_rows FROM system.status.consumers", &["LOST|0"]);
+    house.outside.set_absent(false);
+    await_that(|| rows(&mut session, "SELECT state FROM system.status.jobs") == ["FAILED"])
+        .unwrap_or_else(|()| panic!("{}", house.status()));
+    house
+}
+
+#[test]
+fn a_sink_without_key_beyond_its_cap_is_written_anew_by_a_new_job() {
+    let house = beyond_cap("");
+    let mut session = house.session();
+    let error = ok(&mut session, "SELECT error FROM system.status.jobs");
+    assert!(error.contains("no longer goes back that far") && error.contains("a new job gives all"), "{error}");
+    assert!(error.contains("type DROP JOB 1 here, empty the outside, then run the INSERT again here"), "{error}");
+    assert!(!error.contains("START JOB"), "what it has put out is gone: {error}");
+    ok(&mut session, &format!("DROP JOB 1; {} {JOINED}", without_key("")));
+    // Nobody has emptied it here, so the first row is there twice.
+    await_that(|| house.outside.sink("drain").len() == 122).unwrap_or_else(|()| panic!("{}", house.status()));
+}
+
 #[test]
 fn tables_are_checked_while_they_are_in_use() {
     let house = House::new();
