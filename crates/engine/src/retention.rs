@@ -58,11 +58,11 @@ impl Default for ConsumerCap {
 
 /// A consumer that was too slow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct LostRecord {
-    consumer: String,
-    table: TableId,
+pub(crate) struct LostRecord {
+    pub(crate) consumer: String,
+    pub(crate) table: TableId,
     /// Where it stood.
-    upto: CommitId,
+    pub(crate) upto: CommitId,
 }
 
 impl LostRecord {
@@ -322,7 +322,8 @@ impl Core {
     }
 }
 
-fn lost_consumers(snapshot: &Snapshot) -> Vec<LostRecord> {
+/// The consumers that were too slow, and have not caught up since.
+pub(crate) fn lost_consumers(snapshot: &Snapshot) -> Vec<LostRecord> {
     let records = snapshot.list(LOST);
     records.iter().filter_map(|(key, text)| decode::<LostRecord>(LOST, key, text).ok()).collect()
 }

@@ -13,6 +13,7 @@ use crate::dead::{self, letters_under};
 use crate::job::{Branch, Job};
 use crate::rebuild::Gaps;
 use crate::records::{JOBS, JobRecord, JobState, STREAMS, StreamRecord, StreamTableRecord, encode};
+use crate::retention::{LostRecord, lost_consumers};
 use crate::shared::lock;
 use crate::tick::order_jobs;
 use crate::wiring::{sink_name, start_of};
@@ -255,6 +256,8 @@ impl Core {
             return Ok(());
         }
         let reached = std::mem::take(&mut self.reached);
+        let snapshot = self.store.ordered_snapshot();
+        let lost = lost_consumers(&snapshot);
         let mut cursors = Vec::new();
         for (id, job) in &self.jobs {
             for (i, insert) in job.record.inserts.iter().enumerate() {
@@ -265,12 +268,27 @@ impl Core {
                     _ => None,
                 };
                 if let (Some(upto), Some(table)) = (reached.get(&name), insert.outbox.or(relayed)) {
-                    cursors.push((name, table, *upto));
+                    let lost_at = lost.iter().find(|lost| lost.consumer == name && lost.table == table);
+                    let is_cut_off = |at: &LostRecord| {
+                        *upto <= at.upto || snapshot.table(table).is_ok_and(|log| log.lag(*upto).is_lost)
+                    };
+                    if lost_at.is_some_and(is_cut_off) {
+                        // It still stands before what is gone, and must not be taken for one that stands behind it.
+                        continue;
+                    }
+                    cursors.push((name, table, *upto, lost_at.is_some() && insert.forgets));
                 }
             }
         }
         self.tick_writing(|tick, _| {
-            cursors.iter().try_for_each(|(name, table, upto)| tick.set_cursor(name, *table, *upto).map(drop))
+            for (name, table, upto, must_reach) in &cursors {
+                let kept = tick.set_cursor(name, *table, *upto)?;
+                if *must_reach && kept > *upto {
+                    // Where it goes on is told by this alone, and what lies between is not kept: it catches up first.
+                    tick.forget_cursor(name, Some(*table))?;
+                }
+            }
+            Ok(())
         })?;
         Ok(())
     }

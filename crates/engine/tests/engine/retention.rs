@@ -225,6 +225,19 @@ fn a_sink_without_key_beyond_its_cap_is_written_anew_by_a_new_job() {
 }
 
 #[test]
+fn a_lost_sink_that_forgets_does_not_go_on_behind_the_gap() {
+    let house = beyond_cap(", 'forgets' = 'true'");
+    let mut session = house.session();
+    assert_eq!(rows(&mut session, "SELECT state FROM system.status.consumers"), ["LOST"], "also once it has failed");
+    ok(&mut session, "START JOB 1; INSERT INTO l VALUES ('late', 1)");
+    let state = "SELECT state, error FROM system.status.jobs";
+    await_that(|| rows(&mut session, state)[0].starts_with("FAILED|"))
+        .unwrap_or_else(|()| panic!("{}", house.status()));
+    assert!(rows(&mut session, state)[0].contains("is no longer kept"), "{}", house.status());
+    assert_eq!(house.outside.sink("drain"), ["000000=+Ia|1"], "rows without those before them would be a lie");
+}
+
+#[test]
 fn tables_are_checked_while_they_are_in_use() {
     let house = House::new();
     let mut session = house.session();
