@@ -227,6 +227,7 @@ impl Core {
         let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
         jobs.into_iter().for_each(|id| self.note_reached(id));
         self.save_cursors()?;
+        self.look_last()?;
         for job in self.jobs.values_mut() {
             job.stop_sinks();
         }

@@ -27,6 +27,11 @@ const MOMENTS: &str = "moments";
 /// The metadata space of consumers that were too slow; keys are `consumer\u{1}table`.
 const LOST: &str = "lost_consumers";
 
+/// The key of the last look among them: how much has passed may be known though nothing was committed.
+const LOOKED: &str = "looked";
+/// How often a look is noted where no moment is: a crash loses at most this much of what has passed.
+const LOOK_MICROS: i64 = 3_600_000_000;
+
 /// How often a moment is noted, unless rows expire sooner: what expires does so at most this much too late.
 const MOMENT_MICROS: i64 = 10_000_000;
 /// A time to live is told apart in this many steps.
@@ -79,23 +84,30 @@ pub(crate) struct Moments {
     own: CommitId,
     /// The passed time at a reading of the monotonic clock.
     begun: (i64, Duration),
+    /// The passed time that was put on record last.
+    looked: i64,
 }
 
 impl Moments {
     /// Those that are on record, with passed time going on from the last of them.
     pub(crate) fn of(snapshot: &Snapshot, clock: &dyn Clock) -> Self {
         let wall = clock.now_micros();
-        let (mut marks, mut passed) = (Vec::new(), wall);
+        let (mut marks, mut last) = (Vec::new(), (wall, wall));
         for (key, value) in snapshot.list(MOMENTS) {
             // Written before there was passed time: it began as the time of the wall.
             let (time, at) = value.split_once(' ').unwrap_or((&value, &value));
-            let (Ok(commit), Ok(time), Ok(at)) = (key.parse(), time.parse::<i64>(), at.parse::<i64>()) else {
-                continue;
-            };
-            marks.push((CommitId(commit), time));
-            passed = time.saturating_add(wall.saturating_sub(at).clamp(0, LONGEST_REST_MICROS));
+            let (Ok(time), Ok(at)) = (time.parse::<i64>(), at.parse::<i64>()) else { continue };
+            if let Ok(commit) = key.parse() {
+                marks.push((CommitId(commit), time));
+                last = (time, at);
+            } else if key == LOOKED && time > last.0 {
+                // Moments come first.
+                last = (time, at);
+            }
         }
-        Self { marks, own: CommitId(0), begun: (passed, clock.monotonic()) }
+        let (looked, at) = last;
+        let passed = looked.saturating_add(wall.saturating_sub(at).clamp(0, LONGEST_REST_MICROS));
+        Self { marks, own: CommitId(0), begun: (passed, clock.monotonic()), looked }
     }
 
     /// The passed time now, in microseconds from an arbitrary moment; never goes back.
@@ -120,6 +132,15 @@ impl Moments {
     fn is_due(&self, last: CommitId, now: i64, every: i64) -> bool {
         let noted = self.marks.last();
         last > self.own.max(noted.map_or(CommitId(0), |mark| mark.0)) && noted.is_none_or(|mark| now - mark.1 >= every)
+    }
+
+    /// What a look now puts on record; `None` where nothing has an age.
+    fn look(&mut self, clock: &dyn Clock) -> Option<String> {
+        if self.marks.is_empty() {
+            return None;
+        }
+        self.looked = self.now(clock);
+        Some(format!("{} {}", self.looked, clock.now_micros()))
     }
 
     /// Takes out and gives the moments that are older than anyone asks for, or nearer to others than their age calls for.
@@ -241,6 +262,14 @@ impl Core {
             self.moments.marks.push((snapshot.commit(), now));
             noted = Some((snapshot.commit(), now));
         }
+        let looked = match noted {
+            Some((_, at)) => {
+                self.moments.looked = at;
+                None
+            }
+            None if now - self.moments.looked >= LOOK_MICROS => self.moments.look(&*self.clock),
+            None => None,
+        };
         let forgotten = if noted.is_some() { self.moments.thin_out(now, longest) } else { Vec::new() };
 
         let mut trims: Vec<(TableId, CommitId)> = Vec::new();
@@ -288,12 +317,21 @@ impl Core {
                 trims.push((consumer.table, snapshot.commit()));
             }
         }
-        if noted.is_none() && forgotten.is_empty() && trims.is_empty() && lost.is_empty() && found.is_empty() {
+        if noted.is_none()
+            && looked.is_none()
+            && forgotten.is_empty()
+            && trims.is_empty()
+            && lost.is_empty()
+            && found.is_empty()
+        {
             return Ok(());
         }
         self.moments.own = self.tick_writing(|tick, _| {
             if let Some((commit, micros)) = noted {
                 tick.put(MOMENTS, &format!("{:020}", commit.0), Some(&format!("{micros} {wall}")));
+            }
+            if let Some(looked) = looked {
+                tick.put(MOMENTS, LOOKED, Some(&looked));
             }
             for commit in forgotten {
                 tick.put(MOMENTS, &format!("{:020}", commit.0), None);
@@ -311,6 +349,17 @@ impl Core {
             Ok(())
         })?;
         Ok(())
+    }
+
+    /// Puts on record how much has passed, for the next process.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn look_last(&mut self) -> Result<()> {
+        match self.moments.look(&*self.clock) {
+            Some(looked) => self.tick_with(|tick| tick.put(MOMENTS, LOOKED, Some(&looked))),
+            None => Ok(()),
+        }
     }
 
     /// The names of all sinks, each with the hidden table that it is read from; `None` where that is a user's.

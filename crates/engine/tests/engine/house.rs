@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub struct House {
 struct Clockwork {
     machine: SystemClock,
     set_by_micros: AtomicI64,
+    /// How many seconds the test has let pass at once.
+    passed_seconds: AtomicU64,
     is_broken: AtomicBool,
 }
 
@@ -52,11 +54,12 @@ impl Clock for Clockwork {
     fn now_micros(&self) -> i64 {
         let is_core = || std::thread::current().name() == Some("core");
         assert!(!(self.is_broken.load(Ordering::SeqCst) && is_core()), "the clock is broken");
-        self.machine.now_micros() + self.set_by_micros.load(Ordering::SeqCst)
+        let passed = self.passed_seconds.load(Ordering::SeqCst) as i64 * 1_000_000;
+        self.machine.now_micros() + passed + self.set_by_micros.load(Ordering::SeqCst)
     }
 
     fn monotonic(&self) -> Duration {
-        self.machine.monotonic()
+        self.machine.monotonic() + Duration::from_secs(self.passed_seconds.load(Ordering::SeqCst))
     }
 }
 
@@ -83,6 +86,7 @@ impl House {
         let clock = Arc::new(Clockwork {
             machine: SystemClock::new(),
             set_by_micros: AtomicI64::new(0),
+            passed_seconds: AtomicU64::new(0),
             is_broken: AtomicBool::new(false),
         });
         let (outside, cap) = (Outside::default(), ConsumerCap::default());
@@ -115,6 +119,11 @@ impl House {
     /// Sets the clock: so many seconds before or after the machine's.
     pub fn set_clock(&self, seconds: i64) {
         self.clock.set_by_micros.store(seconds * 1_000_000, Ordering::SeqCst);
+    }
+
+    /// Lets so many seconds pass.
+    pub fn let_pass(&self, seconds: u64) {
+        self.clock.passed_seconds.fetch_add(seconds, Ordering::SeqCst);
     }
 
     pub fn session(&self) -> Session {

@@ -325,13 +325,15 @@ fn from_one_process_to_the_next_a_day_may_have_passed_and_no_more() {
     look_through(&mut house.session(), 1);
     // A clock that is ahead by a year at a start is believed for a day, one that is back for nothing.
     let kept = |house: &House, log: &str| rows(&mut house.session(), &format!("SELECT n FROM {log} ORDER BY n"));
+    house.stop();
     house.set_clock(365 * DAY);
-    house.restart();
+    house.open();
     look_through(&mut house.session(), 2);
     assert_eq!(kept(&house, "hours"), ["2"], "more than an hour may have passed");
     assert_eq!(kept(&house, "days"), ["1", "2"], "three days may not");
+    house.stop();
     house.set_clock(0);
-    house.restart();
+    house.open();
     look_through(&mut house.session(), 3);
     assert_eq!((kept(&house, "hours").len(), kept(&house, "days").len()), (2, 3));
     // Twice a day and more: now the first have been there for three days.
@@ -342,4 +344,17 @@ fn from_one_process_to_the_next_a_day_may_have_passed_and_no_more() {
     }
     assert_eq!(kept(&house, "hours"), ["5"]);
     assert_eq!(kept(&house, "days"), ["2", "3", "4", "5"]);
+}
+
+#[test]
+fn what_has_passed_while_nothing_was_committed_counts_over_a_restart() {
+    let mut house = House::new();
+    ok(&mut house.session(), LOGS);
+    look_through(&mut house.session(), 1);
+    house.let_pass(2 * DAY as u64);
+    house.restart();
+    look_through(&mut house.session(), 2);
+    house.let_pass(DAY as u64 + 3_600);
+    look_through(&mut house.session(), 3);
+    await_rows(&mut house.session(), "SELECT n FROM days", &["2", "3"]);
 }
