@@ -30,6 +30,7 @@ mod read_plan;
 mod scan;
 mod sink;
 mod sink_plan;
+mod standing;
 mod stream;
 mod text;
 mod timeline;

@@ -10,7 +10,8 @@
 //!
 //! Whatever happens to the connection, `position` tells afterwards whether the transaction was committed. A table with a key
 //! that is empty though it was written (emptied, or made anew) is written from the start again: upserts into an empty table
-//! are right at any time. Of a table that is only added to nobody can tell: rows may have been taken out on purpose.
+//! are right at any time. Of a table that is only added to nobody can tell: rows may have been taken out on purpose. One that
+//! holds rows although its entry is gone is never begun anew: see [`standing`].
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use super::jdbc_options::JdbcOptions;
 use super::parameters::{Parameter, array_type, parameter};
 use super::patience::{LOCK_WAIT, lock_holder, session_pid};
 use super::sink_plan::{self, Plan, PlanColumn};
+use super::standing::{self, Asking, Rows};
 use crate::Owner;
 
 /// Rows of one statement at most: large enough that the round trip does not count, small enough that parameters of wide
@@ -158,23 +160,17 @@ impl JdbcSink {
         client.execute(&fence_others, &[&target, &store]).await.map_err(failed)?;
         let (mut upto, epoch): (i64, i64) = (row.get(0), row.get(1));
         let history = row.get::<_, Option<&str>>(2).and_then(|text| u64::from_str_radix(text, 16).ok());
-        if !plan.key.is_empty() {
-            let empty = format!("SELECT NOT EXISTS (SELECT FROM {})", plan.name());
-            let is_empty: bool = client.query_one(&empty, &[]).await.map_err(failed)?.get(0);
-            let is_new: bool = row.get(3);
-            if is_new && self.writer.written && !is_empty {
-                return Err(Error::conflict(format!(
-                    "the entry of sink {} in {} is gone, but table {} holds rows: it was restored without it, or somebody deleted the entry",
-                    self.writer.sink, plan.bookkeeping(), plan.key()
-                ))
-                .hint(format!("empty the table there, and it is written anew: TRUNCATE {}; then START JOB here", plan.name())));
-            }
-            if upto > 0 && (is_empty || self.remade.get()) {
-                let anew = format!("UPDATE {books} SET upto = 0, history = NULL WHERE store = $1 AND sink = $2");
-                client.execute(&anew, &[&store, &self.writer.sink]).await.map_err(failed)?;
-                // The history is told all the same: rows were written under it, which are gone.
-                upto = 0;
-            }
+        let rows = standing::rows(&client, &plan).await.map_err(failed)?;
+        if upto == 0 {
+            let is_lost = row.get(3) && self.writer.written;
+            let (sink, role) = (self.writer.sink.as_str(), self.options.target.username.as_str());
+            standing::check_unwritten(&client, &plan, rows, Asking { store: &store, sink, role, is_lost }).await?;
+        }
+        if !plan.key.is_empty() && upto > 0 && (rows == Rows::None || self.remade.get()) {
+            let anew = format!("UPDATE {books} SET upto = 0, history = NULL WHERE store = $1 AND sink = $2");
+            client.execute(&anew, &[&store, &self.writer.sink]).await.map_err(failed)?;
+            // The history is told all the same: rows were written under it, which are gone.
+            upto = 0;
         }
         client.batch_execute("COMMIT").await.map_err(failed)?;
 

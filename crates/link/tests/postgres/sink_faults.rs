@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use gridhouse_base::batch::RowKind;
-use gridhouse_base::{CommitId, ErrorKind};
-use gridhouse_flow::connector::{SinkConnector, SinkWriter};
+use gridhouse_base::batch::{KindBatch, RowKind};
+use gridhouse_base::{CommitId, Error, ErrorKind, TypeKind, Value};
+use gridhouse_flow::connector::{Sink, SinkConnector, SinkWriter};
 use gridhouse_link::JdbcWriter;
 
 use crate::describe::report;
-use crate::setup::{context, with};
+use crate::setup::{Db, context, with};
 use crate::sink::{columns, contents, open, prepared, rows};
+use crate::types::batch;
 
 const TABLE: &str = "CREATE TABLE report (region varchar(10), day date, orders int, PRIMARY KEY (region, day))";
 
@@ -46,7 +47,7 @@ fn a_table_that_was_made_anew_or_emptied_is_written_from_the_start() {
 fn a_changed_table_is_told_with_its_remedy() {
     let db = prepared("sink_changed");
     let mut sink = open(&db, 1);
-    let told = |sink: &mut Box<dyn gridhouse_flow::connector::Sink>, sql: &str| {
+    let told = |sink: &mut Box<dyn Sink>, sql: &str| {
         let at = sink.position().unwrap();
         db.sql(sql);
         let first = sink.write(at, CommitId(at.0 + 1), &[rows(RowKind::Insert, &[("a", 1)])]).unwrap_err();
@@ -155,4 +156,92 @@ fn who_holds_a_lock_is_told() {
     let at = sink.position().unwrap();
     sink.write(at, CommitId(1), &[rows(RowKind::Insert, &[("a", 1)])]).unwrap();
     assert_eq!(contents(&db), "a|1");
+}
+
+const LINE: [(&str, TypeKind); 1] = [("line", TypeKind::STRING)];
+
+/// A sink that only adds to its table, as a store that remembers or not that it wrote it, under a role.
+fn open_log(db: &Db, store: u128, written: bool, role: &str) -> Box<dyn Sink> {
+    let definition = with(with(report(db, &LINE, &[]), "username", role), "password", role);
+    let writer = SinkWriter { store, sink: "log".into(), history: 1, written };
+    JdbcWriter::new(&context()).open(Arc::new(definition), writer).unwrap()
+}
+
+fn lines(lines: &[&str]) -> KindBatch {
+    let line = |line: &&str| vec![Value::Text((*line).into())];
+    batch(&LINE, &lines.iter().map(line).collect::<Vec<_>>(), RowKind::Insert)
+}
+
+fn conflict(refused: Result<CommitId, Error>) -> (String, String) {
+    let error = refused.expect_err("rows would be there twice");
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    (error.message().to_owned(), error.remedy().expect("it has a remedy").to_owned())
+}
+
+#[test]
+fn rows_without_a_key_are_never_written_again_beside_those_that_are_there() {
+    let db = Db::new("sink_keyless");
+    // Rows of the user's own are added to.
+    db.sql("CREATE TABLE report (line text); INSERT INTO report VALUES ('own')");
+    let written = || db.sql("SELECT string_agg(line, ' ' ORDER BY line) FROM report");
+    let mut sink = open_log(&db, 1, false, "postgres");
+    assert_eq!(sink.position().unwrap(), CommitId(0));
+    sink.write(CommitId(0), CommitId(4), &[lines(&["a"])]).unwrap();
+    assert_eq!(written(), "a own");
+
+    // Somebody deletes the entry under the sink, and while nobody is connected.
+    db.sql("DELETE FROM gridhouse_sink");
+    let gone = sink.write(CommitId(4), CommitId(5), &[lines(&["b"])]).unwrap_err();
+    assert!(gone.message().ends_with("in gridhouse_sink is gone; it is claimed anew"), "{gone}");
+    let told = conflict(sink.position());
+    let entry = "the entry of sink log in \"public\".\"gridhouse_sink\" is gone, but table public.report";
+    assert_eq!(
+        told.0,
+        format!("{entry} holds rows: it was restored without it, or somebody deleted the entry"),
+        "{told:?}"
+    );
+    assert_eq!(
+        told.1,
+        "empty the table there, and it is written anew: TRUNCATE \"public\".\"report\"; then START JOB here"
+    );
+    let mut again = open_log(&db, 1, true, "postgres");
+    assert_eq!(conflict(again.position()), told);
+    assert_eq!(db.sql("SELECT count(*) FROM gridhouse_sink"), "0", "nothing is claimed");
+
+    // A role that may only add does not see whether there are rows.
+    db.sql("CREATE ROLE adder LOGIN PASSWORD 'adder'; GRANT INSERT ON report TO adder; GRANT ALL ON gridhouse_sink TO adder");
+    let blind = conflict(open_log(&db, 1, true, "adder").position());
+    assert_eq!(blind.0, format!("{entry} may hold rows that it wrote, which role 'adder' may not look at"));
+    assert_eq!(blind.1, "type there `GRANT SELECT ON public.report TO adder`; then START JOB here");
+    assert_eq!(open_log(&db, 3, false, "adder").position().unwrap(), CommitId(0), "a first one needs not look");
+    db.sql("DELETE FROM gridhouse_sink; GRANT SELECT ON report TO adder");
+    assert_eq!(conflict(open_log(&db, 1, true, "adder").position()), told);
+    db.sql("TRUNCATE \"public\".\"report\"");
+    assert_eq!(again.position().unwrap(), CommitId(0));
+    again.write(CommitId(0), CommitId(5), &[lines(&["a", "b"])]).unwrap();
+
+    // Another data directory comes with the same script.
+    let mut other = open_log(&db, 2, false, "postgres");
+    let twice = conflict(other.position());
+    assert_eq!(
+        twice.0,
+        "table public.report was written by another data directory (process 7 on host here, data directory /data) up to commit 5, \
+         and holds rows: it has no key, so that what both write would be there twice"
+    );
+    again.write(CommitId(5), CommitId(6), &[lines(&["c"])]).unwrap();
+    assert_eq!(written(), "a b c", "the one that wrote it is not fenced by one that may not");
+    let (_, anew) = twice.1.split_once("type there `").unwrap();
+    let (anew, on_purpose) = anew.split_once('`').unwrap();
+    let (truncate, forget) = anew.split_once("; ").unwrap();
+    assert_eq!(on_purpose, "; to add to its rows on purpose, the DELETE alone; then START JOB here");
+    // On purpose.
+    db.sql(forget);
+    assert_eq!(other.position().unwrap(), CommitId(0));
+    other.write(CommitId(0), CommitId(1), &[lines(&["d"])]).unwrap();
+    assert_eq!(written(), "a b c d");
+    assert_eq!(other.position().unwrap(), CommitId(1));
+    // Anew.
+    conflict(open_log(&db, 4, false, "postgres").position());
+    db.sql(truncate);
+    assert_eq!(open_log(&db, 4, false, "postgres").position().unwrap(), CommitId(0));
 }
