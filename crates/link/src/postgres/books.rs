@@ -2,7 +2,8 @@
 //!
 //! It stands in the schema of the tables that are written, and is made when the first sink there begins. What always holds: a table of
 //! an earlier version, or one that an administrator made for a role that may not make tables, does as long as it has the columns that
-//! decide what is written. Who claims a sink is for people: where there is no column for it, nothing but a message is poorer.
+//! decide what is written. Who claims a sink is for people: where there is no column for it, nothing but a message is poorer. Where there is
+//! none for the shape of the target, columns that are changed there are noticed only while a sink is connected.
 
 use gridhouse_base::{Error, Result};
 use tokio_postgres::Client;
@@ -27,26 +28,37 @@ pub(crate) async fn check(client: &Client, plan: &Plan, target: &Target) -> Resu
     .hint(format!("GRANT CREATE ON SCHEMA {} TO {}", ident(&plan.schema), ident(&target.username))))
 }
 
-/// Makes the bookkeeping table where it is missing, and gives one of an earlier version what it lacks; whether it keeps who
-/// claims a sink. A table that an administrator made for a role that may only write it is taken as it is.
-pub(crate) async fn make(client: &Client, books: &str) -> Result<bool, tokio_postgres::Error> {
+/// What a bookkeeping table keeps beside what decides what is written.
+#[derive(Clone, Copy)]
+pub(crate) struct Kept {
+    /// Who claims a sink.
+    pub owner: bool,
+    /// The columns of the target as they were written.
+    pub shape: bool,
+}
+
+/// Makes the bookkeeping table where it is missing, and gives one of an earlier version what it lacks. A table that an
+/// administrator made for a role that may only write it is taken as it is.
+pub(crate) async fn make(client: &Client, books: &str) -> Result<Kept, tokio_postgres::Error> {
     let has = |column: &str| {
         format!(
             "EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = '{column}' AND NOT attisdropped)"
         )
     };
     let sql = format!(
-        "SELECT {}, {}, pg_has_role(c.relowner, 'USAGE') FROM pg_class c WHERE c.oid = to_regclass($1::text)",
+        "SELECT {}, {}, {}, pg_has_role(c.relowner, 'USAGE') FROM pg_class c WHERE c.oid = to_regclass($1::text)",
         has("history"),
-        has("claimed_by")
+        has("claimed_by"),
+        has("shape")
     );
     let Some(row) = client.query_opt(&sql, &[&books]).await? else {
         let columns = "store text, sink text, target text NOT NULL, upto bigint NOT NULL, epoch bigint NOT NULL, \
-                       claimed_at timestamptz NOT NULL DEFAULT now(), history text, claimed_by text";
+                       claimed_at timestamptz NOT NULL DEFAULT now(), history text, claimed_by text, shape text";
         client.batch_execute(&format!("CREATE TABLE {books} ({columns}, PRIMARY KEY (store, sink))")).await?;
-        return Ok(true);
+        return Ok(Kept { owner: true, shape: true });
     };
-    let (has_history, has_owner, is_ours): (bool, bool, bool) = (row.get(0), row.get(1), row.get(2));
+    let (has_history, has_owner, has_shape): (bool, bool, bool) = (row.get(0), row.get(1), row.get(2));
+    let is_ours: bool = row.get(3);
     let add = |column: &str| format!("ALTER TABLE {books} ADD COLUMN {column} text");
     if !has_history {
         client.batch_execute(&add("history")).await?;
@@ -54,7 +66,10 @@ pub(crate) async fn make(client: &Client, books: &str) -> Result<bool, tokio_pos
     if !has_owner && is_ours {
         client.batch_execute(&add("claimed_by")).await?;
     }
-    Ok(has_owner || is_ours)
+    if !has_shape && is_ours {
+        client.batch_execute(&add("shape")).await?;
+    }
+    Ok(Kept { owner: has_owner || is_ours, shape: has_shape || is_ours })
 }
 
 /// Who claimed the target of `plan` last, where they left word of it, and when: the same sink under another process, or a sink of

@@ -53,6 +53,23 @@ pub(crate) struct OutsideColumn {
     pub generated: bool,
     /// `GENERATED ALWAYS AS IDENTITY`
     pub identity_always: bool,
+    /// Its number within the table, which no other column ever had or gets.
+    pub number: i16,
+    /// The modifiers of its type as the catalog keeps them; -1 where there are none.
+    pub modifiers: i32,
+}
+
+/// Gives, for a row `c` of `pg_class`, a text that another one follows when the table is truncated, rewritten (which every change
+/// of a type that may change a value does) or given a column; and seldom else. Partitions keep the rows of a root.
+pub(crate) const MARK: &str = "concat(c.relnatts, '/', CASE c.relkind WHEN 'p' THEN \
+     (SELECT md5(string_agg(l.oid || ':' || l.relfilenode, ',' ORDER BY l.oid)) \
+     FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid) ELSE c.relfilenode::text END)";
+
+/// The [`MARK`] of the table `oid`; empty where there is none.
+pub(crate) async fn mark(client: &Client, oid: u32) -> Result<String> {
+    let sql = format!("SELECT {MARK} FROM pg_class c WHERE c.oid = $1");
+    let row = client.query_opt(&sql, &[&oid]).await.map_err(outside("the table's place cannot be read"))?;
+    Ok(row.map(|row| row.get(0)).unwrap_or_default())
 }
 
 impl OutsideTable {
@@ -119,8 +136,8 @@ pub(crate) async fn describe(client: &Client, oids: &[u32]) -> Result<Vec<Outsid
                   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY($1) ORDER BY 2, 3";
     let columns = "SELECT a.attrelid, a.attname::text, format_type(a.atttypid, a.atttypmod), b.oid, \
                    format_type(b.oid, -1), b.typelem, b.typcategory, COALESCE(NULLIF(e.typbasetype, 0), e.oid, 0::oid), \
-                   a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '', a.attidentity = 'a' \
-                   FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+                   a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '', a.attidentity = 'a', a.attnum, \
+                   GREATEST(a.atttypmod, t.typtypmod, d.typtypmod) FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
                    LEFT JOIN pg_type d ON d.oid = t.typbasetype \
                    JOIN pg_type b ON b.oid = COALESCE(NULLIF(d.typbasetype, 0), NULLIF(t.typbasetype, 0), t.oid) \
                    LEFT JOIN pg_type e ON e.oid = b.typelem \
@@ -207,5 +224,7 @@ fn column(row: &Row) -> OutsideColumn {
         has_default: row.get(9),
         generated: row.get(10),
         identity_always: row.get(11),
+        number: row.get(12),
+        modifiers: row.get(13),
     }
 }

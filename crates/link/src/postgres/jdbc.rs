@@ -72,7 +72,8 @@ impl SinkConnector for JdbcWriter {
         let mode = if definition.primary_key.is_empty() { ChangelogMode::InsertOnly } else { ChangelogMode::Upsert };
         block_on(async {
             let client = options.target.connect().await?;
-            let plan = sink_plan::plan(&client, definition, &options, &mut notices).await?;
+            let found = sink_plan::find(&client, definition, &options).await?;
+            let plan = sink_plan::plan(&client, definition, &options, found, &mut notices).await?;
             books::check(&client, &plan, &options.target).await?;
             let system = system_identifier(&client).await?;
             let target_key = format!("postgres/{system}/{}/{}", options.target.database, plan.key());

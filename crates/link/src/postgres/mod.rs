@@ -28,6 +28,7 @@ mod pgoutput;
 mod pushdown;
 mod read_plan;
 mod scan;
+mod shape;
 mod sink;
 mod sink_plan;
 mod standing;

@@ -6,7 +6,9 @@
 //! transaction as the rows, and only from the expected commit in the expected epoch: where that row is not there, a division
 //! by zero fails the whole transaction on the server. So a small write is one round trip: begin, delete, upsert, move and
 //! commit are sent together, and commit cannot succeed where the move failed. The move also fails where another table has
-//! taken the name of the one that was claimed.
+//! taken the name of the one that was claimed, and where that one was emptied, rewritten or given a column since: then it is
+//! looked at again. What was changed in its columns, and whether their values can still be those that were written, is the
+//! matter of [`shape`].
 //!
 //! Whatever happens to the connection, `position` tells afterwards whether the transaction was committed. A table with a key
 //! that is empty though it was written (emptied, or made anew) is written from the start again: upserts into an empty table
@@ -28,10 +30,12 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Statement};
 
 use super::books;
+use super::catalog::MARK;
 use super::client::{Fault, always_quoted, literal, outside};
 use super::jdbc_options::JdbcOptions;
 use super::parameters::{Parameter, array_type, parameter};
 use super::patience::{LOCK_WAIT, lock_holder, session_pid};
+use super::shape::{self, Shape};
 use super::sink_plan::{self, Plan, PlanColumn};
 use super::standing::{self, Asking, Rows};
 use crate::Owner;
@@ -53,6 +57,10 @@ const CLOSING: Duration = Duration::from_millis(20);
 /// How long the server keeps an open transaction of ours that says nothing: far longer than the next statement of a large
 /// write takes to prepare, short enough that the locks of a client that is gone do not stand for hours.
 const IDLE_TRANSACTION: &str = "60s";
+
+/// How a write begins, whatever the server's default is: the move is to see what others have done to the table until the rows
+/// before it had locked it.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// PostgreSQL's code for a NULL in a column that takes none.
 const NOT_NULL_VIOLATION: &str = "23502";
@@ -131,7 +139,16 @@ impl JdbcSink {
     async fn claim(&self) -> Result<Claim> {
         let client = self.options.target.connect().await?;
         let pid = session_pid(&client).await?;
-        let plan = sink_plan::plan(&client, &self.definition, &self.options, &mut Vec::new()).await?;
+        let found = sink_plan::find(&client, &self.definition, &self.options).await?;
+        let shape = Shape::of(&self.definition, &found.table);
+        let entry = shape::Entry { schema: &found.table.schema, store: &self.store(), sink: &self.writer.sink };
+        let changed = entry.note(&client, &shape).await?;
+        let remedy = changed.remedy(&found.table.key());
+        let plan = sink_plan::plan(&client, &self.definition, &self.options, found, &mut Vec::new()).await;
+        let plan = plan.map_err(|error| match (error.remedy().map(str::to_owned), remedy) {
+            (Some(hint), Some(more)) => error.hint(format!("{hint}; {more}")),
+            _ => error,
+        })?;
         books::check(&client, &plan, &self.options.target).await?;
         let books = plan.bookkeeping();
         let context = format!("sink {} cannot be claimed", plan.key());
@@ -144,17 +161,17 @@ impl JdbcSink {
             ))
             .await
             .map_err(failed)?;
-        let names_owner = books::make(&client, &books).await.map_err(failed)?;
+        let kept = books::make(&client, &books).await.map_err(failed)?;
         let (store, target) = (self.store(), plan.key());
         let (column, value, set) =
-            if names_owner { (", claimed_by", ", $4", ", claimed_by = $4") } else { ("", "", "") };
+            if kept.owner { (", claimed_by", ", $4", ", claimed_by = $4") } else { ("", "", "") };
         let sql = format!(
             "INSERT INTO {books} AS b (store, sink, target, upto, epoch{column}) VALUES ($1, $2, $3, 0, 1{value}) \
              ON CONFLICT (store, sink) DO UPDATE SET epoch = b.epoch + 1, target = EXCLUDED.target, claimed_at = now(){set} \
              RETURNING upto, epoch, history, xmax = 0"
         );
         let claim: [&(dyn ToSql + Sync); 4] = [&store, &self.writer.sink, &target, &self.owner];
-        let claim = if names_owner { &claim[..] } else { &claim[..3] };
+        let claim = if kept.owner { &claim[..] } else { &claim[..3] };
         let row = client.query_one(&sql, claim).await.map_err(failed)?;
         let fence_others = format!("UPDATE {books} SET epoch = epoch + 1 WHERE target = $1 AND store <> $2");
         client.execute(&fence_others, &[&target, &store]).await.map_err(failed)?;
@@ -172,6 +189,24 @@ impl JdbcSink {
             // The history is told all the same: rows were written under it, which are gone.
             upto = 0;
         }
+        if upto > 0 && rows != Rows::None && !changed.lost.is_empty() {
+            let lost = Error::conflict(format!(
+                "table {target}: the values of {} in the rows that are there are lost: dropped and added again, or changed to a type \
+                 that does not hold them and back",
+                changed.lost.join(", ")
+            ));
+            return Err(lost.hint(format!(
+                "to have the table written anew, type there `{}`; to leave its rows as they are, type there `UPDATE {books} SET \
+                 shape = NULL WHERE store = {} AND sink = {}`; then START JOB here",
+                self.emptying(&plan),
+                literal(&store),
+                literal(&self.writer.sink)
+            )));
+        }
+        if kept.shape {
+            let note = format!("UPDATE {books} SET shape = $3 WHERE store = $1 AND sink = $2");
+            client.execute(&note, &[&store, &self.writer.sink, &shape.text()]).await.map_err(failed)?;
+        }
         client.batch_execute("COMMIT").await.map_err(failed)?;
 
         let types: Vec<Type> = plan.columns.iter().map(|column| array_type(&column.kind)).collect();
@@ -184,9 +219,12 @@ impl JdbcSink {
         };
         let advance = format!(
             "WITH moved AS (UPDATE {books} SET upto = $1, history = $6 WHERE store = $2 AND sink = $3 AND upto = $4 \
-             AND epoch = $5 RETURNING 1) SELECT 1 / (count(*)::int * (COALESCE(to_regclass($7)::oid, 0) = $8)::int) FROM moved"
+             AND epoch = $5 RETURNING 1) SELECT 1 / (count(*)::int * (COALESCE(to_regclass($7)::oid, 0) = $8 \
+             AND EXISTS (SELECT FROM pg_class c WHERE c.oid = $8 AND {MARK} = $9))::int) FROM moved"
         );
-        let types = [Type::INT8, Type::TEXT, Type::TEXT, Type::INT8, Type::INT8, Type::TEXT, Type::TEXT, Type::OID];
+        let (text, number) = (Type::TEXT, Type::INT8);
+        let first = [number.clone(), text.clone(), text.clone(), number.clone(), number, text.clone(), text.clone()];
+        let types: Vec<Type> = first.into_iter().chain([Type::OID, text]).collect();
         let advance = client.prepare_typed(&advance, &types).await.map_err(failed)?;
         Ok(Claim {
             open: Open { client, pid, plan, epoch, insert, delete, advance },
@@ -209,9 +247,9 @@ impl JdbcSink {
         let inserts: Vec<&[usize]> = changes.written.chunks(STATEMENT_ROWS).collect();
         let small = chunks.is_done && deletes.len() <= 1 && inserts.len() <= 1;
         let (begin, last_delete, last_insert) = if small {
-            ("BEGIN", deletes.first().copied(), inserts.first().copied())
+            (BEGIN, deletes.first().copied(), inserts.first().copied())
         } else {
-            open.client.batch_execute("BEGIN").await.map_err(outside("the sink's transaction cannot begin"))?;
+            open.client.batch_execute(BEGIN).await.map_err(outside("the sink's transaction cannot begin"))?;
             self.write_rows(open, changes).await?;
             while !chunks.is_done {
                 let changes = chunks.next(open)?;
@@ -224,8 +262,9 @@ impl JdbcSink {
         // Under no history as long as there were no rows: then there is nothing that could be missed.
         let history = self.history_after(leaves_rows);
         let (under, table) = (history.map(|number| format!("{number:016x}")), open.plan.name());
-        let move_on: [&(dyn ToSql + Sync); 8] =
-            [&upto, &store, &self.writer.sink, &from, &open.epoch, &under, &table, &open.plan.oid];
+        let (oid, mark) = (&open.plan.oid, &open.plan.mark);
+        let move_on: [&(dyn ToSql + Sync); 9] =
+            [&upto, &store, &self.writer.sink, &from, &open.epoch, &under, &table, oid, mark];
         let delete = async {
             match (last_delete, &open.delete) {
                 (Some(rows), Some(statement)) => execute(&open.client, statement, &open.deleted(changes, rows)).await,
@@ -301,41 +340,63 @@ impl JdbcSink {
         let key = open.plan.key();
         // The transaction has failed, and nothing is answered within it.
         let _ = open.client.batch_execute("ROLLBACK").await;
-        let same = "SELECT COALESCE(to_regclass($1)::oid, 0) = $2";
-        if let Ok(row) = open.client.query_one(same, &[&open.plan.name(), &open.plan.oid]).await
-            && !row.get::<_, bool>(0)
-        {
+        let sql = format!(
+            "SELECT upto, epoch, claimed_at::text FROM {} WHERE store = $1 AND sink = $2",
+            open.plan.bookkeeping()
+        );
+        let entry = match open.client.query_opt(&sql, &[&self.store(), &self.writer.sink]).await {
+            Ok(entry) => entry,
+            Err(error) => return Fault::of(&error).error(&format!("sink {key}")),
+        };
+        // First of all: whoever is fenced must not claim the sink again, whatever became of the table.
+        if let Some(row) = entry.as_ref().filter(|row| row.get::<_, i64>(1) > open.epoch) {
+            let mine = (self.store(), self.writer.sink.as_str(), self.owner.as_str());
+            let newest = books::newest_owner(&open.client, &open.plan, mine).await;
+            let (who, at) = newest.unwrap_or_else(|| (None, row.get(2)));
+            let who = who.map(|who| format!(": {who}")).unwrap_or_default();
+            return Error::conflict(format!(
+                "sink {key} is fenced: another process has taken it over{who} (claimed {at} UTC)"
+            ))
+            .hint("stop the other process that writes this table, then START JOB here");
+        }
+        let same = format!(
+            "SELECT COALESCE(to_regclass($1)::oid, 0) = $2, EXISTS (SELECT FROM pg_class c WHERE c.oid = $2 AND {MARK} = $3)"
+        );
+        let (mut is_same, mut is_unaltered) = (true, true);
+        if let Ok(row) = open.client.query_one(&same, &[&open.plan.name(), &open.plan.oid, &open.plan.mark]).await {
+            (is_same, is_unaltered) = (row.get(0), row.get(1));
+        }
+        if !is_same {
             self.remade.set(true);
             return Error::unavailable(format!(
                 "table {key} was dropped or replaced while it was written; it is looked at again"
             ));
         }
-        let sql = format!(
-            "SELECT upto, epoch, claimed_at::text FROM {} WHERE store = $1 AND sink = $2",
-            open.plan.bookkeeping()
-        );
-        match open.client.query_opt(&sql, &[&self.store(), &self.writer.sink]).await {
-            Err(error) => Fault::of(&error).error(&format!("sink {key}")),
+        match entry {
             // Claimed anew, which also tells whether the rows can be what was written.
-            Ok(None) => {
+            None => {
                 Error::unavailable(format!("the entry of sink {key} in gridhouse_sink is gone; it is claimed anew"))
             }
-            Ok(Some(row)) if row.get::<_, i64>(1) > open.epoch => {
-                let mine = (self.store(), self.writer.sink.as_str(), self.owner.as_str());
-                let newest = books::newest_owner(&open.client, &open.plan, mine).await;
-                let (who, at) = newest.unwrap_or_else(|| (None, row.get(2)));
-                let who = who.map(|who| format!(": {who}")).unwrap_or_default();
-                Error::conflict(format!(
-                    "sink {key} is fenced: another process has taken it over{who} (claimed {at} UTC)"
-                ))
-                .hint("stop the other process that writes this table, then START JOB here")
-            }
+            Some(_) if !is_unaltered => Error::unavailable(format!(
+                "table {key} was emptied or altered while it was written; it is looked at again"
+            )),
             // Nobody but a claim moves the epoch, and nobody but its owner the commit.
-            Ok(Some(row)) => Error::unavailable(format!(
+            Some(row) => Error::unavailable(format!(
                 "sink {key} stands at commit {} instead of {from}: its database was restored; it is claimed anew",
                 row.get::<_, i64>(0)
             )),
         }
+    }
+
+    /// What is typed at the sink so that its table is written from the beginning.
+    fn emptying(&self, plan: &Plan) -> String {
+        format!(
+            "TRUNCATE {}; DELETE FROM {} WHERE store = {} AND sink = {}",
+            plan.name(),
+            plan.bookkeeping(),
+            literal(&self.store()),
+            literal(&self.writer.sink)
+        )
     }
 
     /// The error of a row that does not fit, with the row: the server names neither it nor always the column, so the rows
@@ -488,15 +549,7 @@ impl Sink for JdbcSink {
     }
 
     fn emptied_by(&self) -> Option<String> {
-        let plan = &self.open.as_ref()?.plan;
-        let (store, sink) = (self.store(), &self.writer.sink);
-        Some(format!(
-            "TRUNCATE {}; DELETE FROM {} WHERE store = {} AND sink = {}",
-            plan.name(),
-            plan.bookkeeping(),
-            literal(&store),
-            literal(sink)
-        ))
+        self.open.as_ref().map(|open| self.emptying(&open.plan))
     }
 
     fn write_changes(&mut self, from: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()> {

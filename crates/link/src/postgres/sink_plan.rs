@@ -41,6 +41,16 @@ pub(crate) struct Plan {
     pub key: Vec<usize>,
     /// The table's oid: another one under the same name is another table.
     pub oid: u32,
+    /// The table's mark: with another one it was emptied, rewritten or given a column.
+    pub mark: String,
+}
+
+/// The table that is to be written.
+pub(crate) struct Found {
+    /// What the catalog says of it.
+    pub table: OutsideTable,
+    /// Its mark, read before all else, so that nothing of what is known of the table is older than it.
+    mark: String,
 }
 
 impl Plan {
@@ -102,14 +112,14 @@ impl Plan {
     }
 }
 
-/// Finds the table and checks that every declared column can be written.
+/// Checks that every declared column can be written to the table that was found.
 pub(crate) async fn plan(
     client: &Client,
     definition: &TableDef,
     options: &JdbcOptions,
+    Found { table, mark }: Found,
     notices: &mut Vec<String>,
 ) -> Result<Plan> {
-    let table = find_table(client, definition, options).await?;
     let mut columns = Vec::new();
     for (index, i) in definition.physical().enumerate() {
         if let ColumnKind::Metadata { key, is_virtual } = &definition.column_kinds[i] {
@@ -126,17 +136,19 @@ pub(crate) async fn plan(
     check_unwritten(definition, &table, &columns)?;
     let key = key(client, definition, &table, &columns).await?;
     check_rights(client, &table, &options.target, !key.is_empty()).await?;
-    Ok(Plan { oid: table.oid, schema: table.schema, table: table.name, columns, key })
+    Ok(Plan { oid: table.oid, mark, schema: table.schema, table: table.name, columns, key })
 }
 
-async fn find_table(client: &Client, definition: &TableDef, options: &JdbcOptions) -> Result<OutsideTable> {
+/// Finds the table.
+pub(crate) async fn find(client: &Client, definition: &TableDef, options: &JdbcOptions) -> Result<Found> {
     let listed = catalog::list(client, Relations::Tables).await?;
     let schema = options.schema.as_deref().unwrap_or("public");
     let here: Vec<_> = listed.iter().filter(|table| table.schema.eq_ignore_ascii_case(schema)).collect();
     if let Some(found) = catalog::find(&here, &options.table, |table| &table.name) {
+        let mark = catalog::mark(client, found.oid).await?;
         let tables = catalog::describe(client, &[found.oid]).await?;
         if let Some(table) = tables.into_iter().next() {
-            return Ok(table);
+            return Ok(Found { table, mark });
         }
     }
     let error = Error::not_found(format!(
@@ -219,8 +231,54 @@ enum Write {
 
 const NARROW: &str = "a value that does not fit stops the sink with an error";
 
-/// Whether values of `kind` may be written to a column of `class`.
-fn writable(kind: &TypeKind, class: &PgClass) -> Write {
+/// Digits before and after the point that every value of an exact numeric kind fits in.
+fn digits_of(kind: &TypeKind) -> Option<(i32, i32)> {
+    Some(match kind {
+        TypeKind::TinyInt => (3, 0),
+        TypeKind::SmallInt => (5, 0),
+        TypeKind::Int => (10, 0),
+        TypeKind::BigInt => (19, 0),
+        TypeKind::Decimal { precision, scale } => (i32::from(*precision) - i32::from(*scale), i32::from(*scale)),
+        _ => return None,
+    })
+}
+
+/// Digits before and after the point that a `numeric` with such modifiers keeps; `None`: any number. The scale is signed, of 11
+/// bits (PostgreSQL `numeric.c`, `make_numeric_typmod`).
+fn digits_kept(modifiers: i32) -> Option<(i32, i32)> {
+    let packed = modifiers.checked_sub(4).filter(|packed| *packed >= 0)?;
+    let scale = ((packed & 0x7ff) ^ 0x400) - 0x400;
+    Some((((packed >> 16) & 0xffff) - scale, scale))
+}
+
+/// How values of `kind` are written to a `numeric`: PostgreSQL rounds silently to the scale, and refuses what is too large.
+fn as_numeric(kind: &TypeKind, modifiers: i32) -> Write {
+    match (digits_of(kind), digits_kept(modifiers)) {
+        (_, None) => Write::Assigned,
+        (None, Some(_)) => Write::Noted("digits beyond the scale of the column are rounded"),
+        (Some((_, scale)), Some((_, kept))) if kept < scale => Write::Refused,
+        (Some((whole, _)), Some((kept, _))) if kept < whole => Write::Noted(NARROW),
+        _ => Write::Assigned,
+    }
+}
+
+/// Whether a time of `digits` after the second loses some in a column with such modifiers, which rounds silently; none stand
+/// for `most`.
+fn loses_fractions(digits: u8, most: u8, modifiers: i32) -> bool {
+    modifiers >= 0 && modifiers < i32::from(digits.min(most))
+}
+
+/// Whether every value of `kind` that was written to the column is still in it.
+pub(crate) fn keeps_values(kind: &TypeKind, outside: &OutsideColumn) -> bool {
+    match writable(kind, &outside.class, outside.modifiers) {
+        Write::Assigned | Write::Cast => true,
+        Write::Noted(what) => what == NARROW,
+        Write::Refused => false,
+    }
+}
+
+/// Whether values of `kind` may be written to a column of `class` with such modifiers.
+fn writable(kind: &TypeKind, class: &PgClass, modifiers: i32) -> Write {
     use PgClass as P;
     use TypeKind as K;
     match (kind, class) {
@@ -235,7 +293,12 @@ fn writable(kind: &TypeKind, class: &PgClass) -> Write {
         }
         (K::Decimal { scale: 0, .. }, P::Whole(_)) => Write::Noted(NARROW),
         (K::Double, P::Float(32)) => Write::Noted("digits beyond the precision of real are lost"),
-        (kind, P::Numeric | P::Float(_)) if kind.is_numeric() => Write::Assigned,
+        (kind, P::Float(_)) if kind.is_numeric() => Write::Assigned,
+        (kind, P::Numeric) if kind.is_numeric() => as_numeric(kind, modifiers),
+        (K::Timestamp(p) | K::TimestampLtz(p), P::Timestamp | P::Timestamptz) if loses_fractions(*p, 6, modifiers) => {
+            Write::Refused
+        }
+        (K::Time(p), P::Time) if loses_fractions(*p, 3, modifiers) => Write::Refused,
         (K::Char(_) | K::Varchar(_), P::Text) => Write::Assigned,
         (K::Char(_) | K::Varchar(_), P::Other | P::Bit | P::Interval | P::Array(_)) => Write::Cast,
         (K::Binary(_) | K::Varbinary(_), P::Bytea) => Write::Assigned,
@@ -244,7 +307,7 @@ fn writable(kind: &TypeKind, class: &PgClass) -> Write {
         (K::Timestamp(_) | K::Date, P::Timestamptz) => Write::Noted("date and time are written as an instant in UTC"),
         (K::TimestampLtz(_), P::Timestamp) => Write::Noted("the instant is written as date and time in UTC"),
         (K::IntervalYearMonth | K::IntervalDayTime, P::Interval) => Write::Cast,
-        (K::Array(element), P::Array(class)) => match writable(&element.kind, class) {
+        (K::Array(element), P::Array(class)) => match writable(&element.kind, class, modifiers) {
             Write::Refused => Write::Refused,
             _ => Write::Cast,
         },
@@ -271,7 +334,7 @@ fn column(
         1042 => "bpchar".to_owned(),
         _ => outside.base_name.clone(),
     };
-    let cast = match writable(kind, &outside.class) {
+    let cast = match writable(kind, &outside.class, outside.modifiers) {
         Write::Assigned => None,
         Write::Cast => Some(cast_type.clone()),
         Write::Noted(what) => {
@@ -376,11 +439,25 @@ mod tests {
     #[test]
     fn fractions_are_never_cut_silently() {
         let decimal = |scale| TypeKind::Decimal { precision: 10, scale };
-        assert_eq!(writable(&decimal(2), &PgClass::Whole(64)), Write::Refused);
-        assert_eq!(writable(&TypeKind::Double, &PgClass::Whole(64)), Write::Refused);
-        assert_eq!(writable(&decimal(0), &PgClass::Whole(64)), Write::Noted(NARROW));
-        assert_eq!(writable(&TypeKind::Timestamp(3), &PgClass::Date), Write::Refused);
-        assert_eq!(writable(&TypeKind::STRING, &PgClass::Other), Write::Cast);
-        assert_eq!(writable(&TypeKind::STRING, &PgClass::Whole(32)), Write::Refused);
+        let free = |kind: &TypeKind, class: &PgClass| writable(kind, class, -1);
+        assert_eq!(free(&decimal(2), &PgClass::Whole(64)), Write::Refused);
+        assert_eq!(free(&TypeKind::Double, &PgClass::Whole(64)), Write::Refused);
+        assert_eq!(free(&decimal(0), &PgClass::Whole(64)), Write::Noted(NARROW));
+        assert_eq!(free(&TypeKind::Timestamp(3), &PgClass::Date), Write::Refused);
+        assert_eq!(free(&TypeKind::STRING, &PgClass::Other), Write::Cast);
+        assert_eq!(free(&TypeKind::STRING, &PgClass::Whole(32)), Write::Refused);
+        let numeric = |kind: &TypeKind, precision: i32, scale: i32| {
+            writable(kind, &PgClass::Numeric, ((precision << 16) | (scale & 0x7ff)) + 4)
+        };
+        assert_eq!(free(&decimal(2), &PgClass::Numeric), Write::Assigned);
+        assert_eq!(numeric(&decimal(2), 10, 2), Write::Assigned);
+        assert_eq!(numeric(&decimal(2), 12, 0), Write::Refused);
+        assert_eq!(numeric(&decimal(2), 10, 3), Write::Noted(NARROW));
+        assert_eq!(numeric(&TypeKind::Int, 10, 0), Write::Assigned);
+        assert_eq!(numeric(&TypeKind::Int, 12, -2), Write::Refused);
+        assert!(matches!(numeric(&TypeKind::Double, 12, 2), Write::Noted(_)));
+        assert_eq!(writable(&TypeKind::Timestamp(3), &PgClass::Timestamp, 0), Write::Refused);
+        assert_eq!(writable(&TypeKind::Timestamp(9), &PgClass::Timestamp, 6), Write::Assigned);
+        assert_eq!(writable(&TypeKind::Time(0), &PgClass::Time, 0), Write::Assigned);
     }
 }

@@ -9,7 +9,7 @@ use gridhouse_flow::connector::{Sink, SinkConnector, SinkWriter};
 use gridhouse_link::JdbcWriter;
 
 use crate::describe::report;
-use crate::setup::{Db, context, with};
+use crate::setup::{Db, context, decimal, with};
 use crate::sink::{columns, contents, open, prepared, rows};
 use crate::types::batch;
 
@@ -244,4 +244,154 @@ fn rows_without_a_key_are_never_written_again_beside_those_that_are_there() {
     conflict(open_log(&db, 4, false, "postgres").position());
     db.sql(truncate);
     assert_eq!(open_log(&db, 4, false, "postgres").position().unwrap(), CommitId(0));
+}
+
+/// What a write says that is to be tried again once the table was looked at.
+fn looked_at(sink: &mut dyn Sink, from: u64, changes: &[KindBatch]) -> String {
+    let again = sink.write(CommitId(from), CommitId(from + 1), changes).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Unavailable, "{again}");
+    again.message().to_owned()
+}
+
+const ALTERED: &str = "table public.report was emptied or altered while it was written; it is looked at again";
+
+#[test]
+fn a_table_that_is_emptied_under_the_sink_is_filled_again_and_one_that_is_rewritten_is_gone_on_with() {
+    let db = prepared("sink_emptied");
+    let mut sink = open(&db, 1);
+    let change = [rows(RowKind::Insert, &[("c", 3)])];
+    for partitioned in [false, true] {
+        if partitioned {
+            db.sql(
+                "DROP TABLE report; DELETE FROM gridhouse_sink; \
+                 CREATE TABLE report (region varchar(10), day date, orders int, PRIMARY KEY (region, day)) PARTITION BY RANGE (day); \
+                 CREATE TABLE report_some PARTITION OF report FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')",
+            );
+            sink = open(&db, 1);
+        }
+        assert_eq!(sink.position().unwrap(), CommitId(0));
+        sink.write(CommitId(0), CommitId(4), &[rows(RowKind::Insert, &[("a", 1), ("b", 2)])]).unwrap();
+        db.sql("TRUNCATE report");
+        assert_eq!(looked_at(&mut *sink, 4, &change), ALTERED);
+        assert_eq!(contents(&db), "", "nothing of that write stays");
+        assert_eq!((sink.position().unwrap(), sink.history()), (CommitId(0), Some(1)));
+        sink.write(CommitId(0), CommitId(5), &[rows(RowKind::Insert, &[("a", 1), ("b", 2), ("c", 3)])]).unwrap();
+        // The rows stay where they are only moved, or get a column.
+        for statement in ["VACUUM FULL report", "ALTER TABLE report ADD note text", "ALTER TABLE report DROP note"] {
+            db.sql(statement);
+            let at = sink.position().unwrap();
+            assert_eq!(at, CommitId(5));
+            sink.write(at, CommitId(5), &change).unwrap();
+        }
+        db.sql(if partitioned { "VACUUM FULL report" } else { "CLUSTER report USING report_pkey" });
+        assert_eq!(looked_at(&mut *sink, 5, &change), ALTERED);
+        assert_eq!(sink.position().unwrap(), CommitId(5));
+        sink.write(CommitId(5), CommitId(6), &[rows(RowKind::Delete, &[("a", 1)])]).unwrap();
+        assert_eq!(contents(&db), "b|2 c|3");
+        // Whoever is fenced stays so, whatever becomes of the table.
+        let mut newer = open(&db, 1);
+        assert_eq!(newer.position().unwrap(), CommitId(6));
+        db.sql("TRUNCATE report");
+        let fenced = sink.write(CommitId(6), CommitId(7), &change).unwrap_err();
+        assert_eq!(fenced.kind(), ErrorKind::Conflict, "{fenced}");
+        assert_eq!(looked_at(&mut *newer, 6, &change), ALTERED);
+        assert_eq!(newer.position().unwrap(), CommitId(0));
+    }
+}
+
+/// The statements of a message between the words and the next backtick.
+fn typed<'a>(told: &'a str, before: &str) -> &'a str {
+    let (_, rest) = told.split_once(before).unwrap_or_else(|| panic!("`{before}` is not in {told}"));
+    rest.split_once('`').unwrap_or_else(|| panic!("no end in {rest}")).0
+}
+
+#[test]
+fn a_column_that_comes_back_without_its_values_is_not_passed_over() {
+    let db = prepared("sink_column");
+    let mut sink = open(&db, 1);
+    let change = [rows(RowKind::Insert, &[("b", 2)])];
+    sink.position().unwrap();
+    sink.write(CommitId(0), CommitId(4), &[rows(RowKind::Insert, &[("a", 1)])]).unwrap();
+    db.sql("ALTER TABLE report DROP orders");
+    looked_at(&mut *sink, 4, &change);
+    let error = sink.position().unwrap_err();
+    let told = error.remedy().unwrap();
+    assert!(error.message().contains("has no column 'orders'"), "{error}");
+    let (add, anew) = told.split_once("; ").unwrap();
+    assert_eq!(
+        anew,
+        "the rows that are in public.report lack the values of orders, unless it is renamed back: to have all of them written anew, \
+         empty the table there too; then START JOB here"
+    );
+    db.sql(add);
+    let lost = conflict(sink.position());
+    assert_eq!(
+        lost.0,
+        "table public.report: the values of orders in the rows that are there are lost: dropped and added again, or changed to a type \
+         that does not hold them and back"
+    );
+    assert_eq!(conflict(open(&db, 1).position()), lost);
+    // They are to stay.
+    db.sql(typed(&lost.1, "to leave its rows as they are, type there `"));
+    assert_eq!(sink.position().unwrap(), CommitId(4));
+    sink.write(CommitId(4), CommitId(5), &change).unwrap();
+    assert_eq!(contents(&db), "a| b|2");
+    // Between two writes, so that no statement fails.
+    db.sql("ALTER TABLE report DROP orders, ADD orders bigint");
+    assert_eq!(looked_at(&mut *sink, 5, &change), ALTERED);
+    assert_eq!(conflict(sink.position()), lost);
+    db.sql(typed(&lost.1, "to have the table written anew, type there `"));
+    let mut sink = open(&db, 1);
+    assert_eq!(sink.position().unwrap(), CommitId(0));
+    sink.write(CommitId(0), CommitId(6), &[rows(RowKind::Insert, &[("a", 1), ("b", 2)])]).unwrap();
+    // Emptied alone does as well.
+    db.sql("ALTER TABLE report DROP orders, ADD orders bigint; TRUNCATE report");
+    assert_eq!(open(&db, 1).position().unwrap(), CommitId(0));
+}
+
+#[test]
+fn a_column_that_rounds_is_refused_and_what_it_rounded_is_not_passed_over() {
+    let db = Db::new("sink_rounds");
+    db.sql("CREATE TABLE report (id bigint PRIMARY KEY, amount numeric(12, 2))");
+    let columns = [("id", TypeKind::BigInt), ("amount", decimal(12, 2))];
+    let definition = Arc::new(report(&db, &columns, &["id"]));
+    let amounts = |amounts: &[i64]| {
+        let row = |(id, amount): (i64, &i64)| vec![Value::Integer(id), Value::Decimal((*amount).into())];
+        batch(&columns, &(1..).zip(amounts).map(row).collect::<Vec<_>>(), RowKind::Insert)
+    };
+    let open = || {
+        let writer = SinkWriter { store: 1, sink: "ads".into(), history: 1, written: true };
+        JdbcWriter::new(&context()).open(definition.clone(), writer).unwrap()
+    };
+    let written = || db.sql("SELECT id, amount FROM report ORDER BY 1").replace('\n', " ");
+    let mut sink = open();
+    for narrow in ["int", "numeric(12, 0)"] {
+        assert_eq!(sink.position().unwrap(), CommitId(0));
+        sink.write(CommitId(0), CommitId(1), &[amounts(&[7877])]).unwrap();
+        // Digits that all values have room in change nothing.
+        db.sql("ALTER TABLE report ALTER amount TYPE numeric(15, 3)");
+        assert_eq!(looked_at(&mut *sink, 1, &[amounts(&[7877])]), ALTERED);
+        assert_eq!(sink.position().unwrap(), CommitId(1));
+        sink.write(CommitId(1), CommitId(2), &[amounts(&[7877])]).unwrap();
+        assert_eq!(written(), "1|78.770");
+        db.sql(&format!("ALTER TABLE report ALTER amount TYPE {narrow}"));
+        assert_eq!(looked_at(&mut *sink, 2, &[amounts(&[7877, 7877])]), ALTERED);
+        assert_eq!(written(), "1|79", "nothing of that write stays");
+        let refused = sink.position().unwrap_err();
+        let name = if narrow == "int" { "integer" } else { "numeric(12,0)" };
+        assert_eq!(
+            refused.message(),
+            format!("column public.report.amount has the type {name}, to which DECIMAL(12, 2) cannot be written")
+        );
+        let told = refused.remedy().unwrap();
+        assert!(told.contains("lack the values of amount"), "{told}");
+        db.sql(told.split_once(", or CAST").unwrap().0);
+        let lost = conflict(open().position());
+        assert!(lost.0.contains("the values of amount in the rows that are there are lost"), "{lost:?}");
+        db.sql(typed(&lost.1, "to have the table written anew, type there `"));
+        sink = open();
+    }
+    assert_eq!(sink.position().unwrap(), CommitId(0));
+    sink.write(CommitId(0), CommitId(9), &[amounts(&[7877])]).unwrap();
+    assert_eq!(written(), "1|78.77");
 }

@@ -1,0 +1,158 @@
+//! The columns of a sink's table as they were when they were written, kept in `gridhouse_sink` beside the commit.
+//!
+//! A column that somebody drops and adds again is empty in all rows but the next; one that is changed to a type of fewer digits, and
+//! back, has rounded values. Neither can be seen in the table afterwards, and nobody writes these rows again. So each claim of
+//! the sink compares the columns with those that were written: what always holds is that a column whose values may be lost is on
+//! record as such until the table is empty, or until somebody says that it is to stay as it is. Renaming a column and back, adding
+//! others and types that hold all values lose nothing.
+//!
+//! A table under another oid is another one (made anew, or restored from a dump), of which this tells nothing.
+
+use gridhouse_base::Result;
+use gridhouse_base::table::{ColumnKind, TableDef};
+use tokio_postgres::Client;
+
+use super::books::BOOKKEEPING;
+use super::catalog::OutsideTable;
+use super::client::{Fault, always_quoted};
+use super::sink_plan::keeps_values;
+
+/// The columns of a table that are written, in the order of the declaration.
+pub(crate) struct Shape {
+    oid: u32,
+    columns: Vec<Column>,
+}
+
+struct Column {
+    name: String,
+    /// What there is under the name, if anything.
+    outside: Option<Outside>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Outside {
+    number: i16,
+    type_name: String,
+    /// Values that were written, and can be declared, are held as they are.
+    keeps_values: bool,
+}
+
+impl Outside {
+    /// A line of the record: the number, the type, and a mark in front where values are lost.
+    fn line(&self, is_lost: bool) -> String {
+        format!("{}{} {}", if is_lost { "!" } else { "" }, self.number, self.type_name)
+    }
+}
+
+impl Shape {
+    /// The columns of `table` that `definition` declares.
+    pub(crate) fn of(definition: &TableDef, table: &OutsideTable) -> Self {
+        let is_written = |i: &usize| !matches!(definition.column_kinds[*i], ColumnKind::Metadata { .. });
+        let column = |i: usize| {
+            let declared = &definition.schema.columns[i];
+            let outside = table.column(&declared.name).map(|column| Outside {
+                number: column.number,
+                type_name: column.type_name.replace('\n', " "),
+                keeps_values: keeps_values(&declared.sql_type.kind, column),
+            });
+            Column { name: declared.name.clone(), outside }
+        };
+        Self { oid: table.oid, columns: definition.physical().filter(is_written).map(column).collect() }
+    }
+
+    /// The record of columns of which every value is as it was written.
+    pub(crate) fn text(&self) -> String {
+        let lines =
+            self.columns.iter().map(|column| column.outside.as_ref().map_or_else(String::new, |o| o.line(false)));
+        std::iter::once(self.oid.to_string()).chain(lines).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The record `before`, brought to how the columns stand, and which are lost. `None` where it is of another table.
+    fn compared(&self, before: &str) -> Option<(String, Vec<String>)> {
+        let mut lines = before.split('\n');
+        let lines: Vec<&str> = (lines.next()? == self.oid.to_string()).then(|| lines.collect())?;
+        if lines.len() != self.columns.len() {
+            return None;
+        }
+        let (mut text, mut lost) = (vec![self.oid.to_string()], Vec::new());
+        for (line, column) in lines.into_iter().zip(&self.columns) {
+            let (was_lost, known) = line.strip_prefix('!').map_or((false, line), |known| (true, known));
+            let (number, type_name) = known.split_once(' ').unwrap_or((known, ""));
+            let Some(outside) = &column.outside else {
+                // It may be there under another name, and come back.
+                text.push(line.to_owned());
+                continue;
+            };
+            let is_another = !number.is_empty() && number != outside.number.to_string();
+            let is_cut = type_name != outside.type_name && !outside.keeps_values;
+            let is_lost = was_lost || is_another || is_cut;
+            if is_lost {
+                lost.push(column.name.clone());
+            }
+            text.push(outside.line(is_lost));
+        }
+        Some((text.join("\n"), lost))
+    }
+}
+
+/// The entry of a sink in `gridhouse_sink`.
+pub(crate) struct Entry<'a> {
+    /// The schema of the table.
+    pub schema: &'a str,
+    /// The store.
+    pub store: &'a str,
+    /// The sink's name.
+    pub sink: &'a str,
+}
+
+/// What became of the columns that were written.
+#[derive(Default)]
+pub(crate) struct Changed {
+    /// Columns whose values may be lost.
+    pub lost: Vec<String>,
+    /// Columns that are not there under their name.
+    missing: Vec<String>,
+}
+
+impl Changed {
+    /// What is to be done beside the mending of the table, where rows were written.
+    pub(crate) fn remedy(&self, table: &str) -> Option<String> {
+        let columns: Vec<&str> = self.lost.iter().chain(&self.missing).map(String::as_str).collect();
+        (!columns.is_empty()).then(|| {
+            format!(
+                "the rows that are in {table} lack the values of {}, unless it is renamed back: to have all of them written anew, \
+                 empty the table there too; then START JOB here",
+                columns.join(", ")
+            )
+        })
+    }
+}
+
+impl Entry<'_> {
+    /// Compares the columns with those that were written, and puts on record which of them are lost.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub(crate) async fn note(&self, client: &Client, shape: &Shape) -> Result<Changed> {
+        let books = format!("{}.{}", always_quoted(self.schema), always_quoted(BOOKKEEPING));
+        let failed =
+            |error: tokio_postgres::Error| Fault::of(&error).error("the columns that were written cannot be read");
+        let there = client.query_one("SELECT to_regclass($1::text) IS NOT NULL", &[&books]).await.map_err(failed)?;
+        if !there.get::<_, bool>(0) {
+            return Ok(Changed::default());
+        }
+        // The column may not be there, and then a row as JSON has no such field.
+        let sql = format!("SELECT to_jsonb(b) ->> 'shape' FROM {books} b WHERE store = $1 AND sink = $2 AND upto > 0");
+        let row = client.query_opt(&sql, &[&self.store, &self.sink]).await.map_err(failed)?;
+        let Some(before) = row.and_then(|row| row.get::<_, Option<String>>(0)) else {
+            return Ok(Changed::default());
+        };
+        let Some((text, lost)) = shape.compared(&before) else { return Ok(Changed::default()) };
+        if text != before && !lost.is_empty() {
+            let note = format!("UPDATE {books} SET shape = $3 WHERE store = $1 AND sink = $2");
+            client.execute(&note, &[&self.store, &self.sink, &text]).await.map_err(failed)?;
+        }
+        let missing = shape.columns.iter().filter(|column| column.outside.is_none()).map(|column| column.name.clone());
+        Ok(Changed { lost, missing: missing.collect() })
+    }
+}
