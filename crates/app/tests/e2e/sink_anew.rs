@@ -55,6 +55,17 @@ fn a_sink_from_an_older_copy_than_the_log_reaches_is_written_anew_by_the_words_o
     assert!(matches!(program.interrupt(), Some(0 | 3)), "{}", program.log());
 }
 
+/// The sink of the copy finds that values of `amount` are lost, and is written anew as it says.
+fn start_and_write_anew(program: &mut Program, cluster: &Cluster, name: &str) {
+    program.query("START JOB 4");
+    let told = await_failure(program, "copy");
+    let lost = "table public.copy: the values of amount in the rows that are there are lost: ";
+    assert!(told.contains(lost), "{told}");
+    cluster.sql(name, between(&told, "to have the table written anew, type there `", "`"));
+    program.query("START JOB 4");
+    await_sink(cluster, name);
+}
+
 #[test]
 fn an_entry_that_somebody_deletes_and_a_column_that_somebody_drops_are_told_and_mended_as_told() {
     let program = &mut Program::new();
@@ -80,11 +91,28 @@ fn an_entry_that_somebody_deletes_and_a_column_that_somebody_drops_are_told_and_
     let log = program.log();
     let changed = between(&log, "table public.copy has changed (", "); it is looked at again");
     assert!(changed.contains("\"amount\""), "the server's own words: {changed}");
+    let anew = "the rows that are in public.copy lack the values of amount, unless it is renamed back";
+    assert!(told.contains(anew) && told.ends_with("empty the table there too; then START JOB here"), "{told}");
     cluster.sql(name, statement(&told, "ALTER TABLE"));
-    // The column is new and empty, so the rows are to be written again: an empty table is.
+    // The column is new and empty, so the rows are to be written again.
+    start_and_write_anew(program, cluster, name);
+
+    // Emptied while it runs: the next write finds out.
     cluster.sql(name, "TRUNCATE copy");
-    program.query("START JOB 4");
+    update(cluster, name, 30);
     await_sink(cluster, name);
+    assert_eq!(program.query("SELECT DISTINCT state FROM system.status.jobs"), ["RUNNING"]);
+
+    // A type that rounds is refused before anything is written to it, and what it has rounded is written again.
+    cluster.sql(name, "UPDATE orders SET amount = amount + 0.25 WHERE id = 600");
+    await_sink(cluster, name);
+    cluster.sql(name, "ALTER TABLE copy ALTER amount TYPE numeric(12, 0)");
+    update(cluster, name, 30);
+    let told = await_failure(program, "copy");
+    let rounds = "column public.copy.amount has the type numeric(12,0), to which DECIMAL(10, 2) cannot be written";
+    assert!(told.contains(rounds), "{told}");
+    cluster.sql(name, statement(&told, "ALTER TABLE").split(", or CAST").next().unwrap_or_default());
+    start_and_write_anew(program, cluster, name);
     assert!(matches!(program.interrupt(), Some(0 | 3)), "{}", program.log());
 }
 
@@ -174,4 +202,49 @@ fn output_without_a_key_that_is_no_longer_kept_comes_from_a_new_job_as_the_messa
     program.query(insert);
     await_equal("the pairs", pairs, || ["1|10", "1|10", "2|20", "2|30"].map(str::to_owned).to_vec());
     program.interrupt();
+}
+
+#[test]
+fn rows_without_a_key_are_not_written_beside_those_that_are_there() {
+    let program = &mut Program::new();
+    let (cluster, name) = (postgres(), "keyless");
+    prepared(cluster, name);
+    cluster.sql(name, "CREATE TABLE lines (n bigint); INSERT INTO lines VALUES (0)");
+    let url = format!("jdbc:postgresql://127.0.0.1:{}/{name}", cluster.port());
+    let script = format!(
+        "CREATE TABLE t (n BIGINT); CREATE TABLE lines (n BIGINT) WITH ('connector' = 'jdbc', 'url' = '{url}', \
+         'table-name' = 'lines', 'username' = 'postgres', 'password' = 'postgres'); INSERT INTO lines SELECT n FROM t; \
+         INSERT INTO t VALUES (1), (2)"
+    );
+    let lines = || cluster.sql(name, "SELECT string_agg(n::text, ' ' ORDER BY n) FROM lines");
+    let await_lines = |wanted: &str| await_equal("the lines", lines, || wanted.to_owned());
+    program.serve();
+    program.query(&script);
+    await_lines("0 1 2");
+    cluster.sql(name, "DELETE FROM gridhouse_sink");
+    program.query("INSERT INTO t VALUES (3)");
+    let gone = "is gone, but table public.lines holds rows: it was restored without it, or somebody deleted the entry";
+    for _ in 0..2 {
+        let told = await_failure(program, "lines");
+        assert!(told.contains(gone), "{told}");
+        assert_eq!(lines(), "0 1 2");
+        program.query("START JOB 1");
+    }
+    let told = await_failure(program, "lines");
+    cluster.sql(name, between(&told, "it is written anew: ", "; then START JOB"));
+    program.query("START JOB 1");
+    await_lines("1 2 3");
+    program.interrupt();
+
+    // The same script in a new data directory.
+    let other = &mut Program::new();
+    other.serve();
+    other.query(&script);
+    let told = await_failure(other, "lines");
+    assert!(told.contains("table public.lines was written by another data directory"), "{told}");
+    assert_eq!(lines(), "1 2 3");
+    cluster.sql(name, between(&told, "to have it written anew, type there `", "`"));
+    other.query("START JOB 1");
+    await_lines("1 2");
+    other.interrupt();
 }
