@@ -40,8 +40,9 @@ const REST_LOOK: Duration = Duration::from_millis(50);
 const IDLE_LOOK: Duration = Duration::from_secs(1);
 /// How often, in written transactions, a sink tells the core how far it has come, so that the log can be reclaimed.
 const REPORT_EVERY: u64 = 64;
-/// And how often in time, where others keep the store busy: what it has not told counts as not written.
-const SETTLE_EVERY: Duration = Duration::from_secs(1);
+/// And how often in time, where others keep the store busy: what it has not told counts as not written. Not at once, since the log
+/// is what an outside gets that was failed over without the last transactions.
+const SETTLE_EVERY: Duration = Duration::from_secs(10);
 
 /// What a sink has to write is gathered as one up to this many rows; what is more passes batch by batch, so that a transaction of
 /// any size needs bounded memory. Rows of 100 bytes take some 6 MB.
