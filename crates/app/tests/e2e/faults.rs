@@ -62,8 +62,17 @@ pub fn await_sink_of(source: &Cluster, sink: &Cluster, name: &str) {
 /// Waits until the job with a label like `name` has failed, and gives why.
 pub fn await_failure(program: &Program, name: &str) -> String {
     let failed = format!("SELECT error FROM system.status.jobs WHERE state = 'FAILED' AND name LIKE '%{name}'");
-    await_equal("the failure", || program.query(&failed).len(), || 1);
-    program.query(&failed).concat()
+    // What was seen then: a script that is being run again starts a failed job anew.
+    let mut told = Vec::new();
+    await_equal(
+        "the failure",
+        || {
+            told = program.query(&failed);
+            told.len()
+        },
+        || 1,
+    );
+    told.concat()
 }
 
 /// Types what a message says is to be typed: at the sink, then here.
