@@ -87,7 +87,8 @@ impl Interrupt {
 }
 
 impl Client {
-    /// Connects to the process that holds `data_dir`; `None` where no process does.
+    /// Connects to the process that holds `data_dir`; `None` where no process does, or it ended just now: the kernel still lets
+    /// a client connect to the socket of a process that was killed, and breaks the connection off.
     ///
     /// # Errors
     /// `Unavailable` where the process does not answer as expected.
@@ -104,7 +105,10 @@ impl Client {
         let (from, stream) = greeted().map_err(|error| broken(data_dir, error))?;
         let from = BufReader::new(from);
         let mut client = Self { stream, from, data_dir: data_dir.into(), process: 0, key: 0 };
-        client.greet()?;
+        match client.greet() {
+            Err(error) if is_broken_off(&error) => return Ok(None),
+            greeted => greeted?,
+        }
         client.stream.set_read_timeout(None).map_err(|error| broken(data_dir, error))?;
         Ok(Some(client))
     }
@@ -289,6 +293,17 @@ fn broken(data_dir: &Path, error: io::Error) -> Error {
     error.hint("it may have ended: `gridhouse status` tells, and its log is gridhouse.log in that directory")
 }
 
+/// Whether the other end closed the connection, rather than being silent.
+fn is_broken_off(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| {
+        matches!(
+            cause.kind(),
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof
+        )
+    })
+}
+
 /// Line and column of the one-based character index `index`.
 fn position_of(script: &str, index: usize) -> Position {
     let mut position = Position { line: 1, column: 1 };
@@ -319,6 +334,24 @@ mod tests {
         assert_eq!(row(b"\0\x02\0\0\0\x01x\xff\xff\xff\xff"), Some(vec![Some("x".into()), None]));
         for broken in [b"\0".as_slice(), b"\0\x01", b"\0\x01\0\0\0\x02x", b"\x7f\xff\0\0\0\0"] {
             assert_eq!(row(broken), None, "{}", broken.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_process_that_ends_as_a_client_connects_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = address::listen(directory.path()).unwrap();
+        for has_read in [false, true] {
+            let dying = listener.try_clone().unwrap();
+            let thread = std::thread::spawn(move || {
+                let (mut stream, _) = dying.accept().unwrap();
+                // What was sent and not read makes a reset of the end; what was read, an end without an answer.
+                if has_read {
+                    assert_ne!(stream.read(&mut [0; 1_024]).unwrap(), 0);
+                }
+            });
+            assert!(Client::connect(directory.path()).unwrap().is_none(), "read: {has_read}");
+            thread.join().unwrap();
         }
     }
 

@@ -1,6 +1,7 @@
 //! Two processes on one data directory: the second talks to the first, or is refused with the reason.
 
 use std::fs::File;
+use std::os::unix::net::UnixListener;
 use std::process::{Child, Command, Output, Stdio};
 
 use gridhouse_base::fs::{DiskFileSystem, FileSystem};
@@ -108,4 +109,30 @@ fn a_directory_that_is_locked_by_a_process_without_a_socket_is_refused() {
     assert_eq!(program.query("SELECT 1"), ["1"]);
     process.signal("-TERM");
     assert!(process.output().status.success(), "it stopped as it was asked to");
+}
+
+#[test]
+fn a_command_right_after_a_kill_waits_until_the_killed_process_is_gone() {
+    let program = &Program::new();
+    std::fs::create_dir_all(program.data_dir()).expect("the directory can be made");
+    let lock = program.data_dir().join("LOCK");
+    File::create(&lock).expect("the lock's file can be made");
+    for arguments in [["run", "-e", "SELECT 41 + 1"].as_slice(), &["run", "--detach", "-e", "SELECT 41 + 1"]] {
+        // The kernel takes a killed process down bit by bit: its socket still accepts, then breaks off; its lock goes last.
+        let socket = program.data_dir().join(".s.PGSQL.5432");
+        let _ = std::fs::remove_file(&socket);
+        let held = DiskFileSystem.lock(&lock).expect("nobody has the lock");
+        let listener = UnixListener::bind(&socket).expect("the socket can be made");
+        let dying = std::thread::spawn(move || {
+            drop(listener.accept().expect("the program connects"));
+            drop(listener);
+            drop(held);
+        });
+        let run = program.run(arguments);
+        dying.join().expect("it died");
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        assert!(text(&run.stdout).contains("42"), "{}", text(&run.stdout));
+    }
+    let stop = program.run(&["stop"]);
+    assert!(stop.status.success(), "{}", text(&stop.stderr));
 }
