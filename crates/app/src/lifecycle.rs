@@ -1,6 +1,7 @@
 //! Processes: holding a directory without a script, in the foreground or in the background, and stopping the holder.
 
 use std::fs::OpenOptions;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ pub fn start_in_background(settings: &Settings, flags: &[String], signals: &Sign
     let log = settings.data_dir.join(LOG_NAME);
     let refused =
         |error: std::io::Error| Error::unavailable("a process in the background cannot be started").caused_by(error);
+    // What earlier processes said is not why this one did not start.
+    let before = std::fs::metadata(&log).map_or(0, |about| about.len());
     let mut child = spawn(settings, flags).map_err(refused)?;
     loop {
         if Client::connect(&settings.data_dir)?.is_some() {
@@ -82,10 +85,9 @@ pub fn start_in_background(settings: &Settings, flags: &[String], signals: &Sign
             return Ok(());
         }
         if let Some(status) = child.try_wait().map_err(refused)? {
-            let text = std::fs::read(&log).unwrap_or_default();
-            let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(LOG_TAIL_BYTES)..]).into_owned();
+            let said = last_said(&log, before);
             let error =
-                Error::unavailable(format!("the process in the background did not start:\n{}", tail.trim_end()));
+                Error::unavailable(format!("the process in the background did not start:\n{}", said.trim_end()));
             let exit = if status.code() == Some(Exit::Directory as i32) { Exit::Directory } else { Exit::Outside };
             return Err(Failure::new(exit, error));
         }
@@ -94,6 +96,19 @@ pub fn start_in_background(settings: &Settings, flags: &[String], signals: &Sign
             return Err(Error::unavailable(format!("process {} still starts", child.id())).into());
         }
     }
+}
+
+/// The last whole lines that were logged from byte `from` on.
+fn last_said(log: &Path, from: u64) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let said = &text[usize::try_from(from).unwrap_or_default().min(text.len())..];
+    let mut tail = &said[said.len().saturating_sub(LOG_TAIL_BYTES)..];
+    if tail.len() < said.len()
+        && let Some(end) = tail.iter().position(|&byte| byte == b'\n')
+    {
+        tail = &tail[end + 1..];
+    }
+    String::from_utf8_lossy(tail).into_owned()
 }
 
 fn spawn(settings: &Settings, flags: &[String]) -> std::io::Result<Child> {
@@ -172,4 +187,21 @@ pub fn stop(settings: &Settings, args: &StopArgs) -> Result<Exit, Failure> {
     }
     println!("process {process} has stopped; {dir} is free");
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_lines_of_the_last_start_are_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join(LOG_NAME);
+        std::fs::write(&log, "an old error\nwhy it failed\nand a hint\n").unwrap();
+        assert_eq!(last_said(&log, 13), "why it failed\nand a hint\n");
+        assert_eq!(last_said(&log, 1_000), "", "somebody emptied the log meanwhile");
+        let long = format!("{}\nwhy it failed\n", "x".repeat(LOG_TAIL_BYTES));
+        std::fs::write(&log, &long).unwrap();
+        assert_eq!(last_said(&log, 0), "why it failed\n", "no line without its beginning");
+    }
 }

@@ -136,3 +136,17 @@ fn a_command_right_after_a_kill_waits_until_the_killed_process_is_gone() {
     let stop = program.run(&["stop"]);
     assert!(stop.status.success(), "{}", text(&stop.stderr));
 }
+
+#[test]
+fn a_process_in_the_background_that_does_not_start_tells_why_and_not_what_was_wrong_before() {
+    let program = &Program::new();
+    std::fs::create_dir_all(program.data_dir()).expect("the directory can be made");
+    std::fs::write(program.data_dir().join("gridhouse.log"), "ERROR an old one; type TRUNCATE it\n").expect("a log");
+    // Nobody can listen where a directory is.
+    std::fs::create_dir(program.data_dir().join(".s.PGSQL.5432.new")).expect("the directory can be made");
+    let refused = program.run(&["run", "--detach", "-e", "SELECT 1"]);
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(4), "{said}");
+    assert!(said.contains("the process in the background did not start:") && said.contains(".s.PGSQL.5432"), "{said}");
+    assert!(!said.contains("TRUNCATE"), "{said}");
+}
