@@ -65,6 +65,38 @@ fn a_segment_that_is_cut_off_is_refused_at_the_start() {
 }
 
 #[test]
+fn a_checkpoint_that_is_damaged_is_refused_and_the_directory_can_be_filled_anew() {
+    let program = &stopped();
+    let checkpoints = files(program, "checkpoint-");
+    let newest = checkpoints.last().expect("a clean stop writes a checkpoint");
+    let sound = std::fs::read(newest).expect("the checkpoint can be read");
+    // As long as an earlier one is there, or the log reaches back to the beginning, that will do.
+    checkpoints.iter().rev().skip(1).for_each(|path| std::fs::remove_file(path).expect("it can be removed"));
+    files(program, "wal-").iter().for_each(|log| std::fs::remove_file(log).expect("the log can be removed"));
+    let cases = [
+        (sound[..10].to_vec(), "at offset 10: it ends within its head"),
+        (sound[..sound.len() - 3].to_vec(), "at offset 16: "),
+        ([b"GARBAGE\0", &sound[8..]].concat(), "at offset 0: it does not begin as a checkpoint does"),
+        ([&sound[..60], &[!sound[60]], &sound[61..]].concat(), "at offset 12: the checksum of the whole file"),
+    ];
+    for (bytes, what) in cases {
+        std::fs::write(newest, bytes).expect("the checkpoint can be damaged");
+        let (code, said) = asked(program);
+        assert_eq!(code, Some(5), "{said}");
+        assert!(said.contains(&format!("checkpoint {} is damaged: {what}", newest.display())), "{said}");
+        assert!(
+            said.contains("restore the data directory from a backup; or remove it and run the scripts again"),
+            "{said}"
+        );
+    }
+    std::fs::remove_dir_all(program.data_dir()).expect("it is removed as it is told");
+    let path = program.script("anew.sql", &fill(300));
+    assert_eq!(program.run(&["run", "-f", &path.display().to_string()]).status.code(), Some(0));
+    let (code, said) = asked(program);
+    assert!(code == Some(0) && said.contains("300"), "{said}");
+}
+
+#[test]
 fn rows_that_are_damaged_fail_the_query_and_the_table_can_be_made_anew() {
     let program = &stopped();
     let segment = files(program, "seg-").pop().expect("a clean stop has sealed the rows");

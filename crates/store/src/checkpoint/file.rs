@@ -135,11 +135,21 @@ impl Checkpoint {
     /// # Errors
     /// `Corrupt` if it is damaged, `Conflict` if another version wrote it.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let head = bytes.get(..HEAD_BYTES).ok_or_else(|| damaged("the checkpoint ends within its head"))?;
+        let head = bytes.get(..HEAD_BYTES).ok_or_else(|| damaged_at(bytes.len(), "it ends within its head"))?;
         let u32_at = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("4 bytes"));
         let length = u64::from_le_bytes(head[16..24].try_into().expect("8 bytes"));
-        if head[..8] != MAGIC || length != (bytes.len() - HEAD_BYTES) as u64 || u32_at(12) != checksum_of(bytes) {
-            return Err(damaged("the checkpoint's head, length or checksum is wrong"));
+        if head[..8] != MAGIC {
+            return Err(damaged_at(0, "it does not begin as a checkpoint does"));
+        }
+        let follow = (bytes.len() - HEAD_BYTES) as u64;
+        if length != follow {
+            return Err(damaged_at(16, &format!("{length} bytes are to follow its head, and {follow} do")));
+        }
+        if u32_at(12) != checksum_of(bytes) {
+            return Err(damaged_at(
+                12,
+                "the checksum of the whole file is another one, so the damage may be anywhere in it",
+            ));
         }
         if u32_at(8) != VERSION {
             let version = u32_at(8);
@@ -170,7 +180,7 @@ impl Checkpoint {
             Ok(AttachedEntry { number: input.u64()?, length: input.u64()?, checksum: input.u32()? })
         })?;
         if !input.is_at_end() {
-            return Err(damaged("the checkpoint has bytes behind its end"));
+            return Err(damaged("it has bytes behind its end"));
         }
         Ok(Self {
             number,
@@ -189,6 +199,11 @@ impl Checkpoint {
             attached,
         })
     }
+}
+
+/// `Corrupt` with the offset; the caller puts the file in front of it.
+fn damaged_at(offset: usize, what: &str) -> Error {
+    damaged(&format!("at offset {offset}: {what}"))
 }
 
 /// The checksum of a file: all of it but the checksum itself.

@@ -26,6 +26,9 @@ use crate::wal::writer::disk_error;
 /// a million entries a second fill half of them in four years.
 const MAX_NEXT_SEQ: u64 = 1 << 47;
 
+const REMEDY: &str = "restore the data directory from a backup; or remove it and run the scripts again, which reads everything \
+                      from the sources";
+
 /// A checkpoint with its segments.
 pub(crate) struct Loaded {
     pub checkpoint: Checkpoint,
@@ -54,10 +57,13 @@ pub(crate) fn load(fs: &dyn FileSystem, dir: &Path, number: u64) -> Result<Loade
         Ok(bytes)
     });
     let bytes = bytes.map_err(|error| disk_error("could not read", &path, error))?;
-    let named = |error: Error| error.context(path.display().to_string());
+    let named = |error: Error| match error.kind() {
+        ErrorKind::Corrupt => error.context(format!("checkpoint {} is damaged", path.display())).hint(REMEDY),
+        _ => error.context(path.display().to_string()),
+    };
     let checkpoint = Checkpoint::decode(&bytes).map_err(named)?;
     if checkpoint.number != number {
-        return Err(named(damaged("the checkpoint has another number than its name says")));
+        return Err(named(damaged("it has another number than its name says")));
     }
     let mut shapes: BTreeMap<TableId, Arc<TableShape>> = BTreeMap::new();
     for table in &checkpoint.tables {
