@@ -519,9 +519,15 @@ impl Core {
         branches: Vec<(Branch, Option<((SourceId, u32), Landing)>)>,
         (script, rows_out, began): (u64, u64, Began),
     ) -> Result<()> {
+        let mut moved = Vec::new();
         for (id, stream_record) in streams {
             match self.streams.get_mut(&id) {
-                Some(stream) => stream.record = stream_record,
+                Some(stream) => {
+                    if stream.handle.is_some() && stream.is_reached_otherwise(&stream_record) {
+                        moved.push(id);
+                    }
+                    stream.record = stream_record;
+                }
                 None => {
                     let position = self.store.source_position(id).map(|at| at.position);
                     self.streams.insert(id, Stream::new(stream_record, position));
@@ -540,8 +546,14 @@ impl Core {
         let id = record.id;
         self.jobs.insert(id, Job { branches: kept, script, rows_out, began, ..Job::resting(record) });
         self.order = order_jobs(&self.jobs)?;
+        for source in &moved {
+            self.break_off(*source)?;
+        }
         for ((source, table), landing) in feeds {
             self.feed(source, table, landing)?;
+        }
+        for source in moved {
+            self.start_stream(source)?;
         }
         Ok(())
     }

@@ -131,6 +131,16 @@ impl Stream {
         }
     }
 
+    /// Whether a table that it delivers has other options under `record` than it was started with: an address or a password
+    /// perhaps, which only a new start takes up.
+    pub(crate) fn is_reached_otherwise(&self, record: &StreamRecord) -> bool {
+        let options = |record: &StreamRecord, id: u32| {
+            record.tables.iter().find(|table| table.id == id).map(|table| table.definition.options.clone())
+        };
+        let mut known = self.record.tables.iter().map(|table| table.id);
+        known.any(|id| options(record, id).is_some_and(|new| Some(new) != options(&self.record, id)))
+    }
+
     /// Acknowledges what is on disk now.
     pub(crate) fn durable(&mut self, commit: CommitId) {
         let done = self.unacknowledged.iter().take_while(|(c, _)| *c <= commit).count();
@@ -530,6 +540,19 @@ impl Core {
         }
         self.pending = true;
         self.pending_event_time = self.pending_event_time.into_iter().chain(event_time).min();
+        Ok(())
+    }
+
+    /// Ends a stream that is to start anew behind its last commit. What was gathered since is sent again, contents that are
+    /// partly here too; what is still under way is not listened to.
+    pub(crate) fn break_off(&mut self, source: SourceId) -> Result<()> {
+        self.forget_open(source)?;
+        let stream = self.streams.get_mut(&source).expect("a stream that is broken off exists");
+        tracing::info!(stream = stream.record.stream_key, "it is reached otherwise from now on, and starts anew");
+        stream.handle = None;
+        for stage in std::mem::take(&mut stream.snapshots).into_values() {
+            self.store.drop_stage(stage)?;
+        }
         Ok(())
     }
 

@@ -23,6 +23,7 @@ mod sink_away;
 mod sink_rules;
 mod solutions;
 mod source_disk;
+mod source_moved;
 mod source_schema;
 mod source_slot;
 mod trace;

@@ -301,6 +301,8 @@ struct Inner {
     forgotten: u64,
     /// The password with which the source was last opened.
     password: String,
+    /// How often it was opened.
+    starts: u64,
     /// What each sink holds: rows by key, and the commit.
     sinks: BTreeMap<String, (BTreeMap<String, String>, CommitId)>,
     absent: bool,
@@ -458,6 +460,11 @@ impl Outside {
         self.lock().password.clone()
     }
 
+    /// How often the source was opened.
+    pub fn starts(&self) -> u64 {
+        self.lock().starts
+    }
+
     /// How many streams have been forgotten.
     pub fn forgotten(&self) -> u64 {
         self.lock().forgotten
@@ -544,6 +551,7 @@ impl SourceConnector for Outside {
             let mut inner = self.lock();
             let password = tables.first().and_then(|table| table.definition.options.get("password").cloned());
             inner.password = password.unwrap_or_default();
+            inner.starts += 1;
             inner.streams.retain(|stream| stream.source != source);
             let ids = tables.iter().map(|table| (table.id, shift_of(&table.definition))).collect();
             inner.streams.push(Running { source, events: events.clone(), tables: ids });

@@ -299,13 +299,49 @@ fn a_source_is_known_by_what_it_is_not_by_how_it_is_reached() {
     assert_eq!(ok(&mut house.session(), &script("old")), "JOB 1");
     await_rows(&mut house.session(), "SELECT * FROM b", &["1|x"]);
     assert_eq!(ok(&mut house.session(), &script("new")), "JOB 1 again");
+    assert_eq!(house.outside.password(), "new", "the way that was named last is taken at once");
     house.outside.commit(&[(1, None), (2, Some("y"))]);
     await_rows(&mut house.session(), "SELECT * FROM b", &["2|y"]);
-    // The way that was named last is the one that is taken after a restart.
+    // And after a restart.
     house.restart();
     assert_eq!(house.outside.password(), "new");
     house.outside.commit(&[(3, Some("z"))]);
     await_rows(&mut house.session(), "SELECT * FROM b", &["2|y", "3|z"]);
+}
+
+#[test]
+fn a_stream_that_runs_takes_up_another_way_that_any_of_its_tables_is_given() {
+    let house = House::new();
+    let query = "CREATE TABLE IF NOT EXISTS c (v STRING, n BIGINT, PRIMARY KEY (v) NOT ENFORCED);
+                 INSERT INTO c SELECT v, COUNT(*) FROM tap GROUP BY v;";
+    let tap = |kind: &str, password: &str| {
+        format!(
+            "CREATE {kind} tap (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED)
+               WITH ('connector' = 'tap', 'password' = '{password}');"
+        )
+    };
+    house.outside.commit(&[(1, Some("x"))]);
+    // A temporary table of another session; the table of the query is hidden, so the stream delivers it all the time.
+    ok(&mut house.session(), &format!("{} {query}", tap("TEMPORARY TABLE", "old")));
+    await_rows(&mut house.session(), "SELECT * FROM c", &["x|1"]);
+    assert_eq!(ok(&mut house.session(), &format!("{} {query}", tap("TEMPORARY TABLE", "new"))), "JOB 1 again");
+    assert_eq!(house.outside.password(), "new");
+    house.outside.commit(&[(2, Some("x"))]);
+    await_rows(&mut house.session(), "SELECT * FROM c", &["x|2"]);
+    assert_eq!(rows(&mut house.session(), "SELECT state FROM system.status.sources"), ["RUNNING"]);
+
+    // A table that is kept, and is made anew under its name while its job rests.
+    assert_eq!(ok(&mut house.session(), &format!("{} {query}", tap("TABLE", "kept"))), "JOB 1 again");
+    assert_eq!(house.outside.password(), "kept");
+    let anew = tap("TABLE", "anew");
+    ok(&mut house.session(), &format!("STOP JOB 1; DROP TABLE tap; {anew} START JOB 1;"));
+    assert_eq!(house.outside.password(), "anew");
+    house.outside.commit(&[(1, None), (3, Some("y"))]);
+    await_rows(&mut house.session(), "SELECT * FROM c", &["x|1", "y|1"]);
+    // The same way once more changes nothing.
+    let starts = house.outside.starts();
+    assert_eq!(ok(&mut house.session(), query), "JOB 1 again");
+    assert_eq!(house.outside.starts(), starts);
 }
 
 #[test]
