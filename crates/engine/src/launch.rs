@@ -640,7 +640,8 @@ impl Core {
         projection: Option<Landing>,
         kinds_inside: bool,
     ) -> Result<SinkHandle> {
-        let connector = self.connectors.sink(target)?;
+        let named = |error: Error| error.context(format!("table {}", target.path));
+        let connector = self.connectors.sink(target).map_err(named)?;
         let name = sink_name(job, i, &target.path);
         let reached = self.store.ordered_snapshot().cursor(&name, table).unwrap_or_default();
         let insert = self.jobs.get(&job).and_then(|job| job.record.inserts.get(i));

@@ -3,7 +3,7 @@
 //! Everything that asks the outside (does the table exist, does the password hold) happens here, on the session's thread, so
 //! that the core never waits for a network. See `docs/decisions/0002-sources-land-in-tables-sinks-read-tables.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gridhouse_base::error::nearest;
@@ -85,7 +85,7 @@ impl Connectors {
         let name = definition.connector().unwrap_or_default();
         self.sources.get(name).ok_or_else(|| {
             let other = if self.sinks.contains_key(name) { " that can be read" } else { "" };
-            unknown(definition, &format!("there is no connector '{name}'{other}"), name, self.sources.keys())
+            self.unknown(definition, other, self.sources.keys())
         })
     }
 
@@ -97,7 +97,7 @@ impl Connectors {
         let name = definition.connector().unwrap_or_default();
         self.sinks.get(name).ok_or_else(|| {
             let other = if self.sources.contains_key(name) { " that can be written" } else { "" };
-            unknown(definition, &format!("there is no connector '{name}'{other}"), name, self.sinks.keys())
+            self.unknown(definition, other, self.sinks.keys())
         })
     }
 
@@ -124,26 +124,25 @@ impl Connectors {
         if self.scans.contains_key(name) || !self.sources.contains_key(name) {
             return self.scans.get(name).ok_or_else(|| {
                 let other = if self.sinks.contains_key(name) { " that can be read" } else { "" };
-                unknown(definition, &format!("there is no connector '{name}'{other}"), name, self.scans.keys())
+                self.unknown(definition, other, self.scans.keys())
             });
         }
         Err(Error::invalid(format!("it is outside, and a query over a '{name}' table has no end"))
             .hint("INSERT INTO a table from it, in streaming mode, then query that table; it is always up to date"))
     }
-}
 
-fn unknown<'a>(
-    definition: &TableDef,
-    message: &str,
-    name: &str,
-    known: impl Iterator<Item = &'a &'static str> + Clone,
-) -> Error {
-    let names: Vec<&str> = known.clone().copied().collect();
-    let hint = match nearest(name, known.copied()) {
-        Some(near) if near != name => format!("did you mean '{near}'?"),
-        _ => format!("one of: {}", names.join(", ")),
-    };
-    Error::invalid(format!("table {}: {message}", definition.path)).hint(hint)
+    /// The error about a connector that is not among the `fit`, with the nearest name. `other` says what it cannot do where there
+    /// is one of that name; else any connector may be meant, also one that would be refused for what is wanted here.
+    fn unknown<'a>(&self, definition: &TableDef, other: &str, fit: impl Iterator<Item = &'a &'static str>) -> Error {
+        let name = definition.connector().unwrap_or_default();
+        let all = self.sources.keys().chain(self.sinks.keys()).chain(self.scans.keys()).chain(self.lookups.keys());
+        let names: BTreeSet<&str> = if other.is_empty() { all.copied().collect() } else { fit.copied().collect() };
+        let hint = match nearest(name, names.iter().copied()) {
+            Some(near) if near != name => format!("did you mean '{near}'?"),
+            _ => format!("one of: {}", names.into_iter().collect::<Vec<_>>().join(", ")),
+        };
+        Error::invalid(format!("there is no connector '{name}'{other}")).hint(hint)
+    }
 }
 
 /// What the outside is asked, or what was found out before.
@@ -157,14 +156,14 @@ pub(crate) trait Outside {
 /// Asks the outside itself.
 impl Outside for Connectors {
     fn source(&self, definition: &TableDef) -> Result<SourceDescription> {
-        Connectors::source(self, definition)?
-            .describe(definition)
+        Connectors::source(self, definition)
+            .and_then(|source| source.describe(definition))
             .map_err(|e| e.context(format!("table {}", definition.path)))
     }
 
     fn sink(&self, definition: &TableDef) -> Result<SinkDescription> {
-        Connectors::sink(self, definition)?
-            .describe(definition)
+        Connectors::sink(self, definition)
+            .and_then(|sink| sink.describe(definition))
             .map_err(|e| e.context(format!("table {}", definition.path)))
     }
 }

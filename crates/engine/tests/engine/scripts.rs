@@ -122,6 +122,7 @@ fn wrong_statements_say_what_to_do() {
         ("INSERT INTO l SELECT name, COUNT(*) FROM t GROUP BY name", &[""]),
         ("INSERT INTO l SELECT COUNT(*), name FROM t GROUP BY name", &["only takes new rows", "PRIMARY KEY"]),
         ("INSERT INTO t SELECT id, 'x' FROM other", &["there is no connector 'tapp'", "did you mean 'tap'?"]),
+        ("SELECT * FROM other", &[".other: there is no connector 'tapp'", "did you mean 'tap'?"]),
         ("SELECT * FROM tap", &["it is outside", "INSERT INTO"]),
         (
             "CREATE TABLE x (id BIGINT) WITH ('bucket.nun' = '2')",
