@@ -18,6 +18,7 @@ use crate::outcome::Outcome;
 use crate::records::{CatalogRecord, DatabaseRecord, JobState, ObjectRecord};
 use crate::retention::Consumer;
 use crate::shared::lock;
+use crate::stream::{Stream, StreamState};
 use crate::trace::Step;
 use crate::wiring::sink_name;
 
@@ -403,7 +404,7 @@ fn share(disk_bytes: u64, live_bytes: u64) -> Value {
 
 fn source_rows(core: &Core) -> Vec<Vec<Value>> {
     let now = core.clock.now_micros();
-    let row = |stream: &crate::stream::Stream| {
+    let row = |stream: &Stream| {
         let tables: Vec<&str> = stream.record.tables.iter().map(|table| table.table_key.as_str()).collect();
         let connector = core.connectors.sources.get(stream.record.connector.as_str());
         let position = stream.position.as_ref().zip(connector).map(|(at, connector)| connector.position_text(at));
@@ -421,7 +422,10 @@ fn source_rows(core: &Core) -> Vec<Vec<Value>> {
             stream.last_event_time.map_or(Value::Null, |time| Value::Integer((now - time).max(0) / 1000)),
             lag(&|lag| Some(lag.behind_bytes)),
             stream.lag.as_ref().map_or(Value::Null, |lag| {
-                Value::Double(core.clock.monotonic().saturating_sub(lag.caught_up).as_secs_f64() * 1_000.0)
+                // Nothing was left at the last look, and the next is due: the time since counts only where nobody can look.
+                let is_even = lag.behind_bytes == 0 && stream.state == StreamState::Running;
+                let since = core.clock.monotonic().saturating_sub(lag.caught_up);
+                Value::Double(if is_even { 0.0 } else { since.as_secs_f64() * 1_000.0 })
             }),
             lag(&|lag| Some(lag.kept_bytes)),
             lag(&|lag| lag.cap_bytes),

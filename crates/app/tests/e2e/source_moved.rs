@@ -49,5 +49,8 @@ fn a_new_password_and_a_new_address_in_the_script_are_taken_up_by_the_stream_tha
     await_equal("the address", || keeper().contains(&place), || true);
     cluster.sql(name, "UPDATE orders SET amount = amount + 1 WHERE id > 990");
     await_sink(cluster, name);
+    // At rest nothing is behind, for no time.
+    let even = "SELECT DISTINCT lag_ms FROM system.status.sources WHERE lag_bytes = 0";
+    await_equal("the lag", || program.query(even), || vec!["0".to_owned()]);
     program.interrupt();
 }
