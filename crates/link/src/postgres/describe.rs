@@ -371,8 +371,8 @@ async fn check_publication(
         let names: Vec<String> = tables.iter().map(statement_name).collect();
         return Err(Error::invalid(format!("role '{user}' does not own table {} and cannot publish it", table.key()))
             .hint(format!(
-                "as its owner: CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true), \
-             or: ALTER TABLE {} OWNER TO {}",
+                "type as its owner `CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)`; \
+                 or `ALTER TABLE {} OWNER TO {}`",
                 ident(&publication),
                 names.join(", "),
                 statement_name(table),

@@ -57,8 +57,12 @@ pub(crate) fn origins<S: AsRef<str>>(definition: &TableDef, table: &str, names: 
         let at =
             find(names, name, AsRef::as_ref).and_then(|found| names.iter().position(|n| n.as_ref() == found.as_ref()));
         at.map(Origin::Attribute).ok_or_else(|| {
-            Error::invalid(format!("table {table} has no column '{name}' any more"))
-                .hint("add the column again in the source, or declare the table without it")
+            let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+            Error::invalid(format!("table {table} has no column '{name}' any more")).hint(format!(
+                "its columns are {}: where one of them is '{name}' under a new name, give it the old one back in the source, else add the \
+                 column again there; then START JOB; or declare the table otherwise",
+                names.join(", ")
+            ))
         })
     };
     definition.physical().map(origin).collect()

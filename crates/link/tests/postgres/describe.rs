@@ -77,7 +77,7 @@ fn wrong_sources_are_refused_with_the_remedy() {
         "role 'stranger' may not create the publication 'gridhouse_describe_source_slot' [GRANT CREATE ON DATABASE describe_source TO stranger]"
     );
     db.sql("GRANT CREATE ON DATABASE describe_source TO stranger");
-    assert!(refused(&db, &stranger).1.starts_with("role 'stranger' does not own table public.orders and cannot publish it [as its owner: CREATE PUBLICATION gridhouse_describe_source_slot FOR TABLE public.orders"));
+    assert!(refused(&db, &stranger).1.starts_with("role 'stranger' does not own table public.orders and cannot publish it [type as its owner `CREATE PUBLICATION gridhouse_describe_source_slot FOR TABLE public.orders"));
     db.sql(
         "CREATE PUBLICATION gridhouse_describe_source_slot FOR TABLE orders WITH (publish_via_partition_root = true)",
     );
