@@ -38,6 +38,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const REST_LOOK: Duration = Duration::from_millis(50);
 /// How long an idle sink sleeps before it looks whether it should stop.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
+/// How often a sink that has nothing to write looks whether the outside is there and as it was left: one that was restored, or has
+/// ended, is noticed within that time, for a query of a row.
+const OUTSIDE_LOOK: Duration = Duration::from_secs(10);
 /// How often, in written transactions, a sink tells the core how far it has come, so that the log can be reclaimed.
 const REPORT_EVERY: u64 = 64;
 /// And how often in time, where others keep the store busy: what it has not told counts as not written. Not at once, since the log
@@ -187,6 +190,8 @@ struct Reading {
     since: Duration,
     /// When the outside and the core were last told how far all is, in monotonic time.
     settled: Duration,
+    /// When the outside last answered, in monotonic time.
+    answered: Duration,
     /// How many transactions were written.
     written: u64,
     /// How far the core was told.
@@ -299,6 +304,7 @@ impl SinkWorker {
             heard: CommitId(self.plan.since.0.saturating_sub(1)),
             since: self.clock.monotonic(),
             settled: self.clock.monotonic(),
+            answered: self.clock.monotonic(),
             written: 0,
             reported: upto,
             known,
@@ -324,8 +330,11 @@ impl SinkWorker {
         if at.read > at.upto {
             // The outside is told that there was nothing for it, so that the log need not be kept for it.
             self.sink.write(at.upto, at.read, &[])?;
-            at.upto = at.read;
+            (at.upto, at.answered) = (at.read, now);
             turn = Turn::Worked;
+        } else if now.saturating_sub(at.answered) >= OUTSIDE_LOOK {
+            self.sink.look(at.upto)?;
+            at.answered = now;
         }
         if at.upto > at.reported {
             self.report(at.upto);
@@ -382,7 +391,7 @@ impl SinkWorker {
         let (sink, from, now) = (self.plan.name.clone(), at.upto, self.clock.now_micros());
         self.shared.trace().wrote(WriteNote { sink, from, upto: seen, woke, read: ready, written: now });
         let delay = self.shared.event_time(at.upto, seen).map(|time| now - time);
-        at.upto = seen;
+        (at.upto, at.answered) = (seen, self.clock.monotonic());
         at.written += 1;
         {
             let mut status = lock(&self.status);

@@ -318,6 +318,16 @@ pub trait Sink: Send {
     /// process has taken over; `Invalid` where a row does not fit, naming row and column; those of `changes`.
     fn write_changes(&mut self, from: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()>;
 
+    /// Looks whether the outside still stands at `upto`, where this writer has left it, and still is this writer's. Asked now and
+    /// then while there is nothing to write: an outside that was restored meanwhile would go unnoticed until there is.
+    ///
+    /// # Errors
+    /// As [`Sink::write_changes`]; `Unavailable` also where it stands elsewhere, so that its position is asked for again.
+    fn look(&mut self, upto: CommitId) -> Result<()> {
+        let _ = upto;
+        Ok(())
+    }
+
     /// As [`Sink::write_changes`], of changes that are at hand.
     ///
     /// # Errors

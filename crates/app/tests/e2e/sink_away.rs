@@ -1,4 +1,5 @@
-//! The sink alone is out of reach under running jobs: each row is written once.
+//! The sink alone is out of reach, or comes back from a back-up, under running jobs: each row is written once, and what is lacking
+//! again.
 
 use std::path::Path;
 
@@ -92,4 +93,34 @@ fn a_sink_whose_network_is_frozen_cut_or_forgotten_gets_each_row_once() {
     let log = program.log();
     assert!(!log.contains("claimed anew") && !log.contains("written again"), "{log}");
     assert_eq!(program.interrupt(), Some(0), "{log}");
+}
+
+#[test]
+fn a_sink_that_comes_back_from_a_back_up_under_running_jobs_gets_what_it_lacks() {
+    let (source, sink, name) = (postgres(), &Cluster::start(&[]), "sink_back_up");
+    prepared(source, name);
+    prepared(sink, name);
+    let program = &mut Program::new();
+    let script = chain(program, name, source.port(), sink.port());
+    program.start(&script);
+    await_layers(program, source, sink, name);
+    note_writes(sink, name, &SINKS);
+    sink.down("fast");
+    sink.back_up();
+    sink.up();
+    change(source, name, 10);
+    settle(program, source, sink, name, &[10]);
+
+    // Nothing changes meanwhile, so that nothing is to be written: it is noticed by looking.
+    let from = program.log().len();
+    sink.kill();
+    sink.restore();
+    sink.up();
+    settle(program, source, sink, name, &[10]);
+    let told = await_said(program, from, "it was restored from a back-up, failed over, or was emptied");
+    assert!(told.contains("what it lacks is written again"), "{told}");
+    change(source, name, 20);
+    settle(program, source, sink, name, &[20]);
+    assert_eq!(program.query("SELECT DISTINCT state FROM system.status.jobs"), ["RUNNING"]);
+    assert_eq!(program.interrupt(), Some(0), "{}", program.log());
 }

@@ -233,6 +233,45 @@ impl JdbcSink {
         })
     }
 
+    /// Carries out `work` on the connection that has claimed the sink. Only one whose transaction is over is used again.
+    fn on_claimed<T>(&mut self, work: impl AsyncFnOnce(&Self, &Open) -> Result<T>) -> Result<T> {
+        let open = self.open.take().ok_or_else(|| {
+            Error::unavailable(format!("sink {} has no connection", self.options.table))
+                .hint("ask for its position first")
+        })?;
+        let what = format!("sink {}", open.plan.key());
+        let sink = &*self;
+        let (open, done) = sink.runtime.block_on(async {
+            match sink.options.target.patiently(open.pid, &what, work(sink, &open)).await {
+                Ok(Ok(done)) => Ok((open, done)),
+                Ok(Err(error)) | Err(error) => {
+                    drop(open);
+                    tokio::time::sleep(CLOSING).await;
+                    Err(error)
+                }
+            }
+        })?;
+        self.open = Some(open);
+        Ok(done)
+    }
+
+    /// Whether the outside is as this claim has left it.
+    async fn looked(&self, open: &Open, upto: i64) -> Result<()> {
+        let sql = format!(
+            "SELECT FROM {} WHERE store = $1 AND sink = $2 AND upto = $3 AND epoch = $4 \
+             AND COALESCE(to_regclass($5)::oid, 0) = $6 AND EXISTS (SELECT FROM pg_class c WHERE c.oid = $6 AND {MARK} = $7)",
+            open.plan.bookkeeping()
+        );
+        let (store, table) = (self.store(), open.plan.name());
+        let (oid, mark) = (&open.plan.oid, &open.plan.mark);
+        let wanted: [&(dyn ToSql + Sync); 7] = [&store, &self.writer.sink, &upto, &open.epoch, &table, oid, mark];
+        match open.client.query_opt(&sql, &wanted).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(self.fenced(open, upto).await),
+            Err(error) => Err(Fault::of(&error).error(&format!("sink {}", open.plan.key()))),
+        }
+    }
+
     /// Writes everything in one transaction; returns the history under which the outside then has rows.
     async fn write_all(
         &self,
@@ -552,27 +591,13 @@ impl Sink for JdbcSink {
         self.open.as_ref().map(|open| self.emptying(&open.plan))
     }
 
+    fn look(&mut self, upto: CommitId) -> Result<()> {
+        self.on_claimed(async |sink, open| sink.looked(open, upto.0 as i64).await)
+    }
+
     fn write_changes(&mut self, from: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()> {
-        let open = self.open.take().ok_or_else(|| {
-            Error::unavailable(format!("sink {} has no connection", self.options.table))
-                .hint("ask for its position first")
-        })?;
         let chunks = Chunks { changes, is_done: false };
-        let what = format!("sink {}", open.plan.key());
-        let (open, history) = self.runtime.block_on(async {
-            let written = self.write_all(&open, from, upto, chunks);
-            let written = self.options.target.patiently(open.pid, &what, written).await;
-            match written {
-                // Only a connection whose transaction is over is used again.
-                Ok(Ok(history)) => Ok((open, history)),
-                Ok(Err(error)) | Err(error) => {
-                    drop(open);
-                    tokio::time::sleep(CLOSING).await;
-                    Err(error)
-                }
-            }
-        })?;
-        self.open = Some(open);
+        let history = self.on_claimed(async |sink, open| sink.write_all(open, from, upto, chunks).await)?;
         self.replanned.set(false);
         self.history = history;
         // From now on an entry that is gone is one that was lost, whatever the store remembered as it began.

@@ -136,6 +136,52 @@ fn a_database_that_was_restored_is_claimed_anew() {
 }
 
 #[test]
+fn a_look_at_an_outside_that_rests_finds_what_a_write_would() {
+    let db = prepared("sink_looked_at");
+    let mut sink = open(&db, 1);
+    sink.position().unwrap();
+    sink.look(CommitId(0)).unwrap();
+    sink.write(CommitId(0), CommitId(4), &[rows(RowKind::Insert, &[("a", 1)])]).unwrap();
+    let before = db.sql("SELECT *, xmin FROM gridhouse_sink");
+    sink.look(CommitId(4)).unwrap();
+    sink.look(CommitId(4)).unwrap();
+    assert_eq!(db.sql("SELECT *, xmin FROM gridhouse_sink"), before, "nothing is written");
+    let mut look = |at: u64| {
+        let found = sink.look(CommitId(at)).unwrap_err();
+        assert_eq!(found.kind(), ErrorKind::Unavailable, "{found}");
+        assert_eq!(
+            sink.look(CommitId(at)).unwrap_err().kind(),
+            ErrorKind::Unavailable,
+            "its position is asked for first"
+        );
+        (found.message().to_owned(), sink.position())
+    };
+    db.sql("UPDATE gridhouse_sink SET upto = 2");
+    let (told, at) = look(4);
+    assert_eq!(
+        told,
+        "sink public.report stands at commit 2 instead of 4: its database was restored; it is claimed anew"
+    );
+    assert_eq!(at.unwrap(), CommitId(2));
+    db.sql("ALTER TABLE report RENAME TO away; CREATE TABLE report (LIKE away INCLUDING ALL)");
+    let (told, at) = look(2);
+    assert_eq!(told, "table public.report was dropped or replaced while it was written; it is looked at again");
+    assert_eq!(at.unwrap(), CommitId(0), "the new one is empty");
+    db.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
+    let (told, at) = look(0);
+    assert!(told.starts_with("sink public.report: "), "{told}");
+    assert_eq!(at.unwrap(), CommitId(0));
+    let mut other = open(&db, 2);
+    other.position().unwrap();
+    let fenced = sink.look(CommitId(0)).unwrap_err();
+    assert_eq!(fenced.kind(), ErrorKind::Conflict, "{fenced}");
+    assert!(
+        fenced.message().starts_with("sink public.report is fenced: another process has taken it over"),
+        "{fenced}"
+    );
+}
+
+#[test]
 fn who_holds_a_lock_is_told() {
     let db = prepared("sink_locked");
     let mut sink = open(&db, 1);
