@@ -97,10 +97,10 @@ impl Decoder for Asking {
 
     fn decode(&mut self, input: &Input) -> bool {
         self.said.send(input[0].clone()).expect("the server runs");
-        let connected = Client::connect(self.directory.path());
-        match connected {
-            Ok(client) => client.expect("somebody listens").rows("SELECT 1\n, 2").is_ok(),
-            Err(_) => false,
+        match Client::connect(self.directory.path()) {
+            Ok(Some(mut client)) => client.rows("SELECT 1\n, 2").is_ok(),
+            // A greeting that is cut off is that of a process which has just ended.
+            Ok(None) | Err(_) => false,
         }
     }
 }
