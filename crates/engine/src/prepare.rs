@@ -355,8 +355,8 @@ fn route(bound: &BoundInsert, sources: &[PreparedSource], outside_target: bool) 
     let position = |c: &usize| stored.iter().position(|s| s == c).unwrap_or(*c);
     let columns = bound.columns.as_ref().map(|columns| columns.iter().map(position).collect());
     match Landing::plan(&source_schema, &source_key, &exprs, &key, filter.as_ref(), columns) {
-        Some(landing) => Route::Landing(landing),
-        None => Route::Flow,
+        Some(landing) if !landing.may_lack_values(&source_key) => Route::Landing(landing),
+        _ => Route::Flow,
     }
 }
 

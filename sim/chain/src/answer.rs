@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::chain::Form;
 use crate::outside::{NULL, Row, SourceTables, is_fit};
 
 /// The rows of a table, in order.
@@ -26,11 +27,11 @@ struct Region {
 }
 
 impl Answer {
-    /// The answer over what a source holds.
-    pub fn of(source: &SourceTables) -> Self {
+    /// The answer of a chain of this form over what a source holds.
+    pub fn of(source: &SourceTables, form: Form) -> Self {
         let customers = source.rows("customers");
         let mut orders = source.rows("orders");
-        orders.retain(is_fit);
+        orders.retain(|order| is_fit(order) && form.takes(order));
         let readings = source.rows("readings");
 
         let typed: Rows = orders

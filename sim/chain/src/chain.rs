@@ -2,7 +2,7 @@
 
 use gridhouse_base::random::Random;
 
-use crate::outside::World;
+use crate::outside::{Row, World};
 
 /// The forms in which the chain comes.
 #[derive(Clone, Copy, Debug)]
@@ -14,13 +14,21 @@ pub struct Form {
     pub is_direct: bool,
     /// Orders that cannot be read as they are declared are kept apart; otherwise there are none.
     pub keeps_letters: bool,
+    /// Orders of some customers alone are taken in, so that an update may bring an order here that was not.
+    pub is_filtered: bool,
 }
 
 impl Form {
     /// A drawn form.
     pub fn draw(random: &mut Random) -> Self {
         let has_log = random.chance(0.7);
-        Self { has_log, is_direct: random.chance(0.3), keeps_letters: random.chance(0.3) }
+        let [is_direct, keeps_letters, is_filtered] = [0.3; 3].map(|probability| random.chance(probability));
+        Self { has_log, is_direct, keeps_letters, is_filtered }
+    }
+
+    /// Whether an order that can be read is taken in.
+    pub(crate) fn takes(self, order: &Row) -> bool {
+        !self.is_filtered || order[1].parse::<i64>().is_ok_and(|customer| customer < 4)
     }
 
     /// Has the source be as the chain expects it.
@@ -34,6 +42,7 @@ impl Form {
         let key = if self.has_log { "" } else { ", PRIMARY KEY (n) NOT ENFORCED" };
         let grows = if self.has_log { ", 'grows' = 'true'" } else { "" };
         let on_error = if self.keeps_letters { ", 'on-error' = 'dead-letter'" } else { "" };
+        let of_some = if self.is_filtered { " WHERE customer < 4" } else { "" };
         let readings = if self.is_direct { "tap_readings" } else { "ods_readings" };
         format!(
             "CREATE TEMPORARY TABLE tap_customers (id BIGINT, region STRING, PRIMARY KEY (id) NOT ENFORCED)
@@ -61,7 +70,7 @@ impl Form {
                PRIMARY KEY (region) NOT ENFORCED);
 
              INSERT INTO ods_customers SELECT * FROM tap_customers;
-             INSERT INTO ods_orders SELECT * FROM tap_orders;
+             INSERT INTO ods_orders SELECT * FROM tap_orders{of_some};
              INSERT INTO ods_readings SELECT * FROM tap_readings;
              INSERT INTO dwd_orders SELECT id, customer, CAST(amount AS BIGINT), UPPER(status) FROM ods_orders
                WHERE status <> 'void';

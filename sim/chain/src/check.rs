@@ -39,7 +39,7 @@ impl Life {
             self.alive()?;
             let (end, confirmed, expected) = {
                 let database = &outside.world().database;
-                (database.end, database.confirmed, Answer::of(&database.now))
+                (database.end, database.confirmed, Answer::of(&database.now, self.form))
             };
             let wrong = self.wrong_targets(&expected);
             if confirmed == end && wrong.is_empty() && self.idle_jobs()?.is_empty() {
@@ -54,7 +54,7 @@ impl Life {
             // A source that stands still tells nobody to forget anything that was found after a crash.
             outside.world().database.go_on(&mut self.random);
         }
-        let expected = Answer::of(&outside.world().database.now);
+        let expected = Answer::of(&outside.world().database.now, self.form);
         self.compare_layers(&expected)?;
         self.compare_letters()?;
         self.note_starts()?;
@@ -181,7 +181,7 @@ impl Life {
         let outside = self.house.outside.clone();
         let Some(delivered) = outside.world().delivered() else { return Ok(()) };
         self.tell(|| format!("look at the layers as of {delivered}"));
-        let expected = Answer::of(&outside.world().database.at(delivered));
+        let expected = Answer::of(&outside.world().database.at(delivered), self.form);
         self.compare_layers(&expected)
     }
 

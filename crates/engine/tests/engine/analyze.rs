@@ -67,10 +67,16 @@ fn sources_and_sinks_are_part_of_the_picture() {
          CREATE TABLE ods (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED);
          INSERT INTO ods SELECT * FROM tap WHERE id > 1;
          INSERT INTO drain SELECT v, COUNT(*) FROM ods GROUP BY v;
-         INSERT INTO drain /*+ OPTIONS('second' = 'yes') */ SELECT v, COUNT(*) FROM tap GROUP BY v;",
+         INSERT INTO drain /*+ OPTIONS('second' = 'yes') */ SELECT v, COUNT(*) FROM tap GROUP BY v;
+         CREATE TABLE ids (id BIGINT, PRIMARY KEY (id) NOT ENFORCED);
+         INSERT INTO ids SELECT id FROM tap WHERE id > 1;",
     );
     await_rows(&mut session, "SELECT * FROM ods", &["2|b"]);
     let answer = ok(&mut session, "EXPLAIN ANALYZE JOB 1");
+    assert_eq!(line(&answer, "Filter")[..2], ["2", "1"], "{answer}");
+    // Without texts, rows are left out as they land.
+    await_rows(&mut session, "SELECT * FROM ids", &["2"]);
+    let answer = ok(&mut session, "EXPLAIN ANALYZE JOB 4");
     assert_eq!(line(&answer, "Source")[..2], ["2", "1"], "{answer}");
     crate::house::await_that(|| {
         let answer = ok(&mut session, "EXPLAIN ANALYZE JOB 2");
