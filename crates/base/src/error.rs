@@ -132,6 +132,14 @@ impl Error {
         self
     }
 
+    /// The same error once more, its cause within the message and without the place, which is in the text of one of them: for
+    /// whoever else is told of it.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let (message, hint) = (self.to_string(), self.0.hint.clone());
+        Self(Box::new(Inner { kind: self.0.kind, message, position: None, hint, source: None }))
+    }
+
     /// What the caller should do next.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

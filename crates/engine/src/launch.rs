@@ -73,15 +73,6 @@ fn in_order(mut inserts: Vec<Prepared>) -> Vec<Prepared> {
     ordered
 }
 
-/// The same error once more: for whoever asked, beside the job's record.
-fn told(error: &Error) -> Error {
-    let told = Error::new(error.kind(), error.to_string());
-    match error.remedy() {
-        Some(remedy) => told.hint(remedy),
-        None => told,
-    }
-}
-
 impl Core {
     /// Begins a job, or goes on with the one that is already there. Gives the job, the tick that holds it, and whether it
     /// was there.
@@ -118,7 +109,7 @@ impl Core {
                 self.away.take();
                 let resumed = self.resume(id, submission.inserts, submission.gaps);
                 if let Err(error) = resumed {
-                    let told = told(&error);
+                    let told = error.again();
                     if was_wanted && self.jobs[&id].record.state == JobState::Stopped {
                         // Nobody has stopped it: it waits for what is away, as it would have without this, or has failed.
                         self.give_up(id, error)?;
@@ -547,6 +538,8 @@ impl Core {
         self.jobs.insert(id, Job { branches: kept, script, rows_out, began, ..Job::resting(record) });
         self.order = order_jobs(&self.jobs)?;
         for source in &moved {
+            let stream = self.streams[source].record.stream_key.as_str();
+            tracing::info!(stream, "it is reached otherwise from now on, and starts anew");
             self.break_off(*source)?;
         }
         for ((source, table), landing) in feeds {

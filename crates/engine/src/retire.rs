@@ -46,10 +46,8 @@ impl Core {
             job.record.cursor = cursor;
         }
         job.detach(state);
-        self.leave_streams(id)?;
-        let text = encode(&self.jobs[&id].record);
         self.order = order_jobs(&self.jobs)?;
-        self.tick_with(|tick| tick.put(JOBS, &id.0.to_string(), Some(&text)))
+        self.leave_streams(id)
     }
 
     /// Takes jobs that failed in a tick out of their streams: what these still deliver is not to land, and is taken anew when
@@ -64,9 +62,6 @@ impl Core {
                 continue;
             }
             self.leave_streams(id)?;
-            let Some(job) = self.jobs.get(&id) else { continue };
-            let text = encode(&job.record);
-            self.tick_with(|tick| tick.put(JOBS, &id.0.to_string(), Some(&text)))?;
             self.begin_asking(id)?;
         }
         // They left only because of another's error, and go on from the last tick.
@@ -93,24 +88,9 @@ impl Core {
         let job = self.jobs.remove(&id).expect("a job that was halted exists");
         self.order = order_jobs(&self.jobs)?;
         let used: BTreeSet<(SourceId, u32)> = self.jobs.values().flat_map(|job| source_tables(&job.record)).collect();
-        let (mut records, mut landings, mut stages) = (Vec::new(), Vec::new(), Vec::new());
-        for stream in self.streams.values_mut() {
-            let source = stream.record.id;
-            let kept = |table: &StreamTableRecord| table.job != Some(id) && used.contains(&(source, table.id));
-            let (kept, left): (Vec<_>, Vec<_>) = std::mem::take(&mut stream.record.tables).into_iter().partition(kept);
-            stream.record.tables = kept;
-            if left.is_empty() {
-                continue;
-            }
-            stages.extend(left.iter().flat_map(|table| stream.leave(table.id)).collect::<Vec<_>>());
-            // A hidden table goes with the last job that reads it; a user's own table stays.
-            landings.extend(left.iter().filter(|table| table.job.is_none()).map(|table| table.landing));
-            let record = (!stream.record.tables.is_empty()).then(|| encode(&stream.record));
-            records.push((source, record, left.iter().map(start_of).collect::<Vec<_>>()));
-        }
-        for stage in stages {
-            self.store.drop_stage(stage)?;
-        }
+        let left = part_with(self.streams.values_mut().map(|stream| &mut stream.record), &used);
+        let record = |left: &Left| (!left.is_all).then(|| encode(&self.streams[&left.source].record));
+        let records: Vec<_> = left.iter().map(|left| (left.source, record(left))).collect();
         let names: Vec<String> =
             job.record.inserts.iter().enumerate().map(|(i, insert)| sink_name(id, i, &insert.target)).collect();
         let under = letters_under(&job.record);
@@ -125,11 +105,11 @@ impl Core {
                 let effective = dead::clear(tick, table, under)?;
                 deltas.push(table, effective);
             }
-            for (source, record, _) in &records {
+            for (source, record) in &records {
                 tick.put(STREAMS, &source.0.to_string(), record.as_deref());
             }
-            for landing in &landings {
-                tick.drop_table(*landing)?;
+            for landing in left.iter().flat_map(Left::hidden) {
+                tick.drop_table(landing)?;
             }
             for name in &names {
                 tick.forget_cursor(name, None)?;
@@ -139,12 +119,7 @@ impl Core {
             }
             Ok(())
         })?;
-        for (source, record, tables) in records {
-            if record.is_none() {
-                self.take_leave(source, tables)?;
-            }
-        }
-        Ok(())
+        self.leave_behind(left)
     }
 
     /// Leaves the tables of streams that are nobody's any more, and streams that have no others.
@@ -179,7 +154,8 @@ impl Core {
         Ok(())
     }
 
-    /// Takes the job's own tables out of their streams; contents must be taken anew when it goes on.
+    /// Takes the job's own tables out of their streams; contents must be taken anew when it goes on. Its record goes into the same
+    /// tick as theirs, since it knows its tables by their numbers.
     pub(crate) fn leave_streams(&mut self, id: JobId) -> Result<()> {
         let mut changed = Vec::new();
         for source in self.streams.keys().copied().collect::<Vec<_>>() {
@@ -199,10 +175,6 @@ impl Core {
                 stream.handle = None;
             }
         }
-        if changed.is_empty() {
-            return Ok(());
-        }
-        // Both at once, since the job knows its tables by their numbers.
         let job = self.jobs.get(&id).map(|job| encode(&job.record));
         self.tick_with(|tick| {
             for (source, record) in &changed {

@@ -134,11 +134,10 @@ impl Stream {
     /// Whether a table that it delivers has other options under `record` than it was started with: an address or a password
     /// perhaps, which only a new start takes up.
     pub(crate) fn is_reached_otherwise(&self, record: &StreamRecord) -> bool {
-        let options = |record: &StreamRecord, id: u32| {
-            record.tables.iter().find(|table| table.id == id).map(|table| table.definition.options.clone())
-        };
-        let mut known = self.record.tables.iter().map(|table| table.id);
-        known.any(|id| options(record, id).is_some_and(|new| Some(new) != options(&self.record, id)))
+        self.record.tables.iter().any(|known| {
+            let mut same = record.tables.iter().filter(|table| table.id == known.id);
+            same.any(|table| table.definition.options != known.definition.options)
+        })
     }
 
     /// Acknowledges what is on disk now.
@@ -289,12 +288,7 @@ impl Core {
             SourceEvent::Failed { error } => {
                 tracing::error!(stream = stream.record.stream_key, "{}", with_remedy(&error));
                 stream.state = StreamState::Failed(with_remedy(&error));
-                stream.handle = None;
-                // What has come of contents begins again from the start.
-                for stage in std::mem::take(&mut stream.snapshots).into_values() {
-                    self.store.drop_stage(stage)?;
-                }
-                self.forget_open(source)?;
+                self.break_off(source)?;
                 self.fail_jobs_of(source, None, &error)
             }
             SourceEvent::Finished => {
@@ -543,12 +537,11 @@ impl Core {
         Ok(())
     }
 
-    /// Ends a stream that is to start anew behind its last commit. What was gathered since is sent again, contents that are
-    /// partly here too; what is still under way is not listened to.
+    /// Ends a stream, which starts again behind its last commit, if it does. What was gathered since is sent again then, contents
+    /// that are partly here too; what is still under way is not listened to.
     pub(crate) fn break_off(&mut self, source: SourceId) -> Result<()> {
         self.forget_open(source)?;
         let stream = self.streams.get_mut(&source).expect("a stream that is broken off exists");
-        tracing::info!(stream = stream.record.stream_key, "it is reached otherwise from now on, and starts anew");
         stream.handle = None;
         for stage in std::mem::take(&mut stream.snapshots).into_values() {
             self.store.drop_stage(stage)?;

@@ -62,7 +62,7 @@ impl Core {
         let published = self.write_and_publish(write, &mut seen);
         match published {
             Err(error) if seen => {
-                let told = Error::new(error.kind(), error.to_string());
+                let told = error.again();
                 self.fatal(error);
                 Err(told)
             }

@@ -1,6 +1,8 @@
 //! Look-up joins: a row meets what a table holds at the moment when it comes, and keeps it. Joins bounded in time let go of what
 //! no row can meet any more.
 
+use gridhouse_engine::Session;
+
 use crate::house::{House, await_rows, await_that, fails, ok, rows};
 
 const TABLES: &str = "
@@ -14,6 +16,16 @@ const OUTSIDE: &str = "INSERT INTO outside_board
   SELECT t.k, s.v FROM t LEFT JOIN shelf FOR SYSTEM_TIME AS OF t.at_time AS s ON t.id = s.id";
 const OWN: &str = "INSERT INTO own_board
   SELECT t.k, n.v FROM t JOIN names FOR SYSTEM_TIME AS OF t.at_time AS n ON t.id = n.id";
+
+/// A house with a job that looks up in the outside, where one row is.
+fn asking() -> (House, Session) {
+    let house = House::new();
+    let mut session = house.session();
+    house.outside.commit(&[(1, Some("one"))]);
+    ok(&mut session, TABLES);
+    ok(&mut session, OUTSIDE);
+    (house, session)
+}
 
 #[test]
 fn a_row_keeps_what_it_found() {
@@ -44,11 +56,7 @@ fn a_row_keeps_what_it_found() {
 
 #[test]
 fn an_outside_that_is_away_is_waited_for_by_its_job_alone() {
-    let house = House::new();
-    let mut session = house.session();
-    house.outside.commit(&[(1, Some("one"))]);
-    ok(&mut session, TABLES);
-    ok(&mut session, OUTSIDE);
+    let (house, mut session) = asking();
     ok(&mut session, "INSERT INTO names SELECT id, 'x' FROM t");
     house.outside.set_absent(true);
     ok(&mut session, "INSERT INTO t VALUES (10, 1)");
@@ -96,11 +104,7 @@ fn a_job_waits_for_its_outside_over_restarts_and_stops_when_told() {
 
 #[test]
 fn a_job_waits_also_where_its_script_is_run_again_by_another_way() {
-    let house = House::new();
-    let mut session = house.session();
-    house.outside.commit(&[(1, Some("one"))]);
-    ok(&mut session, TABLES);
-    ok(&mut session, OUTSIDE);
+    let (house, mut session) = asking();
     house.outside.set_absent(true);
     let by = |password: &str| {
         format!(
@@ -132,11 +136,7 @@ fn a_job_waits_also_where_its_script_is_run_again_by_another_way() {
 
 #[test]
 fn a_job_waits_where_what_was_to_replace_it_could_not_begin() {
-    let house = House::new();
-    let mut session = house.session();
-    house.outside.commit(&[(1, Some("one"))]);
-    ok(&mut session, TABLES);
-    ok(&mut session, OUTSIDE);
+    let (house, mut session) = asking();
     ok(&mut session, "INSERT INTO t VALUES (10, 1)");
     await_rows(&mut session, "SELECT * FROM outside_board", &["10|one"]);
     house.outside.set_absent(true);
@@ -150,11 +150,7 @@ fn a_job_waits_where_what_was_to_replace_it_could_not_begin() {
 
 #[test]
 fn an_outside_that_refuses_is_not_waited_for() {
-    let house = House::new();
-    let mut session = house.session();
-    house.outside.commit(&[(1, Some("one"))]);
-    ok(&mut session, TABLES);
-    ok(&mut session, OUTSIDE);
+    let (house, mut session) = asking();
     house.outside.set_absent(true);
     ok(&mut session, "INSERT INTO t VALUES (10, 1)");
     let state = "SELECT state, error FROM system.status.jobs";

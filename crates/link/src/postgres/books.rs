@@ -8,11 +8,16 @@
 use gridhouse_base::{Error, Result};
 use tokio_postgres::Client;
 
-use super::client::{Target, ident, outside};
+use super::client::{Target, always_quoted, ident, outside};
 use super::sink_plan::Plan;
 
 /// Its name.
-pub(crate) const BOOKKEEPING: &str = "gridhouse_sink";
+const BOOKKEEPING: &str = "gridhouse_sink";
+
+/// Its name in statements, where it stands in `schema`.
+pub(crate) fn name_in(schema: &str) -> String {
+    format!("{}.{}", always_quoted(schema), always_quoted(BOOKKEEPING))
+}
 
 /// The bookkeeping table must be there, or the role may make it.
 pub(crate) async fn check(client: &Client, plan: &Plan, target: &Target) -> Result<()> {

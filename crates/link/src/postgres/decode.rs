@@ -326,7 +326,7 @@ impl Decoder {
                 }
                 Ok(origins) => push_change(table, origins, bytes, old, new, meta, &mut self.events)
                     .map_err(|error| error.locate(table, &known.relation)),
-                Err(error) => Err(again(error)),
+                Err(error) => Err(error.again()),
             };
             self.group_open = true;
             let rows = match pushed {
@@ -369,15 +369,6 @@ impl Decoder {
         }
         failed.into_iter().for_each(|(index, error)| self.fail_table(index, error));
         Ok(())
-    }
-}
-
-/// The same error once more.
-fn again(error: &Error) -> Error {
-    let same = Error::new(error.kind(), error.message());
-    match error.remedy() {
-        Some(remedy) => same.hint(remedy),
-        None => same,
     }
 }
 

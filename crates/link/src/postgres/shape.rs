@@ -12,9 +12,8 @@ use gridhouse_base::Result;
 use gridhouse_base::table::{ColumnKind, TableDef};
 use tokio_postgres::Client;
 
-use super::books::BOOKKEEPING;
 use super::catalog::OutsideTable;
-use super::client::{Fault, always_quoted};
+use super::client::Fault;
 use super::sink_plan::keeps_values;
 
 /// The columns of a table that are written, in the order of the declaration.
@@ -97,8 +96,8 @@ impl Shape {
 
 /// The entry of a sink in `gridhouse_sink`.
 pub(crate) struct Entry<'a> {
-    /// The schema of the table.
-    pub schema: &'a str,
+    /// The bookkeeping table in statements.
+    pub books: String,
     /// The store.
     pub store: &'a str,
     /// The sink's name.
@@ -129,15 +128,21 @@ impl Changed {
 }
 
 impl Entry<'_> {
+    /// Puts a shape on record.
+    pub(crate) async fn put(&self, client: &Client, text: &str) -> Result<(), tokio_postgres::Error> {
+        let note = format!("UPDATE {} SET shape = $3 WHERE store = $1 AND sink = $2", self.books);
+        client.execute(&note, &[&self.store, &self.sink, &text]).await.map(drop)
+    }
+
     /// Compares the columns with those that were written, and puts on record which of them are lost.
     ///
     /// # Errors
     /// Those of the server.
     pub(crate) async fn note(&self, client: &Client, shape: &Shape) -> Result<Changed> {
-        let books = format!("{}.{}", always_quoted(self.schema), always_quoted(BOOKKEEPING));
+        let books = &self.books;
         let failed =
             |error: tokio_postgres::Error| Fault::of(&error).error("the columns that were written cannot be read");
-        let there = client.query_one("SELECT to_regclass($1::text) IS NOT NULL", &[&books]).await.map_err(failed)?;
+        let there = client.query_one("SELECT to_regclass($1::text) IS NOT NULL", &[books]).await.map_err(failed)?;
         if !there.get::<_, bool>(0) {
             return Ok(Changed::default());
         }
@@ -149,8 +154,7 @@ impl Entry<'_> {
         };
         let Some((text, lost)) = shape.compared(&before) else { return Ok(Changed::default()) };
         if text != before && !lost.is_empty() {
-            let note = format!("UPDATE {books} SET shape = $3 WHERE store = $1 AND sink = $2");
-            client.execute(&note, &[&self.store, &self.sink, &text]).await.map_err(failed)?;
+            self.put(client, &text).await.map_err(failed)?;
         }
         let missing = shape.columns.iter().filter(|column| column.outside.is_none()).map(|column| column.name.clone());
         Ok(Changed { lost, missing: missing.collect() })

@@ -141,7 +141,8 @@ impl JdbcSink {
         let pid = session_pid(&client).await?;
         let found = sink_plan::find(&client, &self.definition, &self.options).await?;
         let shape = Shape::of(&self.definition, &found.table);
-        let entry = shape::Entry { schema: &found.table.schema, store: &self.store(), sink: &self.writer.sink };
+        let (store, books) = (self.store(), books::name_in(&found.table.schema));
+        let entry = shape::Entry { books: books.clone(), store: &store, sink: &self.writer.sink };
         let changed = entry.note(&client, &shape).await?;
         let remedy = changed.remedy(&found.table.key());
         let plan = sink_plan::plan(&client, &self.definition, &self.options, found, &mut Vec::new()).await;
@@ -150,7 +151,6 @@ impl JdbcSink {
             _ => error,
         })?;
         books::check(&client, &plan, &self.options.target).await?;
-        let books = plan.bookkeeping();
         let context = format!("sink {} cannot be claimed", plan.key());
         let failed = |error: tokio_postgres::Error| Fault::of(&error).error(&context);
         client
@@ -162,7 +162,7 @@ impl JdbcSink {
             .await
             .map_err(failed)?;
         let kept = books::make(&client, &books).await.map_err(failed)?;
-        let (store, target) = (self.store(), plan.key());
+        let target = plan.key();
         let (column, value, set) =
             if kept.owner { (", claimed_by", ", $4", ", claimed_by = $4") } else { ("", "", "") };
         let sql = format!(
@@ -204,8 +204,7 @@ impl JdbcSink {
             )));
         }
         if kept.shape {
-            let note = format!("UPDATE {books} SET shape = $3 WHERE store = $1 AND sink = $2");
-            client.execute(&note, &[&store, &self.writer.sink, &shape.text()]).await.map_err(failed)?;
+            entry.put(&client, &shape.text()).await.map_err(failed)?;
         }
         client.batch_execute("COMMIT").await.map_err(failed)?;
 

@@ -7,7 +7,7 @@ use gridhouse_base::table::{ColumnKind, TableDef};
 use gridhouse_base::{Error, Result, TypeKind};
 use tokio_postgres::Client;
 
-use super::books::BOOKKEEPING;
+use super::books;
 use super::catalog::{self, OutsideColumn, OutsideTable, Relations};
 use super::client::{Target, always_quoted, ident, outside};
 use super::jdbc_options::JdbcOptions;
@@ -61,7 +61,7 @@ impl Plan {
 
     /// The bookkeeping table's name in statements.
     pub(crate) fn bookkeeping(&self) -> String {
-        format!("{}.{}", always_quoted(&self.schema), always_quoted(BOOKKEEPING))
+        books::name_in(&self.schema)
     }
 
     /// Deletes the rows whose keys are in the arrays `$1 …`, one per key column.

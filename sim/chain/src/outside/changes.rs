@@ -85,12 +85,18 @@ impl Table {
         self.gathered.1.push((kind, row));
     }
 
+    /// The key of a row, and NULL for all else.
+    fn key_alone(&self, row: &Row) -> Row {
+        let key = key_column(self.name);
+        let only = |(c, text): (usize, &String)| if c == key { text.clone() } else { NULL.to_owned() };
+        row.iter().enumerate().map(only).collect()
+    }
+
     /// A deletion, of which the outside may tell the key alone.
     fn remove(&mut self, row: &Row, random: &mut Random, events: &mut Vec<SourceEvent>) {
-        let key = key_column(self.name);
         let is_key_only = !is_fit(row) || random.chance(0.5);
-        let only = |(c, text): (usize, &String)| if is_key_only && c != key { NULL.to_owned() } else { text.clone() };
-        self.push(None, RowKind::Delete, row.iter().enumerate().map(only).collect(), events);
+        let told = if is_key_only { self.key_alone(row) } else { row.clone() };
+        self.push(None, RowKind::Delete, told, events);
     }
 
     /// A row that came to be or is another now.
@@ -100,9 +106,7 @@ impl Table {
             events.push(rejected(self.id, row));
             // The version before has gone at the source, whatever became of the new one.
             if before.is_some() {
-                let key = key_column(self.name);
-                let only = |(c, text): (usize, &String)| if c == key { text.clone() } else { NULL.to_owned() };
-                self.push(None, RowKind::Delete, row.iter().enumerate().map(only).collect(), events);
+                self.push(None, RowKind::Delete, self.key_alone(row), events);
             }
             return;
         }

@@ -115,6 +115,19 @@ impl Board {
     }
 }
 
+impl Board {
+    /// The outside stands at `at`, and is this writer's.
+    fn check(&self, book: &Book, name: &str, at: CommitId) -> Result<()> {
+        if book.epoch != self.epoch {
+            return Err(Error::conflict(format!("sink {name} is fenced: another process has taken it over")));
+        }
+        if book.upto != at.0 {
+            return Err(Error::unavailable(format!("sink {name} stands at {} instead of {at}", book.upto)));
+        }
+        Ok(())
+    }
+}
+
 impl Sink for Board {
     fn position(&mut self) -> Result<CommitId> {
         let mut world = self.outside.world();
@@ -147,6 +160,17 @@ impl Sink for Board {
         self.history
     }
 
+    fn look(&mut self, upto: CommitId) -> Result<()> {
+        let name = name_of(&self.definition);
+        let mut world = self.outside.world();
+        let rate = world.faults.silent;
+        if world.random.chance(rate) {
+            return Err(Error::unavailable("the outside does not answer"));
+        }
+        let book = world.targets.get(&name).and_then(|target| target.books.get(&self.book_key()));
+        self.check(&book.cloned().unwrap_or_default(), &name, upto)
+    }
+
     fn write_changes(&mut self, from: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()> {
         // An error on the way leaves nothing.
         let changes = changes.collect::<Result<Vec<KindBatch>>>()?;
@@ -159,12 +183,7 @@ impl Sink for Board {
         let is_unheard = world.random.chance(unheard);
         let target = world.targets.entry(name.clone()).or_default();
         let book = target.books.get(&self.book_key()).cloned().unwrap_or_default();
-        if book.epoch != self.epoch {
-            return Err(Error::conflict(format!("sink {name} is fenced: another process has taken it over")));
-        }
-        if book.upto != from.0 {
-            return Err(Error::unavailable(format!("sink {name} stands at {} instead of {from}", book.upto)));
-        }
+        self.check(&book, &name, from)?;
         assert!(upto > from, "a write goes on, from {from} to {upto}");
         let mut rows = target.rows.clone();
         self.apply(&mut rows, &changes);
