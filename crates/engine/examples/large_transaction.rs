@@ -75,6 +75,8 @@ struct Stream;
 
 impl SourceStream for Stream {
     fn add_table(&self, _: SourceTable) {}
+
+    fn read_again(&self, _: u32) {}
     fn remove_table(&self, _: u32) {}
     fn acknowledge(&self, _: SourcePosition) {}
     fn stop(self: Box<Self>) {}

@@ -27,7 +27,7 @@ use crate::outside::OutsideRows;
 use crate::prepare::{Prepared, prepare, unique_at_once};
 use crate::query::{Reading, execute, zone_of};
 use crate::rebuild::{GAPS, Gaps};
-use crate::records::{Environment, JobState, ObjectRecord};
+use crate::records::{Environment, JobState, ObjectRecord, STREAMS};
 use crate::session::{Session, done};
 use crate::shared::lock;
 use crate::system;
@@ -461,7 +461,9 @@ impl Session {
                     changes.push(change(&rows, &context)?);
                 }
             }
+            let records = core.may_lack_of(table);
             let commit = core.tick_writing(|tick, deltas| {
+                records.iter().for_each(|(key, text)| tick.put(STREAMS, key, Some(text)));
                 for batch in changes {
                     let effective = tick.write(table, &batch)?;
                     deltas.push(table, effective);
@@ -493,7 +495,9 @@ impl Session {
             }
         }
         self.change(move |core| {
+            let records = core.may_lack_of(table);
             core.tick_writing(|tick, deltas| {
+                records.iter().for_each(|(key, text)| tick.put(STREAMS, key, Some(text)));
                 let effective = tick.truncate(table)?;
                 deltas.push(table, effective);
                 Ok(())

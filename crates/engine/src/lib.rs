@@ -24,6 +24,7 @@ mod job;
 mod kept;
 mod keyed;
 mod known;
+mod lacking;
 mod landing;
 mod launch;
 mod lineage;

@@ -112,6 +112,9 @@ pub struct StreamTableRecord {
     /// it is opened, they are there, and must not be added once more.
     #[serde(default)]
     pub arriving: Option<(Vec<u8>, CommitId)>,
+    /// Whether rows of the source may be missing here: one could not be read, or was deleted here.
+    #[serde(default)]
+    pub may_lack: bool,
 }
 
 /// A continuous job.

@@ -8,6 +8,7 @@ use gridhouse_base::{Error, JobId, Result, SourceId, TableId};
 use crate::core::Core;
 use crate::dead::{self, Letter};
 use crate::job::Branch;
+use crate::records::STREAMS;
 
 /// How many gather before they are written: at a few hundred bytes each, some hundred kilobytes.
 const GATHERED: usize = 1_024;
@@ -30,6 +31,8 @@ impl Core {
     pub(crate) fn reject(&mut self, source: SourceId, rejected: Rejected) -> Result<()> {
         let Some(stream) = self.streams.get_mut(&source) else { return Ok(()) };
         tracing::warn!(stream = stream.record.stream_key, row = rejected.row, "left out: {}", rejected.error);
+        // From here on, not only from the commit that puts it on record.
+        stream.presence.entry(rejected.table).or_default();
         let gathered = stream.gather_rejected(rejected);
         if gathered >= GATHERED { self.keep_rejected(source) } else { Ok(()) }
     }
@@ -60,7 +63,12 @@ impl Core {
             }
         }
         let now_micros = self.clock.now_micros();
+        let stream = self.streams.get_mut(&source).expect("it gathered rows just now");
+        let record = stream.may_lack(|table| rejected.iter().any(|row| row.table == table.id));
         self.tick_writing(|tick, deltas| {
+            if let Some((key, text)) = &record {
+                tick.put(STREAMS, key, Some(text));
+            }
             for (table, job, own) in letters {
                 let effective = dead::add(tick, table, job, now_micros, own)?;
                 deltas.push(table, effective);

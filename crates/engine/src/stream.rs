@@ -14,6 +14,7 @@ use gridhouse_store::{Part, SourceCommit, StageUse};
 
 use crate::core::Core;
 use crate::history::{Counts, History};
+use crate::lacking::Presence;
 use crate::landing::Landing;
 use crate::records::{JOBS, JobRecord, STREAMS, StreamRecord, encode};
 use crate::rejected::Rejected;
@@ -44,6 +45,8 @@ pub(crate) struct Stream {
     open: Open,
     /// Stages of the snapshots under way, by table.
     snapshots: BTreeMap<u32, u64>,
+    /// Which rows there are, of tables from which some may be missing.
+    pub(crate) presence: BTreeMap<u32, Presence>,
     /// Positions to acknowledge once the commit is durable.
     unacknowledged: VecDeque<(CommitId, SourcePosition)>,
     next_stage: u64,
@@ -126,6 +129,7 @@ impl Stream {
             lag: None,
             open: Open::default(),
             snapshots: BTreeMap::new(),
+            presence: BTreeMap::new(),
             unacknowledged: VecDeque::new(),
             next_stage,
         }
@@ -187,6 +191,7 @@ impl Stream {
     /// is void: both come anew when it comes back. Gives the stages to drop.
     pub(crate) fn leave(&mut self, table: u32) -> Vec<u64> {
         self.landings.remove(&table);
+        self.presence.remove(&table);
         if let Some(handle) = &self.handle {
             handle.remove_table(table);
         }
@@ -195,9 +200,15 @@ impl Stream {
         self.open.parts.retain(|(of, _)| *of != table);
         if self.landings.is_empty() {
             // Nobody else takes part in the transaction.
-            stages.extend(std::mem::take(&mut self.open).stages());
+            stages.extend(self.end_transaction().stages());
         }
         stages
+    }
+
+    /// What was gathered of the transaction, which ends or is void.
+    fn end_transaction(&mut self) -> Open {
+        self.presence.values_mut().for_each(Presence::end_transaction);
+        std::mem::take(&mut self.open)
     }
 
     /// Gathers a row that the source could not read; gives how many there are.
@@ -243,14 +254,7 @@ impl Core {
                 let (key, text) = (source.0.to_string(), encode(&stream.record));
                 self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))
             }
-            SourceEvent::Outdated { table } => {
-                // On record before the commit that makes it so: a crash between that and the contents must not end the wait for them.
-                for record in stream.record.tables.iter_mut().filter(|record| record.id == table) {
-                    record.snapshot = None;
-                }
-                let (key, text) = (source.0.to_string(), encode(&stream.record));
-                self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))
-            }
+            SourceEvent::Outdated { table } => self.outdate(source, table),
             SourceEvent::Lag(lag) => {
                 stream.lag = Some(lag);
                 Ok(())
@@ -298,6 +302,17 @@ impl Core {
         }
     }
 
+    /// The contents of a table are outdated, and will be read again. On record before the commit that makes it so: a crash between
+    /// that and the contents must not end the wait for them.
+    pub(crate) fn outdate(&mut self, source: SourceId, table: u32) -> Result<()> {
+        let Some(stream) = self.streams.get_mut(&source) else { return Ok(()) };
+        for record in stream.record.tables.iter_mut().filter(|record| record.id == table) {
+            record.snapshot = None;
+        }
+        let (key, text) = (source.0.to_string(), encode(&stream.record));
+        self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))
+    }
+
     /// All rows of a source table are gone, at this place in its transaction.
     fn truncated(&mut self, source: SourceId, table: u32) -> Result<()> {
         let stream = &self.streams[&source];
@@ -317,6 +332,9 @@ impl Core {
         let stream = self.streams.get_mut(&source).expect("it was there just now");
         let stage = stream.new_stage();
         stream.open.parts.retain(|(of, _)| *of != table);
+        if let Some(presence) = stream.presence.get_mut(&table) {
+            presence.empty();
+        }
         match stream.open.replaced.insert(table, stage) {
             Some(before) => self.store.drop_stage(before),
             None => Ok(()),
@@ -434,7 +452,8 @@ impl Core {
         let (key, text) = (source.0.to_string(), encode(&stream.record));
         self.append(source, commit, Some(event_time_micros))?;
         // The record says that the contents are here, so it belongs to the tick that puts them there.
-        self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))
+        self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))?;
+        self.note_contents(source, table, landing)
     }
 
     /// Puts on record which commit is about to bring contents that are added: a crash may leave that commit, and not the tick
@@ -471,6 +490,7 @@ impl Core {
             return Ok(());
         }
         let Some(part) = self.landed(source, table, columns.as_deref(), batch)? else { return Ok(()) };
+        let Some(part) = self.without_lacking(source, table, part)? else { return Ok(()) };
         let stream = self.streams.get_mut(&source).expect("the stream landed a part just now");
         if let Some(stage) = stream.open.replaced.get(&table) {
             return self.store.stage(*stage, part);
@@ -506,7 +526,7 @@ impl Core {
         let taken = self.clock.now_micros();
         self.keep_rejected(source)?;
         let stream = self.streams.get_mut(&source).expect("the event's stream exists");
-        let open = std::mem::take(&mut stream.open);
+        let open = stream.end_transaction();
         stream.state = StreamState::Running;
         stream.position = Some(position.clone());
         stream.last_event_time = Some(event_time_micros);
@@ -552,7 +572,7 @@ impl Core {
     /// Drops what was gathered of a transaction that will be sent again.
     fn forget_open(&mut self, source: SourceId) -> Result<()> {
         let stream = self.streams.get_mut(&source).expect("the event's stream exists");
-        let open = std::mem::take(&mut stream.open);
+        let open = stream.end_transaction();
         for stage in open.stages() {
             self.store.drop_stage(stage)?;
         }

@@ -100,6 +100,7 @@ pub(crate) fn land(
         job,
         snapshot: None,
         arriving: None,
+        may_lack: false,
     });
     (id, table)
 }

@@ -229,6 +229,9 @@ pub trait SourceStream: Send {
     /// Leaves a table out from now on.
     fn remove_table(&self, table: u32);
 
+    /// Delivers the contents of a table again, while its changes go on: the engine lacks a row of which the stream told a part.
+    fn read_again(&self, table: u32);
+
     /// Everything up to `position` is durable here; the outside may forget it.
     fn acknowledge(&self, position: SourcePosition);
 

@@ -3,6 +3,8 @@
 //! The outside here is a double on purpose: these tests are about sessions, jobs, ticks and restarts. The real outside is
 //! tested with PostgreSQL in the crates that talk to it.
 
+mod shelf;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -315,6 +317,7 @@ struct Inner {
     joining: usize,
     /// What scans were asked for.
     asked: Vec<ScanRequest>,
+    asked_again: usize,
 }
 
 struct Running {
@@ -393,6 +396,11 @@ impl Outside {
     /// The numbers of the tables that the streams deliver.
     pub fn tables(&self) -> Vec<u32> {
         self.lock().streams.iter().flat_map(|stream| &stream.tables).map(|(table, _)| *table).collect()
+    }
+
+    /// How often contents were asked for again.
+    pub fn asked_again(&self) -> usize {
+        self.lock().asked_again
     }
 
     /// Sends an event to each table of each stream.
@@ -624,53 +632,6 @@ impl ScanConnector for Outside {
 }
 
 /// The source's rows as they stand, to be looked up by their `id`.
-impl LookupConnector for Outside {
-    fn open(&self, definition: Arc<TableDef>, request: LookupRequest) -> Result<Box<dyn Lookup>> {
-        assert_eq!(request.keys, [0], "only by id");
-        let password = definition.options.get("password").cloned().unwrap_or_default();
-        let is_mislaid = definition.options.get("hostname").is_some_and(|host| host == "nowhere");
-        Ok(Box::new(Shelf { outside: self.clone(), columns: request.columns, password, is_mislaid }))
-    }
-}
-
-struct Shelf {
-    outside: Outside,
-    columns: Vec<usize>,
-    password: String,
-    /// Nobody is where it is looked for.
-    is_mislaid: bool,
-}
-
-impl Lookup for Shelf {
-    fn lookup(&mut self, keys: &[ArrayRef], len: usize) -> Result<Found> {
-        self.check()?;
-        let inner = self.outside.lock();
-        let state: BTreeMap<i64, Option<String>> = inner.log.iter().flatten().cloned().collect();
-        let (mut numbers, mut rows) = (Vec::new(), Vec::new());
-        for number in 0..len {
-            let Value::Integer(key) = Value::from_array(&keys[0], number, &TypeKind::BigInt) else { continue };
-            if let Some(Some(value)) = state.get(&key) {
-                numbers.push(number as u32);
-                rows.push((key, Some(value.clone())));
-            }
-        }
-        let batch = batch_of(&rows);
-        let columns = self.columns.iter().map(|&c| batch.columns[c].clone()).collect();
-        Ok(Found { keys: numbers.into(), columns })
-    }
-
-    fn check(&mut self) -> Result<()> {
-        let inner = self.outside.lock();
-        if inner.absent || self.is_mislaid {
-            return Err(Error::unavailable("the shelf does not answer"));
-        }
-        if inner.needed_password != self.password && !inner.needed_password.is_empty() {
-            return Err(Error::invalid("the shelf does not take this password"));
-        }
-        Ok(())
-    }
-}
-
 struct Tap {
     outside: Outside,
     source: SourceId,
@@ -695,6 +656,10 @@ impl SourceStream for Tap {
         for stream in self.outside.lock().streams.iter_mut().filter(|stream| stream.source == self.source) {
             stream.tables.retain(|(t, _)| *t != table);
         }
+    }
+
+    fn read_again(&self, _: u32) {
+        self.outside.lock().asked_again += 1;
     }
 
     fn acknowledge(&self, position: SourcePosition) {

@@ -8,6 +8,7 @@ mod edges;
 mod house;
 mod jobs;
 mod kept;
+mod lacking;
 mod landings;
 mod large;
 mod lookups;

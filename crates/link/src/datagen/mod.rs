@@ -173,6 +173,8 @@ struct DatagenStream {
 impl SourceStream for DatagenStream {
     fn add_table(&self, _: SourceTable) {}
 
+    fn read_again(&self, _: u32) {}
+
     fn remove_table(&self, _: u32) {
         self.stop.signal();
     }

@@ -236,6 +236,8 @@ struct FileStream {
 impl SourceStream for FileStream {
     fn add_table(&self, _: SourceTable) {}
 
+    fn read_again(&self, _: u32) {}
+
     fn remove_table(&self, _: u32) {
         self.stop.signal();
     }

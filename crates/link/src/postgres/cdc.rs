@@ -114,6 +114,10 @@ impl SourceStream for CdcStream {
         self.shared.command(Command::Remove(table));
     }
 
+    fn read_again(&self, table: u32) {
+        self.shared.command(Command::ReadAgain(table));
+    }
+
     fn acknowledge(&self, position: SourcePosition) {
         // Positions come from this stream's own events; a foreign one acknowledges nothing.
         if let Ok(position) = Place::from_position(&position) {

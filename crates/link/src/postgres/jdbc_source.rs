@@ -123,6 +123,8 @@ struct JdbcStream {
 impl SourceStream for JdbcStream {
     fn add_table(&self, _: SourceTable) {}
 
+    fn read_again(&self, _: u32) {}
+
     fn remove_table(&self, _: u32) {
         self.stop.signal();
     }

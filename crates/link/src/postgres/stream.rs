@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Add(Box<CdcTable>),
     /// Leave this table out.
     Remove(u32),
+    /// Read the contents of this table again.
+    ReadAgain(u32),
 }
 
 /// What owner and worker share. The commands are bounded by the number of tables that exist.
@@ -392,6 +394,13 @@ impl Worker {
             match command {
                 Command::Add(table) => self.decoder.tables.push(*table),
                 Command::Remove(id) => self.decoder.tables.retain(|table| table.id != id),
+                Command::ReadAgain(id) => {
+                    let wanted = |table: &&mut CdcTable| table.id == id && !table.failed;
+                    for table in self.decoder.tables.iter_mut().filter(wanted) {
+                        // The owner knows that they are outdated.
+                        table.want_contents();
+                    }
+                }
             }
         }
         self.decoder.rebind();

@@ -111,7 +111,7 @@ impl Table {
             return;
         }
         let Some(before) = before else { return self.push(None, RowKind::Insert, row.clone(), events) };
-        let is_same = |c: &usize| is_fit(before) && row[*c] == before[*c];
+        let is_same = |c: &usize| row[*c] == before[*c];
         let large: Vec<usize> = large_columns(self.name).filter(is_same).collect();
         if large.is_empty() || random.chance(0.5) {
             return self.push(None, RowKind::UpdateAfter, row.clone(), events);

@@ -120,6 +120,14 @@ impl SourceStream for Handle {
         }
     }
 
+    fn read_again(&self, table: u32) {
+        for stream in self.outside.world().streams.iter_mut().filter(|stream| stream.number == self.number) {
+            stream.tables.iter_mut().filter(|known| known.id == table && !known.has_failed).for_each(|known| {
+                known.outdate();
+            });
+        }
+    }
+
     fn acknowledge(&self, position: SourcePosition) {
         let mut world = self.outside.world();
         let position = decode(&position);
