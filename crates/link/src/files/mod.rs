@@ -1,5 +1,6 @@
 //! The connector `filesystem`: files of JSON or CSV rows, read and written.
 
+mod book;
 mod csv;
 mod json;
 mod layout;
@@ -189,6 +190,6 @@ impl SinkConnector for FilesWriter {
 
     fn open(&self, definition: Arc<TableDef>, writer: SinkWriter) -> Result<Box<dyn Sink>> {
         let options = Self::options(&definition, &mut Vec::new())?;
-        Ok(Box::new(sink::FileSink::new(definition, options, writer)))
+        Ok(Box::new(sink::FileSink::new(definition, options, &writer)))
     }
 }

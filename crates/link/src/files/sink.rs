@@ -1,8 +1,8 @@
 //! Rows written to files, exactly once.
 //!
 //! A write of commits puts its rows into hidden files (`.part-….inprogress`), one per partition, and makes them durable.
-//! Then it replaces the writer's book (`_gridhouse/<writer>`), which holds the commit up to which the table was written and
-//! the files that are to be made visible: this is the moment at which the write has happened. Then the files are renamed. Who
+//! Then it replaces the writer's [`Book`], which holds the commit up to which the table was written and the files that are to
+//! be made visible: this is the moment at which the write has happened. Then the files are renamed. Who
 //! opens the sink carries out what the book still asks for, and removes hidden files that it does not name. So after a crash at
 //! any moment each row is visible exactly once, and the book tells where to go on. Readers pass over names with `.` and `_`.
 //!
@@ -18,34 +18,18 @@ use gridhouse_base::batch::RowKind;
 use gridhouse_base::table::{ColumnKind, TableDef};
 use gridhouse_base::{CommitId, Error, Result, Value};
 use gridhouse_flow::connector::{Sink, SinkChanges, SinkWriter};
-use serde::{Deserialize, Serialize};
 
+use super::book::{BOOKS, Book, Pending, Shelf};
 use super::csv;
 use super::json;
 use super::layout::{cannot, directory};
 use super::options::{FileOptions, Format};
 use super::row::{RowField, fields};
 
-/// Where books are kept, below the table's directory.
-const BOOKS: &str = "_gridhouse";
-
-/// How far a writer is.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Book {
-    store: String,
-    sink: String,
-    epoch: u64,
-    upto: u64,
-    /// Files that are to be made visible: directory below the table's, hidden name, name.
-    pending: Vec<(PathBuf, String, String)>,
-}
-
 pub(crate) struct FileSink {
     definition: Arc<TableDef>,
     options: FileOptions,
-    writer: SinkWriter,
-    /// Names the writer's files.
-    name: String,
+    shelf: Shelf,
     fields: Vec<RowField>,
     /// The indices of the fields and of the partition columns in batches.
     places: (Vec<usize>, Vec<usize>),
@@ -53,47 +37,32 @@ pub(crate) struct FileSink {
 }
 
 impl FileSink {
-    pub(crate) fn new(definition: Arc<TableDef>, options: FileOptions, writer: SinkWriter) -> Self {
+    pub(crate) fn new(definition: Arc<TableDef>, options: FileOptions, writer: &SinkWriter) -> Self {
         let physical: Vec<usize> = definition.physical().collect();
         let place = |wanted: &dyn Fn(usize) -> bool| (0..physical.len()).filter(|&at| wanted(physical[at])).collect();
         let own =
             |i: usize| definition.column_kinds[i] == ColumnKind::Physical && !definition.partitioned_by.contains(&i);
         let partition = definition.partitioned_by.iter().filter_map(|i| physical.iter().position(|p| p == i)).collect();
         let places = (place(&own), partition);
-        let name = format!("{:016x}", fingerprint(&writer));
-        Self { fields: fields(&definition), definition, options, writer, name, places, epoch: 0 }
+        let shelf = Shelf::of(options.path.clone(), writer);
+        Self { fields: fields(&definition), definition, options, shelf, places, epoch: 0 }
     }
 
-    fn book_path(&self) -> PathBuf {
-        self.options.path.join(BOOKS).join(&self.name)
-    }
-
-    fn book(&self) -> Result<Option<Book>> {
-        let path = self.book_path();
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(cannot(&path, error)),
-        };
-        let book: Book = serde_json::from_slice(&text).map_err(|error| {
-            Error::corrupt(format!("{} is not the book of a sink", path.display()))
-                .caused_by(error)
-                .hint("restore it, or remove it and the sink's files, and write the table anew")
-        })?;
-        if book.store != format!("{:032x}", self.writer.store) || book.sink != self.writer.sink {
-            return Err(Error::conflict(format!("{} is the book of another sink", path.display()))
-                .hint("choose another 'path'"));
+    /// The book as this writer has left it, at `upto`.
+    fn own_book(&self, upto: CommitId) -> Result<Book> {
+        let root = self.options.path.display();
+        match self.shelf.book()? {
+            Some(book) if book.epoch == self.epoch && book.upto == upto.0 => Ok(book),
+            Some(_) => Err(Error::conflict(format!("sink {root} is fenced: another process has taken it over"))),
+            None => Err(Error::unavailable(format!("the book of sink {root} is gone; it is looked at again"))),
         }
-        Ok(Some(book))
     }
 
     /// Replaces the book.
     fn put(&self, book: &Book) -> Result<()> {
-        let path = self.book_path();
+        let path = self.shelf.path();
         let hidden = path.with_extension("new");
-        let text =
-            serde_json::to_vec(book).map_err(|error| Error::internal("a book cannot be written").caused_by(error))?;
-        write_file(&hidden, &text)?;
+        write_file(&hidden, &Shelf::text(book)?)?;
         fs::rename(&hidden, &path).map_err(|error| cannot(&path, error))?;
         sync_directory(&self.options.path.join(BOOKS))
     }
@@ -116,12 +85,22 @@ impl FileSink {
         touched.iter().try_for_each(|directory| sync_directory(directory))
     }
 
+    /// Checks that the book goes with the files of this writer that are visible.
+    fn check(&self, book: Option<&Book>, directory: &Path, depth: usize) -> Result<()> {
+        for entry in fs::read_dir(directory).map_err(|error| cannot(directory, error))?.flatten() {
+            self.shelf.check_visible(book, directory, &entry.file_name().to_string_lossy())?;
+            if depth > 0 && entry.path().is_dir() {
+                self.check(book, &entry.path(), depth - 1)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes hidden files of this writer that no book names.
     fn clean(&self, directory: &Path, depth: usize) -> Result<()> {
         for entry in fs::read_dir(directory).map_err(|error| cannot(directory, error))?.flatten() {
             let (path, name) = (entry.path(), entry.file_name());
-            let name = name.to_string_lossy();
-            if name.starts_with(&format!(".part-{}-", self.name)) && name.ends_with(".inprogress") {
+            if self.shelf.is_hidden(&name.to_string_lossy()) {
                 fs::remove_file(&path).map_err(|error| cannot(&path, error))?;
             } else if depth > 0 && path.is_dir() {
                 self.clean(&path, depth - 1)?;
@@ -131,7 +110,7 @@ impl FileSink {
     }
 
     /// Writes the rows of `changes` to hidden files.
-    fn write_parts(&self, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<Vec<(PathBuf, String, String)>> {
+    fn write_parts(&self, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<Vec<Pending>> {
         let mut open: BTreeMap<PathBuf, Part> = BTreeMap::new();
         let mut finished = Vec::new();
         let mut text = String::new();
@@ -179,9 +158,7 @@ impl FileSink {
                 let number = finished.len() + open.len();
                 let part = match open.remove(&below) {
                     Some(part) => part,
-                    None => {
-                        Part::create(&self.options.path, &below, format!("part-{}-{}-{number}", self.name, upto.0))?
-                    }
+                    None => Part::create(&self.options.path, &below, self.shelf.file_name(upto, number))?,
                 };
                 let part = part.write(text.as_bytes())?;
                 if part.bytes >= self.options.file_bytes {
@@ -221,7 +198,7 @@ impl Part {
     }
 
     fn hidden(&self) -> PathBuf {
-        self.directory.join(format!(".{}.inprogress", self.name))
+        self.directory.join(Shelf::hidden(&self.name))
     }
 
     fn write(mut self, text: &[u8]) -> Result<Self> {
@@ -241,10 +218,10 @@ impl Part {
         Ok(file)
     }
 
-    fn finish(mut self) -> Result<(PathBuf, String, String)> {
+    fn finish(mut self) -> Result<Pending> {
         self.flush()?.sync_data().map_err(|error| cannot(&self.directory, error))?;
         sync_directory(&self.directory)?;
-        Ok((self.below, format!(".{}.inprogress", self.name), self.name))
+        Ok((self.below, Shelf::hidden(&self.name), self.name))
     }
 }
 
@@ -257,21 +234,13 @@ fn sync_directory(path: &Path) -> Result<()> {
     File::open(path).and_then(|directory| directory.sync_all()).map_err(|error| cannot(path, error))
 }
 
-/// FNV-1a with 64 bits of store and sink; the book holds both in full and is compared.
-fn fingerprint(writer: &SinkWriter) -> u64 {
-    let bytes = writer.store.to_be_bytes().into_iter().chain(writer.sink.bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
-}
-
 impl Sink for FileSink {
     fn position(&mut self) -> Result<CommitId> {
         let books = self.options.path.join(BOOKS);
         fs::create_dir_all(&books).map_err(|error| cannot(&books, error))?;
-        let mut book = self.book()?.unwrap_or_else(|| Book {
-            store: format!("{:032x}", self.writer.store),
-            sink: self.writer.sink.clone(),
-            ..Book::default()
-        });
+        let book = self.shelf.book()?;
+        self.check(book.as_ref(), &self.options.path, self.definition.partitioned_by.len())?;
+        let mut book = book.unwrap_or_else(|| self.shelf.new_book());
         self.publish(&book)?;
         self.clean(&self.options.path, self.definition.partitioned_by.len())?;
         (book.epoch, book.pending) = (book.epoch + 1, Vec::new());
@@ -281,16 +250,19 @@ impl Sink for FileSink {
     }
 
     fn write_changes(&mut self, from: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()> {
-        let book = self.book()?.filter(|book| book.epoch == self.epoch && book.upto == from.0).ok_or_else(|| {
-            Error::conflict(format!(
-                "sink {} is fenced: another process has taken it over",
-                self.options.path.display()
-            ))
-        })?;
+        let book = self.own_book(from)?;
         let pending = self.write_parts(upto, changes)?;
         let book = Book { upto: upto.0, pending, ..book };
         self.put(&book)?;
         // From here the rows are written. What cannot be made visible now, the next opening makes visible.
         self.publish(&book)
+    }
+
+    fn look(&mut self, upto: CommitId) -> Result<()> {
+        self.own_book(upto).map(|_| ())
+    }
+
+    fn emptied_by(&self) -> Option<String> {
+        Some(self.shelf.emptied_by())
     }
 }

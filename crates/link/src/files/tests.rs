@@ -1,5 +1,7 @@
 //! Files written and read, whole and after crashes; bad rows; hostile bytes.
 
+mod book;
+
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
