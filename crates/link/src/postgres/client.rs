@@ -10,6 +10,8 @@ use gridhouse_base::{Error, ErrorKind, Result};
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, Config, NoTls};
 
+use super::keywords::is_reserved;
+
 /// How long a connection may take to come about: three lost SYN packets (1 + 2 + 4 s) and some time for the server.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -219,10 +221,11 @@ pub(crate) fn outside(context: &str) -> impl FnOnce(tokio_postgres::Error) -> Er
     move |error| Fault::of(&error).error(context)
 }
 
-/// `name` quoted as a PostgreSQL identifier; plain lower-case names stay as they are.
+/// `name` quoted as a PostgreSQL identifier; plain lower-case names that are not reserved stay as they are.
 pub(crate) fn ident(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !is_reserved(name);
     if plain { name.to_owned() } else { always_quoted(name) }
 }
 

@@ -16,6 +16,7 @@ mod handover;
 mod jdbc;
 mod jdbc_options;
 mod jdbc_source;
+mod keywords;
 mod look;
 mod lookup;
 mod lookup_cache;

@@ -9,6 +9,7 @@ mod failover;
 mod jdbc_read;
 mod network;
 mod no_contents;
+mod remedies;
 mod setup;
 mod sink;
 mod sink_faults;
