@@ -23,6 +23,14 @@ use super::pgoutput::Lsn;
 /// batch of it stays in the cache.
 const READ_BYTES: usize = 256 * 1024;
 
+/// The longest frame of the copy stream: PostgreSQL makes no message longer than what it allocates at once (`MaxAllocSize` in its
+/// `memutils.h`, 1 GB).
+const FRAME_BYTES: usize = 1 << 30;
+
+/// The longest message beside it, and the longest answer to a question: the history of a server that was promoted ten thousand times,
+/// 60 bytes each, has room in it twice.
+const ANSWER_BYTES: usize = 1 << 20;
+
 /// A row of a simple query.
 pub(crate) type TextRow = Vec<Option<String>>;
 
@@ -126,9 +134,16 @@ impl Connection {
         frontend::query(sql, &mut self.output).map_err(io_fault)?;
         self.flush().await?;
         let (mut rows, mut failed) = (Vec::new(), None);
+        let mut bytes = 0;
         loop {
             match self.next_raw().await? {
-                Message::DataRow(body) => rows.push(text_row(&body)?),
+                Message::DataRow(body) => {
+                    bytes += body.buffer().len();
+                    if bytes > ANSWER_BYTES {
+                        return Err(too_long("an answer", bytes, ANSWER_BYTES));
+                    }
+                    rows.push(text_row(&body)?);
+                }
                 Message::ErrorResponse(body) => failed = Some(fault_of(&body)),
                 Message::ReadyForQuery(_) => return failed.map_or(Ok(rows), Err),
                 _ => {}
@@ -145,7 +160,7 @@ impl Connection {
         self.flush().await?;
         // CopyBothResponse ('W') is unknown to the library: its frame is read here.
         loop {
-            if let Some(tag) = self.complete_frame() {
+            if let Some(tag) = self.complete_frame()? {
                 if tag == b'W' {
                     let len = self.frame_len();
                     let _ = self.input.split_to(len);
@@ -164,7 +179,7 @@ impl Connection {
 
     /// The next whole frame of the copy stream that has already arrived.
     pub(crate) fn next_frame(&mut self) -> Result<Option<Bytes>, Fault> {
-        while let Some(tag) = self.complete_frame() {
+        while let Some(tag) = self.complete_frame()? {
             if tag == b'd' {
                 let len = self.frame_len();
                 let mut frame = self.input.split_to(len).freeze();
@@ -252,16 +267,28 @@ impl Connection {
 
     async fn next_raw(&mut self) -> Result<Message, Fault> {
         loop {
-            if let Some(message) = Message::parse(&mut self.input).map_err(io_fault)? {
+            // Parsed as a whole only: room for all that a frame announces would be made at once.
+            if self.complete_frame()?.is_some()
+                && let Some(message) = Message::parse(&mut self.input).map_err(io_fault)?
+            {
                 return Ok(message);
             }
             self.fill().await?;
         }
     }
 
-    /// The tag of the first frame if it has arrived as a whole.
-    fn complete_frame(&self) -> Option<u8> {
-        (self.input.len() >= 5 && self.input.len() >= self.frame_len()).then(|| self.input[0])
+    /// The tag of the first frame if it has arrived as a whole. One that announces more than any server sends is refused before
+    /// it is gathered.
+    fn complete_frame(&self) -> Result<Option<u8>, Fault> {
+        if self.input.len() < 5 {
+            return Ok(None);
+        }
+        let (tag, len) = (self.input[0], self.frame_len());
+        let longest = if tag == b'd' { FRAME_BYTES } else { ANSWER_BYTES };
+        if len > longest {
+            return Err(too_long("a message", len, longest));
+        }
+        Ok((self.input.len() >= len).then_some(tag))
     }
 
     /// The length of the first frame with its tag. Lengths below that of the length itself are taken as such a frame, and
@@ -313,6 +340,76 @@ fn io_fault(error: io::Error) -> Fault {
     Fault::lost(error.to_string())
 }
 
+fn too_long(what: &str, bytes: usize, longest: usize) -> Fault {
+    Fault::lost(format!("the server sends {what} of {bytes} bytes, and none is longer than {longest}"))
+}
+
 fn out_of_order() -> Fault {
     Fault::lost("the server sends a message that does not belong here")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A connection to a server that has sent these frames and is gone.
+    async fn sent(frames: &[(u8, u32, usize)]) -> Connection {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        let mut bytes = Vec::new();
+        for (tag, announced, held) in frames {
+            bytes.push(*tag);
+            bytes.extend(announced.to_be_bytes());
+            bytes.resize(bytes.len() + held, 0);
+        }
+        // More than the socket holds is taken while it is sent.
+        tokio::spawn(async move { far.write_all(&bytes).await });
+        Connection::over(near)
+    }
+
+    #[tokio::test]
+    async fn a_message_longer_than_any_server_sends_is_refused_before_it_is_gathered() {
+        let row = ANSWER_BYTES / 2;
+        let cases = [
+            (&[(b'D', 0x7fff_fff0, 0)][..], "a message of 2147483633 bytes"),
+            (&[(b'E', ANSWER_BYTES as u32, 0)], "a message of 1048577 bytes"),
+            (&[(b'd', 1 << 30, 0)], "a message of 1073741825 bytes"),
+            (&[(b'D', row as u32 + 4, row), (b'D', row as u32 + 4, row), (b'D', row as u32 + 4, row)], "an answer of "),
+        ];
+        for (frames, told) in cases {
+            let refused = sent(frames).await.simple("IDENTIFY_SYSTEM").await.unwrap_err();
+            assert!(refused.message.starts_with(&format!("the server sends {told}")), "{refused:?}");
+            assert!(refused.message.contains(" bytes, and none is longer than "), "{refused:?}");
+            assert!(refused.code.is_none(), "it is tried again");
+        }
+        for (tag, announced) in [(b'd', u32::MAX), (b'd', 1 << 30), (b'N', 1 << 20)] {
+            let mut connection = sent(&[(tag, announced, 0)]).await;
+            let refused = loop {
+                match connection.next_frame() {
+                    Ok(frame) => assert!(frame.is_none(), "there is no whole frame"),
+                    Err(refused) => break refused,
+                }
+                connection.readable().await.unwrap();
+                connection.take_available().unwrap();
+            };
+            assert!(refused.message.contains(" bytes, and none is longer than "), "{refused:?}");
+            assert!(connection.input.capacity() <= 2 * READ_BYTES, "no room is made for it");
+        }
+        let whole = sent(&[(b'd', 104, 100), (b'c', 4, 0)]).await;
+        let (mut connection, mut frames) = (whole, Vec::new());
+        let ended = loop {
+            match connection.next_frame() {
+                Ok(Some(frame)) => frames.push(frame.len()),
+                Ok(None) => {
+                    connection.readable().await.unwrap();
+                    connection.take_available().unwrap();
+                }
+                Err(ended) => break ended,
+            }
+        };
+        assert_eq!((frames, ended.message.as_str()), (vec![100], "the server ended the replication stream"));
+    }
 }
