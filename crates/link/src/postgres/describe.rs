@@ -163,7 +163,7 @@ pub(crate) fn check_server(server: &Server, options: &CdcOptions, notices: &mut 
     if server.slot_keep_mb < 0 {
         notices.push(format!(
             "{place} keeps WAL for a stopped reader without limit; to protect its disk: \
-             ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf()"
+             type there `ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'`, and by itself `SELECT pg_reload_conf()`"
         ));
     }
     Ok(())

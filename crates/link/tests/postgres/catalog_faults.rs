@@ -154,7 +154,7 @@ fn a_table_that_is_gone_or_does_not_fit_any_more_leaves_the_others_running() {
 }
 
 /// The statements of a message's remedy: behind what says who or why, before what is to be done here.
-fn remedy(message: &str) -> &str {
+pub fn remedy(message: &str) -> &str {
     let text = message.rsplit_once(" [").expect("a remedy").1.trim_end_matches(']');
     let text = text.split("; then").next().unwrap();
     text.rsplit_once(": ").map_or(text, |(_, statements)| statements)
@@ -301,8 +301,21 @@ fn a_server_whose_settings_do_not_serve_any_more_is_waited_for() {
     engine.until("the wait", |e| e.waiting.iter().any(|waits| waits.ends_with(full)));
     let refused = PostgresCdc::new(&context()).describe(&tables[0]).unwrap_err();
     assert!(full.starts_with(refused.message().split_once(')').unwrap().1), "{refused}");
-    db.sql("SELECT pg_drop_replication_slot('two')");
+    let (raise, _) = full.split_once(" or ").unwrap().1.split_once("; then").unwrap();
+    db.sql(raise);
+    cluster.down("fast");
+    cluster.up();
     engine.until_rows(1, &["2|b"]);
+    // Nothing bounds what the server keeps for a reader that is stopped.
+    let notices = || PostgresCdc::new(&context()).describe(&tables[0]).unwrap().notices;
+    let told = notices().into_iter().find(|notice| notice.contains("without limit; to protect its disk:")).unwrap();
+    let statements: Vec<&str> = told.split('`').skip(1).step_by(2).collect();
+    assert_eq!(statements.len(), 2, "{told}");
+    statements
+        .iter()
+        .for_each(|statement| assert_eq!(db.sql(statement), "t".repeat(statement.matches("SELECT").count())));
+    db.until_one("SELECT count(*) FROM pg_settings WHERE name = 'max_slot_wal_keep_size' AND setting = '10240'");
+    assert!(!notices().iter().any(|notice| notice.contains("without limit")), "{:?}", notices());
     engine.stop();
 }
 
