@@ -143,6 +143,49 @@ impl Cluster {
         std::fs::rename(self.directory.path().join("backup"), self.data()).expect("a back-up");
     }
 
+    /// Keeps every finished file of the WAL beside the server from now on. It must have been started with `archive_mode = on`.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn archive(&self) {
+        let archive = self.archived();
+        std::fs::create_dir(&archive).expect("a directory for the WAL");
+        if as_root() {
+            run(Command::new("chown").arg("postgres").arg(&archive));
+        }
+        let command = format!("cp %p {}/%f", archive.display());
+        self.sql("postgres", &format!("ALTER SYSTEM SET archive_command = '{command}'"));
+        self.sql("postgres", "SELECT pg_reload_conf()");
+    }
+
+    /// Puts the back-up in the place of what is there, of a server that stands still, and goes on from it with the WAL that was
+    /// kept up to the restore point `point`, where it becomes a primary.
+    ///
+    /// # Panics
+    /// If there is no back-up, or the WAL does not reach that far.
+    pub fn restore_to(&self, point: &str) {
+        self.restore();
+        let settings = format!(
+            "\nrestore_command = 'cp {}/%f %p'\nrecovery_target_name = '{point}'\nrecovery_target_action = 'promote'\n",
+            self.archived().display()
+        );
+        let path = self.data().join("postgresql.conf");
+        let before = std::fs::read_to_string(&path).expect("postgresql.conf is there");
+        std::fs::write(&path, before + &settings).expect("postgresql.conf can be written");
+        std::fs::write(self.data().join("recovery.signal"), "").expect("the signal can be given");
+        if as_root() {
+            run(Command::new("chown").arg("postgres").arg(self.data().join("recovery.signal")));
+        }
+        self.up();
+        while self.sql("postgres", "SELECT pg_is_in_recovery()") != "f" {
+            std::thread::park_timeout(PROXY_LOOK);
+        }
+    }
+
+    fn archived(&self) -> PathBuf {
+        self.directory.path().join("wal")
+    }
+
     /// The directory that it lives in.
     pub fn directory(&self) -> &Path {
         self.directory.path()

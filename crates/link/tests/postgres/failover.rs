@@ -1,9 +1,10 @@
 //! The way to the source leads to another server that took over: what it does not have is taken back, and what it has is not
 //! read again.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gridhouse_base::TypeKind;
 use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::table::TableDef;
 use gridhouse_flow::connector::SourceConnector;
@@ -176,6 +177,122 @@ fn a_slot_that_came_along_goes_on_without_reading_contents_again() {
         "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'switchover_slot' AND confirmed_flush_lsn > '{taken_over}'"
     ));
     scene.engine.stop();
+}
+
+/// Writes transactions that each change all rows of `t`, to whichever server `to` is, until it is told to stop. Nothing that fails
+/// is tried again.
+struct Writer {
+    to: Arc<Mutex<Option<Arc<Cluster>>>>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Writer {
+    fn start(db: &Db) -> Self {
+        let to = Arc::new(Mutex::new(Some(db.cluster.clone())));
+        let (target, name) = (to.clone(), db.name.clone());
+        let thread = std::thread::spawn(move || {
+            for round in 1.. {
+                let Some(cluster) = target.lock().unwrap().clone() else { return };
+                let update = format!("UPDATE t SET v = rpad('{round} ', 1000, md5(id::text || {round}))");
+                // Some are rolled back, which is never told.
+                let end = if round % 3 == 0 { "ROLLBACK" } else { "COMMIT" };
+                let _ = cluster.try_sql(&name, &format!("BEGIN; {update}; {end}"));
+            }
+        });
+        Self { to, thread }
+    }
+
+    fn turn_to(&self, cluster: &Arc<Cluster>) {
+        *self.to.lock().unwrap() = Some(cluster.clone());
+    }
+
+    fn stop(self) {
+        *self.to.lock().unwrap() = None;
+        self.thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_standby_takes_over_while_transactions_are_half_sent() {
+    const ROWS: usize = 3_000;
+    let mut scene = Scene::new("under_way", 1);
+    scene.db.sql(&format!("INSERT INTO t SELECT g, 'new' FROM generate_series(3, {ROWS}) g"));
+    scene.engine.until("the rows", |e| e.rows(1).len() == ROWS);
+    scene.follow();
+    let writer = Writer::start(&scene.db);
+    let begun = scene.engine.commits;
+    scene.engine.until("the writer", |e| e.commits > begun + 3);
+    let standby = Arc::new(scene.standbys.remove(0));
+    // It falls behind, and the stream goes on.
+    standby.down("fast");
+    let left = scene.engine.commits;
+    scene.engine.until("what the standby lacks", |e| e.commits > left + 3);
+    // Nobody takes events for a while: the queue, the sockets and the proxy fill with more than ten transactions of 3 MB, of which the
+    // last is cut off by the end of the source.
+    let written = scene.db.sql("SELECT pg_current_wal_lsn()");
+    let filled = format!("SELECT (pg_current_wal_lsn() - '{written}' > 50000000)::int");
+    scene.db.until_one(&filled);
+    scene.cluster.kill();
+    scene.engine.until("the end of the connection", |e| !e.waiting.is_empty());
+    standby.up();
+    standby.promote();
+    // Its clients find it before the stream does.
+    writer.turn_to(&standby);
+    let there = Db { cluster: standby.clone(), name: "under_way".into() };
+    let lost = there.sql("SELECT v FROM t WHERE id = 1");
+    there.until_one(&format!("SELECT count(*) FROM t WHERE id = 1 AND v <> '{lost}'"));
+    scene.proxy.lead_to(standby.port());
+    scene.engine.until("the standby", |e| e.missed == 1);
+    let found = scene.engine.commits;
+    scene.engine.until("its stream", |e| e.commits > found + 3);
+    writer.stop();
+    let rows = there.sql("SELECT id, v FROM t");
+    scene.engine.until_rows(1, &rows.lines().collect::<Vec<_>>());
+    assert_eq!((scene.engine.missed, scene.engine.snapshots), (1, 2), "{:?}", scene.engine.waiting);
+    assert!(scene.told("the source left timeline 1 at "), "{:?}", scene.engine.waiting);
+    assert!(scene.engine.failed.is_none(), "{:?}", scene.engine.failed);
+    scene.engine.stop();
+}
+
+#[test]
+fn a_source_that_is_restored_to_a_point_in_time_takes_back_what_came_after() {
+    let cluster = Arc::new(Cluster::start(&["archive_mode = on"]));
+    cluster.archive();
+    let db = Db::within(cluster.clone(), "in_time");
+    db.sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')");
+    let definition = db.cdc("t", &[("id", TypeKind::Int), ("v", TypeKind::STRING)], &["id"]);
+    let mut engine = Engine::start(std::slice::from_ref(&definition), Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    let key = PostgresCdc::new(&context()).describe(&definition).unwrap().stream_key;
+    let durable = engine.stop();
+    // The slot is in the back-up.
+    cluster.down("fast");
+    cluster.back_up();
+    cluster.up();
+    let mut engine = Engine::resume(&key, std::slice::from_ref(&definition), durable);
+    db.sql("INSERT INTO t VALUES (2, 'b')");
+    engine.until_rows(1, &["1|a", "2|b"]);
+    db.sql("SELECT pg_create_restore_point('before the mistake')");
+    db.sql("DELETE FROM t WHERE id = 1; UPDATE t SET v = 'spoilt'; INSERT INTO t VALUES (3, 'c')");
+    engine.until_rows(1, &["2|spoilt", "3|c"]);
+    // Under the stream, which waits meanwhile.
+    let stopper = cluster.clone();
+    let stop = std::thread::spawn(move || stopper.down("fast"));
+    engine.until("the end of the connection", |e| !e.waiting.is_empty());
+    stop.join().unwrap();
+    cluster.restore_to("before the mistake");
+    engine.until_rows(1, &["1|a", "2|b"]);
+    let told = |what: &str| engine.waiting.iter().any(|told| told.contains(what));
+    assert!(
+        told("the source left timeline 1 at ") && told("restored without the last transactions"),
+        "{:?}",
+        engine.waiting
+    );
+    assert_eq!(engine.missed, 1, "{:?}", engine.waiting);
+    db.sql("INSERT INTO t VALUES (4, 'd'); DELETE FROM t WHERE id = 2");
+    engine.until_rows(1, &["1|a", "4|d"]);
+    assert_eq!((engine.missed, engine.failed.as_deref()), (1, None), "{:?}", engine.waiting);
+    engine.stop();
 }
 
 #[test]
