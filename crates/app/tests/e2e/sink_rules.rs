@@ -133,9 +133,10 @@ fn rights_that_are_taken_back_are_told_with_the_statement_that_gives_them() {
         name,
         "REVOKE UPDATE ON gridhouse_sink FROM sink_rights_writer; UPDATE orders SET amount = amount + 1 WHERE id < 20",
     );
-    let waits = || program.query("SELECT error FROM system.status.sinks WHERE state = 'WAITING'").concat();
-    await_equal("the wait", || waits().contains("permission denied for table gridhouse_sink"), || true);
-    cluster.sql(name, "GRANT UPDATE ON gridhouse_sink TO sink_rights_writer");
+    let waits = || program.query("SELECT error FROM system.status.sinks WHERE state = 'WAITING'").join("\n");
+    let lacks = "role 'sink_rights_writer' lacks UPDATE on table public.gridhouse_sink";
+    await_equal("the wait", || waits().contains(lacks), || true);
+    cluster.sql(name, statement(&waits(), "GRANT SELECT"));
     await_sink(cluster, name);
     assert_eq!(program.query("SELECT DISTINCT state FROM system.status.jobs"), ["RUNNING"]);
     assert!(matches!(program.interrupt(), Some(0 | 3)), "{}", program.log());

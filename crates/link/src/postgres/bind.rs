@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 
 use super::catalog::{self, Listed, OutsideTable, Relations};
 use super::cdc_options::CdcOptions;
-use super::client::{Fault, always_quoted, ident};
+use super::client::{Fault, INSUFFICIENT_PRIVILEGE, always_quoted, ident};
 use super::decode::CdcTable;
 use super::describe;
 use super::handover::lost_for;
@@ -159,9 +159,6 @@ impl Strayed {
         (!self.why.is_empty()).then(|| lost_for(Error::unavailable(format!("{why}{again}")), &self.lacking))
     }
 }
-
-/// PostgreSQL's code for a role that lacks a right.
-const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 /// PostgreSQL's code for a table that is not there.
 const UNDEFINED_TABLE: &str = "42P01";

@@ -5,11 +5,14 @@
 //! decide what is written. Who claims a sink is for people: where there is no column for it, nothing but a message is poorer. Where there is
 //! none for the shape of the target, columns that are changed there are noticed only while a sink is connected.
 
-use gridhouse_base::{Error, Result};
+use gridhouse_base::{Error, ErrorKind, Result};
 use tokio_postgres::Client;
 
 use super::client::{Target, always_quoted, ident, outside};
 use super::sink_plan::Plan;
+
+/// What a sink does with it.
+const NEEDED: [&str; 3] = ["SELECT", "INSERT", "UPDATE"];
 
 /// Its name.
 const BOOKKEEPING: &str = "gridhouse_sink";
@@ -19,18 +22,46 @@ pub(crate) fn name_in(schema: &str) -> String {
     format!("{}.{}", always_quoted(schema), always_quoted(BOOKKEEPING))
 }
 
-/// The bookkeeping table must be there, or the role may make it.
-pub(crate) async fn check(client: &Client, plan: &Plan, target: &Target) -> Result<()> {
-    let sql = "SELECT to_regclass($1::text) IS NOT NULL OR has_schema_privilege($2::text, 'CREATE')";
-    let row = client.query_one(sql, &[&plan.bookkeeping(), &plan.schema]).await;
-    if row.map_err(outside("the rights on the schema cannot be read"))?.get(0) {
-        return Ok(());
+/// The bookkeeping table of `schema` must be there and the role may use it, or the role may make it.
+///
+/// # Errors
+/// Of the kind `lacking` where the role lacks a right that a `GRANT` gives at any time; with the statement in any case.
+pub(crate) async fn check(client: &Client, schema: &str, target: &Target, lacking: ErrorKind) -> Result<()> {
+    // A right on some of its columns may be enough: what is refused here, the server refuses for certain.
+    let rights = NEEDED.map(|right| format!("has_any_column_privilege(c.oid, '{right}')"));
+    let sql = format!(
+        "SELECT has_schema_privilege(n.oid, 'USAGE'), has_schema_privilege(n.oid, 'CREATE'), c.oid IS NOT NULL, \
+         ARRAY[{}] FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = '{BOOKKEEPING}' \
+         WHERE n.nspname = $1",
+        rights.join(", ")
+    );
+    let row = client.query_one(&sql, &[&schema]).await.map_err(outside("the rights on the schema cannot be read"))?;
+    let (may_use, may_create, is_there): (bool, bool, bool) = (row.get(0), row.get(1), row.get(2));
+    let (role, name) = (&target.username, format!("{}.{BOOKKEEPING}", ident(schema)));
+    if !may_use {
+        return Err(Error::new(lacking, format!("role '{role}' lacks USAGE on schema {schema}")).hint(format!(
+            "GRANT USAGE ON SCHEMA {} TO {}",
+            ident(schema),
+            ident(role)
+        )));
     }
-    Err(Error::invalid(format!(
-        "role '{}' may not create the table {}.{BOOKKEEPING}, in which a sink keeps how far it was written",
-        target.username, plan.schema
-    ))
-    .hint(format!("GRANT CREATE ON SCHEMA {} TO {}", ident(&plan.schema), ident(&target.username))))
+    if !is_there && !may_create {
+        return Err(Error::invalid(format!(
+            "role '{role}' may not create the table {schema}.{BOOKKEEPING}, in which a sink keeps how far it was written"
+        ))
+        .hint(format!("GRANT CREATE ON SCHEMA {} TO {}", ident(schema), ident(role))));
+    }
+    let has: Vec<Option<bool>> = row.get(3);
+    match NEEDED.iter().zip(has).find(|(_, has)| *has == Some(false)) {
+        None => Ok(()),
+        Some((right, _)) => Err(Error::new(
+            lacking,
+            format!(
+                "role '{role}' lacks {right} on table {schema}.{BOOKKEEPING}, in which a sink keeps how far it was written"
+            ),
+        )
+        .hint(format!("GRANT {} ON {name} TO {}", NEEDED.join(", "), ident(role)))),
+    }
 }
 
 /// What a bookkeeping table keeps beside what decides what is written.

@@ -24,6 +24,10 @@ pub(crate) struct OutsideTable {
     pub owned: bool,
     /// Whether the role may read it.
     pub readable: bool,
+    /// Whether the role may use its schema.
+    pub reachable: bool,
+    /// Whether row-level security may hide rows of it from the role.
+    pub filtered: bool,
     /// Its columns, in order.
     pub columns: Vec<OutsideColumn>,
     /// The columns of its primary key.
@@ -132,7 +136,8 @@ pub(crate) async fn list(client: &Client, relations: Relations) -> Result<Vec<Li
 /// What is known of the tables `oids`, in no order.
 pub(crate) async fn describe(client: &Client, oids: &[u32]) -> Result<Vec<OutsideTable>> {
     let tables = "SELECT c.oid, n.nspname::text, c.relname::text, c.relreplident, \
-                  pg_has_role(c.relowner, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), c.relkind = 'p' \
+                  pg_has_role(c.relowner, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), c.relkind = 'p', \
+                  has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid) \
                   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY($1) ORDER BY 2, 3";
     let columns = "SELECT a.attrelid, a.attname::text, format_type(a.atttypid, a.atttypmod), b.oid, \
                    format_type(b.oid, -1), b.typelem, b.typcategory, COALESCE(NULLIF(e.typbasetype, 0), e.oid, 0::oid), \
@@ -198,6 +203,8 @@ fn table(row: &Row) -> OutsideTable {
         owned: row.get(4),
         readable: row.get(5),
         partitioned: row.get(6),
+        reachable: row.get(7),
+        filtered: row.get(8),
         columns: Vec::new(),
         primary_key: Vec::new(),
         identity: Vec::new(),

@@ -38,6 +38,9 @@ pub(crate) const SESSION: [(&str, &str); 5] = [
     ("extra_float_digits", "3"),
 ];
 
+/// PostgreSQL's code for a role that lacks a right.
+pub(crate) const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
 /// A PostgreSQL server and how to enter it.
 #[derive(Clone)]
 pub(crate) struct Target {
@@ -136,9 +139,15 @@ impl Target {
                     .hint(format!("add a line to pg_hba.conf and reload: host {database} {user} samenet scram-sha-256"))
             }
             Some("28000") => Error::invalid(format!("{place}: {}", fault.message))
-                .hint(format!("create the role there: CREATE ROLE {} LOGIN REPLICATION PASSWORD '…'", ident(user))),
+                .hint(format!(
+                    "let the role log in there: ALTER ROLE {0} LOGIN; or create it: CREATE ROLE {0} LOGIN REPLICATION PASSWORD '…'",
+                    ident(user)
+                )),
             Some("3D000") => Error::invalid(format!("{place} has no database '{database}'"))
                 .hint(format!("correct the name, or create it there: CREATE DATABASE {}", ident(database))),
+            Some(INSUFFICIENT_PRIVILEGE) => fault
+                .error(&place)
+                .hint(format!("GRANT CONNECT ON DATABASE {} TO {}", ident(database), ident(user))),
             Some("53300") => Error::unavailable(format!("{place} has no free connection: {}", fault.message))
                 .hint("close some, or raise max_connections in postgresql.conf and restart it"),
             Some(_) => fault.error(&place),
@@ -198,7 +207,7 @@ impl Fault {
     pub(crate) fn kind(&self) -> ErrorKind {
         match self.code.as_deref() {
             None => ErrorKind::Unavailable,
-            Some("55006" | "55P03" | "25006" | "57014" | "42501") => ErrorKind::Unavailable,
+            Some("55006" | "55P03" | "25006" | "57014" | INSUFFICIENT_PRIVILEGE) => ErrorKind::Unavailable,
             Some(code) => match &code[..2.min(code.len())] {
                 "08" | "53" | "57" | "58" | "40" | "28" | "3D" | "XX" => ErrorKind::Unavailable,
                 _ => ErrorKind::Invalid,

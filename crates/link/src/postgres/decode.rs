@@ -645,6 +645,8 @@ pub(super) mod tests {
             replica_identity: 'd',
             owned: true,
             readable: true,
+            reachable: true,
+            filtered: false,
             columns: Vec::new(),
             primary_key: Vec::new(),
             identity: Vec::new(),

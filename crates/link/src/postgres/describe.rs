@@ -7,7 +7,7 @@ use gridhouse_flow::connector::{ChangelogMode, SourceDescription};
 use tokio_postgres::Client;
 
 use super::catalog::{self, Listed, OutsideColumn, OutsideTable, Relations};
-use super::cdc_options::CdcOptions;
+use super::cdc_options::{CdcOptions, Startup};
 use super::client::{ident, outside};
 use super::timeline::Binding;
 use super::types::{Fit, readable};
@@ -116,7 +116,8 @@ pub(crate) async fn describe(
     for table in &tables {
         check_columns(definition, table, &mut notices)?;
         check_identity(definition, table)?;
-        check_select(table, &options.target.username)?;
+        let check_rows = if options.startup == Startup::Initial { check_contents } else { check_select };
+        check_rows(table, &options.target.username)?;
     }
     check_slot(&client, &server, options, &mut notices).await?;
     check_publication(&client, &server, options, &tables).await?;
@@ -233,8 +234,25 @@ pub(crate) fn check_fit(
     }
 }
 
+/// The role may read all rows of the table. The stream tells changes of all of them, whatever the role may see.
+pub(crate) fn check_contents(table: &OutsideTable, username: &str) -> Result<()> {
+    check_select(table, username)?;
+    if !table.filtered {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("row-level security may hide rows of table {} from role '{username}'", table.key()))
+        .hint(format!("ALTER ROLE {} BYPASSRLS", ident(username))))
+}
+
 /// The role may read the table.
 pub(crate) fn check_select(table: &OutsideTable, username: &str) -> Result<()> {
+    if !table.reachable {
+        return Err(Error::invalid(format!("role '{username}' lacks USAGE on schema {}", table.schema)).hint(format!(
+            "GRANT USAGE ON SCHEMA {} TO {}",
+            ident(&table.schema),
+            ident(username)
+        )));
+    }
     if table.readable {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gridhouse_base::clock::Clock;
 use gridhouse_base::table::TableDef;
-use gridhouse_base::{Result, SourceId};
+use gridhouse_base::{ErrorKind, Result, SourceId};
 use gridhouse_flow::connector::{
     ChangelogMode, Lookup, LookupConnector, LookupRequest, ScanConnector, ScanRequest, ScanRows, Sink, SinkConnector,
     SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvents, SourcePosition, SourceStream,
@@ -74,7 +74,7 @@ impl SinkConnector for JdbcWriter {
             let client = options.target.connect().await?;
             let found = sink_plan::find(&client, definition, &options).await?;
             let plan = sink_plan::plan(&client, definition, &options, found, &mut notices).await?;
-            books::check(&client, &plan, &options.target).await?;
+            books::check(&client, &plan.schema, &options.target, ErrorKind::Invalid).await?;
             let system = system_identifier(&client).await?;
             let target_key = format!("postgres/{system}/{}/{}", options.target.database, plan.key());
             Ok(SinkDescription { target_key, mode, exactly_once: true, notices })

@@ -41,6 +41,8 @@ impl StreamDecoder {
                 replica_identity: *replica_identity,
                 owned: true,
                 readable: true,
+                reachable: true,
+                filtered: false,
                 columns: Vec::new(),
                 primary_key: Vec::new(),
                 identity: Vec::new(),

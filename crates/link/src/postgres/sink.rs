@@ -23,7 +23,7 @@ use arrow_array::new_null_array;
 use futures_util::future::join5;
 use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::table::TableDef;
-use gridhouse_base::{ChangeBatch, CommitId, Error, Result, Value};
+use gridhouse_base::{ChangeBatch, CommitId, Error, ErrorKind, Result, Value};
 use gridhouse_flow::connector::{Sink, SinkChanges, SinkWriter};
 use tokio::runtime::Runtime;
 use tokio_postgres::types::{ToSql, Type};
@@ -31,7 +31,7 @@ use tokio_postgres::{Client, Statement};
 
 use super::books;
 use super::catalog::MARK;
-use super::client::{Fault, always_quoted, literal, outside};
+use super::client::{Fault, INSUFFICIENT_PRIVILEGE, always_quoted, literal, outside};
 use super::jdbc_options::JdbcOptions;
 use super::parameters::{Parameter, array_type, parameter};
 use super::patience::{LOCK_WAIT, lock_holder, session_pid};
@@ -140,6 +140,8 @@ impl JdbcSink {
         let client = self.options.target.connect().await?;
         let pid = session_pid(&client).await?;
         let found = sink_plan::find(&client, &self.definition, &self.options).await?;
+        // What is taken back under a job may be given back at any time, and then it goes on.
+        books::check(&client, &found.table.schema, &self.options.target, ErrorKind::Unavailable).await?;
         let shape = Shape::of(&self.definition, &found.table);
         let (store, books) = (self.store(), books::name_in(&found.table.schema));
         let entry = shape::Entry { books: books.clone(), store: &store, sink: &self.writer.sink };
@@ -150,7 +152,6 @@ impl JdbcSink {
             (Some(hint), Some(more)) => error.hint(format!("{hint}; {more}")),
             _ => error,
         })?;
-        books::check(&client, &plan, &self.options.target).await?;
         let context = format!("sink {} cannot be claimed", plan.key());
         let failed = |error: tokio_postgres::Error| Fault::of(&error).error(&context);
         client
@@ -325,10 +326,10 @@ impl JdbcSink {
         }
         if let Err(error) = advanced {
             let fault = Fault::of(&error);
-            return Err(if fault.code.as_deref() == Some("22012") {
-                self.fenced(open, from).await
-            } else {
-                fault.error(&open.plan.key())
+            return Err(match fault.code.as_deref() {
+                Some("22012") => self.fenced(open, from).await,
+                Some(INSUFFICIENT_PRIVILEGE) => self.bookless(open, &fault).await,
+                _ => fault.error(&open.plan.key()),
             });
         }
         committed.map_err(|error| Fault::of(&error).error(&format!("sink {}: the commit", open.plan.key())))?;
@@ -371,6 +372,15 @@ impl JdbcSink {
             Ok(()) => Ok(()),
             Err(error) => Err(self.data_error(open, &Fault::of(&error), changes).await),
         }
+    }
+
+    /// Which right on the bookkeeping table, or on its schema, was taken back.
+    async fn bookless(&self, open: &Open, fault: &Fault) -> Error {
+        // The transaction has failed, and nothing is answered within it.
+        let _ = open.client.batch_execute("ROLLBACK").await;
+        let (schema, target) = (&open.plan.schema, &self.options.target);
+        let lacking = books::check(&open.client, schema, target, ErrorKind::Unavailable).await;
+        lacking.err().unwrap_or_else(|| fault.error(&format!("sink {}", open.plan.key())))
     }
 
     /// Who has taken over, or what has become of the table.
@@ -450,7 +460,10 @@ impl JdbcSink {
             }
             return fault.error(&context);
         }
-        if fault.kind() != gridhouse_base::ErrorKind::Invalid {
+        if fault.code.as_deref() == Some(INSUFFICIENT_PRIVILEGE) {
+            return self.bookless(open, fault).await;
+        }
+        if fault.kind() != ErrorKind::Invalid {
             return fault.error(&format!("sink {table}"));
         }
         // A column without a value that the sink does not write is one that somebody added.

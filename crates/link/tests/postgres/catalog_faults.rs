@@ -269,6 +269,101 @@ fn a_table_that_may_not_be_published_or_read_any_more_fails_alone() {
 }
 
 #[test]
+fn a_table_that_is_dropped_under_the_stream_fails_alone_and_comes_back() {
+    let db = prepared("dropped_table");
+    db.sql("CREATE TABLE others (id int PRIMARY KEY, v text)");
+    let tables = [table(&db, "t"), table(&db, "others")];
+    let mut engine = Engine::start(&tables, Durable::default());
+    engine.until("both contents", |e| e.snapshots == 2);
+    // Its last changes are still to be read, also those of the transaction that drops it.
+    db.sql(
+        "INSERT INTO t VALUES (2, 'b'); \
+         BEGIN; INSERT INTO t VALUES (3, 'c'); INSERT INTO others VALUES (1, 'x'); DROP TABLE t; INSERT INTO others VALUES (2, 'y'); COMMIT; \
+         INSERT INTO others VALUES (3, 'z')",
+    );
+    engine.until_rows(2, &["1|x", "2|y", "3|z"]);
+    let failed = engine.until_table_failed(1);
+    assert_eq!(failed, "database 'dropped_table' has no table 'public.t' [tables of this schema: others]");
+    assert_eq!(engine.rows(1), ["1|a", "2|b", "3|c"], "its rows stay");
+    // As a back-up brings it back.
+    db.sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (2, 'b'), (4, 'd'); INSERT INTO others VALUES (4, 'w')");
+    engine.add(1, tables[0].clone());
+    engine.until_rows(1, &["2|b", "4|d"]);
+    db.sql("DELETE FROM t WHERE id = 2; DELETE FROM others WHERE id < 4");
+    engine.until_rows(1, &["4|d"]);
+    engine.until_rows(2, &["4|w"]);
+    assert_eq!((engine.missed, engine.failed.as_deref()), (0, None), "{:?}", engine.waiting);
+    engine.stop();
+}
+
+#[test]
+fn rights_that_are_taken_away_under_the_stream_are_told_and_given_back() {
+    let db = prepared("no_rights");
+    db.sql(
+        "CREATE SCHEMA s; CREATE TABLE s.w (id int PRIMARY KEY, v text); INSERT INTO s.w VALUES (1, 'a'); \
+         CREATE ROLE guest LOGIN REPLICATION PASSWORD 'guest'; GRANT USAGE ON SCHEMA s TO guest; GRANT SELECT ON s.w, t TO guest; \
+         CREATE PUBLICATION gridhouse_no_rights_slot FOR TABLE s.w, t WITH (publish_via_partition_root = true)",
+    );
+    let by_guest = |name| with(with(table(&db, name), "username", "guest"), "password", "guest");
+    let tables = [with(by_guest("w"), "schema-name", "s"), by_guest("t")];
+    let mut engine = Engine::start(&tables, Durable::default());
+    engine.until_rows(1, &["1|a"]);
+    engine.until_rows(2, &["1|a"]);
+    // What is needed for its contents alone: changes come on, and when contents are to be compared the table fails alone.
+    let cases = [
+        ("REVOKE SELECT ON s.w FROM guest", "role 'guest' may not read table s.w [GRANT SELECT ON s.w TO guest]"),
+        (
+            "REVOKE USAGE ON SCHEMA s FROM guest",
+            "role 'guest' lacks USAGE on schema s [GRANT USAGE ON SCHEMA s TO guest]",
+        ),
+        (
+            "ALTER TABLE s.w ENABLE ROW LEVEL SECURITY",
+            "row-level security may hide rows of table s.w from role 'guest' [ALTER ROLE guest BYPASSRLS]",
+        ),
+    ];
+    for (id, (taken, told)) in (2..).zip(cases) {
+        db.sql(&format!("{taken}; UPDATE s.w SET v = '{id}'; UPDATE t SET v = '{id}'"));
+        engine.until_rows(1, &[&format!("1|{id}")]);
+        db.sql(&format!(
+            "ALTER PUBLICATION gridhouse_no_rights_slot DROP TABLE s.w; UPDATE s.w SET v = 'again {id}'; \
+             ALTER PUBLICATION gridhouse_no_rights_slot ADD TABLE s.w"
+        ));
+        assert_eq!(engine.until_table_failed(1), told);
+        let refused = PostgresCdc::new(&context()).describe(&tables[0]).unwrap_err();
+        assert_eq!(format!("{refused} [{}]", refused.remedy().unwrap()), told);
+        db.sql(&format!("UPDATE t SET v = 'beside {id}'"));
+        engine.until_rows(2, &[&format!("1|beside {id}")]);
+        db.sql(remedy(told));
+        engine.add(1, tables[0].clone());
+        engine.until_rows(1, &[&format!("1|again {id}")]);
+    }
+    // What the whole stream needs: it goes on until it connects anew, waits, and goes on by itself.
+    let cut = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = 'no_rights_slot'";
+    let cases = [
+        (
+            "ALTER ROLE guest NOREPLICATION",
+            "role 'guest' may not read the stream of changes [ALTER ROLE guest REPLICATION]",
+        ),
+        ("REVOKE CONNECT ON DATABASE no_rights FROM PUBLIC", " [GRANT CONNECT ON DATABASE no_rights TO guest]"),
+        ("ALTER ROLE guest NOLOGIN", " [let the role log in there: ALTER ROLE guest LOGIN; or create it: "),
+    ];
+    for (id, (taken, told)) in (20..).zip(cases) {
+        let before = engine.waiting.len();
+        db.sql(&format!("{taken}; UPDATE t SET v = '{id}'"));
+        db.sql(cut);
+        engine.until(told, |e| e.waiting[before..].iter().any(|waits| waits.contains(told)));
+        let statement = told.rsplit_once(['[', ':']).map_or("", |(_, text)| text);
+        let statement =
+            if told.contains("LOGIN;") { "ALTER ROLE guest LOGIN" } else { statement.trim_end_matches(']') };
+        db.sql(&format!("{statement}; UPDATE s.w SET v = '{id}'"));
+        engine.until_rows(1, &[&format!("1|{id}")]);
+        engine.until_rows(2, &[&format!("1|{id}")]);
+    }
+    assert_eq!((engine.missed, engine.failed.as_deref()), (0, None), "{:?}", engine.waiting);
+    engine.stop();
+}
+
+#[test]
 fn a_server_whose_settings_do_not_serve_any_more_is_waited_for() {
     let cluster = Arc::new(Cluster::start(&["max_replication_slots = 2"]));
     let db = Db::within(cluster.clone(), "settings");

@@ -88,7 +88,7 @@ fn a_role_that_may_not_keep_the_books_is_told_how_it_may() {
     let definition = with(report(&db, &columns(), &["Region", "day"]), "username", "bookless");
     let definition = Arc::new(with(definition, "password", "bookless"));
     let writer = SinkWriter { store: 1, sink: "ads".into(), history: 1, written: false };
-    let mut sink = JdbcWriter::new(&context()).open(definition, writer).unwrap();
+    let mut sink = JdbcWriter::new(&context()).open(definition.clone(), writer).unwrap();
     let refused = sink.position().unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid);
     assert_eq!(
@@ -100,6 +100,37 @@ fn a_role_that_may_not_keep_the_books_is_told_how_it_may() {
     assert_eq!(sink.position().unwrap(), CommitId(0));
     sink.write(CommitId(0), CommitId(1), &[rows(RowKind::Insert, &[("a", 1)])]).unwrap();
     assert_eq!(contents(&db), "a|1");
+
+    // Taken back under the sink.
+    let on_table = "GRANT SELECT, INSERT, UPDATE ON public.gridhouse_sink TO bookless";
+    let cases = [
+        ("REVOKE UPDATE ON gridhouse_sink FROM bookless", "lacks UPDATE on table public.gridhouse_sink", on_table),
+        ("REVOKE SELECT ON gridhouse_sink FROM bookless", "lacks SELECT on table public.gridhouse_sink", on_table),
+        (
+            "REVOKE USAGE ON SCHEMA public FROM PUBLIC",
+            "lacks USAGE on schema public",
+            "GRANT USAGE ON SCHEMA public TO bookless",
+        ),
+    ];
+    for (at, (taken, told, given)) in (1..).zip(cases) {
+        db.sql(taken);
+        let change = [rows(RowKind::Insert, &[("a", at), ("b", at)])];
+        let (from, upto) = (CommitId(at as u64), CommitId(at as u64 + 1));
+        for refused in [sink.write(from, upto, &change).unwrap_err(), sink.position().unwrap_err()] {
+            assert_eq!((refused.kind(), refused.remedy()), (ErrorKind::Unavailable, Some(given)), "{refused}");
+            assert!(refused.message().starts_with(&format!("role 'bookless' {told}")), "{refused}");
+        }
+        let refused = JdbcWriter::new(&context()).describe(&definition).unwrap_err();
+        assert_eq!((refused.kind(), refused.remedy()), (ErrorKind::Invalid, Some(given)), "{refused}");
+        db.sql(given);
+        assert_eq!(sink.position().unwrap(), from, "nothing of that write stays");
+        sink.write(from, upto, &change).unwrap();
+    }
+    // One that has the rights on some columns only is not refused what the server lets it do.
+    db.sql("REVOKE UPDATE ON gridhouse_sink FROM bookless; GRANT UPDATE (upto, epoch, history, target, claimed_at, claimed_by, shape) ON gridhouse_sink TO bookless");
+    assert_eq!(sink.position().unwrap(), CommitId(4));
+    sink.write(CommitId(4), CommitId(5), &[rows(RowKind::Delete, &[("b", 3)])]).unwrap();
+    assert_eq!(contents(&db), "a|3");
 }
 
 #[test]
@@ -188,7 +219,7 @@ fn who_holds_a_lock_is_told() {
     sink.position().unwrap();
     let holder = db.clone();
     let hold = std::thread::spawn(move || {
-        holder.sql("BEGIN; LOCK TABLE report IN SHARE MODE; SELECT pg_sleep(60); COMMIT");
+        holder.cluster.try_sql(&holder.name, "BEGIN; LOCK TABLE report IN SHARE MODE; SELECT pg_sleep(60); COMMIT")
     });
     db.until_one("SELECT count(*) FROM pg_stat_activity WHERE datname = 'sink_locked' AND wait_event = 'PgSleep'");
     let waits = sink.write(CommitId(0), CommitId(1), &[rows(RowKind::Insert, &[("a", 1)])]).unwrap_err();
