@@ -2,10 +2,10 @@
 //!
 //! It lies in `_gridhouse/<writer>` below the table's directory, where others may get at it, so what is read of it is checked.
 //! Its first line is JSON, its second the CRC-32C of the first in eight hexadecimal digits; an earlier version wrote no second
-//! line. Whatever the bytes are, what it asks for is done to the writer's own files below the table's directory alone. And a
+//! line, nor the history. Whatever the bytes are, what it asks for is done to the writer's own files below the table's directory alone. And a
 //! book that does not go with the files that are there is refused: to believe it would write rows twice.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Component, Path, PathBuf};
 
 use gridhouse_base::{CommitId, Error, Result};
@@ -29,6 +29,9 @@ pub(super) struct Book {
     /// Whoever claims the sink raises it.
     pub(super) epoch: u64,
     pub(super) upto: u64,
+    /// The history of the store that wrote it; none where nothing was written yet, or by an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) history: Option<u64>,
     pub(super) pending: Vec<Pending>,
 }
 
@@ -63,6 +66,21 @@ impl Shelf {
     /// The book's path.
     pub(super) fn path(&self) -> PathBuf {
         self.root.join(BOOKS).join(&self.name)
+    }
+
+    /// Keeps everybody else who writes under this name from the book and its files, as long as it lives. `None` where somebody
+    /// else does that. A process that ends, however it does, lets go of it.
+    ///
+    /// # Errors
+    /// `Unavailable` where the file cannot be locked.
+    pub(super) fn lock(&self) -> Result<Option<File>> {
+        let path = self.path().with_extension("lock");
+        let file = File::options().create(true).append(true).open(&path).map_err(|error| cannot(&path, error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(cannot(&path, error)),
+        }
     }
 
     /// The book of a writer that has not written yet.

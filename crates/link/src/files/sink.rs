@@ -6,7 +6,8 @@
 //! opens the sink carries out what the book still asks for, and removes hidden files that it does not name. So after a crash at
 //! any moment each row is visible exactly once, and the book tells where to go on. Readers pass over names with `.` and `_`.
 //!
-//! Claiming the sink raises the book's epoch; a writer that finds another one stops.
+//! Claiming the sink raises the book's epoch; a writer that finds another one stops. Claims and writes lock a file beside the
+//! book from their first look at it to its replacement and the names of the files, so that none comes into the midst of another.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -34,6 +35,8 @@ pub(crate) struct FileSink {
     /// The indices of the fields and of the partition columns in batches.
     places: (Vec<usize>, Vec<usize>),
     epoch: u64,
+    /// The store's history now, and that under which the files were last written.
+    histories: (u64, Option<u64>),
 }
 
 impl FileSink {
@@ -45,7 +48,15 @@ impl FileSink {
         let partition = definition.partitioned_by.iter().filter_map(|i| physical.iter().position(|p| p == i)).collect();
         let places = (place(&own), partition);
         let shelf = Shelf::of(options.path.clone(), writer);
-        Self { fields: fields(&definition), definition, options, shelf, places, epoch: 0 }
+        Self {
+            fields: fields(&definition),
+            definition,
+            options,
+            shelf,
+            places,
+            epoch: 0,
+            histories: (writer.history, None),
+        }
     }
 
     /// The book as this writer has left it, at `upto`.
@@ -53,9 +64,15 @@ impl FileSink {
         let root = self.options.path.display();
         match self.shelf.book()? {
             Some(book) if book.epoch == self.epoch && book.upto == upto.0 => Ok(book),
-            Some(_) => Err(Error::conflict(format!("sink {root} is fenced: another process has taken it over"))),
+            Some(_) => Err(self.fenced()),
             None => Err(Error::unavailable(format!("the book of sink {root} is gone; it is looked at again"))),
         }
+    }
+
+    fn fenced(&self) -> Error {
+        let root = self.options.path.display();
+        Error::conflict(format!("sink {root} is fenced: another process has taken it over"))
+            .hint("stop the other process that writes it, then START JOB here")
     }
 
     /// Replaces the book.
@@ -238,6 +255,12 @@ impl Sink for FileSink {
     fn position(&mut self) -> Result<CommitId> {
         let books = self.options.path.join(BOOKS);
         fs::create_dir_all(&books).map_err(|error| cannot(&books, error))?;
+        // Whoever is in a write has it through, or ends with it in doubt: only then the book tells.
+        let Some(_lock) = self.shelf.lock()? else {
+            let root = self.options.path.display();
+            return Err(Error::unavailable(format!("sink {root} is being written by another that claimed it before"))
+                .hint("its write is waited for; stop the other process that writes it if that is not to go on"));
+        };
         let book = self.shelf.book()?;
         self.check(book.as_ref(), &self.options.path, self.definition.partitioned_by.len())?;
         let mut book = book.unwrap_or_else(|| self.shelf.new_book());
@@ -246,14 +269,25 @@ impl Sink for FileSink {
         (book.epoch, book.pending) = (book.epoch + 1, Vec::new());
         self.put(&book)?;
         self.epoch = book.epoch;
+        self.histories.1 = book.history;
         Ok(CommitId(book.upto))
     }
 
+    fn history(&self) -> Option<u64> {
+        self.histories.1
+    }
+
     fn write_changes(&mut self, from: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()> {
-        let book = self.own_book(from)?;
+        // Whoever holds it claims the sink, or has claimed it since.
+        let Some(_lock) = self.shelf.lock()? else { return Err(self.fenced()) };
+        self.own_book(from)?;
         let pending = self.write_parts(upto, changes)?;
-        let book = Book { upto: upto.0, pending, ..book };
+        // Once more, since a lock is lost with its file.
+        let book = self.own_book(from)?;
+        let history = Some(self.histories.0);
+        let book = Book { upto: upto.0, history, pending, ..book };
         self.put(&book)?;
+        self.histories.1 = history;
         // From here the rows are written. What cannot be made visible now, the next opening makes visible.
         self.publish(&book)
     }

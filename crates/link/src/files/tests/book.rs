@@ -1,6 +1,5 @@
 //! Books of writers to files that are damaged, gone, of another time or forged: rows are neither lost nor there twice.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use super::*;
@@ -22,7 +21,7 @@ impl Kept {
         assert_eq!(sink.position().unwrap(), CommitId(0));
         sink.write(CommitId(0), CommitId(3), &[numbered(&definition, 0..3)]).unwrap();
         sink.write(CommitId(3), CommitId(4), &[numbered(&definition, 3..5)]).unwrap();
-        let book = std::fs::read_dir(path.join("_gridhouse")).unwrap().flatten().next().unwrap().path();
+        let book = book_in(&path);
         Self { directory, definition, book }
     }
 
