@@ -228,6 +228,9 @@ impl SourceStream for Feed {
         }
     }
 
+    /// Its changes tell whole rows, so that none is ever lacking.
+    fn read_again(&self, _: u32) {}
+
     fn acknowledge(&self, position: SourcePosition) {
         let mut inner = self.outside.lock();
         inner.acknowledged = inner.acknowledged.max(decode(&position));

@@ -303,6 +303,8 @@ impl SourceStream for TapStream {
 
     fn remove_table(&self, _: u32) {}
 
+    fn read_again(&self, _: u32) {}
+
     fn acknowledge(&self, position: SourcePosition) {
         let position = position.try_into().map(u64::from_be_bytes).expect("positions are those that the tap gave");
         self.0.fetch_max(position, Ordering::AcqRel);
