@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-pub use crate::postgres::offline::{StreamDecoder, read_copy, read_options, read_value};
+pub use crate::postgres::offline::{StreamDecoder, read_copy, read_options, read_server, read_value};
 
 /// The superuser's name and password.
 pub const SUPERUSER: (&str, &str) = ("postgres", "postgres");

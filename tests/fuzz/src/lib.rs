@@ -1,5 +1,5 @@
 //! Hostile bytes on every decoder of what comes from outside, beside the files of a data directory (those: `gridhouse-sim`):
-//! PostgreSQL's stream and values, JSON and CSV, SQL, the options of outside tables, the socket.
+//! PostgreSQL's connection, stream and values, JSON and CSV, SQL, the options of outside tables, the socket.
 //!
 //! Inputs are valid ones, recorded or made, that are changed by chance: bytes, lengths, tokens, pieces of two of them put
 //! together, nesting. Whatever comes of them, a decoder gives what it should or an error that says what is wrong. It does
@@ -13,6 +13,7 @@ mod lookups;
 pub mod mutate;
 mod options;
 pub mod run;
+mod server;
 mod socket;
 mod sql;
 mod statements;
@@ -63,7 +64,8 @@ pub struct Kind {
 }
 
 /// Every kind.
-pub static KINDS: [&Kind; 10] = [
+pub static KINDS: [&Kind; 11] = [
+    &server::KIND,
     &stream::KIND,
     &values::VALUES,
     &values::COPY,

@@ -17,6 +17,11 @@ fn some(name: &str) {
 }
 
 #[test]
+fn server() {
+    some("server");
+}
+
+#[test]
 fn pgoutput() {
     some("pgoutput");
 }

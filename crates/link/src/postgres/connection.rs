@@ -31,6 +31,9 @@ const FRAME_BYTES: usize = 1 << 30;
 /// 60 bytes each, has room in it twice.
 const ANSWER_BYTES: usize = 1 << 20;
 
+/// What is said of a server that ends the copy stream in order.
+pub(crate) const STREAM_ENDED: &str = "the server ended the replication stream";
+
 /// A row of a simple query.
 pub(crate) type TextRow = Vec<Option<String>>;
 
@@ -189,7 +192,7 @@ impl Connection {
                 Some(Message::ErrorResponse(body)) => return Err(fault_of(&body)),
                 Some(Message::NoticeResponse(_) | Message::ParameterStatus(_)) => {}
                 Some(Message::CopyDone | Message::CommandComplete(_) | Message::ReadyForQuery(_)) => {
-                    return Err(Fault::lost("the server ended the replication stream"));
+                    return Err(Fault::lost(STREAM_ENDED));
                 }
                 _ => return Err(out_of_order()),
             }
@@ -410,6 +413,6 @@ mod tests {
                 Err(ended) => break ended,
             }
         };
-        assert_eq!((frames, ended.message.as_str()), (vec![100], "the server ended the replication stream"));
+        assert_eq!((frames, ended.message.as_str()), (vec![100], STREAM_ENDED));
     }
 }

@@ -10,14 +10,17 @@ use gridhouse_base::{Error, Result, TypeKind, Value};
 use gridhouse_flow::connector::SourceEvent;
 
 use super::catalog::OutsideTable;
+use super::cdc::block_on;
 use super::cdc_options::CdcOptions;
+use super::client::{Fault, SILENCE, Target};
 use super::columns::ColumnBuilder;
+use super::connection::{Connection, STREAM_ENDED};
 use super::copy::{CopyRow, lines};
 use super::decode::{CdcTable, Decoder};
 use super::gather::{Gather, Origin, RowMeta, RowText, misfit_error};
 use super::jdbc_options::{JdbcOptions, ReadOptions};
-use super::pgoutput::{Frame, frame};
-use super::timeline::Place;
+use super::pgoutput::{Frame, Lsn, frame};
+use super::timeline::{History, Place};
 use crate::hosts::HostMap;
 
 /// The decoder of a replication stream.
@@ -75,6 +78,43 @@ impl StreamDecoder {
         }
         std::mem::take(&mut self.0.events).into()
     }
+}
+
+/// Goes through what a stream begins with at the server that listens on `port` of this machine: logs in, asks for its history,
+/// starts the copy stream and reads that to its end. The frames of the stream.
+///
+/// # Errors
+/// What the server refuses, or what is wrong with what it sends.
+pub fn read_server(port: u16) -> Result<Vec<Vec<u8>>> {
+    let target = Target {
+        hosts: vec![("127.0.0.1".into(), port)],
+        shown: "recorded".into(),
+        username: "reader".into(),
+        password: Some("secret".into()),
+        database: "recorded".into(),
+        writable: false,
+        silence: SILENCE,
+    };
+    let failed = |fault: Fault| fault.error("recorded");
+    let mut frames = Vec::new();
+    let read = async {
+        let mut connection = Connection::open(&target).await.map_err(|fault| target.connect_error(&fault))?;
+        History::read(&mut connection).await.map_err(failed)?;
+        connection.start_replication("slot", "publication", Lsn(1)).await.map_err(failed)?;
+        loop {
+            match connection.next_frame() {
+                Ok(Some(frame)) => frames.push(frame.to_vec()),
+                Ok(None) => {
+                    connection.readable().await.map_err(failed)?;
+                    connection.take_available().map_err(failed)?;
+                }
+                Err(fault) if fault.message == STREAM_ENDED => return Ok(()),
+                Err(fault) => return Err(failed(fault)),
+            }
+        }
+    };
+    block_on(read)?;
+    Ok(frames)
 }
 
 /// Reads copied rows of a table whose columns are those of `definition`.
