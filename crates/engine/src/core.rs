@@ -29,6 +29,7 @@ use crate::shared::Shared;
 use crate::stream::Stream;
 use crate::trace::Arrival;
 use crate::worker::{Carrier, Turn, Worker, Workers, next_message};
+use crate::writers::OutsideWriter;
 
 /// How many messages wait for the core at most. A source event holds up to 65,536 rows of some 100 bytes, so 16 of them are
 /// about 100 MB in the worst case; sessions send one each and wait for the answer.
@@ -114,6 +115,8 @@ pub(crate) struct Core {
     /// Ticks that are not durable yet, with the tables that each changed and the source time that it reflects.
     pub(crate) undurable: Vec<(CommitId, Vec<TableId>, Option<i64>)>,
     pub(crate) on_fatal: Arc<dyn Fn(Error) + Send + Sync>,
+    /// Who writes outside tables, or has done so.
+    pub(crate) writers: Vec<OutsideWriter>,
     /// Who does what does not belong to the core itself.
     pub(crate) workers: Arc<dyn Workers>,
 }

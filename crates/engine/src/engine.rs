@@ -178,6 +178,7 @@ impl Engine {
             lineage: Lineage::default(),
             moments: Moments::default(),
             reached: BTreeMap::new(),
+            writers: Vec::new(),
             job_counter: 0,
             source_counter: 0,
             kept,

@@ -225,7 +225,9 @@ impl Job {
 
     /// Tables that the job reads.
     pub(crate) fn read(&self) -> BTreeSet<TableId> {
-        let mut tables = BTreeSet::new();
+        // What an outside is yet to be taken over from, too.
+        let before = self.record.inserts.iter().filter_map(|insert| insert.before.as_ref());
+        let mut tables: BTreeSet<TableId> = before.map(|before| before.table).collect();
         for branch in &self.branches {
             match branch {
                 Branch::Landing => {}

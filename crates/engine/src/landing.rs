@@ -58,6 +58,15 @@ impl Landing {
         Self { zone, ..self }
     }
 
+    /// The source columns that the target columns `key` are made of; `None` where one is computed.
+    pub(crate) fn origins(&self, key: &[usize]) -> Option<Vec<usize>> {
+        let bare = |column: &usize| match self.exprs.get(*column)? {
+            Expr::Column { index, .. } => Some(*index),
+            _ => None,
+        };
+        key.iter().map(bare).collect()
+    }
+
     /// Whether it leaves rows out.
     pub(crate) fn has_filter(&self) -> bool {
         self.filter.is_some()

@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use gridhouse_base::table::{ObjectPath, TableDef};
-use gridhouse_base::{CommitId, Error, JobId, Result, SourceId, TableId};
+use gridhouse_base::{CommitId, Error, ErrorKind, JobId, Result, SourceId, TableId};
 use gridhouse_expr::EvalContext;
 use gridhouse_flow::TickContext;
 use gridhouse_flow::connector::{SinkDescription, SinkWriter, SourceTable};
@@ -18,6 +19,7 @@ use gridhouse_sql::plan::written_columns;
 use crate::core::Core;
 use crate::dead::{self, Letter, letters_under};
 use crate::dml::ONCE;
+use crate::handover::{Before, Handover};
 use crate::history::History;
 use crate::job::{Began, Branch, Flow, Job};
 use crate::landing::Landing;
@@ -29,12 +31,14 @@ use crate::records::{
     COUNTERS, Environment, InsertRecord, JOBS, JobRecord, JobState, STREAMS, SourceUse, StreamRecord, encode,
 };
 use crate::retire::{Left, part_with, source_tables};
-use crate::sink::{SinkHandle, SinkPlan, Surroundings};
+use crate::sink::{Place, SinkHandle, SinkPlan, Surroundings};
 use crate::stream::{Stream, StreamState};
 use crate::tick::order_jobs;
 use crate::wiring::{
-    begun_of, gone, hidden_landing, hidden_landing_of, land, outbox_of, owner_of, sink_name, start_of, target_of,
+    before_of, begun_of, gone, hidden_landing, hidden_landing_of, land, outbox_of, owner_of, sink_name, start_of,
+    target_of,
 };
+use crate::writers::OutsideWriter;
 
 /// The counter of job numbers. The outside knows a sink by its job's number, so that is never used again.
 pub(crate) const JOB_COUNTER: &str = "job";
@@ -98,9 +102,10 @@ impl Core {
             let id = *id;
             let was_wanted = job.record.state.is_wanted();
             job.script = submission.script;
+            let mut former = None;
             if job.record.environment != submission.environment {
                 // The same job by another way, a new password perhaps: it goes on by the way that was named last.
-                job.record.environment = submission.environment;
+                former = Some(std::mem::replace(&mut job.record.environment, submission.environment));
                 if was_wanted {
                     self.halt(id, JobState::Stopped)?;
                 }
@@ -110,7 +115,10 @@ impl Core {
                 let resumed = self.resume(id, submission.inserts, submission.gaps);
                 if let Err(error) = resumed {
                     let told = error.again();
-                    if was_wanted && self.jobs[&id].record.state == JobState::Stopped {
+                    if let Some(former) = former.filter(|_| error.kind() == ErrorKind::Conflict) {
+                        // It cannot go on by that way, and does by the one before.
+                        self.go_back(id, former, was_wanted)?;
+                    } else if was_wanted && self.jobs[&id].record.state == JobState::Stopped {
                         // Nobody has stopped it: it waits for what is away, as it would have without this, or has failed.
                         self.give_up(id, error)?;
                     }
@@ -155,6 +163,24 @@ impl Core {
         Ok((id, self.ordered(), false))
     }
 
+    /// Has a job go on by the way that was named before, if it is to run.
+    fn go_back(&mut self, id: JobId, former: Environment, was_wanted: bool) -> Result<()> {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.record.state == JobState::Stopped) else {
+            return Ok(());
+        };
+        job.record.environment = former;
+        let record = job.record.clone();
+        if !was_wanted {
+            return self.tick_with(|tick| tick.put(JOBS, &id.0.to_string(), Some(&encode(&record))));
+        }
+        self.away.take();
+        let back = crate::boot::bind(self, &record).and_then(|inserts| self.resume(id, inserts, Gaps::Refused));
+        match back {
+            Err(error) if self.jobs[&id].record.state == JobState::Stopped => self.give_up(id, error),
+            _ => Ok(()),
+        }
+    }
+
     /// Begins a job in the place of the one that has its number. Where that fails, the old one goes on.
     fn take_place(&mut self, record: JobRecord, mut inserts: Vec<Prepared>, script: u64, gaps: Gaps) -> Result<()> {
         let id = record.id;
@@ -167,11 +193,14 @@ impl Core {
             }
             self.halt(id, JobState::Stopped)?;
         }
-        for insert in inserts.iter_mut().filter(|insert| insert.sink.is_some()) {
-            // The outside holds what the old query gave. A table of the new one's own tells what has changed against it.
-            insert.route = Route::Flow;
-        }
         let old = self.jobs[&id].record.clone();
+        for (i, insert) in inserts.iter_mut().enumerate().filter(|(_, insert)| insert.sink.is_some()) {
+            // The outside holds what the old query gave. A table of the new one's own tells what has changed against it; rows
+            // without a key do not change.
+            if !self.stays_a_copy(&old, i, insert) {
+                insert.route = Route::Flow;
+            }
+        }
         let begun = self.assemble(record, inserts, Some(&old), (Output::Difference, gaps), script);
         if begun.is_err() && was_running && self.jobs[&id].record.state == JobState::Stopped {
             self.away.take();
@@ -255,6 +284,7 @@ impl Core {
         let (connectors, away) = (self.connectors.clone(), self.away.clone());
         let mut streams: BTreeMap<SourceId, StreamRecord> =
             self.streams.iter().map(|(id, stream)| (*id, stream.record.clone())).collect();
+        let handovers = self.handovers(old, &inserts)?;
         let sole = inserts.iter().map(|insert| self.is_sole_writer(record.id, &inserts, insert)).collect::<Vec<_>>();
         let now_micros = self.clock.now_micros();
         let store_changes = old.map_or(CommitId(0), |old| old.cursor);
@@ -301,14 +331,17 @@ impl Core {
                     // A user's table that its sink was read from, and is no more: its log is not to be kept for that.
                     let name = sink_name(record_out.id, i, &left.target);
                     for (_, table, _) in snapshot.cursors().filter(|(of, ..)| *of == name) {
-                        if left.outbox != Some(table) {
+                        let is_before = |before: &Before| before.table == table;
+                        let taken_over = matches!(handovers.get(i), Some(Handover::Whole(before)) if is_before(before));
+                        if left.outbox != Some(table) && !taken_over && !left.before.as_ref().is_some_and(is_before) {
                             tick.forget_cursor(&name, Some(table))?;
                         }
                     }
                 }
                 // Gone before a table of the same name is made.
-                if let Some(outbox) = left.outbox.filter(|_| next.is_none()) {
-                    tick.drop_table(outbox)?;
+                if next.is_none() {
+                    let before = left.before.as_ref().filter(|before| before.hidden).map(|before| before.table);
+                    left.outbox.into_iter().chain(before).try_for_each(|table| tick.drop_table(table))?;
                 }
             }
             for (i, insert) in inserts.iter().enumerate() {
@@ -322,7 +355,11 @@ impl Core {
                     sink: insert.sink.as_ref().map(|sink| sink.mode.into()),
                     forgets: insert.sink.as_ref().is_some_and(|sink| !sink.exactly_once),
                     begun: begun_of(old, i, &target_def.path),
+                    before: before_of(old, i, &target_def.path),
                 };
+                if let Handover::Whole(before) = &handovers[i] {
+                    insert_record.before = Some(before.clone());
+                }
                 let route = match &insert.route {
                     // Once a sink has a table of its own, it goes on with that.
                     Route::Relay { .. } if insert_record.outbox.is_some() => &Route::Flow,
@@ -431,7 +468,10 @@ impl Core {
                             gaps,
                             output: if begins_anew { Output::Whole } else { output },
                             sole: sole[i],
-                            cursor: store_changes,
+                            cursor: match handovers[i] {
+                                Handover::After(reached) => reached,
+                                _ => store_changes,
+                            },
                             was_running,
                             now_micros,
                             governor: governor.clone(),
@@ -624,7 +664,7 @@ impl Core {
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one sink, gathered in the line above")]
     fn start_sink(
-        &self,
+        &mut self,
         job: JobId,
         i: usize,
         target: &Arc<TableDef>,
@@ -639,6 +679,7 @@ impl Core {
         let reached = self.store.ordered_snapshot().cursor(&name, table).unwrap_or_default();
         let insert = self.jobs.get(&job).and_then(|job| job.record.inserts.get(i));
         let (begun, forgets) = insert.map_or((CommitId(0), false), |insert| (insert.begun, insert.forgets));
+        let before = insert.and_then(|insert| insert.before.clone());
         let goes_on_at = if forgets && reached > begun { reached } else { CommitId(0) };
         let writer = SinkWriter {
             store: self.store.id(),
@@ -653,6 +694,9 @@ impl Core {
         let context = EvalContext { now_micros: self.clock.now_micros(), zone, seed: 0, first_row: 0 };
         let since = self.ordered();
         let (mode, lineage) = (description.mode, self.lineage.clone());
+        let stop = Arc::new(AtomicBool::new(false));
+        let writer = OutsideWriter::new(&name, &description.target_key, stop.clone());
+        let predecessors = self.take_in(writer.clone());
         let plan = SinkPlan {
             name,
             job,
@@ -664,6 +708,7 @@ impl Core {
             since,
             reached,
             goes_on_at,
+            before,
             lineage,
             context,
         };
@@ -673,7 +718,8 @@ impl Core {
             core: self.messages.clone(),
             workers: &*self.workers,
         };
-        SinkHandle::start(plan, sink, self.store.reader(), surroundings, move |core, error| {
+        let place = Place { stop, writer, predecessors };
+        SinkHandle::start(plan, sink, self.store.reader(), place, surroundings, move |core, error| {
             if let Err(error) = core.fail_job(job, error) {
                 core.fatal(error);
             }

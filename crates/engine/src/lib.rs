@@ -19,6 +19,7 @@ mod engine;
 mod feeding;
 mod finish;
 mod follow;
+mod handover;
 mod history;
 mod job;
 mod kept;
@@ -52,6 +53,7 @@ mod timed;
 mod trace;
 mod wiring;
 pub mod worker;
+mod writers;
 
 pub use batch::QueryPath;
 pub use engine::{DEFAULT_STATE_BYTES, Engine, EngineOptions, Tuning};

@@ -318,6 +318,15 @@ fn check_target(bound: &BoundInsert, sink: Option<&SinkDescription>, retracts: b
     }
 }
 
+/// The table of ours that an `INSERT` copies to the outside, and how, if that is all it does; also where it has come to be
+/// carried out by operators since.
+pub(crate) fn relayed(insert: &Prepared) -> Option<(ObjectPath, Landing)> {
+    match route(&insert.bound, &insert.sources, insert.sink.is_some()) {
+        Route::Relay { path, projection } => Some((path, projection)),
+        _ => None,
+    }
+}
+
 fn route(bound: &BoundInsert, sources: &[PreparedSource], outside_target: bool) -> Route {
     let Some((scan, exprs, filter)) = stateless(&bound.plan) else { return Route::Flow };
     let target = &bound.target;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::handover::Before;
 use gridhouse_base::table::{ObjectPath, TableDef};
 use gridhouse_base::{CommitId, Error, JobId, Result, SourceId, TableId};
 use gridhouse_flow::connector::ChangelogMode;
@@ -156,6 +157,9 @@ pub struct InsertRecord {
     /// there has written nothing yet.
     #[serde(default)]
     pub begun: CommitId,
+    /// The table from which an outside target was written before this one, until the outside has been taken over.
+    #[serde(default)]
+    pub before: Option<Before>,
 }
 
 /// An outside table that an `INSERT` reads.

@@ -114,8 +114,9 @@ impl Core {
             for name in &names {
                 tick.forget_cursor(name, None)?;
             }
-            for outbox in job.record.inserts.iter().filter_map(|insert| insert.outbox) {
-                tick.drop_table(outbox)?;
+            for insert in &job.record.inserts {
+                let before = insert.before.as_ref().filter(|before| before.hidden).map(|before| before.table);
+                insert.outbox.into_iter().chain(before).try_for_each(|table| tick.drop_table(table))?;
             }
             Ok(())
         })?;
@@ -252,7 +253,15 @@ impl Core {
                 }
             }
         }
+        let taken_over = self.taken_over(&reached);
         self.tick_writing(|tick, _| {
+            for (name, before, job) in &taken_over {
+                tick.forget_cursor(name, Some(before.table))?;
+                if before.hidden {
+                    tick.drop_table(before.table)?;
+                }
+                tick.put(JOBS, &job.id.0.to_string(), Some(&encode(job)));
+            }
             for (name, table, upto, must_reach) in &cursors {
                 let kept = tick.set_cursor(name, *table, *upto)?;
                 if *must_reach && kept > *upto {

@@ -21,6 +21,7 @@ use gridhouse_flow::connector::{ChangelogMode, Sink};
 use gridhouse_store::{Reader, TableSnapshot};
 
 use crate::core::{Core, Message};
+use crate::handover::{Before, taken_over};
 use crate::history::{Counts, History};
 use crate::landing::Landing;
 use crate::lineage::Lineage;
@@ -29,6 +30,7 @@ use crate::shared::{Shared, lock};
 use crate::stream::with_remedy;
 use crate::trace::WriteNote;
 use crate::worker::{Outgoing, Turn, Worker, Workers};
+use crate::writers::OutsideWriter;
 
 /// The first pause after the outside did not answer; doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -75,6 +77,8 @@ pub(crate) struct SinkPlan {
     pub(crate) reached: CommitId,
     /// Where to go on, for an outside that does not keep that itself.
     pub(crate) goes_on_at: CommitId,
+    /// The table that the outside was written from before, if it has yet to be taken over.
+    pub(crate) before: Option<Before>,
     /// What the store has been through: whether what the outside was written up to is still here.
     pub(crate) lineage: Lineage,
     /// The job's zone and clock for the projection.
@@ -110,11 +114,12 @@ impl SinkHandle {
         plan: SinkPlan,
         sink: Box<dyn Sink>,
         reader: Reader,
+        place: Place,
         surroundings: Surroundings<'_>,
         failed: impl FnOnce(&mut Core, Error) + Send + 'static,
     ) -> Result<Self> {
         let Surroundings { shared, clock, core, workers } = surroundings;
-        let stop = Arc::new(AtomicBool::new(false));
+        let Place { stop, writer, predecessors } = place;
         let status = Arc::new(Mutex::new(SinkStatus::default()));
         let name = plan.name.clone();
         let worker = SinkWorker {
@@ -130,6 +135,8 @@ impl SinkHandle {
             pause: FIRST_PAUSE,
             rests_until: None,
             failed: Some(Box::new(failed)),
+            writer,
+            predecessors,
         };
         workers.start(format!("sink {name}"), Box::new(worker))?;
         Ok(Self { name, stop, status, shared })
@@ -146,6 +153,14 @@ impl Drop for SinkHandle {
     fn drop(&mut self) {
         self.ask_to_stop();
     }
+}
+
+/// A sink among those that write the same outside table.
+pub(crate) struct Place {
+    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) writer: OutsideWriter,
+    /// Who has yet to leave.
+    pub(crate) predecessors: Vec<OutsideWriter>,
 }
 
 /// What a sink works among.
@@ -173,6 +188,15 @@ struct SinkWorker {
     rests_until: Option<Duration>,
     /// What the core is to do when the sink gives up; gone once it is told.
     failed: Option<Box<GivingUp>>,
+    writer: OutsideWriter,
+    /// Who wrote the outside table and has yet to end.
+    predecessors: Vec<OutsideWriter>,
+}
+
+impl Drop for SinkWorker {
+    fn drop(&mut self) {
+        self.writer.end(self.reading.as_ref().map(|reading| reading.upto));
+    }
 }
 
 /// What the core does when a sink has given up.
@@ -210,7 +234,7 @@ impl Worker for SinkWorker {
             return turn;
         }
         if self.stopped() {
-            if let Some(reading) = self.reading.take() {
+            if let Some(reading) = &self.reading {
                 self.report(reading.upto);
             }
             return Turn::Ended;
@@ -227,6 +251,14 @@ impl Worker for SinkWorker {
                 return Turn::Idle;
             }
             self.rests_until = None;
+        }
+        self.predecessors.retain(OutsideWriter::is_leaving);
+        if !self.predecessors.is_empty() {
+            lock(&self.status).error = Some("the writer before is still in its last transaction".to_owned());
+            if may_wait {
+                std::thread::park_timeout(REST_LOOK);
+            }
+            return Turn::Idle;
         }
         match self.step(may_wait) {
             Ok(turn) => turn,
@@ -272,9 +304,12 @@ impl SinkWorker {
         match self.reading.take() {
             None => self.reading = Some(self.begin()?),
             Some(mut reading) => {
-                let turn = self.read_on(&mut reading, may_wait)?;
-                self.reading = Some(reading);
-                return Ok(turn);
+                let turn = self.read_on(&mut reading, may_wait);
+                // What is refused was not written; otherwise the outside is asked again.
+                if turn.as_ref().map_or_else(|error| error.kind() != ErrorKind::Unavailable, |_| true) {
+                    self.reading = Some(reading);
+                }
+                return turn;
             }
         }
         Ok(Turn::Worked)
@@ -365,12 +400,19 @@ impl SinkWorker {
         let snapshot = self.reader.snapshot();
         let seen = snapshot.commit();
         let table = snapshot.table(self.plan.table)?;
-        let mut changes = self.plan.changes(&table, at.read, at.emptied_by.as_deref())?.peekable();
+        let left = match &self.plan.before {
+            // Once written from this table, the outside is taken over.
+            Some(before) if at.upto > CommitId(0) && at.upto <= before.until => {
+                Some((before, snapshot.table(before.table)?))
+            }
+            _ => None,
+        };
+        let mut changes = self.plan.changes(&table, left, at.read, at.emptied_by.as_deref())?.peekable();
         if changes.peek().is_none() {
             lock(&self.status).read = seen;
             return Ok(Turn::Worked);
         }
-        let mut changes = self.plan.outside_rows(changes)?.peekable();
+        let mut changes = self.plan.outside_rows(changes, &table.spec().primary_key)?.peekable();
         at.read = seen;
         if changes.peek().is_none() {
             lock(&self.status).read = seen;
@@ -449,7 +491,27 @@ impl SinkPlan {
 
     /// What changed in the table after `upto`. An outside that was never written gets the rows as they stand where the log's
     /// beginning is no longer kept.
-    fn changes<'a>(&'a self, table: &TableSnapshot, upto: CommitId, emptied_by: Option<&str>) -> Result<Batches<'a>> {
+    fn changes<'a>(
+        &'a self,
+        table: &TableSnapshot,
+        left: Option<(&Before, TableSnapshot)>,
+        upto: CommitId,
+        emptied_by: Option<&str>,
+    ) -> Result<Batches<'a>> {
+        let too_old = |error: Error| {
+            Error::conflict(format!(
+                "sink {} was last written at {upto}, but the log of its table no longer goes back that far",
+                self.name
+            ))
+            .hint(format!(
+                "it was away for longer than its cap allows (settings `consumer_cap_age` and `consumer_cap_size`), or was restored from a back-up; {}",
+                self.begun_anew(Some(table), emptied_by)
+            ))
+            .caused_by(error)
+        };
+        if let Some((before, left)) = left {
+            return Ok(Box::new(taken_over(before, (&left, table), upto).map_err(too_old)?));
+        }
         if upto == CommitId(0) && table.log_start() > upto {
             if is_cut_queue(table) {
                 return Err(Error::conflict(format!(
@@ -469,17 +531,7 @@ impl SinkPlan {
         let lag = table.lag(upto);
         let is_large = lag.rows > GATHERED_ROWS || lag.bytes > GATHERED_BYTES;
         let changes = if self.is_upsert() && is_large { table.last_changes(upto) } else { table.changes(upto) };
-        let changes = changes.map_err(|error| {
-            Error::conflict(format!(
-                "sink {} was last written at {upto}, but the log of its table no longer goes back that far",
-                self.name
-            ))
-            .hint(format!(
-                "it was away for longer than its cap allows (settings `consumer_cap_age` and `consumer_cap_size`), or was restored from a back-up; {}",
-                self.begun_anew(Some(table), emptied_by)
-            ))
-            .caused_by(error)
-        })?;
+        let changes = changes.map_err(too_old)?;
         let key = &table.spec().primary_key;
         if self.is_upsert() {
             let batches = changes.map(|entry| entry.map(|(_, batch)| batch));
@@ -501,16 +553,23 @@ impl SinkPlan {
         Ok(Box::new(NetByCommit::new(changes, key.clone())))
     }
 
-    /// The table's changes as the outside takes them: projected, and in upsert mode the last change of each key alone, as far as
-    /// they come in one batch. Batches without rows are left out.
-    fn outside_rows<'a>(&'a self, changes: impl Iterator<Item = Result<KindBatch>> + 'a) -> Result<Batches<'a>> {
+    /// The table's changes as the outside takes them: in upsert mode the last change of each key alone, as far as they come in one
+    /// batch, projected. Versions of a row that are none any more are left out before, since one may be no value outside. Batches
+    /// without rows are left out. A plain copy has the key of the table, `table_key`.
+    fn outside_rows<'a>(
+        &'a self,
+        changes: impl Iterator<Item = Result<KindBatch>> + 'a,
+        table_key: &[usize],
+    ) -> Result<Batches<'a>> {
+        let key = if self.projection.is_some() { table_key.to_vec() } else { self.key.clone() };
         let outside = move |batch: Result<KindBatch>| {
-            let batch = match &self.projection {
-                Some(projection) => projection.apply(None, batch?, &self.context)?.0,
-                None => batch?,
+            let rows = if self.is_upsert() { last_of_each_key(batch?, &key)? } else { Some(batch?) };
+            let Some(rows) = rows else { return Ok(None) };
+            let rows = match &self.projection {
+                Some(projection) => projection.apply(None, rows, &self.context)?.0,
+                None => rows,
             };
-            let rows = if self.is_upsert() { last_of_each_key(batch, &self.key)? } else { Some(batch) };
-            Ok(rows.filter(|batch| !batch.is_empty()))
+            Ok((!rows.is_empty()).then_some(rows))
         };
         Ok(Box::new(changes.map(outside).filter_map(Result::transpose)))
     }

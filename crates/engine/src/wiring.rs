@@ -9,6 +9,7 @@ use gridhouse_flow::connector::{ChangelogMode, SourceTable};
 use gridhouse_sql::plan::{BoundInsert, written_columns};
 use gridhouse_store::{TableSpec, Tick};
 
+use crate::handover::Before;
 use crate::job::Target;
 use crate::landing::Landing;
 use crate::prepare::{Prepared, PreparedSource};
@@ -25,6 +26,11 @@ pub(crate) fn sink_name(job: JobId, i: usize, target: &ObjectPath) -> String {
 /// The table from which the sink of a job's `INSERT` was read before, if it wrote to the same target.
 pub(crate) fn outbox_of(old: Option<&JobRecord>, i: usize, target: &ObjectPath) -> Option<TableId> {
     old?.inserts.get(i).filter(|insert| insert.target == *target)?.outbox
+}
+
+/// The table from which the outside of a job's `INSERT` is still to be taken over, if it wrote to the same target.
+pub(crate) fn before_of(old: Option<&JobRecord>, i: usize, target: &ObjectPath) -> Option<Before> {
+    old?.inserts.get(i).filter(|insert| insert.target == *target)?.before.clone()
 }
 
 /// Where the log began that the sink of a job's `INSERT` was read from before, if it wrote to the same target.
@@ -156,6 +162,17 @@ pub(crate) fn spec(name: String, schema: Schema, key: Vec<usize>) -> TableSpec {
     if key.is_empty() { TableSpec::log(name, schema) } else { TableSpec::primary_key(name, schema, key) }
 }
 
+/// The columns and the key of the hidden table that an outside target is read from.
+pub(crate) fn stored_in_outbox(insert: &Prepared) -> (Schema, Vec<usize>) {
+    let definition = &insert.bound.target;
+    let mut stored = definition.schema.project(&written_columns(definition));
+    let target = outside(insert, TableId(0));
+    if target.kinds_inside {
+        stored.columns.push(gridhouse_base::Column::new(KIND_COLUMN, TypeKind::TinyInt.not_null()));
+    }
+    (stored, target.key)
+}
+
 /// Where an `INSERT`'s operators write: the user's table, or the hidden table that an outside target is read from.
 pub(crate) fn target_of(
     tick: &mut Tick<'_>,
@@ -169,27 +186,25 @@ pub(crate) fn target_of(
     if insert.sink.is_none() {
         return inside(catalog, insert);
     }
-    let mut stored = definition.schema.project(&written_columns(definition));
+    let (stored, key) = stored_in_outbox(insert);
     let target = outside(insert, TableId(0));
-    if target.kinds_inside {
-        stored.columns.push(gridhouse_base::Column::new(KIND_COLUMN, TypeKind::TinyInt.not_null()));
-    }
-    let key = &target.key;
+    let mut name = format!("outbox/{}", sink_name(job, i, &definition.path));
     if let Some(outbox) = record.outbox {
         let there = tick.table(outbox)?;
-        if there.spec().schema != stored || there.spec().primary_key != *key {
+        if there.spec().schema != stored || there.spec().primary_key != key {
             // A temporary table of the same name may have been defined otherwise since.
-            tick.drop_table(outbox)?;
+            match &record.before {
+                // The outside is taken over from it.
+                Some(before) if before.table == outbox => name = format!("{name}/after-{}", outbox.0),
+                _ => tick.drop_table(outbox)?,
+            }
             record.outbox = None;
         }
     }
     let table = match record.outbox {
         Some(table) => table,
         None => {
-            let spec = TableSpec {
-                hidden: true,
-                ..spec(format!("outbox/{}", sink_name(job, i, &definition.path)), stored, key.clone())
-            };
+            let spec = TableSpec { hidden: true, ..spec(name, stored, key) };
             let table = tick.create_table(spec)?;
             // Kept from the start, so that nothing is reclaimed before the sink has seen it.
             record.begun = tick.set_cursor(&sink_name(job, i, &definition.path), table, CommitId(0))?;

@@ -5,6 +5,7 @@ mod chain;
 mod dead;
 mod defects;
 mod edges;
+mod handover;
 mod house;
 mod jobs;
 mod kept;
