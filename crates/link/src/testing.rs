@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -401,6 +401,9 @@ fn run(command: &mut Command) {
 /// How often a connection of a [`Proxy`] looks whether it is frozen or cut.
 const PROXY_LOOK: Duration = Duration::from_millis(10);
 
+/// No bytes are counted by a [`Proxy`].
+const UNLIMITED: u64 = u64::MAX;
+
 /// A way to a server that can be frozen (both ends stay connected, and nothing passes), cut, and led elsewhere.
 #[derive(Debug)]
 pub struct Proxy {
@@ -412,6 +415,8 @@ pub struct Proxy {
 struct ProxyState {
     to: AtomicU16,
     frozen: AtomicBool,
+    /// So many more bytes pass before it is frozen; [`UNLIMITED`] where nothing is counted.
+    allowance: AtomicU64,
     /// Connections that were made under another number are cut.
     cuts: AtomicU16,
     /// Of those that were made under another number the server's ends are closed, and ours stay open in silence.
@@ -429,6 +434,7 @@ impl Proxy {
         let state = Arc::new(ProxyState {
             to: AtomicU16::new(to),
             frozen: AtomicBool::new(false),
+            allowance: AtomicU64::new(UNLIMITED),
             cuts: AtomicU16::new(0),
             forgotten: AtomicU16::new(0),
         });
@@ -455,6 +461,17 @@ impl Proxy {
     /// Passes nothing on from now on, or everything again.
     pub fn freeze(&self, frozen: bool) {
         self.state.frozen.store(frozen, Ordering::SeqCst);
+    }
+
+    /// Freezes once so many more bytes have passed, of both directions and all connections together: in the midst of whatever is
+    /// larger.
+    pub fn freeze_after(&self, bytes: u64) {
+        self.state.allowance.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Nothing passes now.
+    pub fn is_frozen(&self) -> bool {
+        self.state.frozen.load(Ordering::SeqCst)
     }
 
     /// Forgets all connections without telling us, as a firewall does: the server sees them end. New ones pass.
@@ -492,7 +509,7 @@ impl ProxyState {
             match read {
                 Ok(0) => break,
                 Ok(read) if to.write_all(&bytes[..read]).is_err() => break,
-                Ok(_) => {}
+                Ok(read) => self.passed(read as u64),
                 Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
                 }
                 Err(_) => break,
@@ -500,5 +517,14 @@ impl ProxyState {
         }
         // The other direction ends with this one.
         let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+    }
+
+    /// Counts bytes where that was asked for, and freezes with the last of them.
+    fn passed(&self, bytes: u64) {
+        let count = |left: u64| (left != UNLIMITED).then(|| if left <= bytes { UNLIMITED } else { left - bytes });
+        let counted = self.allowance.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count);
+        if counted.is_ok_and(|left| left <= bytes) {
+            self.frozen.store(true, Ordering::SeqCst);
+        }
     }
 }

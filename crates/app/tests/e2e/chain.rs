@@ -7,6 +7,7 @@ use std::time::Duration;
 use gridhouse_base::random::Random;
 use gridhouse_link::testing::{Cluster, SUPERUSER};
 
+use crate::events;
 use crate::program::{Program, await_equal, postgres, sorted_lines};
 
 /// How often program, source and sink are killed each; the environment may ask for more.
@@ -123,28 +124,13 @@ fn load(random: &mut Random, round: u64) -> String {
     sql
 }
 
-/// Beside the pipeline a log without a key, from made-up rows that are numbered without a gap to a table outside that is only
-/// added to. There a row that is written twice stays twice, and one that is lost leaves a gap.
-const EVENTS: &str = "
-CREATE TEMPORARY TABLE events_source (n BIGINT, device INT, note VARCHAR(12)) WITH
-  ('connector' = 'datagen', 'rows-per-second' = '100', 'fields.n.kind' = 'sequence', 'fields.n.start' = '1',
-   'fields.n.end' = '1000000000');
-CREATE TABLE fluss.shop.ods_events (n BIGINT, device INT, note VARCHAR(12));
-CREATE TEMPORARY TABLE events_sink (n BIGINT, device INT, note VARCHAR(12)) WITH
-  ('connector' = 'jdbc', 'url' = '@URL@', 'table-name' = 'events', 'username' = 'postgres', 'password' = 'postgres');
-SET 'pipeline.name' = 'events';
-INSERT INTO fluss.shop.ods_events SELECT * FROM events_source;
-SET 'pipeline.name' = 'events_sink';
-INSERT INTO events_sink SELECT * FROM fluss.shop.ods_events;
-";
-
-/// The pipeline with [`EVENTS`] beside it.
+/// The pipeline with [`events`](crate::events) beside it.
 fn pipeline_with_events(program: &Program, source: (&Cluster, &str), sink: (&Cluster, &str)) -> PathBuf {
     let script = pipeline(program, source, sink);
     let text = std::fs::read_to_string(&script).expect("the script can be read");
-    let url = format!("jdbc:postgresql://127.0.0.1:{}/{}", sink.0.port(), sink.1);
-    sink.0.sql(sink.1, "CREATE TABLE events (n bigint, device int, note text)");
-    program.script("pipeline.sql", &(text + &EVENTS.replace("@URL@", &url)))
+    events::table(sink.0, sink.1);
+    let beside = events::script(sink.0.port(), sink.1).replace(" ods_events", " fluss.shop.ods_events");
+    program.script("pipeline.sql", &(text + &beside))
 }
 
 /// Every layer and the orders that it must come from, all columns, the same text on both sides.
@@ -164,15 +150,6 @@ const LAYERS: [(&str, &str); 4] = [
     ("SELECT region, orders, amount, paid_share FROM fluss.shop.ads_region", TRUTH),
 ];
 
-/// The numbers of the rows that were only added have no gap and none twice, at whatever moment they are looked at.
-fn assert_events_without_gap(sink: &Cluster, when: &str) {
-    let doubled = "SELECT count(*), count(DISTINCT n), coalesce(min(n), 1), coalesce(max(n), 0) FROM events";
-    let told = sink.sql("kill_sink", doubled);
-    let numbers: Vec<&str> = told.trim().split('|').collect();
-    let rows = numbers[0];
-    assert_eq!(numbers, [rows, rows, "1", rows], "rows, different ones, the first and the last {when}");
-}
-
 /// A file in the directory that the server keeps for a slot. It survives kills of the server, and goes with the slot alone.
 struct SlotMark(PathBuf);
 
@@ -186,6 +163,13 @@ impl SlotMark {
     }
 }
 
+/// The number that a variable of the environment asks for. One that says something else is not taken for fewer kills than were
+/// wanted.
+fn asked(variable: &str, otherwise: u64) -> u64 {
+    let Ok(text) = std::env::var(variable) else { return otherwise };
+    text.parse().unwrap_or_else(|_| panic!("{variable} is '{text}', which is no number"))
+}
+
 /// Who is killed in a round.
 #[derive(Clone, Copy, Debug)]
 enum Victim {
@@ -196,8 +180,9 @@ enum Victim {
 
 #[test]
 fn kill_minus_nine_under_load_loses_and_repeats_nothing() {
-    let kills = std::env::var("GRIDHOUSE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
-    let seed = std::env::var("GRIDHOUSE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let kills = asked("GRIDHOUSE_KILLS", KILLS);
+    assert!(kills > 0, "something is to be killed");
+    let seed = asked("GRIDHOUSE_SEED", 1);
     println!("again: GRIDHOUSE_KILLS={kills} GRIDHOUSE_SEED={seed} cargo test -p gridhouse --test e2e kill_minus_nine");
     let mut random = Random::new(seed);
     let mut program = Program::new();
@@ -235,7 +220,7 @@ fn kill_minus_nine_under_load_loses_and_repeats_nothing() {
             }
         }
         writer.join().expect("the load is written");
-        assert_events_without_gap(&sink, &format!("after {victim:?} was killed in round {round}"));
+        events::assert_without_gap(&sink, "kill_sink", &format!("after {victim:?} was killed in round {round}"));
         if round % 30 == 29 || round + 1 == 3 * kills {
             await_equal(
                 &format!("the sink after {} kills", round + 1),
@@ -247,15 +232,7 @@ fn kill_minus_nine_under_load_loses_and_repeats_nothing() {
     for (layer, truth) in LAYERS {
         assert_eq!(program.query(layer), sorted_lines(&source.sql("kill_source", truth)), "{layer}");
     }
-    // The log goes on: what there is of it now must be outside in a moment, row by row.
-    let last = program.query("SELECT MAX(n) FROM fluss.shop.ods_events").concat();
-    let is_there = format!("SELECT count(*) > 0 FROM events WHERE n = {last}");
-    await_equal("the events", || sink.sql("kill_sink", &is_there), || "t".to_owned());
-    let rows = format!("SELECT n, device, note FROM events WHERE n <= {last}");
-    let kept = program.query(&rows.replace("FROM events", "FROM fluss.shop.ods_events"));
-    assert_eq!(kept.len().to_string(), last, "the log has each number once");
-    assert_eq!(sorted_lines(&sink.sql("kill_sink", &rows)), kept);
-    assert_events_without_gap(&sink, "in the end");
+    events::await_all(&program, &sink, "kill_sink", "fluss.shop.ods_events");
     // The slot is the one that was made first, and everything has been confirmed to it.
     assert!(slot.0.exists(), "the slot was made anew");
     let end = source.sql("kill_source", "SELECT pg_current_wal_lsn()");

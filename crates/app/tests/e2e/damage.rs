@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::program::{Program, await_equal, text};
 
 /// The files of the data directory whose names begin so, in order.
-fn files(program: &Program, prefix: &str) -> Vec<PathBuf> {
+pub fn files(program: &Program, prefix: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(program.data_dir()).expect("the data directory");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)));
@@ -29,14 +29,15 @@ fn stopped() -> Program {
     program
 }
 
-fn change(path: &Path, at: usize) {
+/// Turns the bits of one byte of a file.
+pub fn change(path: &Path, at: usize) {
     let mut bytes = std::fs::read(path).expect("the file can be read");
     bytes[at] ^= 0xff;
     std::fs::write(path, bytes).expect("the file can be damaged");
 }
 
 /// The number that follows ` at offset ` in what was said.
-fn offset(said: &str) -> u64 {
+pub fn offset(said: &str) -> u64 {
     let (_, rest) = said.split_once(" at offset ").unwrap_or_else(|| panic!("no offset is told: {said}"));
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().unwrap_or_else(|_| panic!("`{rest}` begins with no offset"))

@@ -76,7 +76,7 @@ pub fn await_failure(program: &Program, name: &str) -> String {
 }
 
 /// Types what a message says is to be typed: at the sink, then here.
-fn follow(program: &Program, cluster: &Cluster, name: &str, told: &str) {
+pub fn follow(program: &Program, cluster: &Cluster, name: &str, told: &str) {
     let (_, rest) = told.split_once("type there `").unwrap_or_else(|| panic!("nothing is to be typed: {told}"));
     let (there, rest) = rest.split_once("`, then ").unwrap_or_else(|| panic!("nothing follows: {told}"));
     let here = rest.strip_suffix(" here").unwrap_or_else(|| panic!("nothing is to be typed here: {told}"));

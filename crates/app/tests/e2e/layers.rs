@@ -68,6 +68,12 @@ pub fn await_said(program: &Program, from: usize, words: &str) -> String {
     line().unwrap_or_default()
 }
 
+/// The text between two others of a message.
+pub fn between<'a>(told: &'a str, before: &str, after: &str) -> &'a str {
+    let (_, rest) = told.split_once(before).unwrap_or_else(|| panic!("`{before}` is not in {told}"));
+    rest.split_once(after).unwrap_or_else(|| panic!("`{after}` is not in {told}")).0
+}
+
 /// The statement that a message tells to type.
 pub fn statement<'a>(told: &'a str, begins: &str) -> &'a str {
     let at = told.find(begins).unwrap_or_else(|| panic!("no `{begins}` in: {told}"));

@@ -3,14 +3,8 @@
 use gridhouse_link::testing::Cluster;
 
 use crate::faults::{await_failure, await_sink, chain, prepared};
-use crate::layers::statement;
+use crate::layers::{between, statement};
 use crate::program::{Program, await_equal, postgres, sorted_lines};
-
-/// The text between two others of a message.
-fn between<'a>(told: &'a str, before: &str, after: &str) -> &'a str {
-    let (_, rest) = told.split_once(before).unwrap_or_else(|| panic!("`{before}` is not in {told}"));
-    rest.split_once(after).unwrap_or_else(|| panic!("`{after}` is not in {told}")).0
-}
 
 fn update(cluster: &Cluster, name: &str, below: u32) {
     cluster.sql(name, &format!("UPDATE orders SET amount = amount + 1 WHERE id < {below}"));

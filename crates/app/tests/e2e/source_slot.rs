@@ -227,7 +227,7 @@ fn a_half_open_source_goes_on_where_it_was_and_an_invalidated_slot_is_compared()
 }
 
 #[test]
-fn a_source_that_fails_over_in_mid_stream_takes_back_what_the_new_primary_lacks() {
+fn a_source_that_fails_over_takes_back_what_the_new_primary_lacks() {
     let (source, sink, name) = (&Cluster::start(&[]), postgres(), "source_failover");
     prepared(source, name);
     prepared(sink, name);
