@@ -343,7 +343,7 @@ impl SinkWorker {
             written: 0,
             reported: upto,
             known,
-            was_filled: history.is_some(),
+            was_filled: self.sink.was_filled(),
             emptied_by,
         })
     }

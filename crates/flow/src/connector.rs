@@ -300,10 +300,15 @@ pub trait Sink: Send {
     /// `Unavailable` where the outside does not answer; `Conflict` where another store owns the sink.
     fn position(&mut self) -> Result<CommitId>;
 
-    /// The history of the store under which the outside was last written, known after `position`. `None` where no rows were
+    /// The history of the store under which the outside was last written, known after `position`. `None` where nothing was
     /// ever written, or it keeps none.
     fn history(&self) -> Option<u64> {
         None
+    }
+
+    /// Whether the outside has had rows of this writer, known after `position`. As long as it had none, none are missing.
+    fn was_filled(&self) -> bool {
+        self.history().is_some()
     }
 
     /// What is to be typed at the outside, known after `position`, so that it is written from its beginning: statements that

@@ -48,9 +48,20 @@ fn the_older_of_two_processes_with_one_sink_is_fenced() {
     await_sink(cluster, name);
     assert_ne!(cluster.sql(name, "SELECT count(*), sum(amount) FROM copy"), before);
 
-    // As the message says: the newer is stopped, and the older takes the sinks back.
+    // As the message says: the newer is stopped, and the older takes the sinks back. A row that came and went meanwhile is one of which
+    // the older would not know that the sinks have it, so it has the tables emptied.
+    cluster.sql(name, "INSERT INTO orders VALUES (6000, 'region-new', 7)");
+    await_sink(cluster, name);
     assert_eq!(newer.interrupt(), Some(0), "{}", newer.log());
     cluster.sql(name, "DELETE FROM orders WHERE id % 10 = 0; INSERT INTO orders VALUES (5000, 'region-new', 7)");
+    older.query("START JOB 3; START JOB 4");
+    for table in ["board", "copy"] {
+        let written = format!("table public.{table} was written by another data directory");
+        await_equal("what the older finds", || await_failure(older, table).contains(&written), || true);
+        let told = await_failure(older, table);
+        let (_, typed) = told.split_once("to have it written anew, type there `").expect("a statement");
+        cluster.sql(name, typed.split('`').next().expect("its end"));
+    }
     older.query("START JOB 3; START JOB 4");
     await_sink(cluster, name);
     assert_eq!(older.query(states), ["RUNNING|4"]);

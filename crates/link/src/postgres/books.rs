@@ -67,6 +67,8 @@ pub(crate) async fn check(client: &Client, schema: &str, target: &Target, lackin
 /// What a bookkeeping table keeps beside what decides what is written.
 #[derive(Clone, Copy)]
 pub(crate) struct Kept {
+    /// Its oid: another one under the same name is another table.
+    pub oid: u32,
     /// Who claims a sink.
     pub owner: bool,
     /// The columns of the target as they were written.
@@ -82,7 +84,7 @@ pub(crate) async fn make(client: &Client, books: &str) -> Result<Kept, tokio_pos
         )
     };
     let sql = format!(
-        "SELECT {}, {}, {}, pg_has_role(c.relowner, 'USAGE') FROM pg_class c WHERE c.oid = to_regclass($1::text)",
+        "SELECT {}, {}, {}, pg_has_role(c.relowner, 'USAGE'), c.oid FROM pg_class c WHERE c.oid = to_regclass($1::text)",
         has("history"),
         has("claimed_by"),
         has("shape")
@@ -91,7 +93,8 @@ pub(crate) async fn make(client: &Client, books: &str) -> Result<Kept, tokio_pos
         let columns = "store text, sink text, target text NOT NULL, upto bigint NOT NULL, epoch bigint NOT NULL, \
                        claimed_at timestamptz NOT NULL DEFAULT now(), history text, claimed_by text, shape text";
         client.batch_execute(&format!("CREATE TABLE {books} ({columns}, PRIMARY KEY (store, sink))")).await?;
-        return Ok(Kept { owner: true, shape: true });
+        let made = client.query_one("SELECT to_regclass($1::text)::oid", &[&books]).await?;
+        return Ok(Kept { oid: made.get(0), owner: true, shape: true });
     };
     let (has_history, has_owner, has_shape): (bool, bool, bool) = (row.get(0), row.get(1), row.get(2));
     let is_ours: bool = row.get(3);
@@ -105,7 +108,7 @@ pub(crate) async fn make(client: &Client, books: &str) -> Result<Kept, tokio_pos
     if !has_shape && is_ours {
         client.batch_execute(&add("shape")).await?;
     }
-    Ok(Kept { owner: has_owner || is_ours, shape: has_shape || is_ours })
+    Ok(Kept { oid: row.get(4), owner: has_owner || is_ours, shape: has_shape || is_ours })
 }
 
 /// Who claimed the target of `plan` last, where they left word of it, and when: the same sink under another process, or a sink of

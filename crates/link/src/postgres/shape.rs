@@ -6,7 +6,11 @@
 //! record as such until the table is empty, or until somebody says that it is to stay as it is. Renaming a column and back, adding
 //! others and types that hold all values lose nothing.
 //!
-//! A table under another oid is another one (made anew, or restored from a dump), of which this tells nothing.
+//! A table under another oid is another one. Where `gridhouse_sink` is the one that it was, the table alone was made anew, or restored,
+//! and does not hold what was written; where that is another one too, both were restored from one dump.
+//!
+//! The record: a line with the oid of the table, the oid of `gridhouse_sink`, and `key` where rows are replaced by key; then a line
+//! for each column. An earlier version wrote the first oid alone.
 
 use gridhouse_base::Result;
 use gridhouse_base::table::{ColumnKind, TableDef};
@@ -19,6 +23,7 @@ use super::sink_plan::keeps_values;
 /// The columns of a table that are written, in the order of the declaration.
 pub(crate) struct Shape {
     oid: u32,
+    keyed: bool,
     columns: Vec<Column>,
 }
 
@@ -44,6 +49,12 @@ impl Outside {
 }
 
 impl Shape {
+    /// Whether the record `before`, in the bookkeeping table `books`, is of another table that stood there under this name.
+    fn replaces(&self, before: &str, books: u32) -> bool {
+        let mut first = before.split('\n').next().unwrap_or_default().split(' ');
+        first.next() != Some(&self.oid.to_string()) && first.next() == Some(&books.to_string())
+    }
+
     /// The columns of `table` that `definition` declares.
     pub(crate) fn of(definition: &TableDef, table: &OutsideTable) -> Self {
         let is_written = |i: &usize| !matches!(definition.column_kinds[*i], ColumnKind::Metadata { .. });
@@ -56,24 +67,27 @@ impl Shape {
             });
             Column { name: declared.name.clone(), outside }
         };
-        Self { oid: table.oid, columns: definition.physical().filter(is_written).map(column).collect() }
+        let keyed = !definition.primary_key.is_empty();
+        Self { oid: table.oid, keyed, columns: definition.physical().filter(is_written).map(column).collect() }
     }
 
-    /// The record of columns of which every value is as it was written.
-    pub(crate) fn text(&self) -> String {
+    /// The record of columns of which every value is as it was written, in the bookkeeping table `books`.
+    pub(crate) fn text(&self, books: u32) -> String {
         let lines =
             self.columns.iter().map(|column| column.outside.as_ref().map_or_else(String::new, |o| o.line(false)));
-        std::iter::once(self.oid.to_string()).chain(lines).collect::<Vec<_>>().join("\n")
+        let first = format!("{} {books}{}", self.oid, if self.keyed { " key" } else { "" });
+        std::iter::once(first).chain(lines).collect::<Vec<_>>().join("\n")
     }
 
     /// The record `before`, brought to how the columns stand, and which are lost. `None` where it is of another table.
     fn compared(&self, before: &str) -> Option<(String, Vec<String>)> {
         let mut lines = before.split('\n');
-        let lines: Vec<&str> = (lines.next()? == self.oid.to_string()).then(|| lines.collect())?;
+        let first = lines.next()?;
+        let lines: Vec<&str> = (first.split(' ').next()? == self.oid.to_string()).then(|| lines.collect())?;
         if lines.len() != self.columns.len() {
             return None;
         }
-        let (mut text, mut lost) = (vec![self.oid.to_string()], Vec::new());
+        let (mut text, mut lost) = (vec![first.to_owned()], Vec::new());
         for (line, column) in lines.into_iter().zip(&self.columns) {
             let (was_lost, known) = line.strip_prefix('!').map_or((false, line), |known| (true, known));
             let (number, type_name) = known.split_once(' ').unwrap_or((known, ""));
@@ -111,6 +125,8 @@ pub(crate) struct Changed {
     pub lost: Vec<String>,
     /// Columns that are not there under their name.
     missing: Vec<String>,
+    /// The table is another one than was written, and nothing else was restored with it.
+    pub is_replaced: bool,
 }
 
 impl Changed {
@@ -134,6 +150,17 @@ impl Entry<'_> {
         client.execute(&note, &[&self.store, &self.sink, &text]).await.map(drop)
     }
 
+    /// The table `target` is empty: has the store's other sinks that replace its rows by key write it from the start too. Those whose
+    /// records an earlier version wrote do so if they are the first to look.
+    pub(crate) async fn refill_others(&self, client: &Client, target: &str) -> Result<(), tokio_postgres::Error> {
+        let anew = format!(
+            "UPDATE {} b SET upto = 0, history = NULL WHERE target = $1 AND store = $2 AND sink <> $3 AND upto > 0 \
+             AND split_part(to_jsonb(b) ->> 'shape', E'\\n', 1) LIKE '% key'",
+            self.books
+        );
+        client.execute(&anew, &[&target, &self.store, &self.sink]).await.map(drop)
+    }
+
     /// Compares the columns with those that were written, and puts on record which of them are lost.
     ///
     /// # Errors
@@ -142,21 +169,21 @@ impl Entry<'_> {
         let books = &self.books;
         let failed =
             |error: tokio_postgres::Error| Fault::of(&error).error("the columns that were written cannot be read");
-        let there = client.query_one("SELECT to_regclass($1::text) IS NOT NULL", &[books]).await.map_err(failed)?;
-        if !there.get::<_, bool>(0) {
-            return Ok(Changed::default());
-        }
+        let there = client.query_one("SELECT to_regclass($1::text)::oid", &[books]).await.map_err(failed)?;
+        let Some(oid) = there.get::<_, Option<u32>>(0) else { return Ok(Changed::default()) };
         // The column may not be there, and then a row as JSON has no such field.
         let sql = format!("SELECT to_jsonb(b) ->> 'shape' FROM {books} b WHERE store = $1 AND sink = $2 AND upto > 0");
         let row = client.query_opt(&sql, &[&self.store, &self.sink]).await.map_err(failed)?;
         let Some(before) = row.and_then(|row| row.get::<_, Option<String>>(0)) else {
             return Ok(Changed::default());
         };
-        let Some((text, lost)) = shape.compared(&before) else { return Ok(Changed::default()) };
+        let Some((text, lost)) = shape.compared(&before) else {
+            return Ok(Changed { is_replaced: shape.replaces(&before, oid), ..Changed::default() });
+        };
         if text != before && !lost.is_empty() {
             self.put(client, &text).await.map_err(failed)?;
         }
         let missing = shape.columns.iter().filter(|column| column.outside.is_none()).map(|column| column.name.clone());
-        Ok(Changed { lost, missing: missing.collect() })
+        Ok(Changed { lost, missing: missing.collect(), is_replaced: false })
     }
 }

@@ -15,37 +15,31 @@
 //! are right at any time. Of a table that is only added to nobody can tell: rows may have been taken out on purpose. One that
 //! holds rows although its entry is gone is never begun anew: see [`standing`].
 
+mod chunks;
+mod claim;
+
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::new_null_array;
 use futures_util::future::join5;
-use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::table::TableDef;
-use gridhouse_base::{ChangeBatch, CommitId, Error, ErrorKind, Result, Value};
+use gridhouse_base::{CommitId, Error, ErrorKind, Result};
 use gridhouse_flow::connector::{Sink, SinkChanges, SinkWriter};
 use tokio::runtime::Runtime;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
+use self::chunks::{Changes, Chunks, ROW_BYTES, STATEMENT_BYTES, bytes_sent};
 use super::books;
 use super::catalog::MARK;
 use super::client::{Fault, INSUFFICIENT_PRIVILEGE, always_quoted, literal, outside};
 use super::jdbc_options::JdbcOptions;
-use super::parameters::{Parameter, array_type, parameter};
-use super::patience::{LOCK_WAIT, lock_holder, session_pid};
-use super::shape::{self, Shape};
+use super::parameters::{Parameter, parameter};
+use super::patience::{LOCK_WAIT, lock_holder};
 use super::sink_plan::{self, Plan, PlanColumn};
-use super::standing::{self, Asking, Rows};
 use crate::Owner;
-
-/// Rows of one statement at most: large enough that the round trip does not count, small enough that parameters of wide
-/// rows stay within tens of megabytes.
-const STATEMENT_ROWS: usize = 16_384;
-
-/// Bytes of parameters after which a large write waits for the server before it prepares more.
-const STATEMENT_BYTES: usize = 32 * 1024 * 1024;
 
 /// How many silences a claim may last: it waits for locks, and asks several things.
 const CLAIM_SILENCES: u32 = 2;
@@ -78,6 +72,8 @@ pub(crate) struct JdbcSink {
     runtime: Runtime,
     /// The history of the store under which the outside was last written.
     history: Option<u64>,
+    /// The outside has had rows of this writer.
+    filled: bool,
     /// Another table has taken the claimed one's name, so that what is in it is not what was written.
     remade: Cell<bool>,
     /// A statement did not fit the table any more; the next claim looks at it again.
@@ -99,7 +95,27 @@ struct Open {
 struct Claim {
     open: Open,
     upto: CommitId,
-    history: Option<u64>,
+    under: Option<Under>,
+}
+
+/// What the column `history` of an entry tells. An earlier version wrote it with rows only.
+#[derive(Clone, Copy)]
+struct Under {
+    /// The history of the store under which the outside was last written.
+    history: u64,
+    /// Whether it has had rows of this writer.
+    filled: bool,
+}
+
+impl Under {
+    fn text(self) -> String {
+        format!("{}{:016x}", if self.filled { "" } else { "-" }, self.history)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (filled, number) = text.strip_prefix('-').map_or((true, text), |number| (false, number));
+        u64::from_str_radix(number, 16).ok().map(|history| Self { history, filled })
+    }
 }
 
 impl JdbcSink {
@@ -120,117 +136,14 @@ impl JdbcSink {
             open: None,
             runtime,
             history: None,
+            filled: false,
             remade: Cell::new(false),
             replanned: Cell::new(false),
         })
     }
 
-    /// The history under which the outside has rows once changes are written, which leave rows or not.
-    fn history_after(&self, leaves_rows: bool) -> Option<u64> {
-        // A table without a key is not looked at whether it is empty, so every move counts there.
-        let has_rows = self.definition.primary_key.is_empty() || leaves_rows || self.history.is_some();
-        has_rows.then_some(self.writer.history)
-    }
-
     fn store(&self) -> String {
         format!("{:032x}", self.writer.store)
-    }
-
-    async fn claim(&self) -> Result<Claim> {
-        let client = self.options.target.connect().await?;
-        let pid = session_pid(&client).await?;
-        let found = sink_plan::find(&client, &self.definition, &self.options).await?;
-        // What is taken back under a job may be given back at any time, and then it goes on.
-        books::check(&client, &found.table.schema, &self.options.target, ErrorKind::Unavailable).await?;
-        let shape = Shape::of(&self.definition, &found.table);
-        let (store, books) = (self.store(), books::name_in(&found.table.schema));
-        let entry = shape::Entry { books: books.clone(), store: &store, sink: &self.writer.sink };
-        let changed = entry.note(&client, &shape).await?;
-        let remedy = changed.remedy(&found.table.key());
-        let plan = sink_plan::plan(&client, &self.definition, &self.options, found, &mut Vec::new()).await;
-        let plan = plan.map_err(|error| match (error.remedy().map(str::to_owned), remedy) {
-            (Some(hint), Some(more)) => error.hint(format!("{hint}; {more}")),
-            _ => error,
-        })?;
-        let context = format!("sink {} cannot be claimed", plan.key());
-        let failed = |error: tokio_postgres::Error| Fault::of(&error).error(&context);
-        client
-            .batch_execute(&format!(
-                "SET lock_timeout = '{}s'; SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION}'; \
-                 BEGIN; SELECT pg_advisory_xact_lock({LOCK})",
-                LOCK_WAIT.as_secs()
-            ))
-            .await
-            .map_err(failed)?;
-        let kept = books::make(&client, &books).await.map_err(failed)?;
-        let target = plan.key();
-        let (column, value, set) =
-            if kept.owner { (", claimed_by", ", $4", ", claimed_by = $4") } else { ("", "", "") };
-        let sql = format!(
-            "INSERT INTO {books} AS b (store, sink, target, upto, epoch{column}) VALUES ($1, $2, $3, 0, 1{value}) \
-             ON CONFLICT (store, sink) DO UPDATE SET epoch = b.epoch + 1, target = EXCLUDED.target, claimed_at = now(){set} \
-             RETURNING upto, epoch, history, xmax = 0"
-        );
-        let claim: [&(dyn ToSql + Sync); 4] = [&store, &self.writer.sink, &target, &self.owner];
-        let claim = if kept.owner { &claim[..] } else { &claim[..3] };
-        let row = client.query_one(&sql, claim).await.map_err(failed)?;
-        let fence_others = format!("UPDATE {books} SET epoch = epoch + 1 WHERE target = $1 AND store <> $2");
-        client.execute(&fence_others, &[&target, &store]).await.map_err(failed)?;
-        let (mut upto, epoch): (i64, i64) = (row.get(0), row.get(1));
-        let history = row.get::<_, Option<&str>>(2).and_then(|text| u64::from_str_radix(text, 16).ok());
-        let rows = standing::rows(&client, &plan).await.map_err(failed)?;
-        if upto == 0 {
-            let is_lost = row.get(3) && self.writer.written;
-            let (sink, role) = (self.writer.sink.as_str(), self.options.target.username.as_str());
-            standing::check_unwritten(&client, &plan, rows, Asking { store: &store, sink, role, is_lost }).await?;
-        }
-        if !plan.key.is_empty() && upto > 0 && (rows == Rows::None || self.remade.get()) {
-            let anew = format!("UPDATE {books} SET upto = 0, history = NULL WHERE store = $1 AND sink = $2");
-            client.execute(&anew, &[&store, &self.writer.sink]).await.map_err(failed)?;
-            // The history is told all the same: rows were written under it, which are gone.
-            upto = 0;
-        }
-        if upto > 0 && rows != Rows::None && !changed.lost.is_empty() {
-            let lost = Error::conflict(format!(
-                "table {target}: the values of {} in the rows that are there are lost: dropped and added again, or changed to a type \
-                 that does not hold them and back",
-                changed.lost.join(", ")
-            ));
-            return Err(lost.hint(format!(
-                "to have the table written anew, type there `{}`; to leave its rows as they are, type there `UPDATE {books} SET \
-                 shape = NULL WHERE store = {} AND sink = {}`; then START JOB here",
-                self.emptying(&plan),
-                literal(&store),
-                literal(&self.writer.sink)
-            )));
-        }
-        if kept.shape {
-            entry.put(&client, &shape.text()).await.map_err(failed)?;
-        }
-        client.batch_execute("COMMIT").await.map_err(failed)?;
-
-        let types: Vec<Type> = plan.columns.iter().map(|column| array_type(&column.kind)).collect();
-        let insert = client.prepare_typed(&plan.insert_sql(), &types).await.map_err(failed)?;
-        let delete = if plan.key.is_empty() {
-            None
-        } else {
-            let types: Vec<Type> = plan.key.iter().map(|&k| types[k].clone()).collect();
-            Some(client.prepare_typed(&plan.delete_sql(), &types).await.map_err(failed)?)
-        };
-        let advance = format!(
-            "WITH moved AS (UPDATE {books} SET upto = $1, history = $6 WHERE store = $2 AND sink = $3 AND upto = $4 \
-             AND epoch = $5 RETURNING 1) SELECT 1 / (count(*)::int * (COALESCE(to_regclass($7)::oid, 0) = $8 \
-             AND EXISTS (SELECT FROM pg_class c WHERE c.oid = $8 AND {MARK} = $9))::int) FROM moved"
-        );
-        let (text, number) = (Type::TEXT, Type::INT8);
-        let first = [number.clone(), text.clone(), text.clone(), number.clone(), number, text.clone(), text.clone()];
-        let types: Vec<Type> = first.into_iter().chain([Type::OID, text]).collect();
-        let advance = client.prepare_typed(&advance, &types).await.map_err(failed)?;
-        Ok(Claim {
-            open: Open { client, pid, plan, epoch, insert, delete, advance },
-            upto: CommitId(upto as u64),
-            history,
-        })
     }
 
     /// Carries out `work` on the connection that has claimed the sink. Only one whose transaction is over is used again.
@@ -272,59 +185,65 @@ impl JdbcSink {
         }
     }
 
-    /// Writes everything in one transaction; returns the history under which the outside then has rows.
-    async fn write_all(
-        &self,
-        open: &Open,
-        from: CommitId,
-        upto: CommitId,
-        mut chunks: Chunks<'_, '_>,
-    ) -> Result<Option<u64>> {
-        let changes = &chunks.next(open)?;
+    /// Writes everything in one transaction; returns whether the outside has had rows of this writer then.
+    async fn write_all(&self, open: &Open, from: CommitId, upto: CommitId, mut chunks: Chunks<'_, '_>) -> Result<bool> {
+        let changes = &chunks.next(&open.plan)?;
         let mut leaves_rows = !changes.written.is_empty();
-        let deletes: Vec<&[usize]> = changes.deleted.chunks(STATEMENT_ROWS).collect();
-        let inserts: Vec<&[usize]> = changes.written.chunks(STATEMENT_ROWS).collect();
-        let small = chunks.is_done && deletes.len() <= 1 && inserts.len() <= 1;
-        let (begin, last_delete, last_insert) = if small {
-            (BEGIN, deletes.first().copied(), inserts.first().copied())
+        let mut whole = None;
+        if chunks.is_done && changes.is_small() {
+            // A write without rows has no columns either.
+            let deleted = (!changes.deleted.is_empty()).then(|| open.deleted(changes, &changes.deleted));
+            let inserted = (!changes.written.is_empty()).then(|| open.inserted(changes, &changes.written));
+            // As they are sent, values may take more bytes than here.
+            let has_room = |parameters: &Vec<Parameter>| bytes_sent(parameters) <= STATEMENT_BYTES;
+            let fits = deleted.iter().chain(&inserted).all(has_room);
+            whole = fits.then_some((deleted, inserted));
+        }
+        let begin = if whole.is_some() {
+            BEGIN
         } else {
             open.client.batch_execute(BEGIN).await.map_err(outside("the sink's transaction cannot begin"))?;
             self.write_rows(open, changes).await?;
             while !chunks.is_done {
-                let changes = chunks.next(open)?;
+                let changes = chunks.next(&open.plan)?;
                 leaves_rows |= !changes.written.is_empty();
                 self.write_rows(open, &changes).await?;
             }
-            ("SELECT", None, None)
+            "SELECT"
         };
         let (store, from, upto) = (self.store(), from.0 as i64, upto.0 as i64);
-        // Under no history as long as there were no rows: then there is nothing that could be missed.
-        let history = self.history_after(leaves_rows);
-        let (under, table) = (history.map(|number| format!("{number:016x}")), open.plan.name());
+        // A table without a key is not looked at whether it is empty, so every move counts there.
+        let filled = self.definition.primary_key.is_empty() || leaves_rows || self.filled;
+        let (under, table) = (Under { history: self.writer.history, filled }.text(), open.plan.name());
         let (oid, mark) = (&open.plan.oid, &open.plan.mark);
         let move_on: [&(dyn ToSql + Sync); 9] =
             [&upto, &store, &self.writer.sink, &from, &open.epoch, &under, &table, oid, mark];
-        let delete = async {
-            match (last_delete, &open.delete) {
-                (Some(rows), Some(statement)) => execute(&open.client, statement, &open.deleted(changes, rows)).await,
+        // Each is sent when it is first polled, and they are polled in order. What fails before it is sent the server knows
+        // nothing of, and would commit what comes after it.
+        let unsent = Cell::new(false);
+        let begun = in_order(&unsent, open.client.batch_execute(begin));
+        let (delete, insert) = whole.unwrap_or_default();
+        let deleted = in_order(&unsent, async {
+            match (&delete, &open.delete) {
+                (Some(parameters), Some(statement)) => execute(&open.client, statement, parameters).await,
                 _ => Ok(()),
             }
-        };
-        let insert = async {
-            match last_insert {
-                Some(rows) => execute(&open.client, &open.insert, &open.inserted(changes, rows)).await,
+        });
+        let inserted = in_order(&unsent, async {
+            match &insert {
+                Some(parameters) => execute(&open.client, &open.insert, parameters).await,
                 None => Ok(()),
             }
-        };
-        let advance = open.client.query(&open.advance, &move_on);
-        // Each is sent when it is first polled, and this polls them in order.
+        });
+        let advanced = in_order(&unsent, open.client.query(&open.advance, &move_on));
+        let committed = in_order(&unsent, open.client.batch_execute("COMMIT"));
         let (begun, deleted, inserted, advanced, committed) =
-            join5(open.client.batch_execute(begin), delete, insert, advance, open.client.batch_execute("COMMIT")).await;
-        begun.map_err(outside("the sink's transaction cannot begin"))?;
-        if let Err(error) = deleted.and(inserted) {
+            join5(begun, deleted, inserted, advanced, committed).await;
+        begun.transpose().map_err(outside("the sink's transaction cannot begin"))?;
+        if let Err(error) = deleted.transpose().and(inserted.transpose()) {
             return Err(self.data_error(open, &Fault::of(&error), changes).await);
         }
-        if let Err(error) = advanced {
+        if let Err(error) = advanced.transpose() {
             let fault = Fault::of(&error);
             return Err(match fault.code.as_deref() {
                 Some("22012") => self.fenced(open, from).await,
@@ -332,32 +251,44 @@ impl JdbcSink {
                 _ => fault.error(&open.plan.key()),
             });
         }
-        committed.map_err(|error| Fault::of(&error).error(&format!("sink {}: the commit", open.plan.key())))?;
-        Ok(history)
+        committed
+            .transpose()
+            .map_err(|error| Fault::of(&error).error(&format!("sink {}: the commit", open.plan.key())))?;
+        Ok(filled)
     }
 
     /// The statements of a part of a write of many rows, one after the other, in a transaction that stays open.
     async fn write_rows(&self, open: &Open, changes: &Changes) -> Result<()> {
-        for rows in changes.deleted.chunks(STATEMENT_ROWS) {
-            if let Some(statement) = &open.delete {
-                let done = execute(&open.client, statement, &open.deleted(changes, rows)).await;
-                self.or_data_error(open, done, changes).await?;
-            }
+        if let Some(statement) = &open.delete {
+            self.write_some(open, changes, statement, &changes.deleted, |rows| open.deleted(changes, rows)).await?;
         }
-        for rows in changes.written.chunks(STATEMENT_ROWS) {
-            let mut rest = rows;
-            while !rest.is_empty() {
-                // Wide rows: fewer of them at once.
-                let mut take = rest.len();
-                let mut parameters = open.inserted(changes, rest);
-                while take > 1 && parameters.iter().map(Parameter::len).sum::<usize>() > STATEMENT_BYTES {
-                    take = take.div_ceil(4);
-                    parameters = open.inserted(changes, &rest[..take]);
-                }
-                let done = execute(&open.client, &open.insert, &parameters).await;
-                self.or_data_error(open, done, changes).await?;
-                rest = &rest[take..];
+        self.write_some(open, changes, &open.insert, &changes.written, |rows| open.inserted(changes, rows)).await
+    }
+
+    /// Executes `statement` for `rows`, in as many parts as it takes.
+    async fn write_some(
+        &self,
+        open: &Open,
+        changes: &Changes,
+        statement: &Statement,
+        rows: &[usize],
+        prepared: impl Fn(&[usize]) -> Vec<Parameter>,
+    ) -> Result<()> {
+        let mut rest = rows;
+        while let [row, ..] = rest {
+            let (take, parameters) = changes.fitting(rest, &prepared);
+            let bytes = bytes_sent(&parameters);
+            if bytes > ROW_BYTES {
+                let row = if open.plan.key.is_empty() { String::new() } else { changes.show(&open.plan, *row) };
+                return Err(Error::invalid(format!(
+                    "sink {}: a row {row} has {bytes} bytes, and postgresql takes no more than {ROW_BYTES} at once",
+                    open.plan.key()
+                ))
+                .hint("make its values shorter in the query; then START JOB"));
             }
+            let done = execute(&open.client, statement, &parameters).await;
+            self.or_data_error(open, done, changes).await?;
+            rest = &rest[take..];
         }
         Ok(())
     }
@@ -546,10 +477,13 @@ impl JdbcSink {
 
     /// Whether writing `rows` fails; nothing stays.
     async fn attempt(&self, open: &Open, changes: &Changes, rows: &[usize]) -> Option<Fault> {
-        for rows in rows.chunks(STATEMENT_ROWS) {
-            if let Some(fault) = self.attempt_parameters(open, &open.inserted(changes, rows)).await {
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let (take, parameters) = changes.fitting(rest, |rows| open.inserted(changes, rows));
+            if let Some(fault) = self.attempt_parameters(open, &parameters).await {
                 return Some(fault);
             }
+            rest = &rest[take..];
         }
         None
     }
@@ -588,8 +522,8 @@ impl Sink for JdbcSink {
         });
         // A table that does not fit has been told as such; after it was mended a statement may find it changed again.
         self.replanned.set(self.replanned.get() && claimed.is_ok());
-        let Claim { open, upto, history } = claimed?;
-        self.history = history;
+        let Claim { open, upto, under } = claimed?;
+        (self.history, self.filled) = (under.map(|under| under.history), under.is_some_and(|under| under.filled));
         self.remade.set(false);
         self.open = Some(open);
         Ok(upto)
@@ -597,6 +531,10 @@ impl Sink for JdbcSink {
 
     fn history(&self) -> Option<u64> {
         self.history
+    }
+
+    fn was_filled(&self) -> bool {
+        self.filled
     }
 
     fn emptied_by(&self) -> Option<String> {
@@ -609,86 +547,27 @@ impl Sink for JdbcSink {
 
     fn write_changes(&mut self, from: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()> {
         let chunks = Chunks { changes, is_done: false };
-        let history = self.on_claimed(async |sink, open| sink.write_all(open, from, upto, chunks).await)?;
+        let filled = self.on_claimed(async |sink, open| sink.write_all(open, from, upto, chunks).await)?;
         self.replanned.set(false);
-        self.history = history;
+        (self.history, self.filled) = (Some(self.writer.history), filled);
         // From now on an entry that is gone is one that was lost, whatever the store remembered as it began.
-        self.writer.written |= history.is_some();
+        self.writer.written |= filled;
         Ok(())
     }
 }
 
-/// The rows of a write as they come: enough for a statement at a time, so that memory is bounded and a small write is known to be
-/// one.
-struct Chunks<'a, 'b> {
-    changes: &'a mut SinkChanges<'b>,
-    /// Nothing comes any more.
-    is_done: bool,
-}
-
-impl Chunks<'_, '_> {
-    fn next(&mut self, open: &Open) -> Result<Changes> {
-        let (mut batches, mut rows) = (Vec::new(), 0);
-        while rows < STATEMENT_ROWS {
-            let Some(batch) = self.changes.next() else {
-                self.is_done = true;
-                break;
-            };
-            let batch = batch?;
-            rows += batch.len();
-            batches.push(batch);
-        }
-        Changes::gather(&batches, !open.plan.key.is_empty(), &open.plan)
+/// Carries out `part`, unless what goes before it in a transaction failed while it was to be sent.
+async fn in_order<T>(
+    unsent: &Cell<bool>,
+    part: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Option<Result<T, tokio_postgres::Error>> {
+    if unsent.get() {
+        return None;
     }
-}
-
-/// The rows of a write, or of a part of it.
-struct Changes {
-    batch: ChangeBatch,
-    written: Vec<usize>,
-    deleted: Vec<usize>,
-}
-
-impl Changes {
-    fn gather(changes: &[KindBatch], keyed: bool, plan: &Plan) -> Result<Self> {
-        let batches: Vec<ChangeBatch> = changes
-            .iter()
-            .filter(|batch| !batch.is_empty())
-            .map(|batch| ChangeBatch::insertions(batch.columns.clone(), batch.len()))
-            .collect();
-        let kinds = changes.iter().flat_map(|batch| batch.kinds.iter());
-        let (mut written, mut deleted) = (Vec::new(), Vec::new());
-        for (row, kind) in kinds.enumerate() {
-            match kind {
-                RowKind::Insert | RowKind::UpdateAfter => written.push(row),
-                RowKind::Delete if keyed => deleted.push(row),
-                RowKind::UpdateBefore if keyed => {}
-                RowKind::Delete | RowKind::UpdateBefore => {
-                    return Err(Error::invalid(format!(
-                        "table {} is declared without a key and can only be added to",
-                        plan.key()
-                    ))
-                    .hint("declare PRIMARY KEY (…) NOT ENFORCED in the sink table"));
-                }
-            }
-        }
-        let batch =
-            if batches.is_empty() { ChangeBatch::new(Vec::new(), 0, None) } else { ChangeBatch::concat(&batches)? };
-        Ok(Self { batch, written, deleted })
-    }
-
-    /// A row for a message: its key, or all of it.
-    fn show(&self, plan: &Plan, row: usize) -> String {
-        let shown: Vec<usize> = if plan.key.is_empty() { (0..plan.columns.len()).collect() } else { plan.key.clone() };
-        let parts = shown.iter().map(|&i| {
-            let column = &plan.columns[i];
-            let value = Value::from_array(self.batch.column(column.index), row, &column.kind);
-            let mut text = format!("{} = ", column.name);
-            crate::show::value(&value, &column.kind, &mut text);
-            text
-        });
-        format!("({})", parts.collect::<Vec<_>>().join(", "))
-    }
+    let done = part.await;
+    // An error of the server comes when all that follows was sent long ago.
+    unsent.set(unsent.get() || done.is_err());
+    Some(done)
 }
 
 async fn execute(

@@ -143,14 +143,18 @@ pub(crate) async fn plan(
 pub(crate) async fn find(client: &Client, definition: &TableDef, options: &JdbcOptions) -> Result<Found> {
     let listed = catalog::list(client, Relations::Tables).await?;
     let schema = options.schema.as_deref().unwrap_or("public");
+    // The schema as it is written comes before others that differ in case alone.
+    let exact: Vec<_> = listed.iter().filter(|table| table.schema == schema).collect();
     let here: Vec<_> = listed.iter().filter(|table| table.schema.eq_ignore_ascii_case(schema)).collect();
-    if let Some(found) = catalog::find(&here, &options.table, |table| &table.name) {
+    let found = catalog::find(&exact, &options.table, |table| &table.name);
+    if let Some(found) = found.or_else(|| catalog::find(&here, &options.table, |table| &table.name)) {
         let mark = catalog::mark(client, found.oid).await?;
         let tables = catalog::describe(client, &[found.oid]).await?;
         if let Some(table) = tables.into_iter().next() {
             return Ok(Found { table, mark });
         }
     }
+    check_no_other(client, schema, &options.table).await?;
     let error = Error::not_found(format!(
         "{} has no table '{schema}.{}' in the database '{}'",
         options.target.place(),
@@ -165,6 +169,26 @@ pub(crate) async fn find(client: &Client, definition: &TableDef, options: &JdbcO
         }
         None => error.hint(format!("create it there: {create}")),
     })
+}
+
+/// Nothing else stands under the name that a table is to have.
+async fn check_no_other(client: &Client, schema: &str, table: &str) -> Result<()> {
+    let sql = "SELECT c.relpersistence = 'u', c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE n.nspname = $1 AND c.relname = $2";
+    let row = client.query_opt(sql, &[&schema, &table]).await;
+    let Some(row) = row.map_err(outside("what stands under the table's name cannot be read"))? else { return Ok(()) };
+    let is_table = matches!(row.get(1), "r" | "p");
+    let name = format!("{}.{}", ident(schema), ident(table));
+    if is_table && row.get(0) {
+        return Err(Error::invalid(format!("table {schema}.{table} is unlogged: a crash of its server empties it"))
+            .hint(format!("ALTER TABLE {name} SET LOGGED")));
+    }
+    if is_table {
+        // It has come while it was looked for.
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{schema}.{table} is no table, and a sink writes tables alone"))
+        .hint("write the table behind it, or give 'table-name' another name"))
 }
 
 /// The statement that makes a table that fits `definition`.

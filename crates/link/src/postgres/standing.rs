@@ -1,4 +1,4 @@
-//! Whether the rows that a sink finds in its table may be written to from the first commit on.
+//! Whether the rows that a sink finds in its table may be written to, from the first commit on or from where it was.
 //!
 //! What always holds: a sink whose entry in `gridhouse_sink` is gone although it wrote the table, and one whose table another
 //! store wrote, never adds to rows that are there: they would be there twice. With a key the rows of another store are taken
@@ -32,7 +32,7 @@ pub(crate) async fn rows(client: &Client, plan: &Plan) -> Result<Rows, tokio_pos
     Ok(if client.query_one(&some, &[]).await?.get(0) { Rows::Some } else { Rows::None })
 }
 
-/// The sink that is to begin at the first commit.
+/// The sink that claims its table.
 pub(crate) struct Asking<'a> {
     /// Its store.
     pub store: &'a str,
@@ -69,7 +69,8 @@ pub(crate) async fn check_unwritten(client: &Client, plan: &Plan, rows: Rows, as
             .hint(format!("empty the table there, and it is written anew: TRUNCATE {name}; then START JOB here")),
         });
     }
-    let Some(OtherStore { owner, upto }) = OtherStore::newest(client, plan, store).await? else { return Ok(()) };
+    let Some(other) = OtherStore::newest(client, plan, store, None).await? else { return Ok(()) };
+    let OtherStore { owner, upto } = other;
     let told = format!("table {table} was written by another data directory{owner} up to commit {upto}");
     let forget = format!("DELETE FROM {books} WHERE target = {} AND store <> {}", literal(&table), literal(store));
     if !plan.key.is_empty() {
@@ -92,6 +93,39 @@ pub(crate) async fn check_unwritten(client: &Client, plan: &Plan, rows: Rows, as
     })
 }
 
+/// A sink may go on behind the commit `upto` that it wrote itself, having claimed the table at `claimed` the last time: no other
+/// store has written it since. What that one added, replaced and deleted nobody would put right.
+///
+/// # Errors
+/// `Conflict` with the statements that lead on, where one has.
+pub(crate) async fn check_written(
+    client: &Client,
+    plan: &Plan,
+    rows: Rows,
+    Asking { store, role, .. }: Asking<'_>,
+    (upto, claimed): (i64, &str),
+) -> Result<()> {
+    if rows == Rows::None && !plan.key.is_empty() {
+        return Ok(());
+    }
+    let Some(other) = OtherStore::newest(client, plan, store, Some(claimed)).await? else { return Ok(()) };
+    let (books, table, name) = (plan.bookkeeping(), plan.key(), plan.name());
+    let told = format!(
+        "table {table} was written by another data directory{} up to commit {} of its own, since this one wrote it up to commit {upto}",
+        other.owner, other.upto
+    );
+    if rows == Rows::Unseen {
+        return Err(unseen(plan, role, told));
+    }
+    let forget = format!("DELETE FROM {books} WHERE target = {}", literal(&table));
+    let others = format!("{forget} AND store <> {}", literal(store));
+    let emptied = format!("TRUNCATE {name}");
+    let anew = if plan.key.is_empty() { format!("{emptied}; {forget}") } else { emptied };
+    Err(Error::conflict(format!("{told}: what that one changed would stay, or be there twice")).hint(format!(
+        "to have it written anew, type there `{anew}`; to go on with its rows as they are, type there `{others}`; then START JOB here"
+    )))
+}
+
 /// Where the role cannot see whether there are rows.
 fn unseen(plan: &Plan, role: &str, told: String) -> Error {
     Error::conflict(told).hint(format!(
@@ -110,15 +144,15 @@ struct OtherStore {
 }
 
 impl OtherStore {
-    /// The one that claimed the table last, of those that have written it.
-    async fn newest(client: &Client, plan: &Plan, store: &str) -> Result<Option<Self>> {
+    /// The one that claimed the table last, of those that have written it and, where a moment is given, claimed it after that.
+    async fn newest(client: &Client, plan: &Plan, store: &str, since: Option<&str>) -> Result<Option<Self>> {
         // The column may not be there, and then a row as JSON has no such field.
         let sql = format!(
             "SELECT upto, to_jsonb(b) ->> 'claimed_by' FROM {} b WHERE target = $1 AND store <> $2 AND upto > 0 \
-             ORDER BY claimed_at DESC LIMIT 1",
+             AND claimed_at > COALESCE($3::text::timestamptz, '-infinity') ORDER BY claimed_at DESC LIMIT 1",
             plan.bookkeeping()
         );
-        let row = client.query_opt(&sql, &[&plan.key(), &store]).await;
+        let row = client.query_opt(&sql, &[&plan.key(), &store, &since]).await;
         let row = row.map_err(outside("the entries of other sinks cannot be read"))?;
         let owner = |who: Option<String>| who.map(|who| format!(" ({who})")).unwrap_or_default();
         Ok(row.map(|row| Self { owner: owner(row.get(1)), upto: row.get(0) }))

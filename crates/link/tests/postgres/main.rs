@@ -13,4 +13,5 @@ mod remedies;
 mod setup;
 mod sink;
 mod sink_faults;
+mod sink_owners;
 mod types;

@@ -236,18 +236,18 @@ fn who_holds_a_lock_is_told() {
 const LINE: [(&str, TypeKind); 1] = [("line", TypeKind::STRING)];
 
 /// A sink that only adds to its table, as a store that remembers or not that it wrote it, under a role.
-fn open_log(db: &Db, store: u128, written: bool, role: &str) -> Box<dyn Sink> {
+pub fn open_log(db: &Db, store: u128, written: bool, role: &str) -> Box<dyn Sink> {
     let definition = with(with(report(db, &LINE, &[]), "username", role), "password", role);
     let writer = SinkWriter { store, sink: "log".into(), history: 1, written };
     JdbcWriter::new(&context()).open(Arc::new(definition), writer).unwrap()
 }
 
-fn lines(lines: &[&str]) -> KindBatch {
+pub fn lines(lines: &[&str]) -> KindBatch {
     let line = |line: &&str| vec![Value::Text((*line).into())];
     batch(&LINE, &lines.iter().map(line).collect::<Vec<_>>(), RowKind::Insert)
 }
 
-fn conflict(refused: Result<CommitId, Error>) -> (String, String) {
+pub fn conflict(refused: Result<CommitId, Error>) -> (String, String) {
     let error = refused.expect_err("rows would be there twice");
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     (error.message().to_owned(), error.remedy().expect("it has a remedy").to_owned())
@@ -375,7 +375,7 @@ fn a_table_that_is_emptied_under_the_sink_is_filled_again_and_one_that_is_rewrit
 }
 
 /// The statements of a message between the words and the next backtick.
-fn typed<'a>(told: &'a str, before: &str) -> &'a str {
+pub fn typed<'a>(told: &'a str, before: &str) -> &'a str {
     let (_, rest) = told.split_once(before).unwrap_or_else(|| panic!("`{before}` is not in {told}"));
     rest.split_once('`').unwrap_or_else(|| panic!("no end in {rest}")).0
 }
