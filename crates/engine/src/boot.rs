@@ -66,7 +66,8 @@ pub(crate) fn boot(core: &mut Core, seed: u64) -> Result<()> {
     let (interrupted, records): (Vec<_>, Vec<_>) = records.into_iter().partition(once);
     let (running, resting): (Vec<_>, Vec<_>) =
         records.into_iter().partition(|record| record.state == JobState::Running);
-    for record in resting {
+    // Those that are still to be built too: whoever is built before them is not alone in writing what they write as well.
+    for record in resting.into_iter().chain(running.iter().cloned()) {
         core.jobs.insert(record.id, Job::resting(record));
     }
     rebuild_all(core, running)?;
@@ -185,9 +186,8 @@ fn rebuild_all(core: &mut Core, mut waiting: Vec<JobRecord>) -> Result<()> {
         let record = waiting.remove(ready.unwrap_or(0));
         let id = record.id;
         core.away.take();
-        let rebuilt = bind(core, &record).and_then(|inserts| core.rebuild(record.clone(), inserts));
+        let rebuilt = bind(core, &record).and_then(|inserts| core.rebuild(record, inserts));
         if let Err(error) = rebuilt {
-            core.jobs.entry(id).or_insert_with(|| Job::resting(record));
             core.give_up(id, error)?;
         }
     }

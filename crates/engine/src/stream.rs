@@ -475,10 +475,13 @@ impl Core {
         }
     }
 
-    /// Whether a landing has other writers than the one table of a stream.
+    /// Whether a landing has other writers than the one table of a stream, be it that they rest: their rows stay.
     fn is_shared(&self, landing: TableId) -> bool {
         let tables = self.streams.values().flat_map(|stream| &stream.record.tables);
+        let inserts = self.jobs.values().flat_map(|job| &job.record.inserts);
+        let written = inserts.filter(|insert| self.catalog.table_id(&insert.target) == Some(landing));
         tables.filter(|table| table.landing == landing).count() > 1
+            || written.count() > 1
             || self.jobs.values().any(|job| job.written().contains(&landing))
     }
 

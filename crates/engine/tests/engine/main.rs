@@ -19,3 +19,4 @@ mod restarts;
 mod retention;
 mod rounds;
 mod scripts;
+mod writers;
