@@ -523,7 +523,7 @@ impl Core {
         for job in self.jobs.values() {
             let writes = job.record.inserts.iter().any(|insert| insert.target == *path)
                 || table.is_some_and(|table| job.written().contains(&table));
-            let reads = table.is_some_and(|table| job.read().contains(&table))
+            let reads = table.is_some_and(|table| self.read_by(job).contains(&table))
                 || job.record.inserts.iter().any(|insert| insert.sources.iter().any(|source| source.path == *path));
             let temporary = job.record.environment.temporary.iter().any(|object| object.path() == path);
             let live = job.record.state.is_wanted();

@@ -335,8 +335,16 @@ impl Session {
             let Some((state, sinks, sent)) = state else {
                 return Err(Error::not_found("the statement's job was dropped meanwhile"));
             };
-            if let JobState::Failed(why) | JobState::Waiting(why) = state {
-                return Err(Error::invalid(why));
+            match state {
+                JobState::Running => {}
+                JobState::Failed(why) | JobState::Waiting(why) => return Err(Error::invalid(why)),
+                JobState::Stopped | JobState::Finished => {
+                    return Err(Error::conflict(format!(
+                        "job {} of this statement was stopped before its rows had arrived",
+                        id.0
+                    ))
+                    .hint("run the statement again"));
+                }
             }
             if sent == 0 || sinks.iter().all(|sink| sink.read >= commit) {
                 return Ok(sent);
@@ -484,7 +492,7 @@ impl Session {
             let readers = self.engine.call(move |core| {
                 core.jobs
                     .values()
-                    .find(|job| job.read().contains(&table))
+                    .find(|job| core.read_by(job).contains(&table))
                     .map(|job| (job.record.id.0, job.record.name.clone()))
             })?;
             if let Some((id, job)) = readers {

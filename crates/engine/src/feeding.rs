@@ -7,6 +7,7 @@ use gridhouse_base::{Error, JobId, Result, TableId};
 use crate::core::Core;
 use crate::job::Job;
 use crate::prepare::{Prepared, Route};
+use crate::records::JobState;
 
 /// What is read and what is written from it.
 type Edge = (BTreeSet<TableId>, BTreeSet<TableId>);
@@ -98,6 +99,18 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Tables that a job reads, also while it waits and has no operators.
+    pub(crate) fn read_by(&self, job: &Job) -> BTreeSet<TableId> {
+        let mut read = job.read();
+        if matches!(job.record.state, JobState::Waiting(_)) {
+            // One that cannot be bound any more does not go on either.
+            let inserts = crate::boot::bind(self, &job.record).unwrap_or_default();
+            let tables = inserts.iter().flat_map(|insert| insert.bound.plan.tables());
+            read.extend(tables.filter_map(|table| self.catalog.table_id(&table.path)));
+        }
+        read
     }
 
     /// Whether nothing else writes into the `INSERT`'s target: no other job, and no other `INSERT` of this one.

@@ -4,7 +4,7 @@
 //! table that others may still write. Its sinks are given the time to take the last rows.
 
 use gridhouse_base::table::ObjectPath;
-use gridhouse_base::{JobId, Result};
+use gridhouse_base::{CommitId, JobId, Result};
 
 use crate::core::Core;
 use crate::job::{Branch, Job};
@@ -53,10 +53,13 @@ impl Core {
 
     /// Whether the job's sinks have taken the last change of what they read.
     fn has_arrived(&self, job: &Job) -> bool {
+        let snapshot = self.store.ordered_snapshot();
         let outboxes = job.record.inserts.iter().filter_map(|insert| insert.outbox);
         job.sinks.iter().zip(outboxes).all(|(sink, outbox)| {
-            let last = self.stats.get(&outbox).map(|stats| stats.last_commit).unwrap_or_default();
-            lock(&sink.status).upto >= last
+            // What an earlier process has left to be written counts too. What is no longer in the log was taken.
+            let last = snapshot.table(outbox).ok().and_then(|table| table.newest_commit(CommitId(u64::MAX)));
+            let status = lock(&sink.status);
+            last.is_none_or(|last| status.upto.max(status.read) >= last)
         })
     }
 }

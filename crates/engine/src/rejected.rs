@@ -5,9 +5,11 @@
 
 use gridhouse_base::{Error, JobId, Result, SourceId, TableId};
 
+use crate::boot::bind;
 use crate::core::Core;
 use crate::dead::{self, Letter};
-use crate::job::Branch;
+use crate::job::{Branch, Job};
+use crate::prepare::{Prepared, Route};
 use crate::records::STREAMS;
 
 /// How many gather before they are written: at a few hundred bytes each, some hundred kilobytes.
@@ -37,6 +39,22 @@ impl Core {
         if gathered >= GATHERED { self.keep_rejected(source) } else { Ok(()) }
     }
 
+    /// Where each `INSERT` of a job keeps its dead letters, if it does. What a source delivers lands for a job that rests too, and so
+    /// must what it could not read: it goes on behind both.
+    fn letter_tables(&self, job: &Job) -> Vec<Option<TableId>> {
+        if job.branches.is_empty() {
+            // One that cannot be bound any more does not go on either.
+            let inserts = bind(self, &job.record).unwrap_or_default();
+            let kept_in = |insert: &Prepared| {
+                let is_wanted = insert.dead_letters && matches!(insert.route, Route::Flow);
+                is_wanted.then(|| self.catalog.letters_of(&insert.bound.target.path)).flatten()
+            };
+            return inserts.iter().map(kept_in).collect();
+        }
+        let kept_in = |branch: &Branch| if let Branch::Flow(flow) = branch { flow.dead_letters } else { None };
+        job.branches.iter().map(kept_in).collect()
+    }
+
     /// Writes the rejected rows of a stream's open transaction into the tables of the jobs that read them.
     ///
     /// # Errors
@@ -49,9 +67,8 @@ impl Core {
         }
         let mut letters: Vec<(TableId, JobId, Vec<Letter>)> = Vec::new();
         for job in self.jobs.values() {
-            for (insert, branch) in job.record.inserts.iter().zip(&job.branches) {
-                let Branch::Flow(flow) = branch else { continue };
-                let Some(kept_in) = flow.dead_letters else { continue };
+            for (insert, kept_in) in job.record.inserts.iter().zip(self.letter_tables(job)) {
+                let Some(kept_in) = kept_in else { continue };
                 let mut own = Vec::new();
                 for used in insert.sources.iter().filter(|used| used.source == source) {
                     let of_table = rejected.iter().filter(|row| row.table == used.table);

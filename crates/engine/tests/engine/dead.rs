@@ -196,6 +196,27 @@ fn what_a_source_could_not_read_stays_until_somebody_deletes_it() {
 }
 
 #[test]
+fn what_a_source_could_not_read_while_its_job_rested_is_kept_for_it() {
+    let house = House::new();
+    let session = &mut house.session();
+    ok(
+        session,
+        "CREATE TEMPORARY TABLE tap (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED)
+           WITH ('connector' = 'tap', 'on-error' = 'dead-letter');
+         CREATE TABLE counts (v STRING, n BIGINT, PRIMARY KEY (v) NOT ENFORCED);
+         INSERT INTO counts SELECT v, COUNT(*) FROM tap GROUP BY v; STOP JOB 1;",
+    );
+    house.outside.reject("x,b");
+    house.outside.commit(&[(1, Some("a"))]);
+    await_rows(session, "SELECT rows_in FROM system.status.sources", &["1"]);
+    let letters = "SELECT row_text, error, times FROM counts_dead_letter";
+    await_rows(session, letters, &["x,b|'x' is no BIGINT|1"]);
+    ok(session, "START JOB 1");
+    assert_eq!(rows(session, "SELECT * FROM counts"), ["a|1"]);
+    assert_eq!(rows(session, letters), ["x,b|'x' is no BIGINT|1"]);
+}
+
+#[test]
 fn what_is_asked_for_is_checked() {
     let house = House::new();
     let mut session = house.session();

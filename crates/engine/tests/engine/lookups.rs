@@ -64,6 +64,8 @@ fn an_outside_that_is_away_is_waited_for_by_its_job_alone() {
     let state = rows(&mut session, "SELECT state, error FROM system.status.jobs WHERE job_id = 1");
     assert!(state[0].starts_with("WAITING|") && state[0].contains("the shelf does not answer"), "{state:?}");
     assert!(fails(&mut session, "START JOB 1").contains("the shelf does not answer"));
+    // What it reads stays, since it goes on.
+    assert!(fails(&mut session, "DROP TABLE t").contains("reads"));
     // The same script again leaves it as it is.
     ok(&mut session, OUTSIDE);
     house.outside.set_absent(false);
