@@ -17,6 +17,7 @@ use crate::history::{Counts, History};
 use crate::kept::LastKept;
 use crate::lower::PlanLine;
 use crate::records::{JobRecord, JobState};
+use crate::retire::REPLACED;
 use crate::sink::SinkHandle;
 use crate::wiring::stored_key;
 
@@ -221,6 +222,11 @@ impl Job {
             last_kept: Arc::default(),
             wait: None,
         }
+    }
+
+    /// Whether it rests only until another is in its place.
+    pub(crate) fn is_replaced(&self) -> bool {
+        matches!(&self.record.state, JobState::Waiting(why) if why == REPLACED)
     }
 
     /// Tables that the job reads.

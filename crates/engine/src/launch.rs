@@ -30,13 +30,13 @@ use crate::rebuild::{Build, GAPS, Gaps, Output, has_expired, would_withdraw};
 use crate::records::{
     COUNTERS, Environment, InsertRecord, JOBS, JobRecord, JobState, STREAMS, SourceUse, StreamRecord, encode,
 };
-use crate::retire::{Left, part_with, source_tables};
+use crate::retire::{Left, REPLACED, part_with, source_tables};
 use crate::sink::{Place, SinkHandle, SinkPlan, Surroundings};
 use crate::stream::{Stream, StreamState};
 use crate::tick::order_jobs;
 use crate::wiring::{
-    before_of, begun_of, gone, hidden_landing, hidden_landing_of, land, outbox_of, owner_of, sink_name, start_of,
-    target_of,
+    before_of, begun_of, gone, hidden_landing, hidden_landing_of, land, outbox_of, owner_of, read_anew, sink_name,
+    start_of, target_of,
 };
 use crate::writers::OutsideWriter;
 
@@ -103,14 +103,16 @@ impl Core {
             let was_wanted = job.record.state.is_wanted();
             job.script = submission.script;
             let mut former = None;
+            let mut is_taken_up = !was_wanted;
             if job.record.environment != submission.environment {
                 // The same job by another way, a new password perhaps: it goes on by the way that was named last.
                 former = Some(std::mem::replace(&mut job.record.environment, submission.environment));
                 if was_wanted {
-                    self.halt(id, JobState::Stopped)?;
+                    self.halt(id, JobState::Waiting(REPLACED.into()))?;
                 }
+                is_taken_up = true;
             }
-            if !self.jobs[&id].record.state.is_wanted() {
+            if is_taken_up {
                 self.away.take();
                 let resumed = self.resume(id, submission.inserts, submission.gaps);
                 if let Err(error) = resumed {
@@ -118,7 +120,7 @@ impl Core {
                     if let Some(former) = former.filter(|_| error.kind() == ErrorKind::Conflict) {
                         // It cannot go on by that way, and does by the one before.
                         self.go_back(id, former, was_wanted)?;
-                    } else if was_wanted && self.jobs[&id].record.state == JobState::Stopped {
+                    } else if was_wanted && self.jobs[&id].is_replaced() {
                         // Nobody has stopped it: it waits for what is away, as it would have without this, or has failed.
                         self.give_up(id, error)?;
                     }
@@ -165,7 +167,8 @@ impl Core {
 
     /// Has a job go on by the way that was named before, if it is to run.
     fn go_back(&mut self, id: JobId, former: Environment, was_wanted: bool) -> Result<()> {
-        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.record.state == JobState::Stopped) else {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_replaced() || job.record.state == JobState::Stopped)
+        else {
             return Ok(());
         };
         job.record.environment = former;
@@ -176,7 +179,7 @@ impl Core {
         self.away.take();
         let back = crate::boot::bind(self, &record).and_then(|inserts| self.resume(id, inserts, Gaps::Refused));
         match back {
-            Err(error) if self.jobs[&id].record.state == JobState::Stopped => self.give_up(id, error),
+            Err(error) if self.jobs[&id].is_replaced() => self.give_up(id, error),
             _ => Ok(()),
         }
     }
@@ -191,7 +194,7 @@ impl Core {
             if gaps == Gaps::Refused {
                 self.check_gaps(&record.name, &inserts)?;
             }
-            self.halt(id, JobState::Stopped)?;
+            self.halt(id, JobState::Waiting(REPLACED.into()))?;
         }
         let old = self.jobs[&id].record.clone();
         for (i, insert) in inserts.iter_mut().enumerate().filter(|(_, insert)| insert.sink.is_some()) {
@@ -202,12 +205,12 @@ impl Core {
             }
         }
         let begun = self.assemble(record, inserts, Some(&old), (Output::Difference, gaps), script);
-        if begun.is_err() && was_running && self.jobs[&id].record.state == JobState::Stopped {
+        if begun.is_err() && was_running && self.jobs[&id].is_replaced() {
             self.away.take();
             let back = crate::boot::bind(self, &old).and_then(|inserts| self.resume(id, inserts, gaps));
             if let Err(error) = back {
                 tracing::error!(job = old.name, "the job that was to be replaced does not go on: {error}");
-                if self.jobs[&id].record.state == JobState::Stopped {
+                if self.jobs[&id].is_replaced() {
                     self.give_up(id, error)?;
                 }
             }
@@ -372,6 +375,11 @@ impl Core {
                         let owner = owner_of(source, record_out.id, i);
                         let place = (target, Some(record_out.id));
                         let id = land(streams_out, counter_out, source, owner, place, &records);
+                        let before = old.and_then(|old| old.inserts.get(i)).map(|before| &before.fingerprint);
+                        if may_leave && before != Some(&insert.fingerprint) && !target_def.primary_key.is_empty() {
+                            // Another query says what is to land. A target that only grows keeps what it has, and goes on.
+                            read_anew(streams_out, id);
+                        }
                         insert_record.sources.push(SourceUse {
                             path: source.definition.path.clone(),
                             source: id.0,

@@ -18,6 +18,10 @@ use crate::shared::lock;
 use crate::tick::order_jobs;
 use crate::wiring::{sink_name, start_of};
 
+/// Why a job waits in whose place another query, or the same by another way, is being put. Should the process end before that is
+/// there, it goes on by itself.
+pub(crate) const REPLACED: &str = "another takes its place";
+
 impl Core {
     /// Takes a job out of the ticks because of an error; it waits for `START JOB`.
     ///
@@ -39,6 +43,7 @@ impl Core {
         let job = self.jobs.get_mut(&id).ok_or_else(|| Error::not_found(format!("there is no job {}", id.0)))?;
         match &state {
             JobState::Failed(why) => tracing::error!(job = job.record.name, "{why}"),
+            JobState::Waiting(why) if why == REPLACED => tracing::info!(job = job.record.name, "{why}"),
             JobState::Waiting(why) => tracing::warn!(job = job.record.name, "it waits, and goes on by itself: {why}"),
             _ => {}
         }
@@ -155,7 +160,7 @@ impl Core {
         Ok(())
     }
 
-    /// Takes the job's own tables out of their streams; contents must be taken anew when it goes on. Its record goes into the same
+    /// Takes the job's own tables out of their streams; contents that others' streams bring are taken anew when it goes on. Its record goes into the same
     /// tick as theirs, since it knows its tables by their numbers.
     pub(crate) fn leave_streams(&mut self, id: JobId) -> Result<()> {
         let mut changed = Vec::new();
@@ -168,13 +173,7 @@ impl Core {
             for table in own {
                 self.leave_under_new_number(source, table)?;
             }
-            let stream = self.streams.get_mut(&source).expect("its tables were left just now");
-            changed.push((source, encode(&stream.record)));
-            if stream.record.owner.is_some() && stream.landings.is_empty() {
-                // A stream of one reader ends with it. What is still under way from it is not listened to, so that its position
-                // stays where the reader's rows end.
-                stream.handle = None;
-            }
+            changed.push((source, encode(&self.streams[&source].record)));
         }
         let job = self.jobs.get(&id).map(|job| encode(&job.record));
         self.tick_with(|tick| {

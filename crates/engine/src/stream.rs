@@ -66,8 +66,8 @@ struct Open {
     parts: Vec<(u32, Part)>,
     rows: usize,
     bytes: usize,
-    /// The stage of what was too much to gather.
-    stage: Option<u64>,
+    /// Stages of what was too much to gather, by where it lands: a table that is left takes its part with it.
+    staged: BTreeMap<TableId, u64>,
     /// Stages that replace a truncated table, by table.
     replaced: BTreeMap<u32, u64>,
     /// Rows that the source could not read.
@@ -77,7 +77,7 @@ struct Open {
 impl Open {
     /// The stages that hold its rows.
     fn stages(self) -> impl Iterator<Item = u64> {
-        self.stage.into_iter().chain(self.replaced.into_values())
+        self.staged.into_values().chain(self.replaced.into_values())
     }
 }
 
@@ -198,6 +198,12 @@ impl Stream {
         let mut stages: Vec<u64> = self.snapshots.remove(&table).into_iter().collect();
         stages.extend(self.open.replaced.remove(&table));
         self.open.parts.retain(|(of, _)| *of != table);
+        let landing = self.record.tables.iter().find(|record| record.id == table).map(|record| record.landing);
+        if let Some(landing) = landing
+            && self.record.tables.iter().filter(|record| record.landing == landing).count() == 1
+        {
+            stages.extend(self.open.staged.remove(&landing));
+        }
         if self.landings.is_empty() {
             // Nobody else takes part in the transaction.
             stages.extend(self.end_transaction().stages());
@@ -419,6 +425,10 @@ impl Core {
             Some(stage) => stage,
             None => stream.new_stage(),
         };
+        if stream.record.owner.is_some() {
+            // Of one reader, which has asked for all there is.
+            stream.position = Some(position.clone());
+        }
         // Before its first transaction the stream stands where its first snapshot does.
         let at = stream.position.get_or_insert(position.clone()).clone();
         stream.state = StreamState::Running;
@@ -504,16 +514,16 @@ impl Core {
         if stream.open.rows < GATHERED_ROWS && stream.open.bytes < GATHERED_BYTES {
             return Ok(());
         }
-        let stage = match stream.open.stage {
-            Some(stage) => stage,
-            None => {
-                let stage = stream.new_stage();
-                stream.open.stage = Some(stage);
-                stage
-            }
-        };
         (stream.open.rows, stream.open.bytes) = (0, 0);
         for (_, part) in std::mem::take(&mut stream.open.parts) {
+            let stage = match stream.open.staged.get(&part.table) {
+                Some(stage) => *stage,
+                None => {
+                    let stage = stream.new_stage();
+                    stream.open.staged.insert(part.table, stage);
+                    stage
+                }
+            };
             self.store.stage(stage, part)?;
         }
         Ok(())
@@ -533,7 +543,8 @@ impl Core {
         stream.state = StreamState::Running;
         stream.position = Some(position.clone());
         stream.last_event_time = Some(event_time_micros);
-        let mut stages: Vec<(u64, StageUse)> = open.stage.map(|stage| (stage, StageUse::Append)).into_iter().collect();
+        let mut stages: Vec<(u64, StageUse)> =
+            open.staged.into_values().map(|stage| (stage, StageUse::Append)).collect();
         for (table, stage) in open.replaced {
             if let Some(record) = stream.record.tables.iter().find(|t| t.id == table) {
                 stages.push((stage, StageUse::Replace(record.landing)));
@@ -606,7 +617,8 @@ impl Core {
 
     /// Leaves a table of a stream out, whose changes pass by from now on: its contents are to be taken anew, under the new number
     /// that is given back, so that nothing that is still under way from the stream is taken for what comes when it is wanted again.
-    /// The records that name it are the caller's to keep.
+    /// A stream of one reader ends with it, and nothing passes by: it goes on where the reader's rows end. The records that name the
+    /// table are the caller's to keep.
     ///
     /// # Errors
     /// Those of the store.
@@ -615,10 +627,16 @@ impl Core {
         for stage in stream.leave(table) {
             self.store.drop_stage(stage)?;
         }
+        let is_own = stream.record.owner.is_some();
+        if is_own && stream.landings.is_empty() {
+            stream.handle = None;
+        }
         let number = stream.record.next_table;
         stream.record.next_table += 1;
         for record in stream.record.tables.iter_mut().filter(|t| t.id == table) {
-            record.snapshot = None;
+            if !is_own {
+                record.snapshot = None;
+            }
             record.id = number;
         }
         let inserts = self.jobs.values_mut().flat_map(|job| &mut job.record.inserts);

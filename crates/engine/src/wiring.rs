@@ -111,6 +111,23 @@ pub(crate) fn land(
     (id, table)
 }
 
+/// Has the table of a stream that is one reader's own come once more from its beginning.
+pub(crate) fn read_anew(streams: &mut BTreeMap<SourceId, StreamRecord>, (source, table): (SourceId, u32)) {
+    let Some(stream) = streams.get_mut(&source).filter(|stream| stream.owner.is_some()) else { return };
+    stream.tables.iter_mut().filter(|record| record.id == table).for_each(|record| record.snapshot = None);
+}
+
+/// Options that say which rows of a source land, with what they say where they are left out.
+const CHOOSING: [(&str, &str); 2] = [("scan.startup.mode", "initial"), ("on-error", "fail")];
+
+/// Whether the same rows of a source land by both definitions.
+fn lands_alike(a: &TableDef, b: &TableDef) -> bool {
+    CHOOSING.iter().all(|(key, default)| {
+        let of = |definition: &TableDef| definition.options.get(*key).map_or(*default, String::as_str).to_owned();
+        of(a) == of(b)
+    })
+}
+
 /// How rows of a source come into its hidden table.
 pub(crate) fn hidden_landing_of(definition: &TableDef) -> Landing {
     Landing::identity(&physical_schema(definition), definition.primary_key.is_empty())
@@ -132,6 +149,7 @@ pub(crate) fn hidden_landing(
                 && table.table_key == description.table_key
                 && table.definition.schema == source.definition.schema
                 && table.definition.primary_key == source.definition.primary_key
+                && lands_alike(&table.definition, &source.definition)
         };
         if let Some(table) = stream.tables.iter_mut().find(same) {
             table.definition = (*source.definition).clone();

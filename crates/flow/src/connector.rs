@@ -61,7 +61,7 @@ pub struct SourceTable {
     /// The definition; events deliver its physical columns (metadata columns among them), in order.
     pub definition: Arc<TableDef>,
     /// The position of the snapshot that the store already holds; changes at or before it are not delivered again. `None`:
-    /// the contents must be delivered first.
+    /// the contents must be delivered first. A stream that no tables share then begins anew, wherever it stood before.
     pub snapshot: Option<SourcePosition>,
 }
 

@@ -539,7 +539,7 @@ impl SourceConnector for Outside {
         Ok(SourceDescription {
             stream_key: definition.options.get("stream").cloned().unwrap_or_else(|| "tap".into()),
             table_key: definition.options.get("shift").cloned().unwrap_or_else(|| "only".into()),
-            shared: true,
+            shared: !definition.options.contains_key("own"),
             bounded: false,
             mode: if definition.primary_key.is_empty() { ChangelogMode::InsertOnly } else { ChangelogMode::Upsert },
             notices: vec![],

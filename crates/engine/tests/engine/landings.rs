@@ -158,3 +158,50 @@ fn what_is_under_way_of_contents_is_not_taken_for_those_after_a_failure() {
     house.outside.send_one(SourceEvent::SnapshotDone { table: again, position: encode(2) });
     await_rows(&mut session, "SELECT * FROM counts", &["a|1", "b|1", "c|1"]);
 }
+
+/// How many rows are more than what gathers in memory of one transaction.
+const MANY_ROWS: i64 = 66_000;
+
+#[test]
+fn a_table_that_fails_within_a_large_transaction_takes_in_nothing_of_it() {
+    let house = House::new();
+    let session = &mut house.session();
+    ok(session, TAP);
+    ok(session, "CREATE TABLE u (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED)");
+    ok(session, "INSERT INTO t SELECT * FROM tap; INSERT INTO u SELECT * FROM far;");
+    house.outside.commit(&[(-1, Some("before"))]);
+    await_rows(session, "SELECT id FROM t UNION ALL SELECT id FROM u", &["-1", "99"]);
+    let first = house.outside.tables()[0];
+    let many: Vec<_> = (0..MANY_ROWS).map(|id| (id, Some("x"))).collect();
+    house.outside.begin(&many, session);
+    house.outside.send_one(SourceEvent::TableFailed { table: first, error: Error::invalid("the last does not fit") });
+    await_rows(session, "SELECT state FROM system.status.jobs", &["FAILED", "RUNNING"]);
+    house.outside.end();
+    let count = "SELECT COUNT(*) FROM t UNION ALL SELECT COUNT(*) FROM u";
+    await_rows(session, count, &["1", &(MANY_ROWS + 1).to_string()]);
+}
+
+#[test]
+fn uses_of_one_source_that_read_different_rows_of_it_land_apart() {
+    let house = House::new();
+    let session = &mut house.session();
+    let tap = |name: &str, option: &str| {
+        format!(
+            "CREATE TEMPORARY TABLE {name} (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED)
+               WITH ('connector' = 'tap'{option});
+             CREATE TABLE {name}_counts (v STRING, n BIGINT, PRIMARY KEY (v) NOT ENFORCED);
+             INSERT INTO {name}_counts SELECT v, COUNT(*) FROM {name} GROUP BY v;"
+        )
+    };
+    let tables = || house.outside.tables().len();
+    ok(session, &tap("whole", ""));
+    ok(session, &tap("alike", ", 'scan.startup.mode' = 'initial', 'on-error' = 'fail'"));
+    ok(session, &tap("newest", ", 'scan.startup.mode' = 'latest-offset'"));
+    await_that(|| tables() == 2).expect("who reads no contents does not share with who reads them");
+    ok(session, &tap("kept", ", 'on-error' = 'dead-letter'"));
+    await_that(|| tables() == 3).expect("who keeps bad rows apart does not share with whom they stop");
+    house.outside.commit(&[(1, Some("a"))]);
+    for name in ["whole", "alike", "newest", "kept"] {
+        await_rows(session, &format!("SELECT * FROM {name}_counts"), &["a|1"]);
+    }
+}

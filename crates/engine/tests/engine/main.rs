@@ -14,6 +14,7 @@ mod landings;
 mod large;
 mod lookups;
 mod outside;
+mod own;
 mod queries;
 mod restarts;
 mod retention;

@@ -90,6 +90,8 @@ pub(crate) fn start(
     let options = FileOptions::read(&table.definition, &mut Vec::new())?;
     let columns = table.definition.physical().collect();
     let plan = Arc::new(ReadPlan::new(table.definition.clone(), options, columns)?);
+    // Where nothing of it is held, all of it is read, wherever an earlier reader stood.
+    let position = position.filter(|_| table.snapshot.is_some());
     let progress = position.as_deref().map(Progress::decode).transpose()?.unwrap_or_default();
     let stop = Stop::default();
     let worker = Worker { source, table, plan, progress, events, clock, stop: stop.clone() };

@@ -460,8 +460,17 @@ fn start(
     definition: &TableDef,
     position: Option<SourcePosition>,
 ) -> (Box<dyn SourceStream>, Receiver<(SourceId, SourceEvent)>) {
+    start_holding(definition, position.clone(), position)
+}
+
+/// Starts a source at `position` whose contents are held as of `snapshot`.
+fn start_holding(
+    definition: &TableDef,
+    snapshot: Option<SourcePosition>,
+    position: Option<SourcePosition>,
+) -> (Box<dyn SourceStream>, Receiver<(SourceId, SourceEvent)>) {
     let (sender, events) = sync_channel(1);
-    let table = SourceTable { id: 2, definition: Arc::new(definition.clone()), snapshot: position.clone() };
+    let table = SourceTable { id: 2, definition: Arc::new(definition.clone()), snapshot };
     let stream = reader().start(SourceId(1), "", vec![table], position, sender).unwrap();
     (stream, events)
 }
@@ -544,9 +553,13 @@ fn a_watched_directory_gives_each_file_once() {
     drop((stream, events));
     // From the first position: what came after it, and only that.
     put("z", 3);
-    let (_stream, events) = start(&definition, position);
+    let (_stream, events) = start(&definition, position.clone());
     let (ids, ..) = take(&events, 2);
     assert_eq!(ids, [2, 3]);
+    // Another query in the place of one that had come so far holds nothing yet.
+    let (_stream, events) = start_holding(&definition, None, position);
+    let (ids, ..) = take(&events, 3);
+    assert_eq!(ids, [2, 1, 3]);
 }
 
 #[test]
