@@ -225,4 +225,10 @@ impl KindBatch {
     pub fn is_empty(&self) -> bool {
         self.kinds.is_empty()
     }
+
+    /// The memory that the rows take, in bytes.
+    pub fn bytes(&self) -> usize {
+        let size = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(0);
+        self.columns.iter().map(size).sum::<usize>() + self.len()
+    }
 }

@@ -90,8 +90,8 @@ pub(crate) struct Core {
     pub(crate) lineage: Lineage,
     /// When commits were made.
     pub(crate) moments: Moments,
-    /// How far sinks have come, as they last said; not yet written down.
-    pub(crate) reached: BTreeMap<String, CommitId>,
+    /// How far sinks have come, and from where on their logs are to be kept, as they last said; not yet written down.
+    pub(crate) reached: BTreeMap<String, (CommitId, Option<CommitId>)>,
     /// The last job number given out.
     pub(crate) job_counter: u32,
     /// The last stream number given out. Positions are kept by it, so it is never used again.

@@ -111,13 +111,16 @@ impl Core {
 
     /// Outsides that have been written from their new tables: those of before are not needed for them any more. Gives their sinks,
     /// those tables, and the records to keep.
-    pub(crate) fn taken_over(&mut self, reached: &BTreeMap<String, CommitId>) -> Vec<(String, Before, JobRecord)> {
+    pub(crate) fn taken_over(
+        &mut self,
+        reached: &BTreeMap<String, (CommitId, Option<CommitId>)>,
+    ) -> Vec<(String, Before, JobRecord)> {
         let mut over = Vec::new();
         for (id, job) in &mut self.jobs {
             for i in 0..job.record.inserts.len() {
                 let insert = &mut job.record.inserts[i];
                 let name = sink_name(*id, i, &insert.target);
-                let is_over = |before: &mut Before| reached.get(&name).is_some_and(|upto| *upto > before.until);
+                let is_over = |before: &mut Before| reached.get(&name).is_some_and(|(upto, _)| *upto > before.until);
                 if let Some(before) = insert.before.take_if(is_over) {
                     over.push((name, before, job.record.clone()));
                 }

@@ -20,6 +20,7 @@ use crate::core::Core;
 use crate::dead::{self, Letter, letters_under};
 use crate::dml::ONCE;
 use crate::handover::{Before, Handover};
+use crate::held::{forget_sink, held_name};
 use crate::history::History;
 use crate::job::{Began, Branch, Flow, Job};
 use crate::landing::Landing;
@@ -333,11 +334,11 @@ impl Core {
                 if left.outbox.is_some() || !relays {
                     // A user's table that its sink was read from, and is no more: its log is not to be kept for that.
                     let name = sink_name(record_out.id, i, &left.target);
-                    for (_, table, _) in snapshot.cursors().filter(|(of, ..)| *of == name) {
+                    for (_, table, _) in snapshot.cursors().filter(|(of, ..)| *of == name || *of == held_name(&name)) {
                         let is_before = |before: &Before| before.table == table;
                         let taken_over = matches!(handovers.get(i), Some(Handover::Whole(before)) if is_before(before));
                         if left.outbox != Some(table) && !taken_over && !left.before.as_ref().is_some_and(is_before) {
-                            tick.forget_cursor(&name, Some(table))?;
+                            forget_sink(tick, &name, Some(table))?;
                         }
                     }
                 }
@@ -684,10 +685,13 @@ impl Core {
         let named = |error: Error| error.context(format!("table {}", target.path));
         let connector = self.connectors.sink(target).map_err(named)?;
         let name = sink_name(job, i, &target.path);
-        let reached = self.store.ordered_snapshot().cursor(&name, table).unwrap_or_default();
+        let snapshot = self.store.ordered_snapshot();
+        let reached = snapshot.cursor(&name, table).unwrap_or_default();
         let insert = self.jobs.get(&job).and_then(|job| job.record.inserts.get(i));
         let (begun, forgets) = insert.map_or((CommitId(0), false), |insert| (insert.begun, insert.forgets));
         let before = insert.and_then(|insert| insert.before.clone());
+        let held = snapshot.cursor(&held_name(&name), table);
+        let held = (!forgets).then_some((held, self.consumer_cap.bytes));
         let goes_on_at = if forgets && reached > begun { reached } else { CommitId(0) };
         let writer = SinkWriter {
             store: self.store.id(),
@@ -716,6 +720,7 @@ impl Core {
             since,
             reached,
             goes_on_at,
+            held,
             before,
             lineage,
             context,

@@ -20,6 +20,7 @@ mod feeding;
 mod finish;
 mod follow;
 mod handover;
+mod held;
 mod history;
 mod job;
 mod kept;

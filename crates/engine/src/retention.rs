@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::boot::bind;
 use crate::core::Core;
+use crate::held::{forget_sink, is_held};
 use crate::records::{JobState, decode, encode};
 use crate::wiring::sink_name;
 
@@ -224,7 +225,8 @@ impl Core {
             let consumer = self.consumer(name.to_owned(), &log, upto);
             consumers.push(Consumer { is_lost: is_lost || consumer.is_lost, ..consumer });
         };
-        snapshot.cursors().for_each(|(name, table, upto)| add(name, table, upto, false));
+        let behind = snapshot.cursors().filter(|(name, ..)| !is_held(name));
+        behind.for_each(|(name, table, upto)| add(name, table, upto, false));
         for lost in lost_consumers(&snapshot) {
             if snapshot.cursor(&lost.consumer, lost.table).is_none() {
                 add(&lost.consumer, lost.table, lost.upto, true);
@@ -340,7 +342,7 @@ impl Core {
                 tick.trim_log(table, upto)?;
             }
             for record in lost {
-                tick.forget_cursor(&record.consumer, Some(record.table))?;
+                forget_sink(tick, &record.consumer, Some(record.table))?;
                 tick.put(LOST, &record.key(), Some(&encode(&record)));
             }
             for record in found {

@@ -10,6 +10,7 @@ use gridhouse_flow::connector::SourceTable;
 
 use crate::core::Core;
 use crate::dead::{self, letters_under};
+use crate::held::{forget_sink, held_name};
 use crate::job::{Branch, Job};
 use crate::rebuild::Gaps;
 use crate::records::{JOBS, JobRecord, JobState, STREAMS, StreamRecord, StreamTableRecord, encode};
@@ -117,7 +118,7 @@ impl Core {
                 tick.drop_table(landing)?;
             }
             for name in &names {
-                tick.forget_cursor(name, None)?;
+                forget_sink(tick, name, None)?;
             }
             for insert in &job.record.inserts {
                 let before = insert.before.as_ref().filter(|before| before.hidden).map(|before| before.table);
@@ -204,19 +205,22 @@ impl Core {
         Ok(())
     }
 
-    /// How far a sink's outside has come; told by its thread.
-    pub(crate) fn sink_reached(&mut self, name: &str, upto: CommitId) {
-        self.reached.insert(name.to_owned(), upto);
+    /// How far a sink's outside has come, and from where on its log is to be kept; told by its thread.
+    pub(crate) fn sink_reached(&mut self, name: &str, upto: CommitId, kept: Option<CommitId>) {
+        let before = self.reached.get(name).and_then(|(_, kept)| *kept);
+        self.reached.insert(name.to_owned(), (upto, kept.or(before)));
     }
 
     /// Notes how far the sinks of a job have come, as far as they have said.
     pub(crate) fn note_reached(&mut self, id: JobId) {
+        let mut noted = Vec::new();
         for sink in self.jobs.get(&id).into_iter().flat_map(|job| &job.sinks) {
             let upto = lock(&sink.status).upto;
             if upto > CommitId(0) {
-                self.reached.insert(sink.name.clone(), upto);
+                noted.push((sink.name.clone(), upto));
             }
         }
+        noted.into_iter().for_each(|(name, upto)| self.sink_reached(&name, upto, None));
     }
 
     /// Writes down how far the sinks have come, so that logs can be reclaimed.
@@ -239,7 +243,7 @@ impl Core {
                     Some(Branch::Relay { table }) => Some(*table),
                     _ => None,
                 };
-                if let (Some(upto), Some(table)) = (reached.get(&name), insert.outbox.or(relayed)) {
+                if let (Some((upto, kept)), Some(table)) = (reached.get(&name), insert.outbox.or(relayed)) {
                     let lost_at = lost.iter().find(|lost| lost.consumer == name && lost.table == table);
                     let is_cut_off = |at: &LostRecord| {
                         *upto <= at.upto || snapshot.table(table).is_ok_and(|log| log.lag(*upto).is_lost)
@@ -248,24 +252,26 @@ impl Core {
                         // It still stands before what is gone, and must not be taken for one that stands behind it.
                         continue;
                     }
-                    cursors.push((name, table, *upto, lost_at.is_some() && insert.forgets));
+                    cursors.push((name, table, (*upto, *kept), lost_at.is_some() && insert.forgets));
                 }
             }
         }
         let taken_over = self.taken_over(&reached);
         self.tick_writing(|tick, _| {
             for (name, before, job) in &taken_over {
-                tick.forget_cursor(name, Some(before.table))?;
+                forget_sink(tick, name, Some(before.table))?;
                 if before.hidden {
                     tick.drop_table(before.table)?;
                 }
                 tick.put(JOBS, &job.id.0.to_string(), Some(&encode(job)));
             }
-            for (name, table, upto, must_reach) in &cursors {
-                let kept = tick.set_cursor(name, *table, *upto)?;
-                if *must_reach && kept > *upto {
+            for (name, table, (upto, kept), must_reach) in &cursors {
+                let set = tick.set_cursor(name, *table, *upto)?;
+                if *must_reach && set > *upto {
                     // Where it goes on is told by this alone, and what lies between is not kept: it catches up first.
-                    tick.forget_cursor(name, Some(*table))?;
+                    forget_sink(tick, name, Some(*table))?;
+                } else if let Some(kept) = kept {
+                    tick.set_cursor(&held_name(name), *table, *kept)?;
                 }
             }
             Ok(())

@@ -22,6 +22,7 @@ use gridhouse_store::{Reader, TableSnapshot};
 
 use crate::core::{Core, Message};
 use crate::handover::{Before, taken_over};
+use crate::held::Held;
 use crate::history::{Counts, History};
 use crate::landing::Landing;
 use crate::lineage::Lineage;
@@ -45,8 +46,7 @@ const IDLE_LOOK: Duration = Duration::from_secs(1);
 const OUTSIDE_LOOK: Duration = Duration::from_secs(10);
 /// How often, in written transactions, a sink tells the core how far it has come, so that the log can be reclaimed.
 const REPORT_EVERY: u64 = 64;
-/// And how often in time, where others keep the store busy: what it has not told counts as not written. Not at once, since the log
-/// is what an outside gets that was failed over without the last transactions.
+/// And how often in time, where others keep the store busy: what it has not told counts as not written.
 const SETTLE_EVERY: Duration = Duration::from_secs(10);
 
 /// What a sink has to write is gathered as one up to this many rows; what is more passes batch by batch, so that a transaction of
@@ -75,6 +75,9 @@ pub(crate) struct SinkPlan {
     pub(crate) since: CommitId,
     /// How far the outside was written, as the store remembers it.
     pub(crate) reached: CommitId,
+    /// From where on its log has been kept for an outside that loses its last transactions, and how far it may be behind in bytes.
+    /// `None` for an outside that does not tell where it stands.
+    pub(crate) held: Option<(Option<CommitId>, u64)>,
     /// Where to go on, for an outside that does not keep that itself.
     pub(crate) goes_on_at: CommitId,
     /// The table that the outside was written from before, if it has yet to be taken over.
@@ -122,7 +125,9 @@ impl SinkHandle {
         let Place { stop, writer, predecessors } = place;
         let status = Arc::new(Mutex::new(SinkStatus::default()));
         let name = plan.name.clone();
+        let held = plan.held.map(|(kept, cap)| Held::new(kept, clock.monotonic(), cap));
         let worker = SinkWorker {
+            held,
             plan,
             sink,
             reader,
@@ -172,6 +177,8 @@ pub(crate) struct Surroundings<'a> {
 }
 
 struct SinkWorker {
+    /// What of its log is kept though it is written.
+    held: Option<Held>,
     plan: SinkPlan,
     sink: Box<dyn Sink>,
     reader: Reader,
@@ -218,8 +225,8 @@ struct Reading {
     answered: Duration,
     /// How many transactions were written.
     written: u64,
-    /// How far the core was told.
-    reported: CommitId,
+    /// How far the core was told, and from where on the log is to be kept.
+    reported: (CommitId, CommitId),
     /// How far the outside had been written before, as is remembered here.
     known: CommitId,
     /// Whether the outside held rows. Where no rows were written yet, none are missing.
@@ -235,7 +242,9 @@ impl Worker for SinkWorker {
         }
         if self.stopped() {
             if let Some(reading) = &self.reading {
-                self.report(reading.upto);
+                let (upto, now) = (reading.upto, self.clock.monotonic());
+                let kept = self.held.as_mut().map_or(upto, |held| held.kept(upto, now));
+                self.report(upto, kept);
             }
             return Turn::Ended;
         }
@@ -341,7 +350,7 @@ impl SinkWorker {
             settled: self.clock.monotonic(),
             answered: self.clock.monotonic(),
             written: 0,
-            reported: upto,
+            reported: (upto, CommitId(0)),
             known,
             was_filled: self.sink.was_filled(),
             emptied_by,
@@ -371,9 +380,7 @@ impl SinkWorker {
             self.sink.look(at.upto)?;
             at.answered = now;
         }
-        if at.upto > at.reported {
-            self.report(at.upto);
-            at.reported = at.upto;
+        if self.report_new(at) {
             turn = Turn::Worked;
         }
         Ok(turn)
@@ -427,14 +434,22 @@ impl SinkWorker {
             );
         }
         let ready = self.clock.now_micros();
-        let mut rows = 0;
-        let mut counted = changes.inspect(|batch| rows += batch.as_ref().map_or(0, KindBatch::len));
+        let (mut rows, mut bytes) = (0, 0);
+        let mut counted = changes.inspect(|batch| {
+            rows += batch.as_ref().map_or(0, KindBatch::len);
+            bytes += batch.as_ref().map_or(0, KindBatch::bytes);
+        });
         self.sink.write_changes(at.upto, seen, &mut counted)?;
+        drop(counted);
+        self.held.iter_mut().for_each(|held| held.wrote(bytes));
         let (sink, from, now) = (self.plan.name.clone(), at.upto, self.clock.now_micros());
         self.shared.trace().wrote(WriteNote { sink, from, upto: seen, woke, read: ready, written: now });
         let delay = self.shared.event_time(at.upto, seen).map(|time| now - time);
         (at.upto, at.answered) = (seen, self.clock.monotonic());
         at.written += 1;
+        if let Some(held) = &mut self.held {
+            held.kept(at.upto, at.answered);
+        }
         {
             let mut status = lock(&self.status);
             status.upto = at.upto;
@@ -446,21 +461,32 @@ impl SinkWorker {
             status.error = None;
         }
         if at.written.is_multiple_of(REPORT_EVERY) {
-            self.report(at.upto);
-            at.reported = at.upto;
+            self.report_new(at);
         }
         Ok(Turn::Worked)
     }
 
-    /// Tells the core how far the outside has come. The core may be waiting for this worker to end, so a full queue is no
+    /// Tells the core how far the outside has come, if that is news.
+    fn report_new(&mut self, at: &mut Reading) -> bool {
+        let now = self.clock.monotonic();
+        let kept = self.held.as_mut().map_or(at.upto, |held| held.kept(at.upto, now));
+        let is_new = at.upto > at.reported.0 || kept > at.reported.1 && at.upto > CommitId(0);
+        if is_new {
+            self.report(at.upto, kept);
+            at.reported = (at.upto, kept);
+        }
+        is_new
+    }
+
+    /// Tells the core how far the outside has come, and from where on its log is to be kept. The core may be waiting for this worker to end, so a full queue is no
     /// reason to wait: the next report, or the next start, says the same.
-    fn report(&self, upto: CommitId) {
+    fn report(&self, upto: CommitId, kept: CommitId) {
         if upto == CommitId(0) {
             // It will get the rows as they stand, for which no log need be kept.
             return;
         }
         let name = self.plan.name.clone();
-        let call = Message::Call(Box::new(move |core: &mut Core| core.sink_reached(&name, upto)));
+        let call = Message::Call(Box::new(move |core: &mut Core| core.sink_reached(&name, upto, Some(kept))));
         self.core.offer(call);
     }
 
@@ -504,7 +530,7 @@ impl SinkPlan {
                 self.name
             ))
             .hint(format!(
-                "it was away for longer than its cap allows (settings `consumer_cap_age` and `consumer_cap_size`), or was restored from a back-up; {}",
+                "it was failed over to a standby that was more than minutes or 4 MB behind, was restored from a back-up, or was away for longer than its cap allows (settings `consumer_cap_age` and `consumer_cap_size`); {}",
                 self.begun_anew(Some(table), emptied_by)
             ))
             .caused_by(error)

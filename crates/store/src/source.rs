@@ -1,6 +1,5 @@
 //! What a source commits: rows for tables, the position that it has reached, and rows that were staged before.
 
-use arrow_array::{Array, ArrayRef};
 use gridhouse_base::batch::KindBatch;
 use gridhouse_base::{CommitId, SourceId, TableId};
 
@@ -26,8 +25,7 @@ impl Part {
 
     /// The memory that the rows take, in bytes.
     pub fn bytes(&self) -> usize {
-        let size = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(0);
-        self.batch.columns.iter().map(size).sum::<usize>() + self.batch.len()
+        self.batch.bytes()
     }
 }
 

@@ -485,6 +485,16 @@ impl Outside {
         held.flat_map(|(_, (rows, _))| rows.iter().map(|(key, row)| format!("{key}={row}"))).collect()
     }
 
+    /// What all sinks hold, to stand there again with [`Outside::fail_over`].
+    pub fn standby(&self) -> BTreeMap<String, (BTreeMap<String, String>, CommitId)> {
+        self.lock().sinks.clone()
+    }
+
+    /// The sinks lose what came after `standby`.
+    pub fn fail_over(&self, standby: BTreeMap<String, (BTreeMap<String, String>, CommitId)>) {
+        self.lock().sinks = standby;
+    }
+
     /// Has the next reading of all rows panic.
     pub fn break_once(&self) {
         self.lock().broken = true;

@@ -6,6 +6,7 @@ mod dead;
 mod defects;
 mod edges;
 mod handover;
+mod held;
 mod house;
 mod jobs;
 mod kept;
