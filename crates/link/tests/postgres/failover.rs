@@ -4,7 +4,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gridhouse_base::TypeKind;
 use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::table::TableDef;
 use gridhouse_flow::connector::SourceConnector;
@@ -14,6 +13,9 @@ use gridhouse_link::testing::{Cluster, Proxy};
 use crate::engine::{Durable, Engine};
 use crate::network::table;
 use crate::setup::{Db, context};
+
+/// A port on which nobody listens.
+const NOWHERE: u16 = 1;
 
 /// A source that `standbys` follow, with a table of one row that a stream has read and a second one that has followed.
 struct Scene {
@@ -66,19 +68,19 @@ impl Scene {
         self.cluster.down("immediate");
     }
 
-    /// Writes there until its WAL has passed all that the stream has seen, a row of `t` first.
-    fn pass(&self, standby: &Cluster, row: &str) {
-        standby.sql(&self.db.name, &format!("INSERT INTO t VALUES ({row})"));
-        let bytes = self.engine.durable.position.as_ref().unwrap().first_chunk().unwrap();
-        let read = u64::from_be_bytes(*bytes);
-        let passed = format!("SELECT pg_current_wal_lsn() > '{:X}/{:X}'", read >> 32, read & 0xFFFF_FFFF);
-        while standby.sql(&self.db.name, &passed) != "t" {
-            standby.sql(&self.db.name, "CREATE TABLE filler (); DROP TABLE filler; SELECT pg_switch_wal()");
-        }
-    }
-
     fn told(&self, what: &str) -> bool {
         self.engine.waiting.iter().any(|told| told.contains(what))
+    }
+}
+
+/// Writes to a server until its WAL has passed all that the stream has seen, a row of `t` first.
+fn pass(engine: &Engine, server: &Cluster, database: &str, row: &str) {
+    server.sql(database, &format!("INSERT INTO t VALUES ({row})"));
+    let bytes = engine.durable.position.as_ref().unwrap().first_chunk().unwrap();
+    let read = u64::from_be_bytes(*bytes);
+    let passed = format!("SELECT pg_current_wal_lsn() > '{:X}/{:X}'", read >> 32, read & 0xFFFF_FFFF);
+    while server.sql(database, &passed) != "t" {
+        server.sql(database, "CREATE TABLE filler (); DROP TABLE filler; SELECT pg_switch_wal()");
     }
 }
 
@@ -116,7 +118,7 @@ fn a_slot_of_the_same_name_on_another_timeline_hides_nothing() {
         standby.up();
         standby.promote();
         standby.sql("hidden", "SELECT pg_create_logical_replication_slot('hidden_slot', 'pgoutput')");
-        scene.pass(standby, row);
+        pass(&scene.engine, standby, &scene.db.name, row);
         scene.proxy.lead_to(standby.port());
     };
     let first = scene.standbys.remove(0);
@@ -260,7 +262,8 @@ fn a_source_that_is_restored_to_a_point_in_time_takes_back_what_came_after() {
     cluster.archive();
     let db = Db::within(cluster.clone(), "in_time");
     db.sql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')");
-    let definition = db.cdc("t", &[("id", TypeKind::Int), ("v", TypeKind::STRING)], &["id"]);
+    let proxy = Proxy::start(cluster.port());
+    let definition = table(&db, &proxy);
     let mut engine = Engine::start(std::slice::from_ref(&definition), Durable::default());
     engine.until_rows(1, &["1|a"]);
     let key = PostgresCdc::new(&context()).describe(&definition).unwrap().stream_key;
@@ -275,13 +278,17 @@ fn a_source_that_is_restored_to_a_point_in_time_takes_back_what_came_after() {
     db.sql("SELECT pg_create_restore_point('before the mistake')");
     db.sql("DELETE FROM t WHERE id = 1; UPDATE t SET v = 'spoilt'; INSERT INTO t VALUES (3, 'c')");
     engine.until_rows(1, &["2|spoilt", "3|c"]);
-    // Under the stream, which waits meanwhile.
+    // Under the stream, which waits until the server has been written to again beyond all that was read: slot and publication are
+    // there, and only the timeline tells.
     let stopper = cluster.clone();
     let stop = std::thread::spawn(move || stopper.down("fast"));
     engine.until("the end of the connection", |e| !e.waiting.is_empty());
     stop.join().unwrap();
+    proxy.lead_to(NOWHERE);
     cluster.restore_to("before the mistake");
-    engine.until_rows(1, &["1|a", "2|b"]);
+    pass(&engine, &cluster, "in_time", "5, 'e'");
+    proxy.lead_to(cluster.port());
+    engine.until_rows(1, &["1|a", "2|b", "5|e"]);
     let told = |what: &str| engine.waiting.iter().any(|told| told.contains(what));
     assert!(
         told("the source left timeline 1 at ") && told("restored without the last transactions"),
@@ -290,7 +297,7 @@ fn a_source_that_is_restored_to_a_point_in_time_takes_back_what_came_after() {
     );
     assert_eq!(engine.missed, 1, "{:?}", engine.waiting);
     db.sql("INSERT INTO t VALUES (4, 'd'); DELETE FROM t WHERE id = 2");
-    engine.until_rows(1, &["1|a", "4|d"]);
+    engine.until_rows(1, &["1|a", "4|d", "5|e"]);
     assert_eq!((engine.missed, engine.failed.as_deref()), (1, None), "{:?}", engine.waiting);
     engine.stop();
 }
