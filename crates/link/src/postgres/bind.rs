@@ -9,12 +9,14 @@ use gridhouse_base::{Error, ErrorKind, Result};
 use gridhouse_flow::connector::SourceEvent;
 use tokio_postgres::Client;
 
+use super::binding::Change;
 use super::catalog::{self, Listed, OutsideTable, Relations};
 use super::cdc_options::CdcOptions;
 use super::client::{Fault, INSUFFICIENT_PRIVILEGE, always_quoted, ident};
 use super::decode::CdcTable;
 use super::describe;
 use super::handover::lost_for;
+use super::publication::{Publication, may_not_publish};
 use super::stream::{End, Worker};
 
 impl Worker {
@@ -22,6 +24,7 @@ impl Worker {
     /// a table that was dropped or replaced while nobody looked are withdrawn by no change.
     pub(super) async fn resolve(&mut self, client: &Client) -> Result<(), End> {
         let mut strayed = Strayed::default();
+        let publication = self.options.publication();
         let listed = catalog::list(client, Relations::Tables).await.map_err(End::Lost)?;
         for index in 0..self.decoder.tables.len() {
             let table = &self.decoder.tables[index];
@@ -52,8 +55,12 @@ impl Worker {
                 self.decoder.fail_table(index, error);
                 continue;
             }
-            if table.is_another() && !table.wants_contents {
-                let why = another(&table.names());
+            // What the publication does is not known yet, and counts below.
+            let unread = Publication::default();
+            if let Some(change) = table.outdated(&table.binding(&unread), &unread)
+                && !table.wants_contents
+            {
+                let why = change.told(&publication, &table.names());
                 self.decoder.events.extend(strayed.take(table, why));
             }
         }
@@ -71,14 +78,17 @@ impl Worker {
     /// contents.
     pub(super) async fn publish(&mut self, client: &Client, options: &CdcOptions) -> Result<bool, End> {
         let name = options.publication();
-        let published = describe::published(client, &name).await.map_err(End::Lost)?;
-        if published.is_none() {
+        let published = Publication::read(client, &name).await.map_err(End::Lost)?;
+        if let Some(published) = &published {
+            // No table can go on without what it leaves out, so the stream waits; what was changed meanwhile is compared then.
+            published.check(&name).map_err(End::Lost)?;
+        } else {
             // Also without a table: a stream cannot be read without its publication.
             let sql = format!("CREATE PUBLICATION {} WITH (publish_via_partition_root = true)", always_quoted(&name));
             client.batch_execute(&sql).await.map_err(|error| {
                 let fault = Fault::of(&error);
                 let lacks_right = fault.code.as_deref() == Some(INSUFFICIENT_PRIVILEGE);
-                End::Lost(if lacks_right { describe::may_not_publish(options) } else { fault.error(&sql) })
+                End::Lost(if lacks_right { may_not_publish(options) } else { fault.error(&sql) })
             })?;
         }
         let before = published.clone().unwrap_or_default();
@@ -89,11 +99,20 @@ impl Worker {
             if table.failed {
                 continue;
             }
+            let left_out = |outside| before.check_table(&name, &table.definition, outside);
+            if published.is_some()
+                && let Some(error) = table.outside.iter().map(left_out).find_map(Result::err)
+            {
+                self.decoder.fail_table(index, error);
+                continue;
+            }
             let missing: Vec<OutsideTable> =
-                table.outside.iter().filter(|outside| !before.contains_key(&outside.oid)).cloned().collect();
-            let was_out = table.is_held_anew(&before) || !missing.is_empty() && !table.reads_contents();
-            if was_out && !table.wants_contents {
-                let why = held_anew(&name, &table.names());
+                table.outside.iter().filter(|outside| !before.tables.contains_key(&outside.oid)).cloned().collect();
+            let was_out = (!missing.is_empty() && !table.reads_contents()).then_some(Change::HeldAnew);
+            if let Some(change) = table.outdated(&table.binding(&before), &before).or(was_out)
+                && !table.wants_contents
+            {
+                let why = change.told(&name, &table.names());
                 self.decoder.events.extend(strayed.take(table, why));
             }
             if !missing.is_empty() {
@@ -117,20 +136,10 @@ impl Worker {
         self.tell_strayed(strayed).await?;
         self.published = match added.is_empty() {
             true => before,
-            false => describe::published(client, &name).await.map_err(End::Lost)?.unwrap_or_default(),
+            false => Publication::read(client, &name).await.map_err(End::Lost)?.unwrap_or_default(),
         };
         Ok(published.is_some())
     }
-}
-
-/// What is said of a table that was out of the publication for a while.
-pub(super) fn held_anew(publication: &str, table: &str) -> String {
-    format!("publication '{publication}' did not hold table {table} for a while")
-}
-
-/// What is said of a table whose outside tables are others than before.
-pub(super) fn another(name: &str) -> String {
-    format!("table {name} is another one than before: it was replaced, or more or fewer match")
 }
 
 /// Tables of which changes were missed, and why.

@@ -16,6 +16,8 @@ pub(crate) struct OutsideTable {
     pub schema: String,
     /// Its name.
     pub name: String,
+    /// The number of its file (`relfilenode`): another one once it was truncated or written anew; 0 where it is the root of partitions.
+    pub file: u32,
     /// Whether it is the root of partitions.
     pub partitioned: bool,
     /// `d`efault, `n`othing, `f`ull, `i`ndex.
@@ -61,6 +63,10 @@ pub(crate) struct OutsideColumn {
     pub number: i16,
     /// The modifiers of its type as the catalog keeps them; -1 where there are none.
     pub modifiers: i32,
+    /// Which transaction wrote the catalog's row of it.
+    pub written: u32,
+    /// The labels of an enum, by their numbers.
+    pub labels: Option<String>,
 }
 
 /// Gives, for a row `c` of `pg_class`, a text that another one follows when the table is truncated, rewritten (which every change
@@ -137,12 +143,14 @@ pub(crate) async fn list(client: &Client, relations: Relations) -> Result<Vec<Li
 pub(crate) async fn describe(client: &Client, oids: &[u32]) -> Result<Vec<OutsideTable>> {
     let tables = "SELECT c.oid, n.nspname::text, c.relname::text, c.relreplident, \
                   pg_has_role(c.relowner, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), c.relkind = 'p', \
-                  has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid) \
+                  has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid), c.relfilenode \
                   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY($1) ORDER BY 2, 3";
     let columns = "SELECT a.attrelid, a.attname::text, format_type(a.atttypid, a.atttypmod), b.oid, \
                    format_type(b.oid, -1), b.typelem, b.typcategory, COALESCE(NULLIF(e.typbasetype, 0), e.oid, 0::oid), \
                    a.attnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '', a.attidentity = 'a', a.attnum, \
-                   GREATEST(a.atttypmod, t.typtypmod, d.typtypmod) FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+                   GREATEST(a.atttypmod, t.typtypmod, d.typtypmod), a.xmin::text, \
+                   (SELECT string_agg(l.oid || ' ' || l.enumlabel, chr(10) ORDER BY l.oid) FROM pg_enum l \
+                   WHERE l.enumtypid IN (b.oid, e.oid, e.typbasetype)) FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
                    LEFT JOIN pg_type d ON d.oid = t.typbasetype \
                    JOIN pg_type b ON b.oid = COALESCE(NULLIF(d.typbasetype, 0), NULLIF(t.typbasetype, 0), t.oid) \
                    LEFT JOIN pg_type e ON e.oid = b.typelem \
@@ -205,6 +213,7 @@ fn table(row: &Row) -> OutsideTable {
         partitioned: row.get(6),
         reachable: row.get(7),
         filtered: row.get(8),
+        file: row.get(9),
         columns: Vec::new(),
         primary_key: Vec::new(),
         identity: Vec::new(),
@@ -233,5 +242,7 @@ fn column(row: &Row) -> OutsideColumn {
         identity_always: row.get(11),
         number: row.get(12),
         modifiers: row.get(13),
+        written: row.get::<_, &str>(14).parse().unwrap_or_default(),
+        labels: row.get(15),
     }
 }

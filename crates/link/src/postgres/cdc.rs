@@ -10,12 +10,13 @@ use gridhouse_flow::connector::{
     SourceConnector, SourceDescription, SourceEvents, SourcePosition, SourceStream, SourceTable,
 };
 
+use super::binding::Binding;
 use super::cdc_options::CdcOptions;
 use super::client::{always_quoted, outside};
 use super::decode::CdcTable;
 use super::describe;
 use super::stream::{Command, Shared, Worker};
-use super::timeline::{Place, contents_of};
+use super::timeline::Place;
 use crate::LinkContext;
 use crate::hosts::HostMap;
 
@@ -79,7 +80,7 @@ impl SourceConnector for PostgresCdc {
 fn cdc_table(table: SourceTable, hosts: &HostMap) -> Result<CdcTable> {
     let options = CdcOptions::read(&table.definition, hosts, &mut Vec::new())?;
     let from = table.snapshot.as_deref().map(Place::from_position).transpose()?;
-    let contents_of = table.snapshot.as_deref().and_then(contents_of);
+    let contents_of = table.snapshot.as_deref().and_then(Binding::from_position);
     let mut table = CdcTable::new(table.id, table.definition, options, from)?;
     table.contents_of = contents_of;
     Ok(table)

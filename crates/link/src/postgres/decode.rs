@@ -13,6 +13,7 @@ use gridhouse_base::table::TableDef;
 use gridhouse_base::{Error, Result};
 use gridhouse_flow::connector::SourceEvent;
 
+use super::binding::{Binding, Change};
 use super::catalog::OutsideTable;
 use super::cdc_options::{CdcOptions, Startup};
 use super::client::ident;
@@ -20,7 +21,8 @@ use super::gather::{
     BATCH_BYTES, BATCH_ROWS, Gather, Gathered, Origin, RowMeta, RowText, misfit_error, origins, shown_row,
 };
 use super::pgoutput::{self, Cell, Lsn, Message, OldRow, Relation, Tuple};
-use super::timeline::{Binding, Place, Timeline};
+use super::publication::Publication;
+use super::timeline::{Place, Timeline};
 use super::types::{Fit, PgClass, readable};
 
 /// Rows of a group of transactions at most: four full batches; the group ends at the next end of a transaction.
@@ -73,23 +75,14 @@ impl CdcTable {
         })
     }
 
-    /// The outside tables that match now, and how `published` holds them; 0: not at all.
-    pub(crate) fn binding(&self, published: &Binding) -> Binding {
-        let entry = |oid: u32| published.get(&oid).copied().unwrap_or_default();
-        self.outside.iter().map(|outside| (outside.oid, entry(outside.oid))).collect()
+    /// How the outside tables that match stand now.
+    pub(crate) fn binding(&self, publication: &Publication) -> Binding {
+        Binding::of(&self.definition, &self.outside, publication)
     }
 
-    /// Whether the stored contents are of other tables than those that match now.
-    pub(crate) fn is_another(&self) -> bool {
-        let stored = self.contents_of.as_ref();
-        stored.is_some_and(|stored| !stored.keys().eq(self.binding(&Binding::new()).keys()))
-    }
-
-    /// Whether the publication holds one of the tables by another entry than when the stored contents were read: what changed
-    /// between the two is told by nobody.
-    pub(crate) fn is_held_anew(&self, published: &Binding) -> bool {
-        let differs = |(oid, entry): (&u32, &u32)| published.get(oid).is_some_and(|now| now != entry);
-        self.contents_of.as_ref().is_some_and(|stored| stored.iter().any(differs))
+    /// Why the stored contents are outdated, where the outside tables stand as `now`.
+    pub(crate) fn outdated(&self, now: &Binding, publication: &Publication) -> Option<Change> {
+        self.contents_of.as_ref().and_then(|stored| stored.change(now, publication))
     }
 
     /// Whether contents of it are ever read; else it holds what the stream has told since it began, and nothing more.
@@ -641,6 +634,7 @@ pub(super) mod tests {
             oid: 7,
             schema: "public".into(),
             name: "t".into(),
+            file: 1,
             partitioned: false,
             replica_identity: 'd',
             owned: true,

@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use super::catalog::{self, Listed, OutsideColumn, OutsideTable, Relations};
 use super::cdc_options::{CdcOptions, Startup};
 use super::client::{ident, outside};
-use super::timeline::Binding;
+use super::publication;
 use super::types::{Fit, readable};
 
 /// The metadata columns of Flink CDC's `postgres-cdc`.
@@ -25,7 +25,8 @@ pub(crate) struct Server {
     used_slots: i64,
     slot_keep_mb: i64,
     may_replicate: bool,
-    may_create: bool,
+    /// Whether the role may make publications.
+    pub may_create: bool,
     /// Whether it is a standby.
     pub in_recovery: bool,
 }
@@ -120,7 +121,7 @@ pub(crate) async fn describe(
         check_rows(table, &options.target.username)?;
     }
     check_slot(&client, &server, options, &mut notices).await?;
-    check_publication(&client, &server, options, &tables).await?;
+    publication::check(&client, &server, options, definition, &tables).await?;
     let table_key = match tables.as_slice() {
         [only] => only.key(),
         _ => format!("{}.{}", options.schemas, options.tables),
@@ -290,7 +291,10 @@ pub(crate) fn check_identity(definition: &TableDef, table: &OutsideTable) -> Res
         return Ok(());
     }
     let full = format!("ALTER TABLE {} REPLICA IDENTITY FULL", statement_name(table));
-    let key = definition.primary_key.iter().map(|&i| definition.schema.columns[i].name.as_str());
+    // Metadata is known of every row.
+    let is_column = |i: &&usize| !matches!(definition.column_kinds[**i], ColumnKind::Metadata { .. });
+    let key = definition.primary_key.iter().filter(is_column);
+    let key = key.map(|&i| definition.schema.columns[i].name.as_str());
     if definition.primary_key.is_empty() {
         let declare = match table.primary_key.as_slice() {
             [] => String::new(),
@@ -363,67 +367,6 @@ pub(crate) fn foreign_slot(slot: &str, plugin: Option<&str>, database: Option<&s
     Err(Error::invalid(format!("replication slot '{slot}' {what}")).hint(format!(
         "choose another 'slot.name', or drop it where it is not used: SELECT pg_drop_replication_slot('{slot}')"
     )))
-}
-
-/// Tables that the publication does not hold yet must be addable.
-async fn check_publication(
-    client: &Client,
-    server: &Server,
-    options: &CdcOptions,
-    tables: &[OutsideTable],
-) -> Result<()> {
-    let publication = options.publication();
-    let published = published(client, &publication).await?;
-    let user = &options.target.username;
-    let missing: Vec<&OutsideTable> = match &published {
-        Some(held) => tables.iter().filter(|table| !held.contains_key(&table.oid)).collect(),
-        None => tables.iter().collect(),
-    };
-    if missing.is_empty() {
-        return Ok(());
-    }
-    if published.is_none() && !server.may_create {
-        return Err(may_not_publish(options));
-    }
-    if let Some(table) = missing.iter().find(|table| !table.owned) {
-        let names: Vec<String> = tables.iter().map(statement_name).collect();
-        return Err(Error::invalid(format!("role '{user}' does not own table {} and cannot publish it", table.key()))
-            .hint(format!(
-                "type as its owner `CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)`; \
-                 or `ALTER TABLE {} OWNER TO {}`",
-                ident(&publication),
-                names.join(", "),
-                statement_name(table),
-                ident(user)
-            )));
-    }
-    Ok(())
-}
-
-/// The role may not make the publication.
-pub(crate) fn may_not_publish(options: &CdcOptions) -> Error {
-    let (user, database) = (&options.target.username, &options.target.database);
-    Error::invalid(format!("role '{user}' may not create the publication '{}'", options.publication())).hint(format!(
-        "GRANT CREATE ON DATABASE {} TO {}",
-        ident(database),
-        ident(user)
-    ))
-}
-
-/// The tables that a publication holds, and by which entries; `None` where there is no such publication.
-pub(crate) async fn published(client: &Client, publication: &str) -> Result<Option<Binding>> {
-    let context = "the publications cannot be read";
-    let found = client.query_opt("SELECT 1 FROM pg_publication WHERE pubname = $1", &[&publication]).await;
-    if found.map_err(outside(context))?.is_none() {
-        return Ok(None);
-    }
-    let sql = "SELECT c.oid, COALESCE(e.oid, b.oid) FROM pg_publication_tables p \
-               JOIN pg_namespace n ON n.nspname = p.schemaname \
-               JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
-               JOIN pg_publication b ON b.pubname = p.pubname \
-               LEFT JOIN pg_publication_rel e ON e.prpubid = b.oid AND e.prrelid = c.oid WHERE p.pubname = $1";
-    let rows = client.query(sql, &[&publication]).await.map_err(outside(context))?;
-    Ok(Some(rows.iter().map(|row| (row.get(0), row.get(1))).collect()))
 }
 
 /// A table's name as it is written in a statement.

@@ -29,7 +29,7 @@ use super::gather::{Gather, Origin, RowMeta, RowText, misfit_error, origins, sho
 use super::patience::{LOCK_WAIT, session_pid};
 use super::pgoutput::Lsn;
 use super::stream::{End, Worker, lost};
-use super::timeline::{History, Place, contents_position};
+use super::timeline::{History, Place};
 
 /// How long a slot may take to be made before the user is told what it waits for.
 const SLOT_PATIENCE: Duration = Duration::from_secs(3);
@@ -311,7 +311,7 @@ impl Worker {
             }
             let from = self.decoder.place(from);
             let binding = self.decoder.tables[index].binding(&self.published);
-            let position = contents_position(from, &binding);
+            let position = binding.position(from);
             let done = match startup {
                 Startup::Initial => SourceEvent::SnapshotDone { table: id, position },
                 Startup::Latest | Startup::Committed => SourceEvent::SnapshotLeftOut { table: id, position },

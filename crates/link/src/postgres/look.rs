@@ -11,14 +11,16 @@ use gridhouse_base::{Error, Result};
 use gridhouse_flow::connector::{SourceEvent, SourceLag};
 use tokio_postgres::Client;
 
-use super::bind::{Strayed, another, called_back, held_anew};
-use super::catalog::{self, Listed, Relations};
+use super::bind::{Strayed, called_back};
+use super::binding::{Binding, Change};
+use super::catalog::{self, Listed, OutsideTable, Relations};
 use super::client::outside;
 use super::connection::Connection;
 use super::describe;
 use super::pgoutput::Lsn;
+use super::publication::Publication;
 use super::stream::{End, Worker};
-use super::timeline::Binding;
+use super::timeline::Place;
 
 /// How often the source is looked at, unless the heartbeat is shorter: what is published by mistake, or no longer, is noticed
 /// within this time; a look costs the server some queries on its catalog.
@@ -62,7 +64,9 @@ struct Look {
     kept_from: Option<Lsn>,
     cap_bytes: Option<u64>,
     listed: Vec<Listed>,
-    published: Option<Binding>,
+    published: Option<Publication>,
+    /// The tables that the stream is bound to, as they are now.
+    outside: Vec<OutsideTable>,
 }
 
 impl Worker {
@@ -84,7 +88,9 @@ impl Worker {
             },
         };
         let (slot, publication) = (self.options.slot.clone(), self.options.publication());
-        let look = tokio::time::timeout(target.silence, look(&client, &slot, &publication));
+        let bound = self.decoder.tables.iter().flat_map(|table| &table.outside);
+        let bound: Vec<u32> = bound.map(|outside| outside.oid).collect();
+        let look = tokio::time::timeout(target.silence, look(&client, &slot, &publication, &bound));
         let Ok(Ok(Some(look))) = self.meanwhile(&mut running, look).await? else { return Ok(()) };
         self.watch.client = Some(client);
         let acknowledged = look.confirmed.max(self.durable());
@@ -110,7 +116,8 @@ impl Worker {
             let gone = Error::unavailable(format!("publication '{publication}' is gone"));
             return Err(End::Lost(gone));
         };
-        let mut strayed = Strayed::default();
+        published.check(publication).map_err(End::Lost)?;
+        let (mut strayed, mut unmarked) = (Strayed::default(), Vec::new());
         for index in 0..self.decoder.tables.len() {
             let table = &mut self.decoder.tables[index];
             // What wants its contents is looked up anew with them.
@@ -125,16 +132,31 @@ impl Worker {
                     continue;
                 }
             };
-            let bound = table.binding(published);
             let name = table.names();
-            let why = if chosen.len() != bound.len() || chosen.iter().any(|oid| !bound.contains_key(oid)) {
-                another(&name)
-            } else if chosen.iter().any(|oid| !published.contains_key(oid)) {
+            let is_bound = |oid: &u32| table.outside.iter().any(|outside| outside.oid == *oid);
+            let why = if chosen.len() != table.outside.len() || !chosen.iter().all(is_bound) {
+                Change::Another.told(publication, &name)
+            } else if chosen.iter().any(|oid| !published.tables.contains_key(oid)) {
                 format!("publication '{publication}' does not hold table {name} any more")
-            } else if table.is_held_anew(published) {
-                held_anew(publication, &name)
             } else {
-                continue;
+                let now: Vec<OutsideTable> =
+                    look.outside.iter().filter(|outside| is_bound(&outside.oid)).cloned().collect();
+                let fits = |outside| describe::check_columns(&table.definition, outside, &mut Vec::new()).is_ok();
+                if now.len() < chosen.len() || !now.iter().all(fits) {
+                    // Gone a moment ago; or the stream tells what does not fit, with the first row that it is to bring.
+                    continue;
+                }
+                let now = Binding::of(&table.definition, &now, published);
+                match table.outdated(&now, published) {
+                    Some(change) => change.told(publication, &name),
+                    None => {
+                        let is_marked = table.contents_of.as_ref().is_some_and(|stored| stored.marks.is_some());
+                        if table.has_contents && !is_marked {
+                            unmarked.push((index, now));
+                        }
+                        continue;
+                    }
+                }
             };
             self.decoder.events.extend(strayed.take(table, why));
         }
@@ -143,14 +165,33 @@ impl Worker {
         self.emit_events(&mut running).await?;
         if let Some(error) = strayed.error() {
             self.emit(SourceEvent::Waiting { error }, running.as_deref_mut()).await?;
-            self.emit(SourceEvent::Connected, running).await?;
+            self.emit(SourceEvent::Connected, running.as_deref_mut()).await?;
         }
+        for (index, now) in unmarked {
+            self.mark_contents(index, now, &mut running).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts on record what stored contents are of, which an earlier version has not: from now on it is compared.
+    async fn mark_contents(
+        &mut self,
+        index: usize,
+        now: Binding,
+        running: &mut Option<&mut Connection>,
+    ) -> Result<(), End> {
+        let table = &self.decoder.tables[index];
+        let from = Place { timeline: table.from.timeline.or(self.decoder.timeline), ..table.from };
+        let (table, position) = (table.id, now.position(from));
+        self.emit(SourceEvent::SnapshotLeftOut { table, position }, running.as_deref_mut()).await?;
+        let table = &mut self.decoder.tables[index];
+        (table.from, table.contents_of) = (from, Some(now));
         Ok(())
     }
 }
 
 /// Looks; `None` where the slot is gone.
-async fn look(client: &Client, slot: &str, publication: &str) -> Result<Option<Look>> {
+async fn look(client: &Client, slot: &str, publication: &str, bound: &[u32]) -> Result<Option<Look>> {
     let sql = "SELECT pg_current_wal_lsn()::text, confirmed_flush_lsn::text, restart_lsn::text, \
                (SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size') \
                FROM pg_replication_slots WHERE slot_name = $1";
@@ -164,13 +205,15 @@ async fn look(client: &Client, slot: &str, publication: &str) -> Result<Option<L
         kept_from: place(2),
         cap_bytes: megabytes.and_then(|megabytes| u64::try_from(megabytes).ok()).map(|megabytes| megabytes << 20),
         listed: catalog::list(client, Relations::Tables).await?,
-        published: describe::published(client, publication).await?,
+        published: Publication::read(client, publication).await?,
+        outside: catalog::describe(client, bound).await?,
     }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::decode::tests::{decoder, transaction};
+    use super::super::publication::Entry;
     use super::super::stream::tests::{told, worker};
     use super::*;
 
@@ -206,7 +249,11 @@ mod tests {
             kept_from: None,
             cap_bytes: None,
             listed,
-            published: Some(Binding::from([(7, 1), (9, 1)])),
+            published: Some(Publication {
+                tables: [7, 9].map(|oid| (oid, Entry { number: 1, ..Entry::default() })).into(),
+                ..Publication::default()
+            }),
+            outside: Vec::new(),
         };
         worker.compare(&look, "own", None).await.ok().unwrap();
         let names: Vec<&str> = told(&sent)

@@ -1,6 +1,7 @@
 //! PostgreSQL: changes in (`postgres-cdc`), results out, contents and look-ups in (`jdbc`).
 
 mod bind;
+mod binding;
 mod books;
 mod catalog;
 mod cdc;
@@ -26,6 +27,7 @@ pub(crate) mod offline;
 mod parameters;
 mod patience;
 mod pgoutput;
+mod publication;
 mod pushdown;
 mod read_plan;
 mod scan;

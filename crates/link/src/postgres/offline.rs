@@ -40,6 +40,7 @@ impl StreamDecoder {
                 oid: *oid,
                 schema: "public".into(),
                 name: definition.path.object.clone(),
+                file: 1,
                 partitioned: false,
                 replica_identity: *replica_identity,
                 owned: true,

@@ -24,7 +24,8 @@ use super::connection::Connection;
 use super::decode::{CdcTable, Decoder};
 use super::look::Watch;
 use super::pgoutput::{Frame, Lsn, PG_EPOCH_MICROS, frame};
-use super::timeline::{Binding, Place};
+use super::publication::Publication;
+use super::timeline::Place;
 
 /// How often the server hears of us. PostgreSQL's `wal_sender_timeout` is 60 s; values below 20 s would need this lower.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
@@ -121,8 +122,8 @@ pub(crate) struct Worker {
     pub(super) options: CdcOptions,
     /// Where to resume; `None` until there is a slot.
     pub(super) position: Option<Place>,
-    /// How the publication held its tables when that was last looked at.
-    pub(super) published: Binding,
+    /// The publication, as it was when contents were last asked for.
+    pub(super) published: Publication,
     /// Why the slot cannot be read on, where the server said so.
     pub(super) unreadable: Option<String>,
     /// Tables whose contents are partly sent.
@@ -162,7 +163,7 @@ impl Worker {
             decoder,
             options,
             position,
-            published: Binding::new(),
+            published: Publication::default(),
             unreadable: None,
             half_sent: Vec::new(),
             status_at: Duration::ZERO,

@@ -11,8 +11,6 @@
 //! the place at which it begins. What this cannot see: two standbys that were both promoted at the very same place, and a server whose
 //! files were copied and that was written to in both places, on one timeline.
 
-use std::collections::BTreeMap;
-
 use gridhouse_base::{Error, Result};
 
 use super::client::Fault;
@@ -59,7 +57,7 @@ impl Place {
         bytes
     }
 
-    /// The reverse of [`Self::position`]. What a position of contents has behind it ([`contents_position`]) is passed over.
+    /// The reverse of [`Self::position`]. What a position of contents has behind it (`binding.rs`) is passed over.
     ///
     /// # Errors
     /// `Corrupt` for another length.
@@ -84,28 +82,6 @@ impl Place {
         };
         Ok(Self { lsn: Lsn(u64::from_be_bytes(*lsn)), timeline })
     }
-}
-
-/// The outside tables that contents are of by their numbers (oid), each with that of its entry in the publication: another one
-/// where the table was taken out and put back, or the publication made anew.
-pub(crate) type Binding = BTreeMap<u32, u32>;
-
-/// The position of contents that were read at `place` from these tables: behind the place both numbers of each, of four bytes,
-/// ascending.
-pub(crate) fn contents_position(place: Place, tables: &Binding) -> Vec<u8> {
-    let mut bytes = place.position();
-    if place.timeline.is_some() {
-        bytes.extend(tables.iter().flat_map(|(oid, entry)| [oid.to_be_bytes(), entry.to_be_bytes()].concat()));
-    }
-    bytes
-}
-
-/// What contents at this position are of; `None` where that is not known.
-pub(crate) fn contents_of(position: &[u8]) -> Option<Binding> {
-    let (numbers, _) = position.get(20..)?.as_chunks::<4>();
-    let (pairs, _) = numbers.as_chunks::<2>();
-    let pair = |[oid, entry]: &[[u8; 4]; 2]| (u32::from_be_bytes(*oid), u32::from_be_bytes(*entry));
-    (!pairs.is_empty()).then(|| pairs.iter().map(pair).collect())
 }
 
 /// The timelines that a server's WAL has gone through.
@@ -198,10 +174,6 @@ mod tests {
         assert_eq!(Place::from_position(&old.position()).unwrap(), old);
         assert!(place(1, 0, 255).position() < place(1, 0, 256).position());
         assert!(old.position() < place(1, 0, 256).position());
-        let tables = Binding::from([(7, 16_390), (16_384, 16_391)]);
-        let contents = contents_position(at, &tables);
-        assert_eq!((Place::from_position(&contents).unwrap(), contents_of(&contents)), (at, Some(tables)));
-        assert_eq!((contents_of(&at.position()), contents_of(&old.position())), (None, None));
         for bytes in [0, 7, 9, 12, 19, 21, 24] {
             assert!(Place::from_position(&vec![0; bytes]).is_err(), "{bytes} bytes");
         }

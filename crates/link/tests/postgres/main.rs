@@ -1,5 +1,6 @@
 //! The PostgreSQL connectors against a real PostgreSQL: one cluster, a database per test.
 
+mod altered;
 mod catalog_faults;
 mod cdc;
 mod cdc_faults;
@@ -9,6 +10,7 @@ mod failover;
 mod jdbc_read;
 mod network;
 mod no_contents;
+mod publications;
 mod remedies;
 mod setup;
 mod sink;
