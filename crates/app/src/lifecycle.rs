@@ -152,6 +152,12 @@ pub fn tell_what_sources_keep(settings: &Settings) {
         println!("note: from now on {keeper} holds back WAL there ({} now), {limit}", size(kept));
         println!("  hint: start again soon, or DROP JOB before stopping for good");
     }
+    let sql = "SELECT error FROM system.status.sources WHERE state = 'LEAVING' AND error IS NOT NULL";
+    for row in client.rows(sql).unwrap_or_default() {
+        if let [Some(why)] = row.as_slice() {
+            println!("note: {why}");
+        }
+    }
 }
 
 /// Stops the process that holds the directory and waits until it has gone.

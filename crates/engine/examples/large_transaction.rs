@@ -20,7 +20,7 @@ use gridhouse_base::{Result, RowKind, SourceId, Value};
 use gridhouse_engine::{DEFAULT_STATE_BYTES, Engine, EngineOptions, Outcome, Session, Tuning};
 use gridhouse_flow::connector::{
     ChangelogMode, SourceConnector, SourceDescription, SourceEvent, SourceEvents, SourcePosition, SourceStream,
-    SourceTable,
+    SourceTable, StreamPlace,
 };
 use gridhouse_store::{Limits, StoreOptions};
 
@@ -47,7 +47,7 @@ impl SourceConnector for Flood {
     fn start(
         &self,
         source: SourceId,
-        _: &str,
+        _: StreamPlace<'_>,
         tables: Vec<SourceTable>,
         _: Option<SourcePosition>,
         events: SourceEvents,
@@ -80,9 +80,6 @@ impl SourceStream for Stream {
     fn remove_table(&self, _: u32) {}
     fn acknowledge(&self, _: SourcePosition) {}
     fn stop(self: Box<Self>) {}
-    fn forget(self: Box<Self>) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// The first number of a query's answer.

@@ -16,6 +16,7 @@ use crate::dml::ONCE;
 use crate::follow::Kept;
 use crate::job::Job;
 use crate::launch::{JOB_COUNTER, SOURCE_COUNTER};
+use crate::place;
 use crate::prepare::{Prepared, Remembered, prepare};
 use crate::query::zone_of;
 use crate::records::{
@@ -23,7 +24,7 @@ use crate::records::{
     StreamRecord, database_key, decode, encode, object_key,
 };
 use crate::retention::Moments;
-use crate::stream::{Stream, StreamState, with_remedy};
+use crate::stream::Stream;
 use crate::system;
 use crate::wiring::hidden_landing_of;
 
@@ -45,7 +46,8 @@ pub(crate) fn boot(core: &mut Core, seed: u64) -> Result<()> {
     system::add(&mut core.catalog);
     core.shared.set_catalog(core.catalog.clone(), core.ordered());
     for (key, text) in snapshot.list(STREAMS) {
-        let record: StreamRecord = decode(STREAMS, &key, &text)?;
+        let mut record: StreamRecord = decode(STREAMS, &key, &text)?;
+        place::keep(&mut record, &core.connectors);
         let position = core.store.source_position(record.id).map(|at| at.position);
         let mut stream = Stream::new(record, position);
         // What lands for whoever reads it goes on landing, also while those do not run: they would miss it when they go on.
@@ -86,14 +88,12 @@ pub(crate) fn boot(core: &mut Core, seed: u64) -> Result<()> {
         core.drop_job(id)?;
     }
     let streams: Vec<SourceId> = core.streams.keys().copied().collect();
-    for source in streams {
-        if let Err(error) = core.start_stream(source) {
-            if let Some(stream) = core.streams.get_mut(&source) {
-                stream.state = StreamState::Failed(with_remedy(&error));
-            }
-            core.fail_jobs_of(source, None, &error)?;
+    for source in &streams {
+        if core.streams.get(source).is_some_and(|stream| stream.record.leaving.is_some()) {
+            core.begin_leaving(*source)?;
         }
     }
+    streams.into_iter().try_for_each(|source| core.start_or_fail(source))?;
     core.want_sync();
     Ok(())
 }

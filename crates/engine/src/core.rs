@@ -224,6 +224,7 @@ impl Core {
     }
 
     fn shut_down(&mut self) -> Result<()> {
+        self.leave_last()?;
         for stream in std::mem::take(&mut self.streams).into_values() {
             stream.stop();
         }

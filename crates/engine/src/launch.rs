@@ -13,7 +13,7 @@ use gridhouse_base::table::{ObjectPath, TableDef};
 use gridhouse_base::{CommitId, Error, ErrorKind, JobId, Result, SourceId, TableId};
 use gridhouse_expr::EvalContext;
 use gridhouse_flow::TickContext;
-use gridhouse_flow::connector::{SinkDescription, SinkWriter, SourceTable};
+use gridhouse_flow::connector::{SinkDescription, SinkWriter, SourceTable, StreamPlace};
 use gridhouse_sql::plan::written_columns;
 
 use crate::core::Core;
@@ -25,6 +25,7 @@ use crate::history::History;
 use crate::job::{Began, Branch, Flow, Job};
 use crate::landing::Landing;
 use crate::lower::{Ground, Lowered, lower};
+use crate::place;
 use crate::prepare::{Prepared, Route};
 use crate::query::zone_of;
 use crate::rebuild::{Build, GAPS, Gaps, Output, has_expired, would_withdraw};
@@ -518,16 +519,20 @@ impl Core {
             }
             tick.put(COUNTERS, SOURCE_COUNTER, Some(&counter_out.to_string()));
             tick.put(COUNTERS, JOB_COUNTER, Some(&job_counter.to_string()));
+            streams_out.values_mut().for_each(|stream| place::keep(stream, &connectors));
             if may_leave {
                 let own = source_tables(record_out);
                 *left_out = part_with(streams_out.values_mut(), &read_by_others.iter().copied().chain(own).collect());
                 for table in left_out.iter().flat_map(Left::hidden) {
                     tick.drop_table(table)?;
                 }
-                left_out.iter().filter(|left| left.is_all).for_each(|left| {
-                    streams_out.remove(&left.source);
-                    tick.put(STREAMS, &left.source.0.to_string(), None);
-                });
+                for left in left_out.iter() {
+                    let record = streams_out.get_mut(&left.source).expect("what was left is a stream's");
+                    if !place::leave(record, left, &connectors) {
+                        streams_out.remove(&left.source);
+                        tick.put(STREAMS, &left.source.0.to_string(), None);
+                    }
+                }
             }
             for (id, stream) in streams_out.iter() {
                 tick.put(STREAMS, &id.0.to_string(), Some(&encode(stream)));
@@ -632,7 +637,7 @@ impl Core {
         Ok(())
     }
 
-    /// Starts a stream with every table that has a landing.
+    /// Starts a stream with every table that has a landing, perhaps none.
     ///
     /// # Errors
     /// Those of the connector.
@@ -640,7 +645,8 @@ impl Core {
         let Some(stream) = self.streams.get(&source) else { return Ok(()) };
         let tables: Vec<SourceTable> =
             stream.record.tables.iter().filter(|t| stream.landings.contains_key(&t.id)).map(start_of).collect();
-        if tables.is_empty() || stream.handle.is_some() {
+        let is_wanted = !tables.is_empty() || stream.runs_for_its_place(&self.connectors);
+        if !is_wanted || stream.handle.is_some() || stream.record.leaving.is_some() || self.awaits_leave(source)? {
             return Ok(());
         }
         let (events, start) = self.listen()?;
@@ -648,8 +654,10 @@ impl Core {
         let connector = self.connectors.sources.get(stream.record.connector.as_str()).ok_or_else(|| {
             Error::invalid(format!("there is no source connector '{}' in this build", stream.record.connector))
         })?;
+        let Some(definition) = stream.way(&**connector) else { return Ok(()) };
         let position = stream.position.clone();
-        let handle = connector.start(source, &stream.record.stream_key, tables, position, events)?;
+        let place = StreamPlace { key: &stream.record.stream_key, definition: &definition };
+        let handle = connector.start(source, place, tables, position, events)?;
         stream.start = start;
         stream.state = StreamState::Starting;
         stream.handle = Some(handle);

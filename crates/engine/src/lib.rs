@@ -35,6 +35,7 @@ mod on_key;
 pub mod outcome;
 mod outside;
 mod passing;
+mod place;
 mod prepare;
 mod query;
 mod rebuild;

@@ -92,6 +92,13 @@ pub struct StreamRecord {
     pub tables: Vec<StreamTableRecord>,
     /// The number of the next table of this stream.
     pub next_table: u32,
+    /// The options that name what the stream has at the outside, of the table that it was made for. `None` where there is no
+    /// such table yet, and in a record from before they were kept.
+    #[serde(default)]
+    pub options: Option<BTreeMap<String, String>>,
+    /// How the outside is reached that is yet to forget the stream, which is nobody's any more.
+    #[serde(default)]
+    pub leaving: Option<TableDef>,
 }
 
 /// A table of a stream.

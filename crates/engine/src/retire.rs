@@ -1,23 +1,24 @@
 //! How a job ends, for now or for good.
 //!
 //! A stopped or failed job keeps its record, its target's rows and its place at the outside; a dropped one leaves nothing
-//! but its target's rows. Streams without tables are taken leave of, so that no replication slot holds back a server's log.
+//! but its target's rows. Streams without tables are taken leave of (`place.rs`), so that no replication slot holds back a server's
+//! log.
 
 use std::collections::BTreeSet;
 
 use gridhouse_base::{CommitId, Error, JobId, Result, SourceId, TableId};
-use gridhouse_flow::connector::SourceTable;
 
 use crate::core::Core;
 use crate::dead::{self, letters_under};
 use crate::held::{forget_sink, held_name};
 use crate::job::{Branch, Job};
+use crate::place;
 use crate::rebuild::Gaps;
 use crate::records::{JOBS, JobRecord, JobState, STREAMS, StreamRecord, StreamTableRecord, encode};
 use crate::retention::{LostRecord, lost_consumers};
 use crate::shared::lock;
 use crate::tick::order_jobs;
-use crate::wiring::{sink_name, start_of};
+use crate::wiring::sink_name;
 
 /// Why a job waits in whose place another query, or the same by another way, is being put. Should the process end before that is
 /// there, it goes on by itself.
@@ -95,8 +96,12 @@ impl Core {
         self.order = order_jobs(&self.jobs)?;
         let used: BTreeSet<(SourceId, u32)> = self.jobs.values().flat_map(|job| source_tables(&job.record)).collect();
         let left = part_with(self.streams.values_mut().map(|stream| &mut stream.record), &used);
-        let record = |left: &Left| (!left.is_all).then(|| encode(&self.streams[&left.source].record));
-        let records: Vec<_> = left.iter().map(|left| (left.source, record(left))).collect();
+        let mut records = Vec::new();
+        for left in &left {
+            let record = &mut self.streams.get_mut(&left.source).expect("what was left is a stream's").record;
+            let stays = place::leave(record, left, &self.connectors);
+            records.push((left.source, stays.then(|| encode(&*record))));
+        }
         let names: Vec<String> =
             job.record.inserts.iter().enumerate().map(|(i, insert)| sink_name(id, i, &insert.target)).collect();
         let under = letters_under(&job.record);
@@ -134,35 +139,26 @@ impl Core {
     /// # Errors
     /// Those of the store; `Unavailable` where there is no thread to be had.
     pub(crate) fn leave_behind(&mut self, left: Vec<Left>) -> Result<()> {
-        for Left { source, tables, is_all } in left {
+        for left in left {
+            let source = left.source;
             let Some(stream) = self.streams.get_mut(&source) else { continue };
-            let stages: Vec<u64> = tables.iter().flat_map(|table| stream.leave(table.id)).collect();
+            let stages: Vec<u64> = left.tables.iter().flat_map(|table| stream.leave(table.id)).collect();
             for stage in stages {
                 self.store.drop_stage(stage)?;
             }
-            if is_all {
-                self.take_leave(source, tables.iter().map(start_of).collect())?;
+            let Some(stream) = self.streams.get_mut(&source).filter(|_| left.is_all) else { continue };
+            if place::leave(&mut stream.record, &left, &self.connectors) {
+                stream.record.tables.clear();
+                self.begin_leaving(source)?;
+            } else if let Some(stream) = self.streams.remove(&source) {
+                stream.stop();
             }
         }
         Ok(())
     }
 
-    /// Takes leave of a stream without tables; `tables` are those that it had.
-    fn take_leave(&mut self, source: SourceId, tables: Vec<SourceTable>) -> Result<()> {
-        let Some(mut stream) = self.streams.remove(&source) else { return Ok(()) };
-        // A stream that does not run is begun once more, only to take leave of the outside.
-        if stream.handle.is_none() {
-            let (events, _) = self.listen()?;
-            let (key, position) = (&stream.record.stream_key, stream.position.clone());
-            let connector = self.connectors.sources.get(stream.record.connector.as_str());
-            stream.handle = connector.and_then(|c| c.start(source, key, tables, position, events).ok());
-        }
-        stream.forget();
-        Ok(())
-    }
-
-    /// Takes the job's own tables out of their streams; contents that others' streams bring are taken anew when it goes on. Its record goes into the same
-    /// tick as theirs, since it knows its tables by their numbers.
+    /// Takes the job's own tables out of their streams; contents that others' streams bring are taken anew when it goes on. Its
+    /// record goes into the same tick as theirs, since it knows its tables by their numbers.
     pub(crate) fn leave_streams(&mut self, id: JobId) -> Result<()> {
         let mut changed = Vec::new();
         for source in self.streams.keys().copied().collect::<Vec<_>>() {

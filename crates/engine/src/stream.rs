@@ -16,6 +16,7 @@ use crate::core::Core;
 use crate::history::{Counts, History};
 use crate::lacking::Presence;
 use crate::landing::Landing;
+use crate::place::Leave;
 use crate::records::{JOBS, JobRecord, STREAMS, StreamRecord, encode};
 use crate::rejected::Rejected;
 use crate::retire::source_tables;
@@ -47,6 +48,8 @@ pub(crate) struct Stream {
     snapshots: BTreeMap<u32, u64>,
     /// Which rows there are, of tables from which some may be missing.
     pub(crate) presence: BTreeMap<u32, Presence>,
+    /// That its outside is to forget it.
+    pub(crate) leave: Option<Leave>,
     /// Positions to acknowledge once the commit is durable.
     unacknowledged: VecDeque<(CommitId, SourcePosition)>,
     next_stage: u64,
@@ -91,6 +94,8 @@ pub(crate) enum StreamState {
     Waiting(String),
     Failed(String),
     Finished,
+    /// It is nobody's any more, and its outside is to forget it; why it has not yet.
+    Leaving(Option<String>),
 }
 
 impl StreamState {
@@ -101,12 +106,14 @@ impl StreamState {
             Self::Waiting(_) => "WAITING",
             Self::Failed(_) => "FAILED",
             Self::Finished => "FINISHED",
+            Self::Leaving(_) => "LEAVING",
         }
     }
 
     pub(crate) fn error(&self) -> Option<&str> {
         match self {
             Self::Waiting(error) | Self::Failed(error) => Some(error),
+            Self::Leaving(error) => error.as_deref(),
             _ => None,
         }
     }
@@ -130,6 +137,7 @@ impl Stream {
             open: Open::default(),
             snapshots: BTreeMap::new(),
             presence: BTreeMap::new(),
+            leave: None,
             unacknowledged: VecDeque::new(),
             next_stage,
         }
@@ -158,21 +166,6 @@ impl Stream {
     pub(crate) fn stop(mut self) {
         if let Some(handle) = self.handle.take() {
             drop(handle);
-        }
-    }
-
-    /// Stops the stream for good and has the outside forget it too (a replication slot holds back its server's log). What the
-    /// outside answers is for the log only: the jobs are gone. Takes a thread, since the outside may take its time.
-    pub(crate) fn forget(mut self) {
-        let Some(handle) = self.handle.take() else { return };
-        let key = self.record.stream_key;
-        let spawned = std::thread::Builder::new().name(format!("forget {key}")).spawn(move || {
-            if let Err(error) = handle.forget() {
-                tracing::warn!(stream = key, "{}", with_remedy(&error));
-            }
-        });
-        if let Err(error) = spawned {
-            tracing::warn!("no thread to take leave of a source: {error}");
         }
     }
 

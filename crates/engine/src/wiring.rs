@@ -74,14 +74,17 @@ pub(crate) fn land(
     taken: &[InsertRecord],
 ) -> (SourceId, u32) {
     let key = &source.description.stream_key;
-    let id = match streams.values().find(|stream| stream.stream_key == *key && stream.owner == owner) {
+    let mut known = streams.values().filter(|stream| stream.leaving.is_none());
+    let id = match known.find(|stream| stream.stream_key == *key && stream.owner == owner) {
         Some(stream) => stream.id,
         None => {
             *counter += 1;
             let id = SourceId(*counter);
             let connector = source.definition.connector().unwrap_or_default().to_owned();
             let (stream_key, tables) = (key.clone(), Vec::new());
-            streams.insert(id, StreamRecord { id, connector, stream_key, owner, tables, next_table: 1 });
+            let (options, leaving) = (None, None);
+            let record = StreamRecord { id, connector, stream_key, owner, tables, next_table: 1, options, leaving };
+            streams.insert(id, record);
             id
         }
     };

@@ -65,6 +65,16 @@ pub struct SourceTable {
     pub snapshot: Option<SourcePosition>,
 }
 
+/// A stream, and how its outside is reached.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamPlace<'a> {
+    /// Its key, as [`SourceConnector::describe`] gave it.
+    pub key: &'a str,
+    /// The definition by whose options the outside is reached: of one of its tables, with the stream's own options
+    /// ([`SourceConnector::stream_options`]) in place of the table's.
+    pub definition: &'a TableDef,
+}
+
 /// What a stream tells the engine. `Rows` gather until a `Commit` takes them all.
 #[derive(Debug)]
 pub enum SourceEvent {
@@ -201,19 +211,36 @@ pub trait SourceConnector: Send + Sync {
     /// not answer.
     fn describe(&self, definition: &TableDef) -> Result<SourceDescription>;
 
-    /// Starts a stream for `tables` (at least one) at its last durable position; `None`: it never ran. Returns at once;
-    /// connecting and retrying go on in the background and are reported as events.
+    /// Options of a table that are its stream's: they name what the stream has at the outside (a replication slot). A stream
+    /// keeps those of the table that it was made for, whatever tables it has later, runs also while all of its tables rest, so
+    /// that the outside keeps nothing for it, and is [forgotten](Self::forget) there at its end. Without any it has nothing there.
+    fn stream_options(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Starts a stream for `tables` (at least one, unless it has [options of its own](Self::stream_options)) at its last durable
+    /// position; `None`: it never ran. Returns at once; connecting and retrying go on in the background and are reported as events.
     ///
     /// # Errors
     /// `Invalid` where the tables cannot share a stream.
     fn start(
         &self,
         source: SourceId,
-        stream_key: &str,
+        stream: StreamPlace<'_>,
         tables: Vec<SourceTable>,
         position: Option<SourcePosition>,
         events: SourceEvents,
     ) -> Result<Box<dyn SourceStream>>;
+
+    /// Takes away what a stream that is nobody's any more, and does not run, has at the outside (its replication slot). May be
+    /// done again; may block for as long as the outside takes to answer.
+    ///
+    /// # Errors
+    /// Why it is there still, with what is to be typed at the outside to do it by hand; it is tried again.
+    fn forget(&self, stream: StreamPlace<'_>) -> Result<()> {
+        let _ = stream;
+        Ok(())
+    }
 
     /// A position for people; hexadecimal digits where the connector has no other form.
     fn position_text(&self, position: &[u8]) -> String {
@@ -237,12 +264,6 @@ pub trait SourceStream: Send {
 
     /// Stops, waiting for the connection to close; the position stays at the outside.
     fn stop(self: Box<Self>);
-
-    /// Forgets the stream at the outside too (drops its replication slot), after a `stop` of use.
-    ///
-    /// # Errors
-    /// `Unavailable` where the outside does not answer.
-    fn forget(self: Box<Self>) -> Result<()>;
 }
 
 /// Who writes to a sink: the store's own id and a name that is unique within it.

@@ -14,7 +14,7 @@ use gridhouse_base::{ChangeBatch, Column, CommitId, Error, Result, RowKind, Sour
 use gridhouse_flow::connector::{
     ChangelogMode, Found, Lookup, LookupConnector, LookupRequest, ScanConnector, ScanRequest, ScanRows, Sink,
     SinkChanges, SinkConnector, SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvent,
-    SourceEvents, SourcePosition, SourceStream, SourceTable,
+    SourceEvents, SourcePosition, SourceStream, SourceTable, StreamPlace,
 };
 
 use crate::rows::{Bag, Text, shown, text_at, types_of};
@@ -177,7 +177,7 @@ impl SourceConnector for Outside {
     fn start(
         &self,
         source: SourceId,
-        _: &str,
+        _: StreamPlace<'_>,
         tables: Vec<SourceTable>,
         position: Option<SourcePosition>,
         events: SourceEvents,
@@ -238,10 +238,6 @@ impl SourceStream for Feed {
     }
 
     fn stop(self: Box<Self>) {}
-
-    fn forget(self: Box<Self>) -> Result<()> {
-        Ok(())
-    }
 }
 
 impl SinkConnector for Outside {

@@ -10,7 +10,7 @@ use gridhouse_link::testing::{Cluster, Proxy};
 
 use crate::faults::{chain, prepared};
 use crate::layers::{SINKS, await_layers, await_said, each_once, note_writes, rows, statement, writes};
-use crate::program::{Program, await_equal, postgres};
+use crate::program::{Program, await_equal, postgres, text};
 
 /// Changes of 6 rows in the regions 0, 2 and 3: two each of updates, deletes and new rows.
 fn change(cluster: &Cluster, name: &str, round: u32) {
@@ -286,5 +286,34 @@ fn a_source_that_fails_over_takes_back_what_the_new_primary_lacks() {
     let healed = |line: &str| line.contains("the source left timeline 1 at ") && line.contains(left);
     assert!(program.log().lines().any(healed), "{}", program.log());
     assert_eq!(program.query("SELECT DISTINCT state FROM system.status.jobs"), ["RUNNING"]);
+    assert_eq!(program.interrupt(), Some(0), "{}", program.log());
+}
+
+#[test]
+fn a_source_that_is_left_while_it_is_down_forgets_its_slot_later() {
+    let cluster = Cluster::start(&[]);
+    let (program, name) = (&mut Program::new(), "slot_left");
+    prepared(&cluster, name);
+    let script = chain(program, name, cluster.port(), cluster.port());
+    program.start(&script);
+    await_layers(program, &cluster, &cluster, name);
+    let reading = "SELECT job_id FROM system.status.jobs WHERE statement LIKE 'INSERT INTO ods%'";
+    let job = program.query(reading).concat();
+    cluster.down("immediate");
+    program.query(&format!("DROP JOB {job}"));
+    let left = "SELECT error FROM system.status.sources WHERE state = 'LEAVING' AND error IS NOT NULL";
+    await_equal("the attempt", || program.query(left).len(), || 1);
+    let statement = "or type there: SELECT pg_drop_replication_slot('slot_left_slot')";
+    let stopped = program.run(&["stop"]);
+    let said = text(&stopped.stdout);
+    assert!(said.contains("note: replication slot 'slot_left_slot' of postgresql at 127.0.0.1:"), "{said}");
+    assert!(said.contains(statement), "{said}");
+    program.ended();
+    cluster.up();
+    let slots = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'slot_left_slot'";
+    assert_eq!(cluster.sql(name, slots), "1");
+    program.serve();
+    await_equal("the slot", || cluster.sql(name, slots), || "0".to_owned());
+    await_equal("the sources", || program.query("SELECT stream FROM system.status.sources").len(), || 0);
     assert_eq!(program.interrupt(), Some(0), "{}", program.log());
 }

@@ -24,7 +24,7 @@ use gridhouse_engine::{
 use gridhouse_flow::connector::{
     ChangelogMode, Found, Lookup, LookupConnector, LookupRequest, ScanConnector, ScanRequest, ScanRows, Sink,
     SinkChanges, SinkConnector, SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvent,
-    SourceEvents, SourcePosition, SourceStream, SourceTable,
+    SourceEvents, SourcePosition, SourceStream, SourceTable, StreamPlace,
 };
 use gridhouse_store::{Limits, StoreOptions};
 
@@ -300,7 +300,9 @@ struct Inner {
     log: Vec<Vec<(i64, Option<String>)>>,
     streams: Vec<Running>,
     acknowledged: u64,
-    forgotten: u64,
+    forgotten: Vec<String>,
+    /// What names the stream that was last started.
+    slot: String,
     /// The password with which the source was last opened.
     password: String,
     /// How often it was opened.
@@ -474,8 +476,18 @@ impl Outside {
     }
 
     /// How many streams have been forgotten.
-    pub fn forgotten(&self) -> u64 {
-        self.lock().forgotten
+    pub fn forgotten(&self) -> usize {
+        self.lock().forgotten.len()
+    }
+
+    /// What names the stream that was last started.
+    pub fn slot(&self) -> String {
+        self.lock().slot.clone()
+    }
+
+    /// What named the streams that have been forgotten.
+    pub fn forgotten_slots(&self) -> Vec<String> {
+        self.lock().forgotten.clone()
     }
 
     /// The rows that a sink table holds, as `key=value`, sorted.
@@ -541,6 +553,11 @@ pub fn batch_of(changes: &[(i64, Option<String>)]) -> KindBatch {
     KindBatch::new(vec![array(&keys, &TypeKind::BigInt), array(&values, &TypeKind::STRING)], kinds)
 }
 
+/// What names the stream of a table at the outside.
+fn slot_of(definition: &TableDef) -> String {
+    definition.options.get("slot").cloned().unwrap_or_default()
+}
+
 impl SourceConnector for Outside {
     fn describe(&self, definition: &TableDef) -> Result<SourceDescription> {
         if definition.schema.len() != 2 {
@@ -559,7 +576,7 @@ impl SourceConnector for Outside {
     fn start(
         &self,
         source: SourceId,
-        _: &str,
+        stream: StreamPlace<'_>,
         tables: Vec<SourceTable>,
         position: Option<SourcePosition>,
         events: SourceEvents,
@@ -569,6 +586,7 @@ impl SourceConnector for Outside {
             let mut inner = self.lock();
             let password = tables.first().and_then(|table| table.definition.options.get("password").cloned());
             inner.password = password.unwrap_or_default();
+            inner.slot = slot_of(stream.definition);
             inner.starts += 1;
             inner.streams.retain(|stream| stream.source != source);
             let ids = tables.iter().map(|table| (table.id, shift_of(&table.definition))).collect();
@@ -596,6 +614,19 @@ impl SourceConnector for Outside {
             outside.lock().joining -= 1;
         });
         Ok(Box::new(tap))
+    }
+
+    fn stream_options(&self) -> &'static [&'static str] {
+        &["slot"]
+    }
+
+    fn forget(&self, stream: StreamPlace<'_>) -> Result<()> {
+        let mut inner = self.lock();
+        if inner.absent {
+            return Err(Error::unavailable("the tap does not answer").hint("it is tried again; or turn it off by hand"));
+        }
+        inner.forgotten.push(slot_of(stream.definition));
+        Ok(())
     }
 }
 
@@ -678,11 +709,6 @@ impl SourceStream for Tap {
     }
 
     fn stop(self: Box<Self>) {}
-
-    fn forget(self: Box<Self>) -> Result<()> {
-        self.outside.lock().forgotten += 1;
-        Ok(())
-    }
 }
 
 impl Drop for Tap {

@@ -16,6 +16,7 @@ mod large;
 mod lookups;
 mod outside;
 mod own;
+mod place;
 mod queries;
 mod restarts;
 mod retention;

@@ -16,7 +16,7 @@ use gridhouse_base::table::TableDef;
 use gridhouse_base::{ChangeBatch, Error, Result, SourceId};
 use gridhouse_flow::connector::{
     ChangelogMode, ScanConnector, ScanRequest, ScanRows, SourceConnector, SourceDescription, SourceEvent, SourceEvents,
-    SourcePosition, SourceStream, SourceTable,
+    SourcePosition, SourceStream, SourceTable, StreamPlace,
 };
 
 use self::plan::Plan;
@@ -66,7 +66,7 @@ impl SourceConnector for Datagen {
     fn start(
         &self,
         source: SourceId,
-        _: &str,
+        _: StreamPlace<'_>,
         tables: Vec<SourceTable>,
         position: Option<SourcePosition>,
         events: SourceEvents,
@@ -187,11 +187,6 @@ impl SourceStream for DatagenStream {
         // A generator that waits for room in the queue ends when the queue is read or dropped; it is not waited for.
         drop(self.thread.take());
     }
-
-    fn forget(self: Box<Self>) -> Result<()> {
-        self.stop();
-        Ok(())
-    }
 }
 
 impl Drop for DatagenStream {
@@ -248,7 +243,8 @@ mod tests {
         let definition = Arc::new(table(&OPTIONS));
         let (sender, events) = sync_channel(2);
         let source = SourceTable { id: 1, definition: definition.clone(), snapshot };
-        let _stream = connector.start(SourceId(1), "", vec![source], position, sender).unwrap();
+        let place = StreamPlace { key: "", definition: &definition };
+        let _stream = connector.start(SourceId(1), place, vec![source], position, sender).unwrap();
         let mut rows = Vec::new();
         loop {
             match events.recv_timeout(Duration::from_secs(20)).unwrap().1 {

@@ -22,7 +22,7 @@ use gridhouse_base::table::{ColumnKind, TableDef};
 use gridhouse_base::{ChangeBatch, Error, Result, SourceId};
 use gridhouse_flow::connector::{
     ChangelogMode, ScanConnector, ScanRequest, ScanRows, Sink, SinkConnector, SinkDescription, SinkWriter,
-    SourceConnector, SourceDescription, SourceEvents, SourcePosition, SourceStream, SourceTable,
+    SourceConnector, SourceDescription, SourceEvents, SourcePosition, SourceStream, SourceTable, StreamPlace,
 };
 
 use self::layout::FileInfo;
@@ -69,7 +69,7 @@ impl SourceConnector for FilesReader {
     fn start(
         &self,
         source: SourceId,
-        _: &str,
+        _: StreamPlace<'_>,
         tables: Vec<SourceTable>,
         position: Option<SourcePosition>,
         events: SourceEvents,

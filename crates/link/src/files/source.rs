@@ -251,11 +251,6 @@ impl SourceStream for FileStream {
         // A reader that waits for room in the queue ends when the queue is read or dropped; it is not waited for.
         drop(self.thread.take());
     }
-
-    fn forget(self: Box<Self>) -> Result<()> {
-        self.stop();
-        Ok(())
-    }
 }
 
 impl Drop for FileStream {

@@ -15,7 +15,7 @@ use gridhouse_base::table::{ColumnKind, ObjectPath, TableDef};
 use gridhouse_base::{Column, CommitId, Error, ErrorKind, Field, Schema, SourceId, TypeKind, Value};
 use gridhouse_flow::connector::{
     ScanConnector, ScanRequest, Sink, SinkConnector, SinkWriter, SourceConnector, SourceEvent, SourcePosition,
-    SourceStream, SourceTable,
+    SourceStream, SourceTable, StreamPlace,
 };
 
 use super::{FilesReader, FilesWriter};
@@ -471,7 +471,8 @@ fn start_holding(
 ) -> (Box<dyn SourceStream>, Receiver<(SourceId, SourceEvent)>) {
     let (sender, events) = sync_channel(1);
     let table = SourceTable { id: 2, definition: Arc::new(definition.clone()), snapshot };
-    let stream = reader().start(SourceId(1), "", vec![table], position, sender).unwrap();
+    let place = StreamPlace { key: "", definition };
+    let stream = reader().start(SourceId(1), place, vec![table], position, sender).unwrap();
     (stream, events)
 }
 

@@ -7,14 +7,14 @@ use gridhouse_base::clock::Clock;
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{Error, Result, SourceId};
 use gridhouse_flow::connector::{
-    SourceConnector, SourceDescription, SourceEvents, SourcePosition, SourceStream, SourceTable,
+    SourceConnector, SourceDescription, SourceEvents, SourcePosition, SourceStream, SourceTable, StreamPlace,
 };
 
 use super::binding::Binding;
 use super::cdc_options::CdcOptions;
-use super::client::{always_quoted, outside};
 use super::decode::CdcTable;
 use super::describe;
+use super::forget::forget;
 use super::stream::{Command, Shared, Worker};
 use super::timeline::Place;
 use crate::LinkContext;
@@ -42,33 +42,33 @@ impl SourceConnector for PostgresCdc {
         block_on(describe::describe(definition, &options, notices))
     }
 
+    fn stream_options(&self) -> &'static [&'static str] {
+        &["slot.name", "debezium.publication.name"]
+    }
+
     fn start(
         &self,
         source: SourceId,
-        stream_key: &str,
+        stream: StreamPlace<'_>,
         tables: Vec<SourceTable>,
         position: Option<SourcePosition>,
         events: SourceEvents,
     ) -> Result<Box<dyn SourceStream>> {
         let tables = tables.into_iter().map(|table| cdc_table(table, &self.hosts)).collect::<Result<Vec<_>>>()?;
-        let first = tables.first().ok_or_else(|| Error::internal("a source stream starts with at least one table"))?;
-        let options = first.options.clone();
+        let options = CdcOptions::read(stream.definition, &self.hosts, &mut Vec::new())?;
         let position = position.as_deref().map(Place::from_position).transpose()?;
         let shared = Arc::new(Shared::default());
-        let worker = Worker::new(
-            shared.clone(),
-            source,
-            stream_key,
-            events,
-            self.clock.clone(),
-            options.clone(),
-            tables,
-            position,
-        );
+        let worker =
+            Worker::new(shared.clone(), source, stream.key, events, self.clock.clone(), options, tables, position);
         let thread = std::thread::Builder::new().name(format!("cdc-{}", source.0)).spawn(move || worker.run());
         let thread = thread
             .map_err(|error| Error::unavailable("the thread of a source stream could not start").caused_by(error))?;
-        Ok(Box::new(CdcStream { shared, thread: Some(thread), options, hosts: self.hosts.clone() }))
+        Ok(Box::new(CdcStream { shared, thread: Some(thread), hosts: self.hosts.clone() }))
+    }
+
+    fn forget(&self, stream: StreamPlace<'_>) -> Result<()> {
+        let options = CdcOptions::read(stream.definition, &self.hosts, &mut Vec::new())?;
+        block_on(forget(stream.key, &options))
     }
 
     /// The place in the WAL as PostgreSQL writes it: `16/B374D848`.
@@ -90,7 +90,6 @@ fn cdc_table(table: SourceTable, hosts: &HostMap) -> Result<CdcTable> {
 struct CdcStream {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    options: CdcOptions,
     hosts: HostMap,
 }
 
@@ -128,22 +127,6 @@ impl SourceStream for CdcStream {
 
     fn stop(mut self: Box<Self>) {
         self.join();
-    }
-
-    fn forget(mut self: Box<Self>) -> Result<()> {
-        self.join();
-        let options = self.options.clone();
-        block_on(async move {
-            let client = options.target.connect().await?;
-            let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1";
-            let context = format!("replication slot '{}' cannot be dropped", options.slot);
-            client.query(drop, &[&options.slot]).await.map_err(outside(&context))?;
-            if options.publication.is_none() {
-                let drop = format!("DROP PUBLICATION IF EXISTS {}", always_quoted(&options.publication()));
-                client.batch_execute(&drop).await.map_err(outside(&drop))?;
-            }
-            Ok(())
-        })
     }
 }
 

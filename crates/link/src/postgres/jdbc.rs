@@ -9,7 +9,7 @@ use gridhouse_base::{ErrorKind, Result, SourceId};
 use gridhouse_flow::connector::{
     ChangelogMode, Lookup, LookupConnector, LookupRequest, ScanConnector, ScanRequest, ScanRows, Sink, SinkConnector,
     SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvents, SourcePosition, SourceStream,
-    SourceTable,
+    SourceTable, StreamPlace,
 };
 
 use super::books;
@@ -130,7 +130,7 @@ impl SourceConnector for JdbcReader {
     fn start(
         &self,
         source: SourceId,
-        _: &str,
+        _: StreamPlace<'_>,
         tables: Vec<SourceTable>,
         _: Option<SourcePosition>,
         events: SourceEvents,

@@ -136,11 +136,6 @@ impl SourceStream for JdbcStream {
         // A reader that waits for the server or for room in the queue ends by itself; it is not waited for.
         drop(self.thread.take());
     }
-
-    fn forget(self: Box<Self>) -> Result<()> {
-        self.stop();
-        Ok(())
-    }
 }
 
 impl Drop for JdbcStream {

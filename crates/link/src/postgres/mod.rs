@@ -12,6 +12,7 @@ mod connection;
 mod copy;
 mod decode;
 mod describe;
+mod forget;
 mod gather;
 mod handover;
 mod jdbc;

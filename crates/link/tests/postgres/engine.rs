@@ -10,7 +10,9 @@ use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{SourceId, Value};
-use gridhouse_flow::connector::{SourceConnector, SourceEvent, SourceLag, SourcePosition, SourceStream, SourceTable};
+use gridhouse_flow::connector::{
+    SourceConnector, SourceEvent, SourceLag, SourcePosition, SourceStream, SourceTable, StreamPlace,
+};
 use gridhouse_link::PostgresCdc;
 
 use crate::setup::context;
@@ -58,6 +60,8 @@ pub struct Engine {
     staged: BTreeMap<u32, Vec<Vec<Value>>>,
     events: Receiver<(SourceId, SourceEvent)>,
     stream: Option<Box<dyn SourceStream>>,
+    stream_key: String,
+    definition: TableDef,
     clock: SystemClock,
 }
 
@@ -72,11 +76,16 @@ impl Engine {
 
     /// Starts the stream without asking the source first, as after a crash.
     pub fn resume(stream_key: &str, definitions: &[TableDef], mut durable: Durable) -> Self {
-        let connector = PostgresCdc::new(&context());
         for (id, definition) in (1..).zip(definitions) {
             let table = || Table { definition: Arc::new(definition.clone()), snapshot: None, rows: BTreeMap::new() };
             durable.tables.entry(id).or_insert_with(table);
         }
+        Self::reached(stream_key, &definitions[0], durable)
+    }
+
+    /// Starts the stream with the tables of `durable`, perhaps none.
+    pub fn reached(stream_key: &str, definition: &TableDef, durable: Durable) -> Self {
+        let connector = PostgresCdc::new(&context());
         let (sender, events) = sync_channel(4);
         let source_table = |(id, table): (&u32, &Table)| SourceTable {
             id: *id,
@@ -84,7 +93,8 @@ impl Engine {
             snapshot: table.snapshot.clone(),
         };
         let tables = durable.tables.iter().map(source_table).collect();
-        let stream = connector.start(SourceId(1), stream_key, tables, durable.position.clone(), sender).unwrap();
+        let place = StreamPlace { key: stream_key, definition };
+        let stream = connector.start(SourceId(1), place, tables, durable.position.clone(), sender).unwrap();
         Self {
             durable,
             waiting: Vec::new(),
@@ -107,6 +117,8 @@ impl Engine {
             staged: BTreeMap::new(),
             events,
             stream: Some(stream),
+            stream_key: stream_key.to_owned(),
+            definition: definition.clone(),
             clock: SystemClock::new(),
         }
     }
@@ -194,7 +206,9 @@ impl Engine {
     }
 
     pub fn forget(mut self) {
-        self.stream.take().unwrap().forget().unwrap();
+        self.stream.take().unwrap().stop();
+        let place = StreamPlace { key: &self.stream_key, definition: &self.definition };
+        PostgresCdc::new(&context()).forget(place).unwrap();
     }
 
     fn take(&mut self, event: SourceEvent) {

@@ -13,7 +13,7 @@ use gridhouse_expr::functions::resolve;
 use gridhouse_expr::{EvalContext, Expr};
 use gridhouse_flow::connector::{
     Found, Lookup, LookupConnector, LookupRequest, ScanConnector, ScanRequest, SourceConnector, SourceEvent,
-    SourceTable,
+    SourceTable, StreamPlace,
 };
 use gridhouse_link::{JdbcReader, LinkContext};
 
@@ -437,7 +437,8 @@ fn a_job_reads_the_contents_once() {
     let run = |snapshot: Option<Vec<u8>>| {
         let (sender, events) = sync_channel(2);
         let table = SourceTable { id: 4, definition: Arc::new(definition.clone()), snapshot };
-        let _stream = connector.start(SourceId(1), &described.stream_key, vec![table], None, sender).unwrap();
+        let place = StreamPlace { key: &described.stream_key, definition: &definition };
+        let _stream = connector.start(SourceId(1), place, vec![table], None, sender).unwrap();
         let (mut rows, mut done) = (0, None);
         loop {
             match events.recv_timeout(Duration::from_secs(20)).unwrap().1 {

@@ -7,6 +7,7 @@ mod cdc_faults;
 mod describe;
 mod engine;
 mod failover;
+mod forget;
 mod jdbc_read;
 mod network;
 mod no_contents;

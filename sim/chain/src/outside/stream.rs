@@ -12,7 +12,7 @@ use gridhouse_base::table::TableDef;
 use gridhouse_base::{Error, Result, RowKind, SourceId};
 use gridhouse_flow::connector::{
     ChangelogMode, SourceConnector, SourceDescription, SourceEvent, SourceEvents, SourcePosition, SourceStream,
-    SourceTable,
+    SourceTable, StreamPlace,
 };
 
 use super::changes::{Table, name_of, rejected};
@@ -67,7 +67,7 @@ impl SourceConnector for Outside {
     fn start(
         &self,
         source: SourceId,
-        _: &str,
+        _: StreamPlace<'_>,
         tables: Vec<SourceTable>,
         position: Option<SourcePosition>,
         events: SourceEvents,
@@ -98,6 +98,16 @@ impl SourceConnector for Outside {
         }
         world.streams.push(stream);
         Ok(Box::new(Handle { outside: self.clone(), number }))
+    }
+
+    fn stream_options(&self) -> &'static [&'static str] {
+        &["slot"]
+    }
+
+    fn forget(&self, _: StreamPlace<'_>) -> Result<()> {
+        let database = &mut self.world().database;
+        (database.confirmed, database.begins) = (0, 0);
+        Ok(())
     }
 }
 
@@ -141,12 +151,6 @@ impl SourceStream for Handle {
     }
 
     fn stop(self: Box<Self>) {}
-
-    fn forget(self: Box<Self>) -> Result<()> {
-        let database = &mut self.outside.world().database;
-        (database.confirmed, database.begins) = (0, 0);
-        Ok(())
-    }
 }
 
 impl Drop for Handle {
