@@ -8,7 +8,7 @@ use gridhouse_link::testing::Cluster;
 
 use crate::damage::{change, files, offset};
 use crate::events;
-use crate::faults::{await_failure, chain, follow, prepared};
+use crate::faults::{await_failure, chain, copied, follow, prepared};
 use crate::layers::{await_layers, await_said, between};
 use crate::program::{Program, await_equal, postgres, text};
 
@@ -64,9 +64,10 @@ fn assert_ends(program: &mut Program, from: usize, (segment, place): &(PathBuf, 
     assert!(log[from..].contains("restore the data directory from a backup"), "{log}");
 }
 
-/// Each sink finds that it was written by what is lost here, and is written anew by the words of its message; then everything runs.
-fn write_anew(program: &mut Program, cluster: &Cluster, name: &str) {
-    for job in ["board", "copy", "events_sink"] {
+/// The sinks of these jobs find that they were written by what is lost here, and are written anew by the words of their messages; then
+/// everything runs.
+fn write_anew(program: &mut Program, cluster: &Cluster, name: &str, jobs: &[&str]) {
+    for job in jobs {
         let told = await_failure(program, job);
         assert!(told.contains("by a later state, or another copy, of this data directory"), "{told}");
         follow(program, cluster, name, &told);
@@ -80,6 +81,54 @@ fn write_anew(program: &mut Program, cluster: &Cluster, name: &str) {
 /// Removes the data directory as it is told.
 fn remove(program: &Program) {
     std::fs::remove_dir_all(program.data_dir()).expect("the directory can be removed");
+}
+
+#[test]
+fn damaged_rows_fail_the_job_that_needs_them_and_end_the_process_where_a_change_does_until_a_copy_is_restored() {
+    let program = &mut Program::new();
+    let (cluster, name) = (postgres(), "damaged_rows");
+    let script = stopped(program, cluster, name);
+    copied(&program.data_dir(), &program.path("backup"));
+    let damaged = damage_rows(program);
+    let segment = format!("segment {} is damaged at offset ", damaged.0.display());
+    // Without its kept state a job reads all rows of its table.
+    files(program, "state-").iter().for_each(|path| std::fs::remove_file(path).expect("it can be removed"));
+
+    // The job that needs the rows fails by name, a new one is refused, and the others go on.
+    program.serve();
+    let told = await_failure(program, "dws");
+    assert!(told.contains(&segment) && offset(&told) <= damaged.1, "{told}");
+    assert!(told.contains("restore the data directory from a backup"), "{told}");
+    let states = "SELECT state, COUNT(*) FROM system.status.jobs GROUP BY state";
+    assert_eq!(program.query(states), ["FAILED|1", "RUNNING|5"]);
+    let twin = "CREATE TABLE twin (region STRING, amount DECIMAL(20, 2), last INT, PRIMARY KEY (region) NOT ENFORCED)";
+    let twin = format!("{twin}; INSERT INTO twin SELECT region, SUM(amount), MAX(id) FROM ods GROUP BY region");
+    let output = program.run(&["sql", "-e", &twin]);
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(5) && said.contains(&segment), "{said}");
+    cluster.sql(name, "INSERT INTO orders VALUES (900000, 'region-0', 1)");
+    let newest = "SELECT max(n) FROM events";
+    let before = cluster.sql(name, newest);
+    let sinks_go_on = || {
+        let copy = cluster.sql(name, "SELECT count(*) FROM copy WHERE id = 900000");
+        copy == "1" && cluster.sql(name, newest) != before
+    };
+    await_equal("the other sinks", sinks_go_on, || true);
+    assert_eq!(program.query(states), ["FAILED|1", "RUNNING|5"]);
+
+    // A change that needs the rows can be neither carried out nor left out, now and at each start.
+    let mut from = program.log().len();
+    cluster.sql(name, "UPDATE orders SET amount = amount + 1");
+    assert_ends(program, from, &damaged);
+    from = program.log().len();
+    program.start(&script);
+    assert_ends(program, from, &damaged);
+
+    // The copy is older than what two of the sinks have.
+    remove(program);
+    copied(&program.path("backup"), &program.data_dir());
+    program.start(&script);
+    write_anew(program, cluster, name, &["copy", "events_sink"]);
 }
 
 #[test]
@@ -214,5 +263,5 @@ fn a_log_that_is_given_up_from_the_damage_on_is_made_good_by_the_source() {
         std::fs::remove_file(higher).expect("the log can be removed");
     }
     program.start(&script);
-    write_anew(program, cluster, name);
+    write_anew(program, cluster, name, &["board", "copy", "events_sink"]);
 }

@@ -130,7 +130,7 @@ fn a_sink_table_that_others_change_is_told_and_written_anew() {
 }
 
 /// A copy of a directory, made while nobody writes it.
-fn copied(from: &Path, to: &Path) {
+pub fn copied(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-r").args([from, to]).status().expect("cp runs");
     assert!(status.success(), "the directory can be copied");
 }
