@@ -48,6 +48,11 @@ impl Presence {
         *self = Self { asked, ..Self::default() };
     }
 
+    /// Whether contents are asked for, and have not come.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     /// The open transaction empties the table.
     pub(crate) fn empty(&mut self) {
         self.end_transaction();

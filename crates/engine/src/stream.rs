@@ -412,7 +412,12 @@ impl Core {
             // Its job was stopped, or failed by one of these rows: they are not all here, and are asked for again.
             return Ok(());
         }
+        let is_waiting = stream.presence.get(&table).is_some_and(Presence::is_waiting);
         let Some(record) = stream.record.tables.iter_mut().find(|t| t.id == table) else { return Ok(()) };
+        if is_left_out && is_waiting && record.snapshot.is_none() {
+            // A row is missing, and contents are on their way that may bring it: what is here is not all there is.
+            return Ok(());
+        }
         let (landing, begins) = (record.landing, record.snapshot.is_none());
         let stage = match stream.snapshots.remove(&table) {
             Some(stage) => stage,

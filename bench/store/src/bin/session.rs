@@ -19,7 +19,7 @@ use gridhouse_bench_store::{devices, readings};
 use gridhouse_engine::{Engine, EngineOptions, Outcome, Session};
 use gridhouse_flow::connector::{
     ChangelogMode, SourceConnector, SourceDescription, SourceEvent, SourceEvents, SourcePosition, SourceStream,
-    SourceTable,
+    SourceTable, StreamPlace,
 };
 use gridhouse_store::StoreOptions;
 use serde_json::json;
@@ -283,7 +283,7 @@ impl SourceConnector for Tap {
     fn start(
         &self,
         source: SourceId,
-        _: &str,
+        _: StreamPlace<'_>,
         tables: Vec<SourceTable>,
         _: Option<SourcePosition>,
         events: SourceEvents,
@@ -311,8 +311,4 @@ impl SourceStream for TapStream {
     }
 
     fn stop(self: Box<Self>) {}
-
-    fn forget(self: Box<Self>) -> Result<()> {
-        Ok(())
-    }
 }
