@@ -56,8 +56,8 @@ impl Cluster {
             "listen_addresses = '127.0.0.1'".into(),
             "wal_level = logical".into(),
             "fsync = off".into(),
-            "max_replication_slots = 40".into(),
-            "max_wal_senders = 40".into(),
+            "max_replication_slots = 100".into(),
+            "max_wal_senders = 100".into(),
             "shared_buffers = 64MB".into(),
         ];
         conf.extend(settings.iter().map(|line| (*line).to_owned()));

@@ -368,8 +368,13 @@ mod tests {
             bytes.extend(announced.to_be_bytes());
             bytes.resize(bytes.len() + held, 0);
         }
-        // More than the socket holds is taken while it is sent.
-        tokio::spawn(async move { far.write_all(&bytes).await });
+        // More than the socket holds is taken while it is sent. What is asked is read, since a socket that is closed before would take
+        // what it has sent along.
+        tokio::spawn(async move {
+            far.write_all(&bytes).await?;
+            far.shutdown().await?;
+            tokio::io::copy(&mut far, &mut tokio::io::sink()).await
+        });
         Connection::over(near)
     }
 
