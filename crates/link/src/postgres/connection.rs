@@ -366,7 +366,13 @@ mod tests {
         for (tag, announced, held) in frames {
             bytes.push(*tag);
             bytes.extend(announced.to_be_bytes());
-            bytes.resize(bytes.len() + held, 0);
+            let end = bytes.len() + held;
+            if *tag == b'D' && *held > 6 {
+                // One value takes all of the row.
+                bytes.extend(1_u16.to_be_bytes());
+                bytes.extend((*held as u32 - 6).to_be_bytes());
+            }
+            bytes.resize(end, 0);
         }
         // More than the socket holds is taken while it is sent. What is asked is read, since a socket that is closed before would take
         // what it has sent along.
