@@ -194,6 +194,12 @@ impl RowKind {
     }
 }
 
+/// Bytes of the values of these columns: of an array that is part of a larger one, its own part alone.
+pub fn bytes_of(columns: &[ArrayRef]) -> usize {
+    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(column.get_array_memory_size());
+    columns.iter().map(bytes).sum()
+}
+
 /// Rows with a kind each, as sources deliver them, logs keep them and sinks take them.
 #[derive(Clone, Debug)]
 pub struct KindBatch {
@@ -228,7 +234,6 @@ impl KindBatch {
 
     /// The memory that the rows take, in bytes.
     pub fn bytes(&self) -> usize {
-        let size = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(0);
-        self.columns.iter().map(size).sum::<usize>() + self.len()
+        bytes_of(&self.columns) + self.len()
     }
 }

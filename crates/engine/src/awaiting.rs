@@ -119,9 +119,8 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id) else { return Ok(()) };
         let pause = job.wait.take().map_or(FIRST_PAUSE, |wait| (wait.pause * 2).min(LONGEST_PAUSE));
         let record = job.record.clone();
-        self.away.take();
         let since = self.clock.monotonic();
-        let begun = bind(self, &record).and_then(|inserts| self.resume(id, inserts, Gaps::Refused));
+        let begun = self.resume_as(&record, Gaps::Refused);
         let took = self.clock.monotonic().saturating_sub(since);
         let Err(error) = begun else {
             tracing::info!(job = record.name, "what it waited for answers again; it goes on");

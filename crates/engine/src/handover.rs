@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::Core;
 use crate::prepare::{Prepared, Route, relayed};
 use crate::records::JobRecord;
-use crate::wiring::{sink_name, stored_in_outbox};
+use crate::wiring::{insert_of, sink_name, stored_in_outbox};
 
 /// The table from which an outside with a key was written before, until the outside has been taken over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ impl Core {
 
     fn handover(&self, old: &JobRecord, i: usize, insert: &Prepared) -> Result<Handover> {
         let target = &insert.bound.target.path;
-        let before = old.inserts.get(i).filter(|before| before.target == *target && before.sink.is_some());
+        let before = insert_of(Some(old), i, target).filter(|before| before.sink.is_some());
         let (Some(before), Some(sink)) = (before, &insert.sink) else { return Ok(Handover::Same) };
         let (stored, key) = stored_in_outbox(insert);
         let snapshot = self.store.ordered_snapshot();

@@ -37,8 +37,7 @@ use crate::sink::{Place, SinkHandle, SinkPlan, Surroundings};
 use crate::stream::{Stream, StreamState};
 use crate::tick::order_jobs;
 use crate::wiring::{
-    before_of, begun_of, gone, hidden_landing, hidden_landing_of, land, outbox_of, owner_of, read_anew, sink_name,
-    start_of, target_of,
+    gone, hidden_landing, hidden_landing_of, insert_of, land, owner_of, read_anew, sink_name, start_of, target_of,
 };
 use crate::writers::OutsideWriter;
 
@@ -178,12 +177,14 @@ impl Core {
         if !was_wanted {
             return self.tick_with(|tick| tick.put(JOBS, &id.0.to_string(), Some(&encode(&record))));
         }
-        self.away.take();
-        let back = crate::boot::bind(self, &record).and_then(|inserts| self.resume(id, inserts, Gaps::Refused));
-        match back {
-            Err(error) if self.jobs[&id].is_replaced() => self.give_up(id, error),
-            _ => Ok(()),
-        }
+        self.put_back(&record, Gaps::Refused)
+    }
+
+    /// Has a job go on as it was that is not replaced after all.
+    fn put_back(&mut self, record: &JobRecord, gaps: Gaps) -> Result<()> {
+        let Err(error) = self.resume_as(record, gaps) else { return Ok(()) };
+        tracing::error!(job = record.name, "the job that was to be replaced does not go on: {error}");
+        if self.jobs[&record.id].is_replaced() { self.give_up(record.id, error) } else { Ok(()) }
     }
 
     /// Begins a job in the place of the one that has its number. Where that fails, the old one goes on.
@@ -208,14 +209,7 @@ impl Core {
         }
         let begun = self.assemble(record, inserts, Some(&old), (Output::Difference, gaps), script);
         if begun.is_err() && was_running && self.jobs[&id].is_replaced() {
-            self.away.take();
-            let back = crate::boot::bind(self, &old).and_then(|inserts| self.resume(id, inserts, gaps));
-            if let Err(error) = back {
-                tracing::error!(job = old.name, "the job that was to be replaced does not go on: {error}");
-                if self.jobs[&id].is_replaced() {
-                    self.give_up(id, error)?;
-                }
-            }
+            self.put_back(&old, gaps)?;
         }
         begun
     }
@@ -239,6 +233,15 @@ impl Core {
 
     fn next_job(&self) -> JobId {
         JobId(self.job_counter.max(self.jobs.keys().last().map_or(0, |id| id.0)) + 1)
+    }
+
+    /// Goes on with a job by what it has on record.
+    ///
+    /// # Errors
+    /// Those of binding its statements, and of [`Self::resume`].
+    pub(crate) fn resume_as(&mut self, record: &JobRecord, gaps: Gaps) -> Result<()> {
+        self.away.take();
+        crate::boot::bind(self, record).and_then(|inserts| self.resume(record.id, inserts, gaps))
     }
 
     /// Goes on with a job that was stopped or failed.
@@ -345,22 +348,22 @@ impl Core {
                 }
                 // Gone before a table of the same name is made.
                 if next.is_none() {
-                    let before = left.before.as_ref().filter(|before| before.hidden).map(|before| before.table);
-                    left.outbox.into_iter().chain(before).try_for_each(|table| tick.drop_table(table))?;
+                    left.hidden().try_for_each(|table| tick.drop_table(table))?;
                 }
             }
             for (i, insert) in inserts.iter().enumerate() {
                 let target_def = &insert.bound.target;
+                let before = insert_of(old, i, &target_def.path);
                 let mut insert_record = InsertRecord {
                     text: insert.text.clone(),
                     target: target_def.path.clone(),
                     fingerprint: insert.fingerprint.clone(),
-                    outbox: outbox_of(old, i, &target_def.path),
+                    outbox: before.and_then(|before| before.outbox),
                     sources: Vec::new(),
                     sink: insert.sink.as_ref().map(|sink| sink.mode.into()),
                     forgets: insert.sink.as_ref().is_some_and(|sink| !sink.exactly_once),
-                    begun: begun_of(old, i, &target_def.path),
-                    before: before_of(old, i, &target_def.path),
+                    begun: before.map_or(CommitId(0), |before| before.begun),
+                    before: before.and_then(|before| before.before.clone()),
                 };
                 if let Handover::Whole(before) = &handovers[i] {
                     insert_record.before = Some(before.clone());
@@ -405,7 +408,7 @@ impl Core {
                         let mut landed: BTreeMap<ObjectPath, TableId> = BTreeMap::new();
                         for source in &insert.sources {
                             let owner = owner_of(source, record_out.id, i);
-                            let id = hidden_landing(tick, streams_out, counter_out, source, owner)?;
+                            let id = hidden_landing(tick, streams_out, counter_out, source, owner, &connectors)?;
                             let stream = &streams_out[&id.0];
                             let table =
                                 stream.tables.iter().find(|t| t.id == id.1).expect("it was found or made just now");

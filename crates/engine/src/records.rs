@@ -169,6 +169,14 @@ pub struct InsertRecord {
     pub before: Option<Before>,
 }
 
+impl InsertRecord {
+    /// The hidden tables that its outside target is read from, or is yet to be taken over from.
+    pub(crate) fn hidden(&self) -> impl Iterator<Item = TableId> {
+        let before = self.before.as_ref().filter(|before| before.hidden).map(|before| before.table);
+        self.outbox.into_iter().chain(before)
+    }
+}
+
 /// An outside table that an `INSERT` reads.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SourceUse {

@@ -14,7 +14,7 @@ use crate::held::{forget_sink, held_name};
 use crate::job::{Branch, Job};
 use crate::place;
 use crate::rebuild::Gaps;
-use crate::records::{JOBS, JobRecord, JobState, STREAMS, StreamRecord, StreamTableRecord, encode};
+use crate::records::{InsertRecord, JOBS, JobRecord, JobState, STREAMS, StreamRecord, StreamTableRecord, encode};
 use crate::retention::{LostRecord, lost_consumers};
 use crate::shared::lock;
 use crate::tick::order_jobs;
@@ -77,9 +77,7 @@ impl Core {
             if record.state == JobState::Running {
                 continue;
             }
-            self.away.take();
-            let resumed = crate::boot::bind(self, &record).and_then(|inserts| self.resume(id, inserts, Gaps::Refused));
-            if let Err(error) = resumed {
+            if let Err(error) = self.resume_as(&record, Gaps::Refused) {
                 self.give_up(id, error)?;
             }
         }
@@ -125,9 +123,8 @@ impl Core {
             for name in &names {
                 forget_sink(tick, name, None)?;
             }
-            for insert in &job.record.inserts {
-                let before = insert.before.as_ref().filter(|before| before.hidden).map(|before| before.table);
-                insert.outbox.into_iter().chain(before).try_for_each(|table| tick.drop_table(table))?;
+            for table in job.record.inserts.iter().flat_map(InsertRecord::hidden) {
+                tick.drop_table(table)?;
             }
             Ok(())
         })?;

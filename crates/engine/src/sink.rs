@@ -314,8 +314,8 @@ impl SinkWorker {
             None => self.reading = Some(self.begin()?),
             Some(mut reading) => {
                 let turn = self.read_on(&mut reading, may_wait);
-                // What is refused was not written; otherwise the outside is asked again.
-                if turn.as_ref().map_or_else(|error| error.kind() != ErrorKind::Unavailable, |_| true) {
+                // A row that is refused was not written. After any other error it is not known where the outside stands.
+                if turn.as_ref().map_or_else(|error| error.kind() == ErrorKind::Invalid, |_| true) {
                     self.reading = Some(reading);
                 }
                 return turn;
@@ -478,8 +478,8 @@ impl SinkWorker {
         is_new
     }
 
-    /// Tells the core how far the outside has come, and from where on its log is to be kept. The core may be waiting for this worker to end, so a full queue is no
-    /// reason to wait: the next report, or the next start, says the same.
+    /// Tells the core how far the outside has come, and from where on its log is to be kept. The core may be waiting for this worker
+    /// to end, so a full queue is no reason to wait: the next report, or the next start, says the same.
     fn report(&self, upto: CommitId, kept: CommitId) {
         if upto == CommitId(0) {
             // It will get the rows as they stand, for which no log need be kept.

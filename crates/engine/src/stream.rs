@@ -488,9 +488,7 @@ impl Core {
         let tables = self.streams.values().flat_map(|stream| &stream.record.tables);
         let inserts = self.jobs.values().flat_map(|job| &job.record.inserts);
         let written = inserts.filter(|insert| self.catalog.table_id(&insert.target) == Some(landing));
-        tables.filter(|table| table.landing == landing).count() > 1
-            || written.count() > 1
-            || self.jobs.values().any(|job| job.written().contains(&landing))
+        tables.filter(|table| table.landing == landing).count() > 1 || written.count() > 1
     }
 
     fn rows(&mut self, source: SourceId, table: u32, columns: Option<Vec<usize>>, batch: KindBatch) -> Result<()> {

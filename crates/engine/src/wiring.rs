@@ -9,10 +9,10 @@ use gridhouse_flow::connector::{ChangelogMode, SourceTable};
 use gridhouse_sql::plan::{BoundInsert, written_columns};
 use gridhouse_store::{TableSpec, Tick};
 
-use crate::handover::Before;
+use crate::dead::{ON_ERROR, ON_ERROR_VALUES};
 use crate::job::Target;
 use crate::landing::Landing;
-use crate::prepare::{Prepared, PreparedSource};
+use crate::prepare::{Connectors, Prepared, PreparedSource};
 use crate::records::{InsertRecord, JobRecord, StreamRecord, StreamTableRecord};
 
 /// The column in which a log of changes without key keeps their kinds.
@@ -23,20 +23,9 @@ pub(crate) fn sink_name(job: JobId, i: usize, target: &ObjectPath) -> String {
     format!("{}/{}/{}", job.0, i, target.object)
 }
 
-/// The table from which the sink of a job's `INSERT` was read before, if it wrote to the same target.
-pub(crate) fn outbox_of(old: Option<&JobRecord>, i: usize, target: &ObjectPath) -> Option<TableId> {
-    old?.inserts.get(i).filter(|insert| insert.target == *target)?.outbox
-}
-
-/// The table from which the outside of a job's `INSERT` is still to be taken over, if it wrote to the same target.
-pub(crate) fn before_of(old: Option<&JobRecord>, i: usize, target: &ObjectPath) -> Option<Before> {
-    old?.inserts.get(i).filter(|insert| insert.target == *target)?.before.clone()
-}
-
-/// Where the log began that the sink of a job's `INSERT` was read from before, if it wrote to the same target.
-pub(crate) fn begun_of(old: Option<&JobRecord>, i: usize, target: &ObjectPath) -> CommitId {
-    let insert = old.and_then(|old| old.inserts.get(i)).filter(|insert| insert.target == *target);
-    insert.map_or(CommitId(0), |insert| insert.begun)
+/// The `INSERT` that stood at this place of a job before, if it wrote to the same target.
+pub(crate) fn insert_of<'a>(old: Option<&'a JobRecord>, i: usize, target: &ObjectPath) -> Option<&'a InsertRecord> {
+    old?.inserts.get(i).filter(|insert| insert.target == *target)
 }
 
 pub(crate) fn gone(path: &ObjectPath) -> Error {
@@ -120,13 +109,12 @@ pub(crate) fn read_anew(streams: &mut BTreeMap<SourceId, StreamRecord>, (source,
     stream.tables.iter_mut().filter(|record| record.id == table).for_each(|record| record.snapshot = None);
 }
 
-/// Options that say which rows of a source land, with what they say where they are left out.
-const CHOOSING: [(&str, &str); 2] = [("scan.startup.mode", "initial"), ("on-error", "fail")];
-
 /// Whether the same rows of a source land by both definitions.
-fn lands_alike(a: &TableDef, b: &TableDef) -> bool {
-    CHOOSING.iter().all(|(key, default)| {
-        let of = |definition: &TableDef| definition.options.get(*key).map_or(*default, String::as_str).to_owned();
+fn lands_alike(connectors: &Connectors, a: &TableDef, b: &TableDef) -> bool {
+    let connector = a.connector().and_then(|name| connectors.sources.get(name));
+    let choosing = connector.map_or(&[][..], |connector| connector.choosing_options());
+    choosing.iter().copied().chain([(ON_ERROR, ON_ERROR_VALUES[0])]).all(|(key, default)| {
+        let of = |definition: &TableDef| definition.options.get(key).map_or(default, String::as_str).to_owned();
         of(a) == of(b)
     })
 }
@@ -143,6 +131,7 @@ pub(crate) fn hidden_landing(
     counter: &mut u32,
     source: &PreparedSource,
     owner: Option<String>,
+    connectors: &Connectors,
 ) -> Result<(SourceId, u32)> {
     let description = &source.description;
     let own = |stream: &&mut StreamRecord| stream.stream_key == description.stream_key && stream.owner == owner;
@@ -152,7 +141,7 @@ pub(crate) fn hidden_landing(
                 && table.table_key == description.table_key
                 && table.definition.schema == source.definition.schema
                 && table.definition.primary_key == source.definition.primary_key
-                && lands_alike(&table.definition, &source.definition)
+                && lands_alike(connectors, &table.definition, &source.definition)
         };
         if let Some(table) = stream.tables.iter_mut().find(same) {
             table.definition = (*source.definition).clone();

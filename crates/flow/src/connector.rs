@@ -218,6 +218,12 @@ pub trait SourceConnector: Send + Sync {
         &[]
     }
 
+    /// Options of a table that say which of its rows come, each with what it means where it is left out. Uses of one table that
+    /// differ in them do not share what has come.
+    fn choosing_options(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
     /// Starts a stream for `tables` (at least one, unless it has [options of its own](Self::stream_options)) at its last durable
     /// position; `None`: it never ran. Returns at once; connecting and retrying go on in the background and are reported as events.
     ///

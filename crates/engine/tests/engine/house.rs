@@ -573,6 +573,10 @@ impl SourceConnector for Outside {
         })
     }
 
+    fn choosing_options(&self) -> &'static [(&'static str, &'static str)] {
+        &[("scan.startup.mode", "initial")]
+    }
+
     fn start(
         &self,
         source: SourceId,

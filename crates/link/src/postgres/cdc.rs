@@ -46,6 +46,10 @@ impl SourceConnector for PostgresCdc {
         &["slot.name", "debezium.publication.name"]
     }
 
+    fn choosing_options(&self) -> &'static [(&'static str, &'static str)] {
+        &[("scan.startup.mode", "initial")]
+    }
+
     fn start(
         &self,
         source: SourceId,

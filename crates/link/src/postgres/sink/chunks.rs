@@ -4,8 +4,7 @@
 //! one row. So the memory that a write takes here and there does not depend on how much is written, and only a single row can be too large
 //! for the server.
 
-use arrow_array::{Array, ArrayRef};
-use gridhouse_base::batch::{KindBatch, RowKind};
+use gridhouse_base::batch::{KindBatch, RowKind, bytes_of};
 use gridhouse_base::{ChangeBatch, Error, Result, Value};
 use gridhouse_flow::connector::SinkChanges;
 
@@ -51,13 +50,6 @@ impl Chunks<'_, '_> {
         }
         Changes::gather(&batches, plan)
     }
-}
-
-/// Bytes of the values of these columns.
-fn bytes_of(columns: &[ArrayRef]) -> usize {
-    // Of an array that is part of a larger one, its own part alone.
-    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(column.get_array_memory_size());
-    columns.iter().map(bytes).sum()
 }
 
 /// The rows of a write, or of a part of it.
