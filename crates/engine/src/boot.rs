@@ -21,7 +21,7 @@ use crate::prepare::{Prepared, Remembered, prepare};
 use crate::query::zone_of;
 use crate::records::{
     CATALOGS, COUNTERS, CatalogRecord, DATABASES, JOBS, JobRecord, JobState, OBJECTS, ObjectRecord, STREAMS,
-    StreamRecord, database_key, decode, encode, object_key,
+    StreamRecord, WAY_BACK, WAY_BACK_OF_JOB, database_key, decode, encode, object_key,
 };
 use crate::retention::Moments;
 use crate::stream::Stream;
@@ -134,7 +134,7 @@ pub(crate) fn read_catalog(snapshot: &Snapshot) -> Result<Catalog> {
     for (key, text) in snapshot.list(DATABASES) {
         let (owner, name) = key
             .split_once('\u{1}')
-            .ok_or_else(|| Error::corrupt(format!("the database record `{key}` names no catalog")))?;
+            .ok_or_else(|| Error::corrupt(format!("the database record `{key}` names no catalog")).hint(WAY_BACK))?;
         catalog.databases.insert((owner.to_owned(), name.to_owned()), decode(DATABASES, &key, &text)?);
     }
     for (key, text) in snapshot.list(OBJECTS) {
@@ -216,7 +216,7 @@ pub(crate) fn bind_in(catalog: &Catalog, streams: Vec<&StreamRecord>, record: &J
     for insert in &record.inserts {
         let parsed = parse_script(&insert.text).next().transpose()?;
         let Some(Statement::Insert(statement)) = parsed.map(|parsed| parsed.statement) else {
-            return Err(Error::corrupt(format!("job {} holds no INSERT", record.name)));
+            return Err(Error::corrupt(format!("job {} holds no INSERT", record.name)).hint(WAY_BACK_OF_JOB));
         };
         let bound = binder.insert(&statement)?;
         let outside = Remembered { insert, streams: streams.clone() };

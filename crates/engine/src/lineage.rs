@@ -12,6 +12,7 @@ use gridhouse_base::{CommitId, Error, Result};
 use gridhouse_store::Snapshot;
 
 use crate::core::Core;
+use crate::records::WAY_BACK;
 
 /// The metadata space of histories; keys are ordinals.
 const HISTORIES: &str = "histories";
@@ -69,7 +70,7 @@ impl Lineage {
 }
 
 fn unreadable(key: &str) -> Error {
-    Error::corrupt(format!("the record `{key}` of `{HISTORIES}` cannot be read"))
+    Error::corrupt(format!("the record `{key}` of `{HISTORIES}` cannot be read")).hint(WAY_BACK)
 }
 
 impl Core {

@@ -20,7 +20,7 @@ use gridhouse_sql::{fingerprint_insert, table_identity};
 use crate::dead;
 use crate::landing::Landing;
 use crate::outside::OutsideRows;
-use crate::records::{InsertRecord, StreamRecord};
+use crate::records::{InsertRecord, StreamRecord, WAY_BACK_OF_JOB};
 use crate::wiring::{physical_schema, stored_key};
 
 /// An `INSERT` that is ready to become a job, or part of one.
@@ -176,7 +176,8 @@ pub(crate) struct Remembered<'a> {
 
 impl Outside for Remembered<'_> {
     fn source(&self, definition: &TableDef) -> Result<SourceDescription> {
-        let lost = || Error::corrupt(format!("the stream of {} is not on record", definition.path));
+        let lost =
+            || Error::corrupt(format!("the stream of {} is not on record", definition.path)).hint(WAY_BACK_OF_JOB);
         let used = self.insert.sources.iter().find(|used| used.path == definition.path).ok_or_else(lost)?;
         let stream = self.streams.iter().find(|stream| stream.id == used.source).ok_or_else(lost)?;
         let table = stream.tables.iter().find(|table| table.id == used.table).ok_or_else(lost)?;
@@ -192,8 +193,9 @@ impl Outside for Remembered<'_> {
     }
 
     fn sink(&self, definition: &TableDef) -> Result<SinkDescription> {
-        let mode =
-            self.insert.sink.ok_or_else(|| Error::corrupt(format!("the sink {} is not on record", definition.path)))?;
+        let mode = self.insert.sink.ok_or_else(|| {
+            Error::corrupt(format!("the sink {} is not on record", definition.path)).hint(WAY_BACK_OF_JOB)
+        })?;
         let (target_key, exactly_once) = (String::new(), !self.insert.forgets);
         Ok(SinkDescription { target_key, mode: mode.into(), exactly_once, notices: Vec::new() })
     }

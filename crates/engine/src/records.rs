@@ -27,6 +27,12 @@ pub const JOBS: &str = "jobs";
 /// The metadata space of numbers that are never given out again; keys are what they number.
 pub const COUNTERS: &str = "counters";
 
+/// What to do where a record is damaged.
+pub(crate) const WAY_BACK: &str = "restore the data directory from a backup; or remove it and run the scripts again, which reads \
+                                   everything from the sources";
+/// The same, where it concerns one job alone.
+pub(crate) const WAY_BACK_OF_JOB: &str = "DROP JOB, and run its script again";
+
 /// A definition that many hold is written and read like one of its own.
 mod shared {
     use super::{Arc, TableDef};
@@ -297,6 +303,7 @@ pub fn encode<T: Serialize>(record: &T) -> String {
 pub fn decode<T: DeserializeOwned>(space: &str, key: &str, text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
         Error::corrupt(format!("the record `{}` of `{space}` cannot be read", key.replace('\u{1}', ".")))
+            .hint(WAY_BACK)
             .caused_by(error)
     })
 }
