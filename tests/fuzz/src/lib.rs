@@ -25,7 +25,7 @@ use gridhouse_base::random::Random;
 /// What a decoder is given: one piece, or several one after the other.
 pub type Input = Vec<Vec<u8>>;
 
-/// How much memory a decoder may take for an input.
+/// How much memory a decoder may take for an input, on all threads together.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
     /// Whatever the input is.

@@ -23,7 +23,7 @@ pub(crate) static KIND: Kind = Kind {
     cases: 60_000,
     few: 1_500,
     batch: 500,
-    // Of this side; what the server takes is asked in `tests/connections.rs`.
+    // Of both sides; what many connections take together is asked in `tests/connections.rs`.
     memory: Memory { bytes: 4 << 20, per_byte: 200 },
     begin: || Box::new(Conversing::new()),
 };

@@ -17,7 +17,7 @@ pub(crate) static KIND: Kind = Kind {
     cases: 15_000,
     few: 200,
     batch: 100,
-    // Of this thread only; a query's own memory is on DataFusion's threads, and in the tables.
+    // Of all threads: a query's own, the jobs' state, and the tables.
     memory: Memory { bytes: 256 << 20, per_byte: 40_000 },
     begin: || Box::new(Running { house: None, rooms: Vec::new(), of: 0, jobs: 0 }),
 };

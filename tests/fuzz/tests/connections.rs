@@ -1,36 +1,17 @@
 //! What connections hold in the server's memory that announce much, send little and then say nothing.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::random::Random;
 use gridhouse_engine::{Outcome, StatementReport};
 use gridhouse_serve::{Client, RunScript, SOCKET_NAME, Server};
-
-/// What all threads of this process hold.
-static HELD: AtomicI64 = AtomicI64::new(0);
-
-struct Counting;
-
-#[expect(unsafe_code, reason = "an allocator is installed that way; it only passes on what it is asked")]
-// SAFETY: every call goes to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.fetch_add(layout.size() as i64, Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size() as i64, Ordering::Relaxed);
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use gridhouse_sim::memory::{Counting, held_by_all};
 
 #[global_allocator]
 static MEMORY: Counting = Counting;
@@ -45,7 +26,7 @@ const SENT_BYTES: usize = 600 << 10;
 const ANNOUNCED_BYTES: u32 = 60 << 20;
 
 /// What a connection holds whatever it sends: its buffers, its thread's and its session's.
-const OWN_BYTES: i64 = 200 << 10;
+const OWN_BYTES: isize = 200 << 10;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -70,7 +51,7 @@ fn what_is_announced_takes_no_memory_and_what_is_sent_is_given_back() {
     let server = Server::start(directory.path(), made, Random::new(1)).expect("the server starts");
     let mut honest = Client::connect(directory.path()).expect("the server answers").expect("the server listens");
     honest.rows("a").expect("the server serves");
-    let before = HELD.load(Ordering::SeqCst);
+    let before = held_by_all();
 
     let mut message = [9_u32.to_be_bytes(), 196_608_u32.to_be_bytes()].concat();
     message.extend(b"\0Q");
@@ -84,8 +65,8 @@ fn what_is_announced_takes_no_memory_and_what_is_sent_is_given_back() {
             stream
         })
         .collect();
-    let held = HELD.load(Ordering::SeqCst) - before;
-    let (sent, many) = ((CONNECTIONS * SENT_BYTES) as i64, CONNECTIONS as i64);
+    let held = held_by_all() - before;
+    let (sent, many) = ((CONNECTIONS * SENT_BYTES) as isize, CONNECTIONS as isize);
     assert!(held > sent / 4, "the server has read what was sent: it holds {held} of {sent} bytes");
     // A buffer is made twice as large when it is full, and is there twice meanwhile.
     assert!(held < 3 * sent + many * OWN_BYTES, "{held} bytes are held for {sent} that were sent");
@@ -93,8 +74,8 @@ fn what_is_announced_takes_no_memory_and_what_is_sent_is_given_back() {
 
     drop(streams);
     let clock = SystemClock::new();
-    while HELD.load(Ordering::SeqCst) - before > many * OWN_BYTES / 10 {
-        let held = HELD.load(Ordering::SeqCst) - before;
+    while held_by_all() - before > many * OWN_BYTES / 10 {
+        let held = held_by_all() - before;
         assert!(clock.monotonic() < PATIENCE, "{held} bytes are still held");
         std::thread::park_timeout(Duration::from_millis(5));
     }
