@@ -1,11 +1,13 @@
 //! Hostile bytes on every decoder of what comes from outside, beside the files of a data directory (those: `gridhouse-sim`):
-//! PostgreSQL's connection, stream and values, JSON and CSV, SQL, the options of outside tables, the socket.
+//! PostgreSQL's connection, stream and values, JSON and CSV, the books of sinks of files, SQL, the options of outside tables,
+//! the socket.
 //!
 //! Inputs are valid ones, recorded or made, that are changed by chance: bytes, lengths, tokens, pieces of two of them put
 //! together, nesting. Whatever comes of them, a decoder gives what it should or an error that says what is wrong. It does
 //! not panic, and takes no more memory than it says here in proportion to its input. That it comes to an end is watched by
 //! `bench/fuzz`. Every case is drawn from a seed and its number alone, so that each can be repeated.
 
+mod books;
 mod client;
 mod corpus;
 mod files;
@@ -64,7 +66,7 @@ pub struct Kind {
 }
 
 /// Every kind.
-pub static KINDS: [&Kind; 11] = [
+pub static KINDS: [&Kind; 12] = [
     &server::KIND,
     &stream::KIND,
     &values::VALUES,
@@ -76,6 +78,7 @@ pub static KINDS: [&Kind; 11] = [
     &socket::KIND,
     &client::KIND,
     &options::KIND,
+    &books::KIND,
 ];
 
 /// The kind that is called `name`.

@@ -77,6 +77,11 @@ fn client() {
 }
 
 #[test]
+fn books() {
+    some("books");
+}
+
+#[test]
 fn every_decoder_is_named_here() {
     let own = include_str!("fuzz.rs");
     for kind in KINDS {
