@@ -1,6 +1,6 @@
-//! Hostile bytes on every decoder of what comes from outside, beside the files of a data directory (those: `gridhouse-sim`):
-//! PostgreSQL's connection, stream and values, JSON and CSV, the books of sinks of files, SQL, the options of outside tables,
-//! the socket.
+//! Hostile bytes on every decoder of what comes from outside, beside the files of a data directory (those: `gridhouse-sim`, but for
+//! the states of jobs in them): PostgreSQL's connection, stream and values, JSON and CSV, the books of sinks of files, kept
+//! states, SQL, the options of outside tables, the socket.
 //!
 //! Inputs are valid ones, recorded or made, that are changed by chance: bytes, lengths, tokens, pieces of two of them put
 //! together, nesting. Whatever comes of them, a decoder gives what it should or an error that says what is wrong. It does
@@ -19,6 +19,7 @@ mod server;
 mod socket;
 mod sql;
 mod statements;
+mod states;
 mod stream;
 mod values;
 
@@ -66,7 +67,7 @@ pub struct Kind {
 }
 
 /// Every kind.
-pub static KINDS: [&Kind; 12] = [
+pub static KINDS: [&Kind; 13] = [
     &server::KIND,
     &stream::KIND,
     &values::VALUES,
@@ -79,6 +80,7 @@ pub static KINDS: [&Kind; 12] = [
     &client::KIND,
     &options::KIND,
     &books::KIND,
+    &states::KIND,
 ];
 
 /// The kind that is called `name`.

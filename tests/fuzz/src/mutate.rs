@@ -132,7 +132,7 @@ fn number(bytes: &mut Vec<u8>, at: usize, random: &mut Random) {
 }
 
 /// Changes the order of `pieces`, doubles some or leaves some out.
-pub fn shuffle(pieces: &mut Vec<Vec<u8>>, random: &mut Random) {
+pub fn shuffle<T: Clone>(pieces: &mut Vec<T>, random: &mut Random) {
     if pieces.is_empty() {
         return;
     }

@@ -82,6 +82,11 @@ fn books() {
 }
 
 #[test]
+fn states() {
+    some("states");
+}
+
+#[test]
 fn every_decoder_is_named_here() {
     let own = include_str!("fuzz.rs");
     for kind in KINDS {
