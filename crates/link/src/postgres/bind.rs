@@ -16,6 +16,7 @@ use super::client::{Fault, INSUFFICIENT_PRIVILEGE, always_quoted, ident};
 use super::decode::CdcTable;
 use super::describe;
 use super::handover::lost_for;
+use super::identity;
 use super::publication::{Publication, may_not_publish};
 use super::stream::{End, Worker};
 
@@ -46,7 +47,7 @@ impl Worker {
             }
             let fits = |outside: &OutsideTable| {
                 describe::check_columns(&table.definition, outside, &mut Vec::new())?;
-                describe::check_identity(&table.definition, outside)
+                identity::check(&table.definition, outside, outside.holders.iter())
             };
             let unfit = found.iter().map(fits).find_map(Result::err);
             let table = &mut self.decoder.tables[index];

@@ -5,6 +5,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use super::client::outside;
+use super::identity::Holder;
 use super::types::PgClass;
 
 /// A table of the outside.
@@ -20,8 +21,8 @@ pub(crate) struct OutsideTable {
     pub file: u32,
     /// Whether it is the root of partitions.
     pub partitioned: bool,
-    /// `d`efault, `n`othing, `f`ull, `i`ndex.
-    pub replica_identity: char,
+    /// What holds its rows: itself, or its leaves where it is the root of partitions.
+    pub holders: Vec<Holder>,
     /// Whether the role owns it (or is a superuser).
     pub owned: bool,
     /// Whether the role may read it.
@@ -34,8 +35,6 @@ pub(crate) struct OutsideTable {
     pub columns: Vec<OutsideColumn>,
     /// The columns of its primary key.
     pub primary_key: Vec<String>,
-    /// The columns that an old row always tells, by its replica identity; all of them with `f`.
-    pub identity: Vec<String>,
 }
 
 /// A column of the outside.
@@ -141,7 +140,7 @@ pub(crate) async fn list(client: &Client, relations: Relations) -> Result<Vec<Li
 
 /// What is known of the tables `oids`, in no order.
 pub(crate) async fn describe(client: &Client, oids: &[u32]) -> Result<Vec<OutsideTable>> {
-    let tables = "SELECT c.oid, n.nspname::text, c.relname::text, c.relreplident, \
+    let tables = "SELECT c.oid, n.nspname::text, c.relname::text, \
                   pg_has_role(c.relowner, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), c.relkind = 'p', \
                   has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid), c.relfilenode \
                   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY($1) ORDER BY 2, 3";
@@ -155,17 +154,17 @@ pub(crate) async fn describe(client: &Client, oids: &[u32]) -> Result<Vec<Outsid
                    JOIN pg_type b ON b.oid = COALESCE(NULLIF(d.typbasetype, 0), NULLIF(t.typbasetype, 0), t.oid) \
                    LEFT JOIN pg_type e ON e.oid = b.typelem \
                    WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum";
-    let keys = "SELECT i.indrelid, i.indisprimary, i.indisreplident, a.attname::text \
+    let keys = "SELECT i.indrelid, a.attname::text \
                 FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, place) \
                 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
-                WHERE i.indrelid = ANY($1) AND (i.indisprimary OR i.indisreplident) AND k.place <= i.indnkeyatts \
-                ORDER BY i.indrelid, k.place";
+                WHERE i.indrelid = ANY($1) AND i.indisprimary AND k.place <= i.indnkeyatts ORDER BY i.indrelid, k.place";
     let context = "the definition of the tables cannot be read";
     let parameters: [&(dyn ToSql + Sync); 1] = [&oids];
-    let (tables, columns, keys) = tokio::try_join!(
+    let (tables, columns, keys, holders) = tokio::try_join!(
         client.query(tables, &parameters),
         client.query(columns, &parameters),
-        client.query(keys, &parameters)
+        client.query(keys, &parameters),
+        client.query(HOLDERS, &parameters)
     )
     .map_err(outside(context))?;
     let mut found: Vec<OutsideTable> = tables.iter().map(table).collect();
@@ -176,19 +175,47 @@ pub(crate) async fn describe(client: &Client, oids: &[u32]) -> Result<Vec<Outsid
     }
     for row in &keys {
         if let Some(table) = found.iter_mut().find(|table| table.oid == row.get::<_, u32>(0)) {
-            let name: String = row.get(3);
-            if row.get(1) {
-                table.primary_key.push(name.clone());
-            }
-            if table.replica_identity == 'i' && row.get(2) || table.replica_identity == 'd' && row.get(1) {
-                table.identity.push(name);
-            }
+            table.primary_key.push(row.get(1));
         }
     }
-    for table in found.iter_mut().filter(|table| table.replica_identity == 'f') {
-        table.identity = table.columns.iter().map(|column| column.name.clone()).collect();
-    }
+    hold(&mut found, &holders);
     Ok(found)
+}
+
+/// Who holds the rows of the tables `$1`, and what they tell of old ones: as the server decides it (`RelationGetReplicaIndex`). The
+/// leaves are looked for without locks, so that what is done to one of them for long holds nobody up.
+const HOLDERS: &str = "WITH RECURSIVE tree AS (\
+     SELECT c.oid AS root, c.oid, c.relkind FROM pg_class c WHERE c.oid = ANY($1) \
+     UNION ALL SELECT t.root, c.oid, c.relkind FROM tree t \
+     JOIN pg_inherits i ON i.inhparent = t.oid AND t.relkind = 'p' JOIN pg_class c ON c.oid = i.inhrelid) \
+     SELECT t.root, c.oid, n.nspname::text, c.relname::text, c.relreplident = 'f', \
+     ARRAY(SELECT a.attname::text FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, place) \
+     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum \
+     WHERE i.indrelid = c.oid AND (c.relreplident = 'd' AND i.indisprimary OR c.relreplident = 'i' AND i.indisreplident) \
+     AND i.indisvalid AND i.indisunique AND i.indimmediate AND i.indpred IS NULL AND k.place <= i.indnkeyatts ORDER BY k.place) \
+     FROM tree t JOIN pg_class c ON c.oid = t.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE t.relkind = 'r' ORDER BY 3, 4";
+
+/// Looks again at who holds the rows of `tables`.
+pub(crate) async fn hold_anew(client: &Client, tables: &mut [OutsideTable]) -> Result<()> {
+    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+    let rows = client.query(HOLDERS, &[&oids]).await.map_err(outside("the partitions cannot be read"))?;
+    hold(tables, &rows);
+    Ok(())
+}
+
+fn hold(tables: &mut [OutsideTable], rows: &[Row]) {
+    for table in tables {
+        let of_table = rows.iter().filter(|row| row.get::<_, u32>(0) == table.oid);
+        let holder = |row: &Row| Holder {
+            oid: row.get(1),
+            schema: row.get(2),
+            name: row.get(3),
+            tells_all: row.get(4),
+            told: row.get(5),
+        };
+        table.holders = of_table.map(holder).collect();
+    }
 }
 
 /// The column sets that are unique in the table `oid`, fit for `ON CONFLICT`.
@@ -207,16 +234,15 @@ fn table(row: &Row) -> OutsideTable {
         oid: row.get(0),
         schema: row.get(1),
         name: row.get(2),
-        replica_identity: char::from(row.get::<_, i8>(3) as u8),
-        owned: row.get(4),
-        readable: row.get(5),
-        partitioned: row.get(6),
-        reachable: row.get(7),
-        filtered: row.get(8),
-        file: row.get(9),
+        holders: Vec::new(),
+        owned: row.get(3),
+        readable: row.get(4),
+        partitioned: row.get(5),
+        reachable: row.get(6),
+        filtered: row.get(7),
+        file: row.get(8),
         columns: Vec::new(),
         primary_key: Vec::new(),
-        identity: Vec::new(),
     }
 }
 

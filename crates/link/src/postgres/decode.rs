@@ -16,10 +16,10 @@ use gridhouse_flow::connector::SourceEvent;
 use super::binding::{Binding, Change};
 use super::catalog::OutsideTable;
 use super::cdc_options::{CdcOptions, Startup};
-use super::client::ident;
 use super::gather::{
     BATCH_BYTES, BATCH_ROWS, Gather, Gathered, Origin, RowMeta, RowText, misfit_error, origins, shown_row,
 };
+use super::identity::{self, Described, Told};
 use super::pgoutput::{self, Cell, Lsn, Message, OldRow, Relation, Tuple};
 use super::publication::Publication;
 use super::timeline::{Place, Timeline};
@@ -49,6 +49,9 @@ pub(crate) struct CdcTable {
     pub contents_of: Option<Binding>,
     /// The outside tables that match; set when the stream connects.
     pub outside: Vec<OutsideTable>,
+    /// The place that their catalog was read at, where contents were copied in this session: what the stream described before
+    /// that is older.
+    pub read_at: Lsn,
     /// Whether it was given up: the user must mend it, and the engine has it left out.
     pub failed: bool,
     gather: Gather,
@@ -70,6 +73,7 @@ impl CdcTable {
             has_contents: from.is_some(),
             contents_of: None,
             outside: Vec::new(),
+            read_at: Lsn(0),
             failed: false,
             definition,
         })
@@ -109,6 +113,17 @@ impl CdcTable {
         format!("{}.{}", self.options.schemas, self.options.tables)
     }
 
+    /// The name of the declared column at this place.
+    fn column(&self, place: usize) -> &str {
+        self.definition.physical().nth(place).map_or("?", |i| &self.definition.schema.columns[i].name)
+    }
+
+    /// What the columns of the key are in a relation whose columns are bound by `origins`.
+    fn key_attributes(&self, origins: &[Origin]) -> Vec<Option<usize>> {
+        let attribute = |k: &usize| if let Origin::Attribute(a) = origins[*k] { Some(a) } else { None };
+        self.key.iter().map(attribute).collect()
+    }
+
     /// Has the contents delivered again, because the stream does not tell what became of them; what the engine is to put on
     /// record for that before the transaction ends. Where contents are never read, they are not.
     pub(crate) fn want_contents(&mut self) -> Option<SourceEvent> {
@@ -121,6 +136,8 @@ impl CdcTable {
 struct Known {
     relation: Relation,
     targets: Vec<Bound>,
+    /// Its leaves, where it is the root of partitions.
+    leaves: Described,
 }
 
 /// A table that takes the rows of a relation, or why it cannot. That is told with the first row that it is to take: a stream
@@ -128,8 +145,10 @@ struct Known {
 struct Bound {
     index: usize,
     origins: Result<Vec<Origin>>,
-    /// A column of the declared key that old rows do not tell; known with the first old row that is needed.
-    untold: Option<usize>,
+    /// What the columns of the declared key are in the relation.
+    key: Vec<Option<usize>>,
+    /// What old rows tell.
+    told: Told,
 }
 
 struct Transaction {
@@ -153,6 +172,8 @@ pub(crate) struct Decoder {
     pub received_micros: i64,
     database: String,
     relations: HashMap<u32, Known>,
+    /// The relations that were described last, one after the other and right before what comes next; 0 where it was something else.
+    described: [u32; 2],
     old: Tuple,
     new: Tuple,
     transaction: Option<Transaction>,
@@ -174,6 +195,7 @@ impl Decoder {
             received_micros: 0,
             database,
             relations: HashMap::new(),
+            described: [0; 2],
             old: Tuple::default(),
             new: Tuple::default(),
             transaction: None,
@@ -204,7 +226,9 @@ impl Decoder {
     pub(crate) fn reset(&mut self, resume: Lsn) {
         for table in &mut self.tables {
             table.gather.clear();
+            table.read_at = Lsn(0);
         }
+        self.described = [0; 2];
         let told_once = |event: &_| matches!(event, SourceEvent::TableFailed { .. } | SourceEvent::Outdated { .. });
         self.events.retain(told_once);
         self.relations.clear();
@@ -215,8 +239,8 @@ impl Decoder {
 
     /// Binds the relations that are known already again, after tables came or left.
     pub(crate) fn rebind(&mut self) {
-        let relations: Vec<Relation> = self.relations.drain().map(|(_, known)| known.relation).collect();
-        relations.into_iter().for_each(|relation| self.learn(relation));
+        let relations: Vec<u32> = self.relations.keys().copied().collect();
+        relations.into_iter().for_each(|oid| self.bind(oid));
     }
 
     /// Gives up the table at `index`: what was gathered of it is void.
@@ -243,6 +267,16 @@ impl Decoder {
     }
 
     fn take(&mut self, message: Message, bytes: &[u8], old: &Tuple, new: &Tuple) -> Result<()> {
+        let described = match message {
+            Message::Relation(_) | Message::Ignored => self.described,
+            _ => std::mem::take(&mut self.described),
+        };
+        if let Message::Insert { oid } | Message::Update { oid, .. } | Message::Delete { oid, .. } = message
+            && described[0] == oid
+            && described[1] != oid
+        {
+            self.adopt(described)?;
+        }
         match message {
             Message::Begin { commit, time_micros } => self.transaction = Some(Transaction { commit, time_micros }),
             Message::Commit { end } => {
@@ -250,7 +284,10 @@ impl Decoder {
                 self.reached = self.reached.max(end);
                 self.newest_micros = transaction.time_micros;
             }
-            Message::Relation(relation) => self.learn(relation),
+            Message::Relation(relation) => {
+                self.described = [described[1], relation.oid];
+                self.learn(relation);
+            }
             Message::Insert { oid } => self.change(oid, bytes, None, Some(new))?,
             Message::Update { oid, old: OldRow::Absent } => self.change(oid, bytes, None, Some(new))?,
             Message::Update { oid, old: told } => self.change(oid, bytes, Some((old, told)), Some(new))?,
@@ -280,15 +317,41 @@ impl Decoder {
     }
 
     fn learn(&mut self, relation: Relation) {
-        let mut targets = Vec::new();
-        for (index, table) in self.tables.iter().enumerate() {
-            if !table.failed && table.outside.iter().any(|outside| outside.oid == relation.oid) {
-                let origins = bind(table, &relation);
-                let untold = origins.as_ref().ok().and_then(|origins| untold(table, origins, &relation));
-                targets.push(Bound { index, origins, untold });
+        let oid = relation.oid;
+        match self.relations.get_mut(&oid) {
+            Some(known) => known.relation = relation,
+            None => {
+                let known = Known { relation, targets: Vec::new(), leaves: Described::default() };
+                self.relations.insert(oid, known);
             }
         }
-        self.relations.insert(relation.oid, Known { relation, targets });
+        self.bind(oid);
+    }
+
+    /// A change of a root comes right behind the description of the root and of the leaf that it is of: takes the leaf in.
+    fn adopt(&mut self, [root, leaf]: [u32; 2]) -> Result<()> {
+        let commit = self.transaction.as_ref().ok_or_else(outside_transaction)?.commit;
+        if let [Some(known), Some(leaf)] = self.relations.get_disjoint_mut([&root, &leaf]) {
+            known.leaves.put(&leaf.relation, commit);
+            self.bind(root);
+        }
+        Ok(())
+    }
+
+    /// Binds the relation `oid` to the tables that take its rows.
+    fn bind(&mut self, oid: u32) {
+        let Some(Known { relation, targets, leaves }) = self.relations.get_mut(&oid) else { return };
+        targets.clear();
+        for (index, table) in self.tables.iter().enumerate().filter(|(_, table)| !table.failed) {
+            let Some(outside) = table.outside.iter().find(|outside| outside.oid == oid) else { continue };
+            let origins = bind(table, relation);
+            let key = origins.as_ref().map_or_else(|_| Vec::new(), |origins| table.key_attributes(origins));
+            let told = match outside.partitioned {
+                true => Told::by_holders(leaves.holders(outside, table.read_at), relation, &key),
+                false => Told::by_relation(relation, &key),
+            };
+            targets.push(Bound { index, origins, key, told });
+        }
     }
 
     fn change(&mut self, oid: u32, bytes: &[u8], old: Option<(&Tuple, OldRow)>, new: Option<&Tuple>) -> Result<()> {
@@ -307,18 +370,21 @@ impl Decoder {
             commit_micros: transaction.time_micros,
         };
         let mut failed = Vec::new();
-        for Bound { index, origins, untold } in &known.targets {
+        for Bound { index, origins, key, told } in &known.targets {
             let table = &mut self.tables[*index];
             if table.failed || transaction.commit < table.from.lsn {
                 continue;
             }
-            let needs_key = !is_insert(bytes) && !matches!(old, Some((_, OldRow::Whole)));
+            let old = old.map(|(tuple, marked)| (tuple, told.of(marked)));
             let pushed = match origins {
-                Ok(_) if needs_key && let Some(key) = *untold => {
-                    Err(Refusal::OldKeyMissing(key).locate(table, &known.relation))
+                Ok(_)
+                    if !is_insert(bytes)
+                        && let Some(place) = told.lacks(key, old) =>
+                {
+                    Err(Refusal::OldKeyMissing(table.key[place]).locate(table, known))
                 }
-                Ok(origins) => push_change(table, origins, bytes, old, new, meta, &mut self.events)
-                    .map_err(|error| error.locate(table, &known.relation)),
+                Ok(origins) => push_change(table, (known, origins), bytes, old, new, meta, &mut self.events)
+                    .map_err(|error| error.locate(table, known)),
                 Err(error) => Err(error.again()),
             };
             self.group_open = true;
@@ -379,43 +445,43 @@ enum Refusal {
     OldRowMissing,
     /// The place of the key's column among the declared ones.
     OldKeyMissing(usize),
-    /// The place of the column among the declared ones.
+    /// The place of the column among the declared ones, whose large value an update leaves as it was and does not tell, where the
+    /// row may not be here.
     ValueMissing(usize),
 }
 
 impl Refusal {
-    fn locate(self, table: &CdcTable, relation: &Relation) -> Error {
+    fn locate(self, table: &CdcTable, Known { relation, leaves, .. }: &Known) -> Error {
         let name = format!("{}.{}", relation.schema, relation.name);
+        let outside = table.outside.iter().find(|outside| outside.oid == relation.oid && outside.partitioned);
+        let holders = outside.map(|root| leaves.holders(root, table.read_at));
+        if let (Self::OldRowMissing | Self::OldKeyMissing(_), Some(root), Some(holders)) = (&self, outside, &holders)
+            && let Err(error) = identity::check(&table.definition, root, holders.clone())
+        {
+            let remedy = error.remedy().unwrap_or_default().to_owned();
+            return error.hint(format!("{remedy}; then START JOB"));
+        }
+        let full = match (outside, holders) {
+            (Some(root), Some(holders)) => identity::full_where_lacking(root, holders),
+            _ => identity::full(&relation.schema, &relation.name),
+        };
+        let full = format!("{full}; then START JOB");
         match self {
             Self::Misfit(at) => misfit_error(&table.definition, &name, at),
-            Self::OldRowMissing => Error::invalid(format!("table {name} tells no whole old rows any more"))
-                .hint(full_identity(&relation.schema, &relation.name)),
-            Self::OldKeyMissing(key) => {
-                let column =
-                    table.definition.physical().nth(key).map_or("?", |i| &table.definition.schema.columns[i].name);
-                Error::invalid(format!(
-                    "the declared key column '{column}' is not told by deletes and updates any more: table {name} has another \
-                     replica identity"
-                ))
-                .hint(full_identity(&relation.schema, &relation.name))
-            }
-            Self::ValueMissing(at) => value_missing(table, (&relation.schema, &relation.name), at),
+            Self::OldRowMissing => Error::invalid(format!("table {name} tells no whole old rows any more")).hint(full),
+            Self::OldKeyMissing(key) => Error::invalid(format!(
+                "the declared key column '{}' is not told by deletes and updates any more: table {name} has another \
+                 replica identity",
+                table.column(key)
+            ))
+            .hint(full),
+            Self::ValueMissing(at) => Error::invalid(format!(
+                "table {name}, column {}: an update does not tell its large value, which it leaves unchanged, and contents are not read",
+                table.column(at)
+            ))
+            .hint(full),
         }
     }
-}
-
-fn full_identity(schema: &str, table: &str) -> String {
-    format!("ALTER TABLE {}.{} REPLICA IDENTITY FULL; then START JOB", ident(schema), ident(table))
-}
-
-/// The error of an update that leaves a large value as it was and does not tell it, where the row may not be here.
-fn value_missing(table: &CdcTable, (schema, name): (&str, &str), at: usize) -> Error {
-    let column = table.definition.physical().nth(at).map_or("?", |i| &table.definition.schema.columns[i].name);
-    Error::invalid(format!(
-        "table {schema}.{name}, column {column}: an update does not tell its large value, which it leaves unchanged, and contents \
-         are not read"
-    ))
-    .hint(full_identity(schema, name))
 }
 
 /// The error of one of several tables that was truncated, where contents are not read.
@@ -430,19 +496,10 @@ fn truncated_among(table: &CdcTable, relation: &Relation) -> Error {
     .hint("delete here the rows that came from it; then START JOB")
 }
 
-/// A column of the declared key that old rows of the relation do not tell, so that nobody knows which row is meant.
-fn untold(table: &CdcTable, origins: &[Origin], relation: &Relation) -> Option<usize> {
-    let told = |k: &&usize| match origins[**k] {
-        Origin::Attribute(attribute) => relation.columns[attribute].is_identity,
-        _ => true,
-    };
-    table.key.iter().find(|k| !told(k)).copied()
-}
-
 /// Adds one change of the outside to a table; how many rows it became.
 fn push_change(
     table: &mut CdcTable,
-    origins: &[Origin],
+    (known, origins): (&Known, &[Origin]),
     bytes: &[u8],
     old: Option<(&Tuple, OldRow)>,
     new: Option<&Tuple>,
@@ -543,7 +600,7 @@ fn push_change(
             let cells = key_alone(key, origins, with_key.cells);
             count += push(RowKind::Delete, RowText { cells: &cells, ..new }, None)?;
         }
-        let error = value_missing(table, (meta.schema, meta.table), untold);
+        let error = Refusal::ValueMissing(untold).locate(table, known);
         events.push_back(SourceEvent::Rejected { table: id, row: shown_row(definition, origins, with_key), error });
         return Ok(count + 1);
     }
@@ -636,14 +693,13 @@ pub(super) mod tests {
             name: "t".into(),
             file: 1,
             partitioned: false,
-            replica_identity: 'd',
+            holders: Vec::new(),
             owned: true,
             readable: true,
             reachable: true,
             filtered: false,
             columns: Vec::new(),
             primary_key: Vec::new(),
-            identity: Vec::new(),
         });
         let mut decoder = Decoder::new("d".into());
         decoder.tables.push(table);
@@ -700,7 +756,12 @@ pub(super) mod tests {
         let mut random = Random::new(11);
         for round in 0..3_000 {
             let mut decoder = decoder(if round % 2 == 0 { vec![0] } else { vec![] });
-            for mut message in transaction() {
+            decoder.tables[0].outside[0].partitioned = round % 3 == 0;
+            let mut messages = transaction().to_vec();
+            let leaf =
+                b"R\0\0\0\x08public\0l\0d\0\x02\0v\0\0\0\0\x19\xff\xff\xff\xff\x01id\0\0\0\0\x17\xff\xff\xff\xff";
+            messages.insert(2, leaf.to_vec());
+            for mut message in messages {
                 if random.chance(0.4) {
                     let at = random.below(message.len() as u64) as usize;
                     message[at] = random.bits() as u8;

@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 use super::catalog::{self, Listed, OutsideColumn, OutsideTable, Relations};
 use super::cdc_options::{CdcOptions, Startup};
 use super::client::{ident, outside};
+use super::identity;
 use super::publication;
 use super::types::{Fit, readable};
 
@@ -116,7 +117,7 @@ pub(crate) async fn describe(
     let tables = catalog::describe(&client, &chosen(&listed, options)?).await?;
     for table in &tables {
         check_columns(definition, table, &mut notices)?;
-        check_identity(definition, table)?;
+        identity::check(definition, table, table.holders.iter())?;
         let check_rows = if options.startup == Startup::Initial { check_contents } else { check_select };
         check_rows(table, &options.target.username)?;
     }
@@ -283,40 +284,6 @@ fn check_metadata(key: &str, column: &str, kind: &TypeKind) -> Result<()> {
     }
     Err(Error::invalid(format!("metadata column '{column}' is declared as {kind}"))
         .hint(format!("declare it as {wanted} METADATA FROM '{key}'")))
-}
-
-/// Old rows must tell what deletes and updates need: the declared key, or the whole row where there is none.
-pub(crate) fn check_identity(definition: &TableDef, table: &OutsideTable) -> Result<()> {
-    if table.replica_identity == 'f' {
-        return Ok(());
-    }
-    let full = format!("ALTER TABLE {} REPLICA IDENTITY FULL", statement_name(table));
-    // Metadata is known of every row.
-    let is_column = |i: &&usize| !matches!(definition.column_kinds[**i], ColumnKind::Metadata { .. });
-    let key = definition.primary_key.iter().filter(is_column);
-    let key = key.map(|&i| definition.schema.columns[i].name.as_str());
-    if definition.primary_key.is_empty() {
-        let declare = match table.primary_key.as_slice() {
-            [] => String::new(),
-            key => format!("; or declare PRIMARY KEY ({}) NOT ENFORCED", key.join(", ")),
-        };
-        return Err(Error::invalid(format!(
-            "table {} is declared without a primary key, and its replica identity does not tell whole old rows",
-            table.key()
-        ))
-        .hint(format!("{full}{declare}")));
-    }
-    let missing: Vec<&str> = key.filter(|name| catalog::find(&table.identity, name, |n| n).is_none()).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let why = if table.identity.is_empty() { "has no replica identity" } else { "has a replica identity without it" };
-    Err(Error::invalid(format!(
-        "the declared key column '{}' is not told by deletes and updates: table {} {why}",
-        missing[0],
-        table.key()
-    ))
-    .hint(full))
 }
 
 async fn check_slot(client: &Client, server: &Server, options: &CdcOptions, notices: &mut Vec<String>) -> Result<()> {

@@ -19,13 +19,14 @@ use gridhouse_flow::connector::SourceEvent;
 use tokio_postgres::Client;
 
 use super::bind::published_name;
-use super::catalog::OutsideTable;
+use super::catalog::{self, OutsideTable};
 use super::cdc_options::{CdcOptions, Startup};
 use super::client::{Target, always_quoted, literal, outside};
 use super::connection::Connection;
 use super::copy::{CopyRow, lines};
 use super::describe;
 use super::gather::{Gather, Origin, RowMeta, RowText, misfit_error, origins, shown_row};
+use super::identity;
 use super::patience::{LOCK_WAIT, session_pid};
 use super::pgoutput::Lsn;
 use super::stream::{End, Worker, lost};
@@ -285,6 +286,12 @@ impl Worker {
                 continue;
             }
             let (id, startup) = (table.id, table.options.startup);
+            if let Some(error) = self.hold_anew(client, index, running).await? {
+                self.decoder.fail_table(index, error);
+                self.emit_events(running).await?;
+                continue;
+            }
+            let table = &self.decoder.tables[index];
             // Where contents are not read, the stream alone brings what it has not told yet.
             let reached = self.position.map_or(exported.point, |position| position.lsn.min(exported.point));
             let mut from = exported.point;
@@ -321,9 +328,34 @@ impl Worker {
             let table = &mut self.decoder.tables[index];
             (table.from, table.wants_contents, table.has_contents) = (from, false, true);
             table.contents_of = Some(binding);
+            // What is told from another place on is known by what the stream has described since it began.
+            if from.lsn == exported.point {
+                table.read_at = from.lsn;
+            }
         }
         let committed = within(&target, client.batch_execute("COMMIT")).await?;
         committed.map_err(outside("the copy of the contents")).map_err(End::Lost)
+    }
+
+    /// Looks in the snapshot which partitions there are, and what they tell of old rows; gives why that is too little. What the
+    /// stream has described before the snapshot counts no more.
+    async fn hold_anew(
+        &mut self,
+        client: &Client,
+        index: usize,
+        running: &mut Option<&mut Connection>,
+    ) -> Result<Option<Error>, End> {
+        let mut tables = self.decoder.tables[index].outside.clone();
+        if !tables.iter().any(|outside| outside.partitioned) {
+            return Ok(None);
+        }
+        let target = self.options.target.clone();
+        let looked = self.meanwhile(running, within(&target, catalog::hold_anew(client, &mut tables))).await??;
+        looked.map_err(End::Lost)?;
+        let table = &mut self.decoder.tables[index];
+        table.outside = tables;
+        let check = |outside: &OutsideTable| identity::check(&table.definition, outside, outside.holders.iter());
+        Ok(table.outside.iter().map(check).find_map(Result::err))
     }
 
     /// Copies one table; gives why it cannot, where a row or the table does not fit.

@@ -15,6 +15,7 @@ mod describe;
 mod forget;
 mod gather;
 mod handover;
+mod identity;
 mod jdbc;
 mod jdbc_options;
 mod jdbc_source;

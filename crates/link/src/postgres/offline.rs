@@ -18,6 +18,7 @@ use super::connection::{Connection, STREAM_ENDED};
 use super::copy::{CopyRow, lines};
 use super::decode::{CdcTable, Decoder};
 use super::gather::{Gather, Origin, RowMeta, RowText, misfit_error};
+use super::identity::Holder;
 use super::jdbc_options::{JdbcOptions, ReadOptions};
 use super::pgoutput::{Frame, Lsn, frame};
 use super::timeline::{History, Place};
@@ -42,14 +43,19 @@ impl StreamDecoder {
                 name: definition.path.object.clone(),
                 file: 1,
                 partitioned: false,
-                replica_identity: *replica_identity,
+                holders: vec![Holder {
+                    oid: *oid,
+                    schema: "public".into(),
+                    name: definition.path.object.clone(),
+                    tells_all: *replica_identity == 'f',
+                    told: Vec::new(),
+                }],
                 owned: true,
                 readable: true,
                 reachable: true,
                 filtered: false,
                 columns: Vec::new(),
                 primary_key: Vec::new(),
-                identity: Vec::new(),
             });
             decoder.tables.push(table);
         }

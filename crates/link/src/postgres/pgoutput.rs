@@ -113,6 +113,8 @@ pub(crate) struct Relation {
     pub schema: String,
     /// The name.
     pub name: String,
+    /// Whether its old rows are told with all columns (`REPLICA IDENTITY FULL`).
+    pub tells_all: bool,
     /// The columns that are published, in order.
     pub columns: Vec<RelationColumn>,
 }
@@ -235,7 +237,7 @@ fn relation(reader: &mut Reader<'_>) -> Result<Relation> {
         schema => schema.to_owned(),
     };
     let name = reader.text()?.to_owned();
-    reader.skip(1)?;
+    let tells_all = reader.u8()? == b'f';
     let count = usize::from(reader.u16()?);
     let mut columns = Vec::new();
     for _ in 0..count {
@@ -245,7 +247,7 @@ fn relation(reader: &mut Reader<'_>) -> Result<Relation> {
         reader.skip(4)?;
         columns.push(RelationColumn { name, type_oid, is_identity });
     }
-    Ok(Relation { oid, schema, name, columns })
+    Ok(Relation { oid, schema, name, tells_all, columns })
 }
 
 fn tuple(reader: &mut Reader<'_>, tuple: &mut Tuple) -> Result<()> {

@@ -11,6 +11,7 @@ mod forget;
 mod jdbc_read;
 mod network;
 mod no_contents;
+mod partitions;
 mod publications;
 mod remedies;
 mod setup;
