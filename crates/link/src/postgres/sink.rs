@@ -171,7 +171,7 @@ impl JdbcSink {
     /// Whether the outside is as this claim has left it.
     async fn looked(&self, open: &Open, upto: i64) -> Result<()> {
         let sql = format!(
-            "SELECT FROM {} WHERE store = $1 AND sink = $2 AND upto = $3 AND epoch = $4 \
+            "SELECT FROM {} WHERE store = $1 AND sink = $2 AND upto = $3::bigint AND epoch = $4::bigint \
              AND COALESCE(to_regclass($5)::oid, 0) = $6 AND EXISTS (SELECT FROM pg_class c WHERE c.oid = $6 AND {MARK} = $7)",
             open.plan.bookkeeping()
         );
@@ -181,7 +181,7 @@ impl JdbcSink {
         match open.client.query_opt(&sql, &wanted).await {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(self.fenced(open, upto).await),
-            Err(error) => Err(Fault::of(&error).error(&format!("sink {}", open.plan.key()))),
+            Err(error) => Err(self.bookless(open, &Fault::of(&error)).await),
         }
     }
 
@@ -247,8 +247,7 @@ impl JdbcSink {
             let fault = Fault::of(&error);
             return Err(match fault.code.as_deref() {
                 Some("22012") => self.fenced(open, from).await,
-                Some(INSUFFICIENT_PRIVILEGE) => self.bookless(open, &fault).await,
-                _ => fault.error(&open.plan.key()),
+                _ => self.bookless(open, &fault).await,
             });
         }
         committed
@@ -305,13 +304,17 @@ impl JdbcSink {
         }
     }
 
-    /// Which right on the bookkeeping table, or on its schema, was taken back.
+    /// Which right on the bookkeeping table, or on its schema, was taken back, or what else became of it.
     async fn bookless(&self, open: &Open, fault: &Fault) -> Error {
+        let told = fault.error(&format!("sink {}", open.plan.key()));
+        if fault.kind() != ErrorKind::Invalid && fault.code.as_deref() != Some(INSUFFICIENT_PRIVILEGE) {
+            return told;
+        }
         // The transaction has failed, and nothing is answered within it.
         let _ = open.client.batch_execute("ROLLBACK").await;
         let (schema, target) = (&open.plan.schema, &self.options.target);
         let lacking = books::check(&open.client, schema, target, ErrorKind::Unavailable).await;
-        lacking.err().unwrap_or_else(|| fault.error(&format!("sink {}", open.plan.key())))
+        lacking.err().unwrap_or(told)
     }
 
     /// Who has taken over, or what has become of the table.
@@ -320,12 +323,13 @@ impl JdbcSink {
         // The transaction has failed, and nothing is answered within it.
         let _ = open.client.batch_execute("ROLLBACK").await;
         let sql = format!(
-            "SELECT upto, epoch, claimed_at::text FROM {} WHERE store = $1 AND sink = $2",
+            "SELECT COALESCE(upto::bigint, 0), COALESCE(epoch::bigint, 0), COALESCE(claimed_at::text, '?') FROM {} \
+             WHERE store = $1 AND sink = $2",
             open.plan.bookkeeping()
         );
         let entry = match open.client.query_opt(&sql, &[&self.store(), &self.writer.sink]).await {
             Ok(entry) => entry,
-            Err(error) => return Fault::of(&error).error(&format!("sink {key}")),
+            Err(error) => return self.bookless(open, &Fault::of(&error)).await,
         };
         // First of all: whoever is fenced must not claim the sink again, whatever became of the table.
         if let Some(row) = entry.as_ref().filter(|row| row.get::<_, i64>(1) > open.epoch) {

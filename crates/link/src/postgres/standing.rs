@@ -148,8 +148,8 @@ impl OtherStore {
     async fn newest(client: &Client, plan: &Plan, store: &str, since: Option<&str>) -> Result<Option<Self>> {
         // The column may not be there, and then a row as JSON has no such field.
         let sql = format!(
-            "SELECT upto, to_jsonb(b) ->> 'claimed_by' FROM {} b WHERE target = $1 AND store <> $2 AND upto > 0 \
-             AND claimed_at > COALESCE($3::text::timestamptz, '-infinity') ORDER BY claimed_at DESC LIMIT 1",
+            "SELECT upto::bigint, to_jsonb(b) ->> 'claimed_by' FROM {} b WHERE target = $1 AND store <> $2 AND upto > 0 \
+             AND COALESCE(claimed_at, 'infinity') > COALESCE($3::text::timestamptz, '-infinity') ORDER BY claimed_at DESC LIMIT 1",
             plan.bookkeeping()
         );
         let row = client.query_opt(&sql, &[&plan.key(), &store, &since]).await;

@@ -16,6 +16,7 @@ mod publications;
 mod remedies;
 mod setup;
 mod sink;
+mod sink_books;
 mod sink_faults;
 mod sink_owners;
 mod types;

@@ -47,7 +47,9 @@ impl JdbcSink {
         let kept = books::make(&client, &books).await.map_err(failed)?;
         let target = plan.key();
         // What others wrote after this one claimed the table the last time, it does not know of.
-        let last = format!("SELECT claimed_at::text FROM {books} WHERE store = $1 AND sink = $2 AND upto > 0");
+        let last = format!(
+            "SELECT COALESCE(claimed_at::text, '-infinity') FROM {books} WHERE store = $1 AND sink = $2 AND upto > 0"
+        );
         let last = client.query_opt(&last, &[&store, &self.writer.sink]).await.map_err(failed)?;
         let claimed: Option<String> = last.map(|row| row.get(0));
         let (column, value, set) =
@@ -56,14 +58,16 @@ impl JdbcSink {
             "INSERT INTO {books} AS b (store, sink, target, upto, epoch, claimed_at{column}) \
              VALUES ($1, $2, $3, 0, 1, clock_timestamp(){value}) \
              ON CONFLICT (store, sink) DO UPDATE SET epoch = b.epoch + 1, target = EXCLUDED.target, claimed_at = EXCLUDED.claimed_at{set} \
-             RETURNING upto, epoch, history, xmax = 0"
+             RETURNING upto, epoch, history::text, xmax = 0"
         );
         let claim: [&(dyn ToSql + Sync); 4] = [&store, &self.writer.sink, &target, &self.owner];
         let claim = if kept.owner { &claim[..] } else { &claim[..3] };
         let row = client.query_one(&sql, claim).await.map_err(failed)?;
         let fence_others = format!("UPDATE {books} SET epoch = epoch + 1 WHERE target = $1 AND store <> $2");
         client.execute(&fence_others, &[&target, &store]).await.map_err(failed)?;
-        let (mut upto, epoch): (i64, i64) = (row.get(0), row.get(1));
+        let asked = books::Entry { books: &books, store: &store, sink: &self.writer.sink };
+        let mut upto: i64 = books::value(&row, 0, "upto", asked)?;
+        let epoch: i64 = books::value(&row, 1, "epoch", asked)?;
         let under = row.get::<_, Option<&str>>(2).and_then(Under::read);
         let rows = standing::rows(&client, &plan).await.map_err(failed)?;
         let (sink, role) = (self.writer.sink.as_str(), self.options.target.username.as_str());
