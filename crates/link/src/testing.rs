@@ -421,6 +421,8 @@ struct ProxyState {
     cuts: AtomicU16,
     /// Of those that were made under another number the server's ends are closed, and ours stay open in silence.
     forgotten: AtomicU16,
+    /// Those that were made under another number pass nothing, and both of their ends stay open.
+    stranded: AtomicU16,
 }
 
 impl Proxy {
@@ -437,6 +439,7 @@ impl Proxy {
             allowance: AtomicU64::new(UNLIMITED),
             cuts: AtomicU16::new(0),
             forgotten: AtomicU16::new(0),
+            stranded: AtomicU16::new(0),
         });
         let shared = state.clone();
         std::thread::spawn(move || {
@@ -479,6 +482,11 @@ impl Proxy {
         self.state.forgotten.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Passes nothing more on the connections that there are, whose ends stay open. New ones pass.
+    pub fn strand(&self) {
+        self.state.stranded.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Cuts all connections; new ones lead to the port `to`.
     pub fn lead_to(&self, to: u16) {
         self.state.to.store(to, Ordering::SeqCst);
@@ -489,6 +497,7 @@ impl Proxy {
 impl ProxyState {
     fn pass(&self, mut from: TcpStream, mut to: TcpStream, is_ours: bool) {
         let (begun, known) = (self.cuts.load(Ordering::SeqCst), self.forgotten.load(Ordering::SeqCst));
+        let free = self.stranded.load(Ordering::SeqCst);
         let _ = from.set_read_timeout(Some(PROXY_LOOK));
         let mut bytes = vec![0; 65_536];
         while self.cuts.load(Ordering::SeqCst) == begun {
@@ -498,7 +507,7 @@ impl ProxyState {
                 std::thread::park_timeout(PROXY_LOOK);
                 continue;
             }
-            if self.frozen.load(Ordering::SeqCst) {
+            if self.frozen.load(Ordering::SeqCst) || self.stranded.load(Ordering::SeqCst) != free {
                 std::thread::park_timeout(PROXY_LOOK);
                 continue;
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gridhouse_base::clock::Clock;
 use gridhouse_base::table::TableDef;
-use gridhouse_base::{ErrorKind, Result, SourceId};
+use gridhouse_base::{Error, ErrorKind, Result, SourceId};
 use gridhouse_flow::connector::{
     ChangelogMode, Lookup, LookupConnector, LookupRequest, ScanConnector, ScanRequest, ScanRows, Sink, SinkConnector,
     SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvents, SourcePosition, SourceStream,
@@ -71,11 +71,15 @@ impl SinkConnector for JdbcWriter {
         let options = JdbcOptions::written(definition, &self.hosts, &mut notices)?;
         let mode = if definition.primary_key.is_empty() { ChangelogMode::InsertOnly } else { ChangelogMode::Upsert };
         block_on(async {
-            let client = options.target.connect().await?;
-            let found = sink_plan::find(&client, definition, &options).await?;
-            let plan = sink_plan::plan(&client, definition, &options, found, &mut notices).await?;
-            books::check(&client, &plan.schema, &options.target, ErrorKind::Invalid).await?;
-            let system = system_identifier(&client).await?;
+            let (client, pid) = options.target.session().await?;
+            let looked = async {
+                let found = sink_plan::find(&client, definition, &options).await?;
+                let plan = sink_plan::plan(&client, definition, &options, found, &mut notices).await?;
+                books::check(&client, &plan.schema, &options.target, ErrorKind::Invalid).await?;
+                Ok::<_, Error>((plan, system_identifier(&client).await?))
+            };
+            let what = format!("sink {}", options.table);
+            let (plan, system) = options.target.patiently(pid, &what, looked).await??;
             let target_key = format!("postgres/{system}/{}/{}", options.target.database, plan.key());
             Ok(SinkDescription { target_key, mode, exactly_once: true, notices })
         })
@@ -113,9 +117,14 @@ impl SourceConnector for JdbcReader {
         let mut notices = Vec::new();
         let options = ReadOptions::read(definition, &self.hosts, &mut notices)?;
         block_on(async {
-            let client = options.place.target.connect().await?;
-            let plan = ReadPlan::make(&client, definition, &options, &mut notices).await?;
-            let system = system_identifier(&client).await?;
+            let target = &options.place.target;
+            let (client, pid) = target.session().await?;
+            let looked = async {
+                let plan = ReadPlan::make(&client, definition, &options, &mut notices).await?;
+                Ok::<_, Error>((plan, system_identifier(&client).await?))
+            };
+            let what = format!("table {} cannot be read", options.place.table);
+            let (plan, system) = target.patiently(pid, &what, looked).await??;
             Ok(SourceDescription {
                 stream_key: format!("jdbc/{system}/{}/{}", options.place.target.database, plan.key()),
                 table_key: plan.key(),

@@ -7,11 +7,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gridhouse_base::{Error, ErrorKind, Result, SourceId};
-use gridhouse_flow::connector::{SourceEvent, SourceEvents, SourcePosition, SourceStream, SourceTable};
+use gridhouse_flow::connector::{ScanRequest, SourceEvent, SourceEvents, SourcePosition, SourceStream, SourceTable};
 
 use super::jdbc_options::ReadOptions;
-use super::read_plan::ReadPlan;
-use super::scan::{Reader, runtime, statement};
+use super::scan::{Reader, runtime};
 use crate::hosts::HostMap;
 use crate::stop::Stop;
 
@@ -95,14 +94,8 @@ impl Worker {
         if self.table.snapshot.is_none() {
             let definition = &self.table.definition;
             let runtime = runtime()?;
-            let physical: Vec<usize> = definition.physical().collect();
-            let mut reader = runtime.block_on(async {
-                let client = self.options.place.target.connect().await?;
-                let plan = ReadPlan::make(&client, definition, &self.options, &mut Vec::new()).await?;
-                let columns = plan.select(&physical)?;
-                let sql = statement(&plan, &columns, &Default::default());
-                Reader::open(client, &sql, definition, plan.key(), columns).await
-            })?;
+            let all = ScanRequest { columns: definition.physical().collect(), ..Default::default() };
+            let mut reader = runtime.block_on(Reader::open(definition, &self.options, &all))?;
             self.send(SourceEvent::Connected)?;
             while let Some(batch) = runtime.block_on(reader.next())? {
                 self.send(SourceEvent::SnapshotRows { table, batch })?;

@@ -3,8 +3,9 @@
 //! A statement may take as long as it takes, so no time limit of ours can tell a slow server from a lost connection: between
 //! the two ends there may be something that still takes our bytes and passes nothing on. After a silence the server is
 //! therefore asked, over a second connection, whether the session works on something, or has done so within that silence: work of many
-//! statements may be between two of them. Only where it does not, or nobody answers there either, is the connection given up. What a lock holds up is not given up here; sessions bound that by
-//! `lock_timeout`.
+//! statements may be between two of them. Nor does one work that waits for us to take what it has sent, while nothing of it comes. Only where
+//! it does not, or nobody answers there either, is the connection given up. What a lock holds up is not given up here; sessions bound that
+//! by `lock_timeout`.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -21,6 +22,19 @@ const UNDER_WAY: Duration = Duration::from_secs(1);
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 impl Target {
+    /// Connects as [`Target::connect`] does; with the session's number, under which [`Target::patiently`] asks for it.
+    ///
+    /// # Errors
+    /// `Unavailable` where the server says nothing.
+    pub(crate) async fn session(&self) -> Result<(Client, i32)> {
+        let made = tokio::time::timeout(self.silence * 2, async {
+            let client = self.connect().await?;
+            let pid = session_pid(&client).await?;
+            Ok((client, pid))
+        });
+        made.await.unwrap_or_else(|_| Err(self.silent()))
+    }
+
     /// Waits for `work`, statements of the session `pid` of the server; `what` names it in the error.
     ///
     /// # Errors
@@ -44,8 +58,8 @@ impl Target {
         let asked = tokio::time::timeout(self.silence * 2, async {
             let client = self.connect().await?;
             // A server that does not track activities (state `disabled`) can only be known to be there.
-            let sql = "SELECT state NOT LIKE 'idle%' OR state_change > now() - make_interval(secs => $2) \
-                       FROM pg_stat_activity WHERE pid = $1";
+            let sql = "SELECT state NOT LIKE 'idle%' AND wait_event IS DISTINCT FROM 'ClientWrite' \
+                       OR state_change > now() - make_interval(secs => $2) FROM pg_stat_activity WHERE pid = $1";
             client
                 .query_opt(sql, &[&pid, &self.silence.as_secs_f64()])
                 .await

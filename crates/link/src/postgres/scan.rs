@@ -1,7 +1,8 @@
 //! Reads a table to its end with one COPY: the rows stream in the server's text form, a batch at a time.
 //!
 //! Nothing is read ahead of the consumer but what the socket holds, so memory is bounded by a batch. One statement is one
-//! snapshot. Dropping the reader closes the connection, which ends the statement.
+//! snapshot. Dropping the reader closes the connection, which ends the statement. A server that says nothing is given up as
+//! [`super::patience`] says.
 
 use std::pin::Pin;
 
@@ -14,7 +15,7 @@ use gridhouse_flow::connector::{ScanRequest, ScanRows};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, CopyOutStream};
 
-use super::client::Fault;
+use super::client::{Fault, Target};
 use super::copy::{CopyRow, lines};
 use super::gather::{Gather, Origin, RowMeta, RowText, misfit_in};
 use super::jdbc_options::ReadOptions;
@@ -30,13 +31,7 @@ pub(crate) fn runtime() -> Result<Runtime> {
 /// The rows of a scan.
 pub(crate) fn rows(definition: &TableDef, options: &ReadOptions, request: &ScanRequest) -> Result<ScanRows> {
     let runtime = runtime()?;
-    let reader = runtime.block_on(async {
-        let client = options.place.target.connect().await?;
-        let plan = ReadPlan::make(&client, definition, options, &mut Vec::new()).await?;
-        let columns = plan.select(&request.columns)?;
-        let sql = statement(&plan, &columns, request);
-        Reader::open(client, &sql, definition, plan.key(), columns).await
-    })?;
+    let reader = runtime.block_on(Reader::open(definition, options, request))?;
     Ok(Box::new(Rows { reader: Some(reader), runtime }))
 }
 
@@ -88,29 +83,41 @@ pub(crate) struct Reader {
     copy: Pin<Box<CopyOutStream>>,
     /// The connection lives as long as its client.
     _client: Client,
+    target: Target,
+    pid: i32,
+    /// What an error begins with.
+    what: String,
     decoder: RowDecoder,
     /// What stands in the stream after its end is not to be read.
     ended: bool,
 }
 
 impl Reader {
-    /// Starts `select`, whose columns are `columns`.
-    pub(crate) async fn open(
-        client: Client,
-        select: &str,
-        definition: &TableDef,
-        table: String,
-        columns: Vec<ReadColumn>,
-    ) -> Result<Self> {
-        let decoder = RowDecoder::new(definition, table, columns)?;
-        let copy = copy_out(&client, select, &decoder.table).await?;
-        Ok(Self { copy, _client: client, decoder, ended: false })
+    /// Starts to read what `request` asks for.
+    ///
+    /// # Errors
+    /// `Unavailable` where the server does not answer, here and with every batch.
+    pub(crate) async fn open(definition: &TableDef, options: &ReadOptions, request: &ScanRequest) -> Result<Self> {
+        let target = &options.place.target;
+        let (client, pid) = target.session().await?;
+        let begun = async {
+            let plan = ReadPlan::make(&client, definition, options, &mut Vec::new()).await?;
+            let columns = plan.select(&request.columns)?;
+            let select = statement(&plan, &columns, request);
+            let decoder = RowDecoder::new(definition, plan.key(), columns)?;
+            let copy = copy_out(&client, &select, &decoder.table).await?;
+            Ok::<_, Error>((decoder, copy))
+        };
+        let what = format!("table {} cannot be read", options.place.table);
+        let (decoder, copy) = target.patiently(pid, &what, begun).await??;
+        let what = format!("table {} cannot be read", decoder.table);
+        Ok(Self { copy, _client: client, target: target.clone(), pid, what, decoder, ended: false })
     }
 
     /// The next batch; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<KindBatch>> {
         while !self.ended {
-            let Some(data) = self.copy.next().await else {
+            let Some(data) = self.target.patiently(self.pid, &self.what, self.copy.next()).await? else {
                 self.ended = true;
                 break;
             };

@@ -10,6 +10,7 @@ mod failover;
 mod forget;
 mod jdbc_read;
 mod network;
+mod network_read;
 mod no_contents;
 mod partitions;
 mod publications;
