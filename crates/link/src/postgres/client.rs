@@ -38,8 +38,21 @@ pub(crate) const SESSION: [(&str, &str); 5] = [
     ("extra_float_digits", "3"),
 ];
 
+/// Takes away what limits of time an administrator has set for the role, the database or the server, whichever of them this server
+/// knows: contents take as long to copy as they are large, and what is cancelled would be begun again for ever. A server that is gone
+/// is noticed by its silence. Sent by itself, and not as options of the connection: servers refuse those that they do not know, and
+/// poolers leave them out.
+pub(crate) const WITHOUT_LIMITS: &str = "SELECT set_config(name, '0', false) FROM pg_settings WHERE setting <> '0' AND name IN \
+    ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')";
+
 /// PostgreSQL's code for a role that lacks a right.
 pub(crate) const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
+/// PostgreSQL's code where a role, a database or the server has no room for another connection.
+const TOO_MANY_CONNECTIONS: &str = "53300";
+
+/// PostgreSQL's own number of connections for replication.
+const WAL_SENDERS: u32 = 10;
 
 /// A PostgreSQL server and how to enter it.
 #[derive(Clone)]
@@ -79,8 +92,19 @@ impl Target {
         }
     }
 
-    /// Connects; the connection lives on the current runtime and is closed when the client is dropped.
+    /// Connects for work that takes as long as it takes, whatever limits an administrator has set.
     pub(crate) async fn connect(&self) -> Result<Client> {
+        let client = self.connect_within_limits().await?;
+        let limit = self.silence.min(CONNECT_TIMEOUT * 2);
+        match tokio::time::timeout(limit, client.batch_execute(WITHOUT_LIMITS)).await {
+            Err(_) => Err(self.no_answer("no answer in time")),
+            Ok(Err(error)) => Err(self.connect_error(&Fault::of(&error))),
+            Ok(Ok(())) => Ok(client),
+        }
+    }
+
+    /// Connects; the connection lives on the current runtime and is closed when the client is dropped.
+    pub(crate) async fn connect_within_limits(&self) -> Result<Client> {
         let mut config = Config::new();
         for (host, port) in &self.hosts {
             config.host(host).port(*port);
@@ -148,9 +172,34 @@ impl Target {
             Some(INSUFFICIENT_PRIVILEGE) => fault
                 .error(&place)
                 .hint(format!("GRANT CONNECT ON DATABASE {} TO {}", ident(database), ident(user))),
-            Some("53300") => Error::unavailable(format!("{place} has no free connection: {}", fault.message))
-                .hint("close some, or raise max_connections in postgresql.conf and restart it"),
+            Some(TOO_MANY_CONNECTIONS) => Error::unavailable(format!("{place} has no free connection: {}", fault.message))
+                .hint(self.more_connections(fault)),
             Some(_) => fault.error(&place),
+        }
+    }
+}
+
+impl Target {
+    /// How there are more connections where `fault` says that there are too many. Its text may be in any language.
+    fn more_connections(&self, fault: &Fault) -> String {
+        let (database, user) = (ident(&self.database), ident(&self.username));
+        match fault.routine.as_deref() {
+            Some("InitializeSessionUserId") => {
+                format!("close some of the role's, or let it have more: ALTER ROLE {user} CONNECTION LIMIT -1")
+            }
+            Some("CheckMyDatabase") => {
+                format!("close some to the database, or let it have more: ALTER DATABASE {database} CONNECTION LIMIT -1")
+            }
+            _ if fault.message.contains("max_wal_senders") => {
+                let digits: String = fault.message.chars().filter(char::is_ascii_digit).collect();
+                let more = digits.parse().map_or(WAL_SENDERS, |now: u32| now.saturating_mul(2).max(WAL_SENDERS));
+                format!(
+                    "stop a standby or another reader of changes (pg_stat_replication has them), or type there: \
+                     ALTER SYSTEM SET max_wal_senders = {more}; then restart the server"
+                )
+            }
+            _ => "close some, or raise max_connections there (ALTER SYSTEM SET max_connections = …) and restart the server"
+                .to_owned(),
         }
     }
 }
@@ -166,6 +215,8 @@ pub(crate) struct Fault {
     pub hint: Option<String>,
     /// The column that the server names.
     pub column: Option<String>,
+    /// The function of the server that refused it.
+    pub routine: Option<String>,
 }
 
 impl Fault {
@@ -180,6 +231,7 @@ impl Fault {
                 },
                 hint: db.hint().map(str::to_owned),
                 column: db.column().map(str::to_owned),
+                routine: db.routine().map(str::to_owned),
             },
             None => {
                 let mut message = error.to_string();
@@ -192,14 +244,14 @@ impl Fault {
                     }
                     cause = inner.source();
                 }
-                Self { code: None, message, hint: None, column: None }
+                Self::lost(message)
             }
         }
     }
 
     /// An error of the way to the server.
     pub(crate) fn lost(message: impl Into<String>) -> Self {
-        Self { code: None, message: message.into(), hint: None, column: None }
+        Self { code: None, message: message.into(), hint: None, column: None, routine: None }
     }
 
     /// What the caller should do: connections, shutdowns, full disks, conflicts of locks and lacking resources pass by
@@ -212,6 +264,16 @@ impl Fault {
                 "08" | "53" | "57" | "58" | "40" | "28" | "3D" | "XX" => ErrorKind::Unavailable,
                 _ => ErrorKind::Invalid,
             },
+        }
+    }
+
+    /// Whether it is a matter of the connection, of other sessions or of what the server has room for, and not of what was asked:
+    /// the same may do a moment later.
+    pub(crate) fn passes(&self) -> bool {
+        match self.code.as_deref() {
+            None | Some("55006" | "55P03") => true,
+            // Connections and log-ins; states of a transaction; conflicts; resources; shutdowns and cancelled statements.
+            Some(code) => matches!(&code[..2.min(code.len())], "08" | "25" | "28" | "3D" | "40" | "53" | "57"),
         }
     }
 

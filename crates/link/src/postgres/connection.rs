@@ -319,7 +319,7 @@ fn fallible_next<I: fallible_iterator::FallibleIterator<Error = io::Error>>(
 }
 
 fn fault_of(body: &postgres_protocol::message::backend::ErrorResponseBody) -> Fault {
-    let mut fault = Fault { code: Some("XX000".into()), message: String::new(), hint: None, column: None };
+    let mut fault = Fault { code: Some("XX000".into()), ..Fault::lost("") };
     let mut detail = None;
     let mut fields = body.fields();
     while let Ok(Some(field)) = fallible_next(&mut fields) {
@@ -330,6 +330,7 @@ fn fault_of(body: &postgres_protocol::message::backend::ErrorResponseBody) -> Fa
             b'D' => detail = Some(value),
             b'H' => fault.hint = Some(value),
             b'c' => fault.column = Some(value),
+            b'R' => fault.routine = Some(value),
             _ => {}
         }
     }

@@ -52,6 +52,8 @@ pub(crate) struct CdcTable {
     /// The place that their catalog was read at, where contents were copied in this session: what the stream described before
     /// that is older.
     pub read_at: Lsn,
+    /// Whether the server refused to copy its contents when that was last tried.
+    pub was_refused: bool,
     /// Whether it was given up: the user must mend it, and the engine has it left out.
     pub failed: bool,
     gather: Gather,
@@ -74,6 +76,7 @@ impl CdcTable {
             contents_of: None,
             outside: Vec::new(),
             read_at: Lsn(0),
+            was_refused: false,
             failed: false,
             definition,
         })

@@ -21,7 +21,7 @@ use tokio_postgres::Client;
 use super::bind::published_name;
 use super::catalog::{self, OutsideTable};
 use super::cdc_options::{CdcOptions, Startup};
-use super::client::{Target, always_quoted, literal, outside};
+use super::client::{Fault, INSUFFICIENT_PRIVILEGE, Target, WITHOUT_LIMITS, always_quoted, ident, literal, outside};
 use super::connection::Connection;
 use super::copy::{CopyRow, lines};
 use super::describe;
@@ -29,6 +29,7 @@ use super::gather::{Gather, Origin, RowMeta, RowText, misfit_error, origins, sho
 use super::identity;
 use super::patience::{LOCK_WAIT, session_pid};
 use super::pgoutput::Lsn;
+use super::running;
 use super::stream::{End, Worker, lost};
 use super::timeline::{History, Place};
 
@@ -37,6 +38,9 @@ const SLOT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// PostgreSQL's code where every replication slot is used.
 const TOO_MANY_SLOTS: &str = "53400";
+
+/// What is said where the copy cannot begin.
+const SNAPSHOT: &str = "the exported snapshot cannot be used";
 
 /// What is known of the stream's slot.
 struct Slot {
@@ -221,7 +225,7 @@ impl Worker {
                 };
             }
             // Asking what it waits for also tells whether the server is still there.
-            let error = within(&target, oldest_transaction(client)).await??;
+            let error = within(&target, running::oldest(client, &target.username)).await?.map_err(End::Lost)?;
             if !std::mem::replace(&mut told, true) {
                 self.emit(SourceEvent::Waiting { error }, running.as_deref_mut()).await?;
             }
@@ -278,7 +282,7 @@ impl Worker {
         let pid = self.meanwhile(running, within(&target, session_pid(client))).await??.map_err(End::Lost)?;
         self.meanwhile(running, within(&target, client.batch_execute(&begin)))
             .await??
-            .map_err(outside("the exported snapshot cannot be used"))
+            .map_err(outside(SNAPSHOT))
             .map_err(End::Lost)?;
         for index in 0..self.decoder.tables.len() {
             let table = &self.decoder.tables[index];
@@ -310,6 +314,11 @@ impl Worker {
                         self.half_sent.retain(|half| *half != id);
                         self.decoder.fail_table(index, error);
                         self.emit_events(running).await?;
+                        // What is left of its rows passes first; and where the server refused them, its transaction has failed.
+                        let again = format!("ROLLBACK; {begin}");
+                        let begun = target.patiently(pid, "the copy of the contents", client.batch_execute(&again));
+                        let begun = self.meanwhile(running, begun).await?.map_err(End::Lost)?;
+                        begun.map_err(outside(SNAPSHOT)).map_err(End::Lost)?;
                         continue;
                     }
                 }
@@ -326,7 +335,7 @@ impl Worker {
             self.emit(done, running.as_deref_mut()).await?;
             self.half_sent.retain(|half| *half != id);
             let table = &mut self.decoder.tables[index];
-            (table.from, table.wants_contents, table.has_contents) = (from, false, true);
+            (table.from, table.wants_contents, table.has_contents, table.was_refused) = (from, false, true, false);
             table.contents_of = Some(binding);
             // What is told from another place on is known by what the stream has described since it began.
             if from.lsn == exported.point {
@@ -384,12 +393,18 @@ impl Worker {
             let meta = RowMeta { table: &table.name, schema: &table.schema, database: &database, commit_micros: 0 };
             let context = format!("the contents of {} cannot be copied", table.key());
             let begun = self.meanwhile(running, target.patiently(pid, &context, client.copy_out(&sql))).await?;
-            let copy = begun.map_err(End::Lost)?.map_err(outside(&context)).map_err(End::Lost)?;
+            let copy = match begun.map_err(End::Lost)? {
+                Ok(copy) => copy,
+                Err(error) => return self.refused(index, table, &sql, &Fault::of(&error)).map(Some),
+            };
             let mut copy = std::pin::pin!(copy);
             loop {
                 let next = self.meanwhile(running, target.patiently(pid, &context, copy.next())).await?;
                 let Some(data) = next.map_err(End::Lost)? else { break };
-                let data = data.map_err(outside(&context)).map_err(End::Lost)?;
+                let data = match data {
+                    Ok(data) => data,
+                    Err(error) => return self.refused(index, table, &sql, &Fault::of(&error)).map(Some),
+                };
                 for line in lines(&data) {
                     row.read(line);
                     let text = RowText { bytes: &row.bytes, cells: &row.cells, fallback: None };
@@ -408,6 +423,33 @@ impl Worker {
         }
         self.send_contents(id, &mut gather, running).await?;
         Ok(None)
+    }
+
+    /// What becomes of a table whose copy by `sql` the server refused. What passes is the connection's matter. Else it is tried once
+    /// more, for which the table is looked at anew: it may just have been altered, or a right taken away, and then that is told. What
+    /// is refused again is wrong in the table, and holds up no other.
+    fn refused(&mut self, index: usize, outside: &OutsideTable, sql: &str, fault: &Fault) -> Result<Error, End> {
+        let context = format!("the contents of {} cannot be copied", outside.key());
+        let table = &mut self.decoder.tables[index];
+        if fault.passes() || !std::mem::replace(&mut table.was_refused, true) {
+            return Err(End::Lost(fault.error(&context)));
+        }
+        let remedy = match fault.code.as_deref().unwrap_or_default() {
+            code if code.starts_with("XX") || code.starts_with("58") => {
+                "its file is damaged there: restore the table from a back-up, or delete or update the damaged rows"
+                    .to_owned()
+            }
+            "22021" | "22P05" => "update the row there: its text cannot be converted to UTF8".to_owned(),
+            INSUFFICIENT_PRIVILEGE => {
+                format!("grant role {} what the server names", ident(&self.options.target.username))
+            }
+            _ => fault.hint.clone().unwrap_or_else(|| "mend there what the server names".to_owned()),
+        };
+        let copy = sql.strip_suffix(" TO STDOUT").unwrap_or(sql);
+        Ok(Error::invalid(format!("{context}: {}", fault.message)).hint(format!(
+            "{remedy}, until psql can read all of it: \\{} TO /dev/null; then START JOB",
+            copy.replacen("COPY", "copy", 1)
+        )))
     }
 
     async fn send_contents(
@@ -438,26 +480,10 @@ async fn within<T>(target: &Target, work: impl Future<Output = T>) -> Result<T, 
 }
 
 async fn open(target: &Target) -> Result<Connection, End> {
-    Connection::open(target).await.map_err(|fault| End::Lost(target.connect_error(&fault)))
-}
-
-/// What a slot that does not come about waits for.
-///
-/// # Errors
-/// `Lost` where the server does not answer.
-async fn oldest_transaction(client: &Client) -> Result<Error, End> {
-    let sql = "SELECT pid, usename::text, (now() - xact_start)::text FROM pg_stat_activity \
-               WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1";
-    let waits = "the snapshot of the contents waits for the transactions that run in the source";
-    Ok(match client.query_opt(sql, &[]).await.map_err(outside(waits)).map_err(End::Lost)? {
-        Some(row) => {
-            let (pid, user, age): (i32, Option<&str>, Option<&str>) = (row.get(0), row.get(1), row.get(2));
-            let (user, age) = (user.unwrap_or("?"), age.unwrap_or("?"));
-            Error::unavailable(format!("{waits}; the oldest is that of process {pid} ({user}), open for {age}"))
-                .hint(format!("commit it, or end it there: SELECT pg_terminate_backend({pid})"))
-        }
-        None => Error::unavailable(waits),
-    })
+    let refused = |fault| End::Lost(target.connect_error(&fault));
+    let mut connection = Connection::open(target).await.map_err(refused)?;
+    within(target, connection.simple(WITHOUT_LIMITS)).await?.map_err(refused)?;
+    Ok(connection)
 }
 
 async fn current_lsn(client: &Client) -> Result<Lsn> {

@@ -32,6 +32,7 @@ mod pgoutput;
 mod publication;
 mod pushdown;
 mod read_plan;
+mod running;
 mod scan;
 mod shape;
 mod sink;

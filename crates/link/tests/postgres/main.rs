@@ -9,6 +9,7 @@ mod engine;
 mod failover;
 mod forget;
 mod jdbc_read;
+mod limits;
 mod network;
 mod network_read;
 mod no_contents;
