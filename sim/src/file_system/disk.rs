@@ -1,7 +1,8 @@
 //! What a simulated disk holds, what becomes of it in a crash, and which of its operations go wrong.
 //!
 //! A directory is a journal here: changes of names that were not synced are each kept or lost, a rename as a whole, and those
-//! that are kept take effect in their order.
+//! that are kept take effect in their order. A directory is itself a name in the one above it, and what lies in it is lost with
+//! that name; those at the top are there from the start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -34,6 +35,9 @@ pub(super) struct Disk {
     pub inodes: Vec<Inode>,
     pub names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
+    /// Directories that were made.
+    pub directories: BTreeSet<PathBuf>,
+    durable_directories: BTreeSet<PathBuf>,
     /// Changes of names since their directory's last sync, in order.
     changes: Vec<NameChange>,
     pub locks: BTreeSet<PathBuf>,
@@ -66,6 +70,7 @@ pub(super) struct Inode {
 #[derive(Clone)]
 enum NameChange {
     Add(PathBuf, usize),
+    AddDirectory(PathBuf),
     Remove(PathBuf),
     Rename(PathBuf, PathBuf, usize),
 }
@@ -73,13 +78,16 @@ enum NameChange {
 impl NameChange {
     fn directory(&self) -> Option<&Path> {
         match self {
-            Self::Add(path, _) | Self::Remove(path) | Self::Rename(_, path, _) => path.parent(),
+            Self::Add(path, _) | Self::AddDirectory(path) | Self::Remove(path) | Self::Rename(_, path, _) => {
+                path.parent()
+            }
         }
     }
 
-    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>, directories: &mut BTreeSet<PathBuf>) {
         match self {
             Self::Add(path, inode) => drop(names.insert(path.clone(), *inode)),
+            Self::AddDirectory(path) => drop(directories.insert(path.clone())),
             Self::Remove(path) => drop(names.remove(path)),
             Self::Rename(from, to, inode) => {
                 names.remove(from);
@@ -104,6 +112,11 @@ pub(super) fn failed() -> io::Error {
     io::Error::other("simulated: the disk failed")
 }
 
+/// Whether a directory is one of those that are there from the start.
+fn is_at_the_top(path: &Path) -> bool {
+    path.parent().is_none_or(|above| above.parent().is_none())
+}
+
 impl Disk {
     pub fn new(seed: u64) -> Self {
         Self {
@@ -111,6 +124,8 @@ impl Disk {
             inodes: Vec::new(),
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
+            directories: BTreeSet::new(),
+            durable_directories: BTreeSet::new(),
             changes: Vec::new(),
             locks: BTreeSet::new(),
             operations: 0,
@@ -130,6 +145,8 @@ impl Disk {
             inodes: self.inodes.clone(),
             names: self.names.clone(),
             durable_names: self.durable_names.clone(),
+            directories: self.directories.clone(),
+            durable_directories: self.durable_directories.clone(),
             changes: self.changes.clone(),
             locks: BTreeSet::new(),
             ..*self
@@ -170,7 +187,41 @@ impl Disk {
         }
     }
 
+    /// Whether there is a directory.
+    pub fn has_directory(&self, path: &Path) -> bool {
+        is_at_the_top(path) || self.directories.contains(path)
+    }
+
+    /// What listing and syncing a directory meets.
+    pub fn check_directory(&self, path: &Path) -> io::Result<()> {
+        if self.has_directory(path) {
+            Ok(())
+        } else if self.names.contains_key(path) {
+            Err(io::ErrorKind::NotADirectory.into())
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+
+    /// Whether something can be made with this path.
+    pub fn check_above(&self, path: &Path) -> io::Result<()> {
+        if path.parent().is_none_or(|above| self.has_directory(above)) {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+
+    pub fn add_directory(&mut self, path: &Path) -> io::Result<()> {
+        if self.names.contains_key(path) {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        self.change_name(NameChange::AddDirectory(path.to_path_buf()));
+        Ok(())
+    }
+
     pub fn add_name(&mut self, path: &Path) -> io::Result<usize> {
+        self.check_above(path)?;
         if self.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -196,14 +247,16 @@ impl Disk {
     }
 
     fn change_name(&mut self, change: NameChange) {
-        change.apply(&mut self.names);
+        change.apply(&mut self.names, &mut self.directories);
         self.changes.push(change);
     }
 
     pub fn sync_dir(&mut self, path: &Path) {
         let (synced, rest): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.changes).into_iter().partition(|change| change.directory() == Some(path));
-        synced.iter().for_each(|change| change.apply(&mut self.durable_names));
+        for change in synced {
+            change.apply(&mut self.durable_names, &mut self.durable_directories);
+        }
         self.changes = rest;
     }
 
@@ -222,6 +275,7 @@ impl Disk {
     /// The machine stops, if it has not yet, and starts again with what the disk happened to keep.
     pub fn restart(&mut self) {
         let mut names = std::mem::take(&mut self.durable_names);
+        let mut directories = std::mem::take(&mut self.durable_directories);
         let changes = std::mem::take(&mut self.changes);
         // A journal that is written in order keeps the first changes; nothing says that it is.
         let mood = self.random.below(4);
@@ -234,11 +288,19 @@ impl Disk {
                 _ => self.random.chance(0.5),
             };
             if kept {
-                change.apply(&mut names);
+                change.apply(&mut names, &mut directories);
             }
         }
+        let made = directories.clone();
+        let is_reached = |path: &Path| {
+            path.ancestors().skip(1).all(|directory| is_at_the_top(directory) || made.contains(directory))
+        };
+        names.retain(|path, _| is_reached(path));
+        directories.retain(|path| is_reached(path));
         self.names = names;
         self.durable_names = self.names.clone();
+        self.directories = directories;
+        self.durable_directories = self.directories.clone();
         let named: BTreeSet<usize> = self.names.values().copied().collect();
         for (i, inode) in self.inodes.iter_mut().enumerate() {
             if named.contains(&i) {
@@ -247,6 +309,11 @@ impl Disk {
                 *inode = Inode::default();
             }
         }
+        self.start_process();
+    }
+
+    /// A process begins, whatever became of the one before.
+    pub fn start_process(&mut self) {
         self.locks.clear();
         self.crash_at = None;
         self.fail_at = None;

@@ -2,9 +2,9 @@
 //!
 //! At a crash each sector of 512 bytes that was written since its file's last sync independently keeps all, some or none of
 //! its writes (in order, so an older version may be the one that survives); an unsynced length is old or new; an unsynced
-//! change of a name has happened or not, a rename as a whole. Writes, syncs and removals can be made to fail, the disk can be
+//! change of a name has happened or not, a rename as a whole; with the name of a directory that was made goes what is in it. Writes, syncs and removals can be made to fail, the disk can be
 //! made full, and bits can be flipped. After a failed sync some of the bytes are on the disk, the rest never will be, and the
-//! next sync says that all is well. What is not simulated: directories that vanish, and reads that fail.
+//! next sync says that all is well. What is not simulated: directories that are removed, and reads that fail.
 
 mod disk;
 
@@ -81,6 +81,11 @@ impl SimFileSystem {
     /// The machine stops (if it has not yet) and starts again with what the disk happened to keep.
     pub fn restart(&self) {
         self.disk().restart();
+    }
+
+    /// The process ends where [`Self::crash_at`] says, and the machine does not: another process finds all that was done.
+    pub fn kill(&self) {
+        self.disk().start_process();
     }
 
     /// The files, with their lengths.
@@ -233,13 +238,18 @@ impl FileSystem for SimFileSystem {
         Ok(Arc::new(SimFile { fs: self.clone(), inode, epoch: disk.epoch }))
     }
 
-    fn create_dir_all(&self, _path: &Path) -> io::Result<()> {
-        Ok(())
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        let missing: Vec<&Path> = path.ancestors().take_while(|directory| !disk.has_directory(directory)).collect();
+        missing.into_iter().rev().try_for_each(|directory| {
+            disk.whole(&format!("make directory {}", directory.display()), |disk| disk.add_directory(directory))
+        })
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         let disk = self.disk();
-        let names = disk.names.keys().filter(|name| name.parent() == Some(path));
+        disk.check_directory(path)?;
+        let names = disk.names.keys().chain(&disk.directories).filter(|name| name.parent() == Some(path));
         Ok(names.filter_map(|name| name.file_name()).map(PathBuf::from).collect())
     }
 
@@ -260,6 +270,7 @@ impl FileSystem for SimFileSystem {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.disk().whole(&format!("sync directory {}", path.display()), |disk| {
+            disk.check_directory(path)?;
             disk.sync_dir(path);
             Ok(())
         })
@@ -267,6 +278,7 @@ impl FileSystem for SimFileSystem {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         let mut disk = self.disk();
+        disk.check_above(path)?;
         if !disk.locks.insert(path.to_path_buf()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -325,6 +337,43 @@ mod tests {
             assert_ne!(fs.open(old).is_ok(), fs.open(new).is_ok(), "after a restart nothing is in doubt");
         }
         assert!((50..150).contains(&renamed) && (50..150).contains(&removed), "{renamed} {removed}");
+    }
+
+    #[test]
+    fn a_directory_whose_name_was_not_synced_takes_with_it_what_was() {
+        let (mut kept, mut lost) = (0, 0);
+        for seed in 0..200 {
+            let fs = SimFileSystem::new(seed);
+            let [top, made, deep] = ["d", "d/made", "d/made/deep"].map(Path::new);
+            assert_eq!(fs.create(&deep.join("file")).err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+            fs.create_dir_all(deep).unwrap();
+            let file = fs.create(&deep.join("file")).unwrap();
+            file.write_all_at(&[1; 10], 0).unwrap();
+            file.sync_data().unwrap();
+            fs.sync_dir(deep).unwrap();
+            fs.sync_dir(made).unwrap();
+            assert_eq!(fs.list(made).unwrap(), [Path::new("deep")]);
+            let (in_doubt, safe) = (fs.fork(), fs);
+            in_doubt.restart();
+            assert_eq!(in_doubt.open(&deep.join("file")).is_ok(), in_doubt.list(made).is_ok());
+            *(if in_doubt.list(made).is_ok() { &mut kept } else { &mut lost }) += 1;
+            safe.sync_dir(top).unwrap();
+            safe.restart();
+            assert_eq!(safe.bytes_of(&deep.join("file")), [1; 10]);
+        }
+        assert!(kept > 50 && lost > 50, "{kept} {lost}");
+    }
+
+    #[test]
+    fn a_killed_process_leaves_what_it_did() {
+        let fs = SimFileSystem::new(1);
+        let file = fs.create(Path::new("d/file")).unwrap();
+        file.write_all_at(&[1; 600], 0).unwrap();
+        fs.crash_at(fs.operations() + 1, Cut::Before);
+        file.sync_data().unwrap_err();
+        fs.kill();
+        assert!(file.len().is_err(), "what was open before is dead");
+        assert_eq!(fs.bytes_of(Path::new("d/file")), [1; 600]);
     }
 
     #[test]
