@@ -25,6 +25,7 @@ pub fn open(settings: &Settings) -> Result<Engine> {
     let link = LinkContext {
         hosts: HostMap::new(settings.hosts.clone())?,
         clock: Arc::clone(&clock),
+        fs: Arc::new(DiskFileSystem),
         seed: random.bits(),
         print: Arc::new(Mutex::new(std::io::stdout())),
         owner: owner(settings),

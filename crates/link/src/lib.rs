@@ -20,6 +20,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use gridhouse_base::clock::Clock;
+use gridhouse_base::fs::FileSystem;
 use gridhouse_flow::connector::{LookupConnector, ScanConnector, SinkConnector, SourceConnector};
 
 pub use datagen::Datagen;
@@ -35,6 +36,8 @@ pub struct LinkContext {
     pub hosts: HostMap,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// Where the connector `filesystem` writes.
+    pub fs: Arc<dyn FileSystem>,
     /// The seed of generated data.
     pub seed: u64,
     /// Where `print` writes.
@@ -80,7 +83,7 @@ pub fn sources(context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn SourceCo
 pub fn sinks(context: &LinkContext) -> BTreeMap<&'static str, Arc<dyn SinkConnector>> {
     BTreeMap::from([
         ("jdbc", Arc::new(JdbcWriter::new(context)) as Arc<dyn SinkConnector>),
-        ("filesystem", Arc::new(FilesWriter)),
+        ("filesystem", Arc::new(FilesWriter::new(context))),
         ("print", Arc::new(Print::new(context.print.clone()))),
         ("blackhole", Arc::new(Blackhole)),
     ])

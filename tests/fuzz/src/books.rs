@@ -14,6 +14,7 @@ use gridhouse_base::{Column, CommitId, Error, ErrorKind, Schema, TypeKind, Value
 use gridhouse_flow::connector::{Sink, SinkConnector, SinkWriter};
 use gridhouse_link::FilesWriter;
 
+use crate::files::context;
 use crate::mutate::mutate;
 use crate::{Decoder, Input, Kind, Memory};
 
@@ -111,15 +112,16 @@ impl Table {
         }
         let mut books = files_in(&root.join("_gridhouse")).into_iter();
         made.book = books.find(|path| path.extension().is_none()).expect("the writer has a book");
-        made.text = fs::read(&made.book).expect("the book can be read");
         let files = files_in(&root).into_iter().filter(|path| *path != made.book);
         made.files = files.map(|path| (path.clone(), fs::read(path).expect("a file can be read"))).collect();
+        let text = fs::read_to_string(&made.book).expect("the book can be read");
+        made.text = asking(&text, &root, made.files.iter().map(|(path, _)| path.as_path()), upto);
         made
     }
 
     fn open(&self, history: u64) -> Box<dyn Sink> {
         let writer = SinkWriter { store: 7, sink: "电网".into(), history, written: true };
-        FilesWriter.open(self.definition.clone(), writer).expect("the options are right")
+        FilesWriter::new(&context()).open(self.definition.clone(), writer).expect("the options are right")
     }
 
     /// Puts everything back, with this book; `is_cut`: as if the last write had not come to make its files visible. Gives the
@@ -144,6 +146,20 @@ impl Table {
         fs::write(&self.book, book).expect("the book can be written");
         visible
     }
+}
+
+/// The book as it is before the files of the last write have their names.
+fn asking<'a>(text: &str, root: &Path, files: impl Iterator<Item = &'a Path>, upto: CommitId) -> Vec<u8> {
+    let pending = files.filter_map(|path| {
+        let name = path.file_name()?.to_str()?;
+        let below = path.parent()?.strip_prefix(root).ok()?.to_str()?;
+        let is_last = name.starts_with("part-") && name.contains(&format!("-{}-", upto.0));
+        is_last.then(|| format!("[\"{below}\",\".{name}.inprogress\",\"{name}\"]"))
+    });
+    let pending = pending.collect::<Vec<_>>().join(",");
+    let line = text.lines().next().expect("a book has a line");
+    assert!(line.contains("\"pending\":[]"), "the last write has made its files visible: {line}");
+    forged(line.replace("\"pending\":[]", &format!("\"pending\":[{pending}]")).into_bytes())
 }
 
 /// All files below a directory.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use arrow_array::Array;
 use gridhouse_base::clock::SystemClock;
+use gridhouse_base::fs::DiskFileSystem;
 use gridhouse_base::random::Random;
 use gridhouse_base::table::{ColumnKind, ObjectPath, TableDef};
 use gridhouse_base::{ChangeBatch, Column, ErrorKind, Field, Result, Schema, TypeKind};
@@ -82,18 +83,23 @@ struct Files {
     definition: TableDef,
 }
 
+/// What the connectors of files take from the program.
+pub(crate) fn context() -> LinkContext {
+    LinkContext {
+        hosts: HostMap::default(),
+        clock: Arc::new(SystemClock::new()),
+        fs: Arc::new(DiskFileSystem),
+        seed: 1,
+        print: Arc::new(Mutex::new(Vec::new())),
+        owner: Owner { host: "here".into(), process: 1, data_dir: "/data".into() },
+    }
+}
+
 impl Files {
     fn new() -> Self {
-        let context = LinkContext {
-            hosts: HostMap::default(),
-            clock: Arc::new(SystemClock::new()),
-            seed: 1,
-            print: Arc::new(Mutex::new(Vec::new())),
-            owner: Owner { host: "here".into(), process: 1, data_dir: "/data".into() },
-        };
         let directory = tempfile::tempdir().expect("a temporary directory");
         let definition = definition(directory.path().join("rows"), true, &[]);
-        Self { reader: FilesReader::new(&context), directory, definition }
+        Self { reader: FilesReader::new(&context()), directory, definition }
     }
 
     fn read(&self, ignore: bool) -> Result<Vec<ChangeBatch>> {

@@ -5,14 +5,14 @@
 //! line, nor the history. Whatever the bytes are, what it asks for is done to the writer's own files below the table's directory alone. And a
 //! book that does not go with the files that are there is refused: to believe it would write rows twice.
 
-use std::fs::{self, File, TryLockError};
 use std::path::{Component, Path, PathBuf};
 
+use gridhouse_base::fs::Lock;
 use gridhouse_base::{CommitId, Error, Result};
 use gridhouse_flow::connector::SinkWriter;
 use serde::{Deserialize, Serialize};
 
-use super::layout::cannot;
+use super::disk::Disk;
 
 /// Where books are kept, below the table's directory.
 pub(super) const BOOKS: &str = "_gridhouse";
@@ -36,8 +36,9 @@ pub(super) struct Book {
 }
 
 /// A writer's files: their names, and where its book is.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Shelf {
+    disk: Disk,
     root: PathBuf,
     store: String,
     sink: String,
@@ -56,11 +57,16 @@ fn sum(line: &[u8]) -> String {
     format!("\n{:08x}\n", crc32c::crc32c(line))
 }
 
+/// A path as it is typed in a shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
+
 impl Shelf {
-    /// That of `writer`, whose table is in the directory `root`.
-    pub(super) fn of(root: PathBuf, writer: &SinkWriter) -> Self {
+    /// That of `writer`, whose table is in the directory `root` of `disk`.
+    pub(super) fn of(root: PathBuf, writer: &SinkWriter, disk: Disk) -> Self {
         let name = format!("{:016x}", fingerprint(writer));
-        Self { root, store: format!("{:032x}", writer.store), sink: writer.sink.clone(), name }
+        Self { disk, root, store: format!("{:032x}", writer.store), sink: writer.sink.clone(), name }
     }
 
     /// The book's path.
@@ -73,14 +79,8 @@ impl Shelf {
     ///
     /// # Errors
     /// `Unavailable` where the file cannot be locked.
-    pub(super) fn lock(&self) -> Result<Option<File>> {
-        let path = self.path().with_extension("lock");
-        let file = File::options().create(true).append(true).open(&path).map_err(|error| cannot(&path, error))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(cannot(&path, error)),
-        }
+    pub(super) fn lock(&self) -> Result<Option<Box<dyn Lock>>> {
+        self.disk.lock(&self.path().with_extension("lock"))
     }
 
     /// The book of a writer that has not written yet.
@@ -112,8 +112,8 @@ impl Shelf {
 
     /// What is typed in a shell to have the table written from its beginning.
     pub(super) fn emptied_by(&self) -> String {
-        let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
-        format!("find {} -name 'part-{}-*' -delete; rm -f {}", quoted(&self.root), self.name, quoted(&self.path()))
+        let find = format!("find {} -name 'part-{}-*' -delete", quoted(&self.root), self.name);
+        format!("{find}; rm -f {}", quoted(&self.path()))
     }
 
     /// What to do about a book that cannot be used.
@@ -124,17 +124,30 @@ impl Shelf {
         )
     }
 
+    /// The error for a file that the book asks to make visible as `visible`, and that has neither that name nor its hidden one.
+    pub(super) fn gone(&self, visible: &Path) -> Error {
+        let taken = match visible.parent() {
+            Some(directory) => format!("mkdir -p {} && touch {}", quoted(directory), quoted(visible)),
+            None => format!("touch {}", quoted(visible)),
+        };
+        Error::corrupt(format!(
+            "{} is gone with its rows, and the book of its sink, {}, says that they are written",
+            visible.display(),
+            self.path().display()
+        ))
+        .hint(format!(
+            "put it back; or, where whoever reads these files has taken it, type in a shell `{taken}`; or, to have the table written anew, `{}`; then START JOB here",
+            self.emptied_by()
+        ))
+    }
+
     /// The book, where there is one.
     ///
     /// # Errors
     /// `Corrupt` where it is damaged, `Conflict` where it is another sink's, `Unavailable` where it cannot be read.
     pub(super) fn book(&self) -> Result<Option<Book>> {
         let path = self.path();
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(cannot(&path, error)),
-        };
+        let Some(bytes) = self.disk.read(&path)? else { return Ok(None) };
         let damaged = |what: &str| {
             Error::corrupt(format!("{} is not the book of a sink: {what}", path.display())).hint(self.remedy())
         };

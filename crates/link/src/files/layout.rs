@@ -3,6 +3,7 @@
 //! Directories are looked through to the bottom; names that begin with `.` or `_` are hidden, as in Flink. Partition columns
 //! stand in the path as `name=value`, escaped as Hive does.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -39,7 +40,7 @@ pub(crate) fn list(options: &FileOptions) -> Result<Vec<FileInfo>> {
     let root = &options.path;
     let mut files = Vec::new();
     let meta = std::fs::metadata(root).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::not_found(format!("there is no file or directory {}", root.display()))
+        ErrorKind::NotFound => Error::not_found(format!("there is no file or directory {}", root.display()))
             .hint("correct the option 'path', or create it"),
         _ => cannot(root, error),
     })?;
@@ -83,11 +84,27 @@ fn info(path: PathBuf, meta: &std::fs::Metadata) -> FileInfo {
     FileInfo { path, bytes: meta.len(), modified_millis: since.map_or(0, |since| since.as_millis() as i64) }
 }
 
-/// The error for a file or directory that cannot be read or written.
+/// The error for a file or directory that cannot be read or written: what is waited for, but for a name that cannot be.
 pub(crate) fn cannot(path: &Path, error: std::io::Error) -> Error {
-    Error::unavailable(format!("{} cannot be read or written", path.display()))
-        .caused_by(error)
-        .hint("check that it exists and that this program may use it")
+    let told = format!("{} cannot be read or written", path.display());
+    let remedy = match error.kind() {
+        ErrorKind::StorageFull => "make room on its disk",
+        ErrorKind::QuotaExceeded => "make room there for the user that this program runs as, or raise its quota",
+        ErrorKind::ReadOnlyFilesystem => {
+            "mount its file system for writing; where it was, the kernel's log says which error of the disk ended that"
+        }
+        ErrorKind::PermissionDenied => "let the user that this program runs as read and write it",
+        ErrorKind::NotFound | ErrorKind::NotADirectory => {
+            "mount the file system, or make the directory, in which it should be, or correct the option 'path'"
+        }
+        ErrorKind::InvalidFilename => {
+            return Error::invalid(told).caused_by(error).hint(
+                "the name is too long: shorten the value of the partition column in the query, or the option 'path'",
+            );
+        }
+        _ => "check the disk and its file system",
+    };
+    Error::unavailable(told).caused_by(error).hint(remedy)
 }
 
 /// The values of the partition columns of a file.

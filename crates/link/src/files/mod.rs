@@ -2,6 +2,7 @@
 
 mod book;
 mod csv;
+mod disk;
 mod json;
 mod layout;
 mod options;
@@ -18,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gridhouse_base::clock::Clock;
+use gridhouse_base::fs::FileSystem;
 use gridhouse_base::table::{ColumnKind, TableDef};
 use gridhouse_base::{ChangeBatch, Error, Result, SourceId};
 use gridhouse_flow::connector::{
@@ -25,6 +27,7 @@ use gridhouse_flow::connector::{
     SourceConnector, SourceDescription, SourceEvents, SourcePosition, SourceStream, SourceTable, StreamPlace,
 };
 
+use self::disk::Disk;
 use self::layout::FileInfo;
 use self::options::FileOptions;
 use self::reader::{FileReader, Place, ReadPlan};
@@ -137,10 +140,22 @@ impl Iterator for Rows {
 }
 
 /// Files as sinks, `'connector' = 'filesystem'`.
-#[derive(Debug, Default)]
-pub struct FilesWriter;
+pub struct FilesWriter {
+    fs: Arc<dyn FileSystem>,
+}
+
+impl fmt::Debug for FilesWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FilesWriter")
+    }
+}
 
 impl FilesWriter {
+    /// A connector within `context`.
+    pub fn new(context: &LinkContext) -> Self {
+        Self { fs: context.fs.clone() }
+    }
+
     fn options(definition: &TableDef, notices: &mut Vec<String>) -> Result<FileOptions> {
         let options = FileOptions::read(definition, notices)?;
         row::check_types(definition, &options)?;
@@ -190,6 +205,6 @@ impl SinkConnector for FilesWriter {
 
     fn open(&self, definition: Arc<TableDef>, writer: SinkWriter) -> Result<Box<dyn Sink>> {
         let options = Self::options(&definition, &mut Vec::new())?;
-        Ok(Box::new(sink::FileSink::new(definition, options, &writer)))
+        Ok(Box::new(sink::FileSink::new(definition, options, &writer, Disk::new(self.fs.clone()))))
     }
 }

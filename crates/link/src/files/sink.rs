@@ -1,27 +1,28 @@
 //! Rows written to files, exactly once.
 //!
-//! A write of commits puts its rows into hidden files (`.part-….inprogress`), one per partition, and makes them durable.
-//! Then it replaces the writer's [`Book`], which holds the commit up to which the table was written and the files that are to
-//! be made visible: this is the moment at which the write has happened. Then the files are renamed. Who
-//! opens the sink carries out what the book still asks for, and removes hidden files that it does not name. So after a crash at
-//! any moment each row is visible exactly once, and the book tells where to go on. Readers pass over names with `.` and `_`.
+//! A write of commits puts its rows into hidden files (`.part-….inprogress`), one per partition, and makes them and the
+//! directories above them durable. Then it replaces the writer's [`Book`], which holds the commit up to which the table was
+//! written and the files that are to be made visible: this is the moment at which the write has happened. Then the files are
+//! renamed, and the book is told so: whoever takes them from here may move them on. Who opens the sink carries out what the book
+//! still asks for, and removes hidden files that it does not name. So after a crash at any moment each row is visible exactly
+//! once, and the book tells where to go on. Readers pass over names with `.` and `_`.
 //!
 //! Claiming the sink raises the book's epoch; a writer that finds another one stops. Claims and writes lock a file beside the
 //! book from their first look at it to its replacement and the names of the files, so that none comes into the midst of another.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gridhouse_base::batch::RowKind;
+use gridhouse_base::fs::File;
 use gridhouse_base::table::{ColumnKind, TableDef};
 use gridhouse_base::{CommitId, Error, Result, Value};
 use gridhouse_flow::connector::{Sink, SinkChanges, SinkWriter};
 
 use super::book::{BOOKS, Book, Pending, Shelf};
 use super::csv;
+use super::disk::Disk;
 use super::json;
 use super::layout::{cannot, directory};
 use super::options::{FileOptions, Format};
@@ -30,6 +31,7 @@ use super::row::{RowField, fields};
 pub(crate) struct FileSink {
     definition: Arc<TableDef>,
     options: FileOptions,
+    disk: Disk,
     shelf: Shelf,
     fields: Vec<RowField>,
     /// The indices of the fields and of the partition columns in batches.
@@ -40,18 +42,19 @@ pub(crate) struct FileSink {
 }
 
 impl FileSink {
-    pub(crate) fn new(definition: Arc<TableDef>, options: FileOptions, writer: &SinkWriter) -> Self {
+    pub(crate) fn new(definition: Arc<TableDef>, options: FileOptions, writer: &SinkWriter, disk: Disk) -> Self {
         let physical: Vec<usize> = definition.physical().collect();
         let place = |wanted: &dyn Fn(usize) -> bool| (0..physical.len()).filter(|&at| wanted(physical[at])).collect();
         let own =
             |i: usize| definition.column_kinds[i] == ColumnKind::Physical && !definition.partitioned_by.contains(&i);
         let partition = definition.partitioned_by.iter().filter_map(|i| physical.iter().position(|p| p == i)).collect();
         let places = (place(&own), partition);
-        let shelf = Shelf::of(options.path.clone(), writer);
+        let shelf = Shelf::of(options.path.clone(), writer, disk.clone());
         Self {
             fields: fields(&definition),
             definition,
             options,
+            disk,
             shelf,
             places,
             epoch: 0,
@@ -79,35 +82,34 @@ impl FileSink {
     fn put(&self, book: &Book) -> Result<()> {
         let path = self.shelf.path();
         let hidden = path.with_extension("new");
-        write_file(&hidden, &Shelf::text(book)?)?;
-        fs::rename(&hidden, &path).map_err(|error| cannot(&path, error))?;
-        sync_directory(&self.options.path.join(BOOKS))
+        self.disk.put(&hidden, &Shelf::text(book)?)?;
+        if !self.disk.rename(&hidden, &path)? {
+            return Err(Error::unavailable(format!("{} has been removed by somebody else", hidden.display())));
+        }
+        self.disk.sync_directory(&self.options.path.join(BOOKS))
     }
 
     /// Makes visible what the book asks for.
     fn publish(&self, book: &Book) -> Result<()> {
-        let mut touched: Vec<PathBuf> = Vec::new();
+        let mut touched = BTreeSet::new();
         for (below, hidden, name) in &book.pending {
             let directory = self.options.path.join(below);
-            match fs::rename(directory.join(hidden), directory.join(name)) {
-                Ok(()) => {}
-                // It was renamed before, and may have been moved on since.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(cannot(&directory, error)),
+            let visible = directory.join(name);
+            // What has its name was renamed before, which may not be durable yet.
+            if !self.disk.rename(&directory.join(hidden), &visible)? && !self.disk.is_there(&visible)? {
+                return Err(self.shelf.gone(&visible));
             }
-            if !touched.contains(&directory) {
-                touched.push(directory);
-            }
+            touched.insert(directory);
         }
-        touched.iter().try_for_each(|directory| sync_directory(directory))
+        touched.iter().try_for_each(|directory| self.disk.sync_if_there(directory))
     }
 
     /// Checks that the book goes with the files of this writer that are visible.
     fn check(&self, book: Option<&Book>, directory: &Path, depth: usize) -> Result<()> {
-        for entry in fs::read_dir(directory).map_err(|error| cannot(directory, error))?.flatten() {
-            self.shelf.check_visible(book, directory, &entry.file_name().to_string_lossy())?;
-            if depth > 0 && entry.path().is_dir() {
-                self.check(book, &entry.path(), depth - 1)?;
+        for name in self.disk.list(directory)? {
+            self.shelf.check_visible(book, directory, &name.to_string_lossy())?;
+            if depth > 0 {
+                self.check(book, &directory.join(name), depth - 1)?;
             }
         }
         Ok(())
@@ -115,11 +117,11 @@ impl FileSink {
 
     /// Removes hidden files of this writer that no book names.
     fn clean(&self, directory: &Path, depth: usize) -> Result<()> {
-        for entry in fs::read_dir(directory).map_err(|error| cannot(directory, error))?.flatten() {
-            let (path, name) = (entry.path(), entry.file_name());
+        for name in self.disk.list(directory)? {
+            let path = directory.join(&name);
             if self.shelf.is_hidden(&name.to_string_lossy()) {
-                fs::remove_file(&path).map_err(|error| cannot(&path, error))?;
-            } else if depth > 0 && path.is_dir() {
+                self.disk.remove(&path)?;
+            } else if depth > 0 {
                 self.clean(&path, depth - 1)?;
             }
         }
@@ -175,20 +177,27 @@ impl FileSink {
                 let number = finished.len() + open.len();
                 let part = match open.remove(&below) {
                     Some(part) => part,
-                    None => Part::create(&self.options.path, &below, self.shelf.file_name(upto, number))?,
+                    None => Part::create(&self.disk, &self.options.path, &below, self.shelf.file_name(upto, number))?,
                 };
-                let part = part.write(text.as_bytes())?;
+                let part = part.write(&self.disk, text.as_bytes())?;
                 if part.bytes >= self.options.file_bytes {
-                    finished.push(part.finish()?);
+                    finished.push(part.finish(&self.disk)?);
                 } else {
                     open.insert(below, part);
                 }
             }
         }
         for part in open.into_values() {
-            finished.push(part.finish()?);
+            finished.push(part.finish(&self.disk)?);
         }
+        self.sync_names(&finished)?;
         Ok(finished)
+    }
+
+    /// Makes the names of hidden files durable, and those of the directories that lead to them.
+    fn sync_names(&self, parts: &[Pending]) -> Result<()> {
+        let directories: BTreeSet<&Path> = parts.iter().flat_map(|(below, ..)| below.ancestors()).collect();
+        directories.into_iter().try_for_each(|below| self.disk.sync_directory(&self.options.path.join(below)))
     }
 }
 
@@ -206,11 +215,11 @@ struct Part {
 const BUFFER_BYTES: usize = 256 * 1024;
 
 impl Part {
-    fn create(root: &Path, below: &Path, name: String) -> Result<Self> {
+    fn create(disk: &Disk, root: &Path, below: &Path, name: String) -> Result<Self> {
         let directory = root.join(below);
-        fs::create_dir_all(&directory).map_err(|error| cannot(&directory, error))?;
+        disk.create_directory(&directory)?;
         let part = Self { below: below.to_owned(), directory, name, buffer: Vec::new(), bytes: 0 };
-        write_file(&part.hidden(), b"")?;
+        disk.create(&part.hidden())?;
         Ok(part)
     }
 
@@ -218,43 +227,32 @@ impl Part {
         self.directory.join(Shelf::hidden(&self.name))
     }
 
-    fn write(mut self, text: &[u8]) -> Result<Self> {
+    fn write(mut self, disk: &Disk, text: &[u8]) -> Result<Self> {
         self.buffer.extend_from_slice(text);
         self.bytes += text.len() as u64;
         if self.buffer.len() >= BUFFER_BYTES {
-            self.flush()?;
+            self.flush(disk)?;
         }
         Ok(self)
     }
 
-    fn flush(&mut self) -> Result<File> {
-        let path = self.hidden();
-        let mut file = File::options().append(true).open(&path).map_err(|error| cannot(&path, error))?;
-        file.write_all(&self.buffer).map_err(|error| cannot(&path, error))?;
+    fn flush(&mut self, disk: &Disk) -> Result<Arc<dyn File>> {
+        let written = self.bytes - self.buffer.len() as u64;
+        let file = disk.write_at(&self.hidden(), &self.buffer, written)?;
         self.buffer.clear();
         Ok(file)
     }
 
-    fn finish(mut self) -> Result<Pending> {
-        self.flush()?.sync_data().map_err(|error| cannot(&self.directory, error))?;
-        sync_directory(&self.directory)?;
+    fn finish(mut self, disk: &Disk) -> Result<Pending> {
+        self.flush(disk)?.sync_data().map_err(|error| cannot(&self.hidden(), error))?;
         Ok((self.below, Shelf::hidden(&self.name), self.name))
     }
-}
-
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(path).map_err(|error| cannot(path, error))?;
-    file.write_all(bytes).and_then(|()| file.sync_data()).map_err(|error| cannot(path, error))
-}
-
-fn sync_directory(path: &Path) -> Result<()> {
-    File::open(path).and_then(|directory| directory.sync_all()).map_err(|error| cannot(path, error))
 }
 
 impl Sink for FileSink {
     fn position(&mut self) -> Result<CommitId> {
         let books = self.options.path.join(BOOKS);
-        fs::create_dir_all(&books).map_err(|error| cannot(&books, error))?;
+        self.disk.create_directory(&books)?;
         // Whoever is in a write has it through, or ends with it in doubt: only then the book tells.
         let Some(_lock) = self.shelf.lock()? else {
             let root = self.options.path.display();
@@ -262,6 +260,11 @@ impl Sink for FileSink {
                 .hint("its write is waited for; stop the other process that writes it if that is not to go on"));
         };
         let book = self.shelf.book()?;
+        match book {
+            // It is believed from here on, and whoever wrote it may have been killed before its name was durable.
+            Some(_) => self.disk.sync_directory(&books)?,
+            None => self.disk.sync_above(&books)?,
+        }
         self.check(book.as_ref(), &self.options.path, self.definition.partitioned_by.len())?;
         let mut book = book.unwrap_or_else(|| self.shelf.new_book());
         self.publish(&book)?;
@@ -285,11 +288,16 @@ impl Sink for FileSink {
         // Once more, since a lock is lost with its file.
         let book = self.own_book(from)?;
         let history = Some(self.histories.0);
-        let book = Book { upto: upto.0, history, pending, ..book };
+        let mut book = Book { upto: upto.0, history, pending, ..book };
         self.put(&book)?;
         self.histories.1 = history;
         // From here the rows are written. What cannot be made visible now, the next opening makes visible.
-        self.publish(&book)
+        self.publish(&book)?;
+        if book.pending.is_empty() {
+            return Ok(());
+        }
+        book.pending.clear();
+        self.put(&book)
     }
 
     fn look(&mut self, upto: CommitId) -> Result<()> {

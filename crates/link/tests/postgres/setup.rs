@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use gridhouse_base::clock::{Clock, SystemClock};
+use gridhouse_base::fs::DiskFileSystem;
 use gridhouse_base::table::{ColumnKind, ObjectPath, TableDef};
 use gridhouse_base::{Column, Schema, SqlType, TypeKind};
 use gridhouse_link::testing::{Cluster, SUPERUSER};
@@ -113,6 +114,7 @@ pub fn context() -> LinkContext {
     LinkContext {
         hosts: HostMap::new([("source-host".to_owned(), "127.0.0.1".to_owned())]).unwrap(),
         clock: Arc::new(SystemClock::new()),
+        fs: Arc::new(DiskFileSystem),
         seed: 7,
         print: Arc::new(Mutex::new(std::io::stdout())),
         owner: Owner { host: "here".into(), process: 7, data_dir: "/data".into() },
