@@ -59,7 +59,8 @@ impl Core {
             // What an earlier process has left to be written counts too. What is no longer in the log was taken.
             let last = snapshot.table(outbox).ok().and_then(|table| table.newest_commit(CommitId(u64::MAX)));
             let status = lock(&sink.status);
-            last.is_none_or(|last| status.upto.max(status.read) >= last)
+            // One that does not answer may have lost what it had.
+            status.error.is_none() && last.is_none_or(|last| status.upto.max(status.read) >= last)
         })
     }
 }

@@ -338,6 +338,10 @@ impl SinkWorker {
         })?;
         {
             let mut status = lock(&self.status);
+            if upto < status.upto {
+                // What it had been given is to be given again.
+                status.read = upto;
+            }
             status.upto = upto;
             status.error = None;
         }
