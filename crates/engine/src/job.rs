@@ -233,7 +233,7 @@ impl Job {
     pub(crate) fn read(&self) -> BTreeSet<TableId> {
         // What an outside is yet to be taken over from, too.
         let before = self.record.inserts.iter().filter_map(|insert| insert.before.as_ref());
-        let mut tables: BTreeSet<TableId> = before.map(|before| before.table).collect();
+        let mut tables: BTreeSet<TableId> = before.filter(|before| before.is_owed).map(|before| before.table).collect();
         for branch in &self.branches {
             match branch {
                 Branch::Landing => {}

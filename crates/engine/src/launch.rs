@@ -362,12 +362,14 @@ impl Core {
                     sources: Vec::new(),
                     sink: insert.sink.as_ref().map(|sink| sink.mode.into()),
                     forgets: insert.sink.as_ref().is_some_and(|sink| !sink.exactly_once),
+                    target_key: insert.sink.as_ref().map_or_else(String::new, |sink| sink.target_key.clone()),
                     begun: before.map_or(CommitId(0), |before| before.begun),
                     before: before.and_then(|before| before.before.clone()),
+                    copied: before.and_then(|before| before.copied),
+                    tells_from: before.map_or(CommitId(0), InsertRecord::tells_from),
                 };
-                if let Handover::Whole(before) = &handovers[i] {
-                    insert_record.before = Some(before.clone());
-                }
+                let sink = sink_name(record_out.id, i, &target_def.path);
+                handovers[i].note(tick, &mut insert_record, &sink)?;
                 let route = match &insert.route {
                     // Once a sink has a table of its own, it goes on with that.
                     Route::Relay { .. } if insert_record.outbox.is_some() => &Route::Flow,
@@ -395,16 +397,22 @@ impl Core {
                     }
                     Route::Relay { path, projection } => {
                         let table = catalog.table_id(path).ok_or_else(|| gone(path))?;
-                        if old.is_none() {
+                        let former = insert_record.copied.replace(table).filter(|former| *former != table);
+                        if old.is_none() || former.is_some() {
                             // Kept from the start, so that nothing is reclaimed before the sink has seen it.
-                            let name = sink_name(record_out.id, i, &target_def.path);
-                            insert_record.begun = tick.set_cursor(&name, table, CommitId(0))?;
+                            insert_record.begun = tick.set_cursor(&sink, table, CommitId(0))?;
+                        }
+                        if former.is_some() {
+                            // Another of the same name. Nobody knows the rows any more that the outside has of the one before.
+                            Handover::Gone(snapshot.commit()).note(tick, &mut insert_record, &sink)?;
+                            forget_sink(tick, &sink, former)?;
                         }
                         let projection = projection.clone().in_zone(zone);
                         sinks_out.push((i, table, Some(projection), false));
                         branches_out.push((Branch::Relay { table }, None));
                     }
                     Route::Flow => {
+                        insert_record.copied = None;
                         let mut landed: BTreeMap<ObjectPath, TableId> = BTreeMap::new();
                         for source in &insert.sources {
                             let owner = owner_of(source, record_out.id, i);
@@ -700,6 +708,8 @@ impl Core {
         let reached = snapshot.cursor(&name, table).unwrap_or_default();
         let insert = self.jobs.get(&job).and_then(|job| job.record.inserts.get(i));
         let (begun, forgets) = insert.map_or((CommitId(0), false), |insert| (insert.begun, insert.forgets));
+        // Where an outside stands that does not tell it is known here alone.
+        let tells_from = insert.filter(|_| !forgets).map_or(CommitId(0), InsertRecord::tells_from);
         let before = insert.and_then(|insert| insert.before.clone());
         let held = snapshot.cursor(&held_name(&name), table);
         let held = (!forgets).then_some((held, self.consumer_cap.bytes));
@@ -708,7 +718,7 @@ impl Core {
             store: self.store.id(),
             sink: name.clone(),
             history: self.lineage.own(),
-            written: reached > begun,
+            written: reached > begun || tells_from > CommitId(0),
         };
         let sink = connector.open(target.clone(), writer)?;
         let written = written_columns(target);
@@ -718,7 +728,7 @@ impl Core {
         let since = self.ordered();
         let (mode, lineage) = (description.mode, self.lineage.clone());
         let stop = Arc::new(AtomicBool::new(false));
-        let writer = OutsideWriter::new(&name, &description.target_key, stop.clone());
+        let writer = OutsideWriter::new(&name, &description.target_key, &target.path, stop.clone());
         let predecessors = self.take_in(writer.clone());
         let plan = SinkPlan {
             name,
@@ -733,6 +743,7 @@ impl Core {
             goes_on_at,
             held,
             before,
+            tells_from,
             lineage,
             context,
         };

@@ -196,7 +196,7 @@ impl Outside for Remembered<'_> {
         let mode = self.insert.sink.ok_or_else(|| {
             Error::corrupt(format!("the sink {} is not on record", definition.path)).hint(WAY_BACK_OF_JOB)
         })?;
-        let (target_key, exactly_once) = (String::new(), !self.insert.forgets);
+        let (target_key, exactly_once) = (self.insert.target_key.clone(), !self.insert.forgets);
         Ok(SinkDescription { target_key, mode: mode.into(), exactly_once, notices: Vec::new() })
     }
 }

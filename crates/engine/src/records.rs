@@ -163,6 +163,9 @@ pub struct InsertRecord {
     pub sources: Vec<SourceUse>,
     /// What an outside target takes.
     pub sink: Option<SinkMode>,
+    /// What an outside target is at the outside; empty in a record from before that was kept.
+    #[serde(default)]
+    pub target_key: String,
     /// Whether an outside target does not keep how far it was written.
     #[serde(default)]
     pub forgets: bool,
@@ -170,12 +173,27 @@ pub struct InsertRecord {
     /// there has written nothing yet.
     #[serde(default)]
     pub begun: CommitId,
-    /// The table from which an outside target was written before this one, until the outside has been taken over.
+    /// The table from which an outside target was written before this one, until the outside has been taken over and will not go
+    /// back behind that.
     #[serde(default)]
     pub before: Option<Before>,
+    /// The user's table that an outside target is copied from. `None` where it has a hidden one, and in a record from before
+    /// that was kept.
+    #[serde(default)]
+    pub copied: Option<TableId>,
+    /// How far an outside that holds rows must have been written, so that the table that it is written from tells all that it
+    /// lacks. One that stands before that was written from another table.
+    #[serde(default)]
+    pub tells_from: CommitId,
 }
 
 impl InsertRecord {
+    /// As the field says, also in a record from before it was kept.
+    pub(crate) fn tells_from(&self) -> CommitId {
+        let taken_over = self.before.as_ref().map_or(CommitId(0), |before| CommitId(before.until.0 + 1));
+        self.tells_from.max(taken_over)
+    }
+
     /// The hidden tables that its outside target is read from, or is yet to be taken over from.
     pub(crate) fn hidden(&self) -> impl Iterator<Item = TableId> {
         let before = self.before.as_ref().filter(|before| before.hidden).map(|before| before.table);

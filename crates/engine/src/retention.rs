@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::boot::bind;
 use crate::core::Core;
-use crate::held::{forget_sink, is_held};
+use crate::held::{forget_sink, held_name, is_held};
 use crate::records::{JobState, decode, encode};
 use crate::wiring::sink_name;
 
@@ -235,6 +235,21 @@ impl Core {
         consumers
     }
 
+    /// What is kept of logs for outsides that may go back behind where they were taken over from them.
+    fn kept_for_going_back(&self, snapshot: &Snapshot) -> Vec<Consumer> {
+        let mut kept = Vec::new();
+        for (id, job) in &self.jobs {
+            for (i, insert) in job.record.inserts.iter().enumerate() {
+                let Some(before) = insert.before.as_ref().filter(|before| !before.is_owed) else { continue };
+                let name = held_name(&sink_name(*id, i, &insert.target));
+                if let (Some(upto), Ok(log)) = (snapshot.cursor(&name, before.table), snapshot.table(before.table)) {
+                    kept.push(self.consumer(name, &log, upto));
+                }
+            }
+        }
+        kept
+    }
+
     /// Lets go of what has expired, and of what is kept for consumers beyond their cap alone.
     ///
     /// # Errors
@@ -252,7 +267,8 @@ impl Core {
         self.tick()?;
         let snapshot = self.store.ordered_snapshot();
         let (now, wall) = (self.moments.now(&*self.clock), self.clock.now_micros());
-        let consumers = self.consumers();
+        let mut consumers = self.consumers();
+        consumers.extend(self.kept_for_going_back(&snapshot));
         let cap = self.consumer_cap;
         let cap_micros = i64::try_from(cap.age.as_micros()).unwrap_or(i64::MAX / 2);
         let shortest = expiring.iter().map(|(_, ttl)| *ttl).min().unwrap_or(i64::MAX);

@@ -10,6 +10,7 @@ use gridhouse_base::{CommitId, Error, JobId, Result, SourceId, TableId};
 
 use crate::core::Core;
 use crate::dead::{self, letters_under};
+use crate::handover::TakenOver;
 use crate::held::{forget_sink, held_name};
 use crate::job::{Branch, Job};
 use crate::place;
@@ -251,10 +252,19 @@ impl Core {
         }
         let taken_over = self.taken_over(&reached);
         self.tick_writing(|tick, _| {
-            for (name, before, job) in &taken_over {
-                forget_sink(tick, name, Some(before.table))?;
-                if before.hidden {
-                    tick.drop_table(before.table)?;
+            for TakenOver { sink, before, is_let_go, job } in &taken_over {
+                if !is_let_go {
+                    // Nobody is behind in its log, which is kept for an outside that goes back.
+                    let (read, held) = (snapshot.cursor(sink, before.table), held_name(sink));
+                    if let Some(read) = read.filter(|_| snapshot.cursor(&held, before.table).is_none()) {
+                        tick.set_cursor(&held, before.table, read)?;
+                    }
+                    tick.forget_cursor(sink, Some(before.table))?;
+                } else {
+                    forget_sink(tick, sink, Some(before.table))?;
+                    if before.hidden {
+                        tick.drop_table(before.table)?;
+                    }
                 }
                 tick.put(JOBS, &job.id.0.to_string(), Some(&encode(job)));
             }

@@ -2,7 +2,7 @@
 //! when commits happened at their source.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -101,17 +101,20 @@ impl Shared {
         !progress.closed && progress.waiting.iter().any(|commit| *commit > progress.durable)
     }
 
-    /// Waits until something newer than `seen` is durable, the engine stops or `limit` has passed; gives the newest.
-    pub(crate) fn wait_newer(&self, seen: CommitId, limit: Duration) -> CommitId {
+    /// Waits until something newer than `seen` is durable, the engine stops, `stop` is set or `limit` has passed; gives the newest.
+    pub(crate) fn wait_newer(&self, seen: CommitId, limit: Duration, stop: &AtomicBool) -> CommitId {
         let progress = lock(&self.progress);
-        let waiting = |progress: &mut Progress| progress.durable <= seen && !progress.closed;
+        let waiting =
+            |progress: &mut Progress| progress.durable <= seen && !progress.closed && !stop.load(Ordering::SeqCst);
         let (progress, _) =
             self.moved.wait_timeout_while(progress, limit, waiting).unwrap_or_else(PoisonError::into_inner);
         progress.durable
     }
 
-    /// Wakes everyone who waits in [`Self::wait_newer`], for instance because a sink is to stop.
+    /// Wakes everyone who waits in [`Self::wait_newer`], because a sink is to stop.
     pub(crate) fn wake(&self) {
+        // Whoever has looked already whether to stop waits by the time that the lock is free.
+        drop(lock(&self.progress));
         self.moved.notify_all();
     }
 
@@ -140,4 +143,24 @@ impl Shared {
 /// The guard of `mutex`, whatever became of a thread that held it: the values here are whole at every moment.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use gridhouse_base::clock::{Clock, SystemClock};
+
+    use super::*;
+
+    #[test]
+    fn a_wait_for_what_is_newer_ends_with_the_stop_of_who_waits() {
+        let (shared, stop, clock) = (Shared::default(), AtomicBool::new(false), SystemClock::new());
+        let limit = Duration::from_secs(30);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| shared.wait_newer(CommitId(0), limit, &stop));
+            stop.store(true, Ordering::SeqCst);
+            shared.wake();
+            assert_eq!(waiter.join().expect("the waiter ends"), CommitId(0));
+        });
+        assert!(clock.monotonic() < limit, "it waited until its limit");
+    }
 }

@@ -18,7 +18,7 @@ use gridhouse_base::clock::Clock;
 use gridhouse_base::{CommitId, Error, ErrorKind, JobId, Result, TableId};
 use gridhouse_expr::EvalContext;
 use gridhouse_flow::connector::{ChangelogMode, Sink};
-use gridhouse_store::{Reader, TableSnapshot};
+use gridhouse_store::{Reader, Snapshot, TableSnapshot};
 
 use crate::core::{Core, Message};
 use crate::handover::{Before, taken_over};
@@ -80,8 +80,10 @@ pub(crate) struct SinkPlan {
     pub(crate) held: Option<(Option<CommitId>, u64)>,
     /// Where to go on, for an outside that does not keep that itself.
     pub(crate) goes_on_at: CommitId,
-    /// The table that the outside was written from before, if it has yet to be taken over.
+    /// The table that the outside was written from before, if it has yet to be taken over, or may go back behind that.
     pub(crate) before: Option<Before>,
+    /// How far an outside that holds rows must have been written, so that the table tells all that it lacks.
+    pub(crate) tells_from: CommitId,
     /// What the store has been through: whether what the outside was written up to is still here.
     pub(crate) lineage: Lineage,
     /// The job's zone and clock for the projection.
@@ -128,6 +130,7 @@ impl SinkHandle {
         let held = plan.held.map(|(kept, cap)| Held::new(kept, clock.monotonic(), cap));
         let worker = SinkWorker {
             held,
+            is_owed: plan.before.as_ref().is_some_and(|before| before.is_owed),
             plan,
             sink,
             reader,
@@ -179,6 +182,8 @@ pub(crate) struct Surroundings<'a> {
 struct SinkWorker {
     /// What of its log is kept though it is written.
     held: Option<Held>,
+    /// Whether the outside has yet to be taken over, wherever it stands.
+    is_owed: bool,
     plan: SinkPlan,
     sink: Box<dyn Sink>,
     reader: Reader,
@@ -402,30 +407,40 @@ impl SinkWorker {
 
     fn read_durable(&mut self, at: &mut Reading, may_wait: bool) -> Result<Turn> {
         let limit = if may_wait { IDLE_LOOK } else { Duration::ZERO };
-        let durable = self.shared.wait_newer(at.heard, limit);
+        let durable = self.shared.wait_newer(at.heard, limit, &self.stop);
         if durable <= at.heard {
             return self.rest(at, may_wait);
         }
         (at.heard, at.since) = (durable, self.clock.monotonic());
         let woke = self.clock.now_micros();
         let snapshot = self.reader.snapshot();
+        if self.stopped() {
+            // What came after it was told to leave is for whoever writes in its place.
+            return Ok(Turn::Worked);
+        }
         let seen = snapshot.commit();
         let table = snapshot.table(self.plan.table)?;
-        let left = match &self.plan.before {
-            // Once written from this table, the outside is taken over.
-            Some(before) if at.upto > CommitId(0) && at.upto <= before.until => {
-                Some((before, snapshot.table(before.table)?))
-            }
-            _ => None,
-        };
+        let left = self.plan.left(at, self.is_owed, &snapshot, &table)?;
+        let takes_over = left.is_some();
+        if let Some(held) = self.held.as_mut().filter(|_| takes_over) {
+            // It may go back to where it stands now.
+            held.kept(at.upto, self.clock.monotonic());
+        }
         let mut changes = self.plan.changes(&table, left, at.read, at.emptied_by.as_deref())?.peekable();
-        if changes.peek().is_none() {
+        if changes.peek().is_none() && !takes_over {
             lock(&self.status).read = seen;
             return Ok(Turn::Worked);
         }
         let mut changes = self.plan.outside_rows(changes, &table.spec().primary_key)?.peekable();
         at.read = seen;
         if changes.peek().is_none() {
+            drop(changes);
+            if takes_over {
+                // Nothing has come, and nothing is to go.
+                self.sink.write(at.upto, seen, &[])?;
+                (at.upto, at.answered) = (seen, self.clock.monotonic());
+                self.took_over();
+            }
             lock(&self.status).read = seen;
             return Ok(Turn::Worked);
         }
@@ -445,6 +460,7 @@ impl SinkWorker {
         });
         self.sink.write_changes(at.upto, seen, &mut counted)?;
         drop(counted);
+        self.took_over();
         self.held.iter_mut().for_each(|held| held.wrote(bytes));
         let (sink, from, now) = (self.plan.name.clone(), at.upto, self.clock.now_micros());
         self.shared.trace().wrote(WriteNote { sink, from, upto: seen, woke, read: ready, written: now });
@@ -468,6 +484,15 @@ impl SinkWorker {
             self.report_new(at);
         }
         Ok(Turn::Worked)
+    }
+
+    /// The outside holds what its table has, and nothing from the one before.
+    fn took_over(&mut self) {
+        if std::mem::take(&mut self.is_owed)
+            && let Some(before) = &self.plan.before
+        {
+            self.writer.note_taken_over(before.table);
+        }
     }
 
     /// Tells the core how far the outside has come, if that is news.
@@ -511,12 +536,47 @@ impl SinkPlan {
     /// What the user does to have the outside written from its beginning, given what is typed there.
     fn begun_anew(&self, table: Option<&TableSnapshot>, emptied_by: Option<&str>) -> String {
         let (job, typed) = (self.job.0, typed_there(emptied_by));
-        if table.is_some_and(is_cut_queue) {
+        if table.is_some_and(|table| self.is_cut_queue(table)) {
             return format!(
                 "a new job gives all of its rows: type DROP JOB {job} here, {typed}, then run the INSERT again here"
             );
         }
         format!("to have it written anew {typed}, then START JOB {job} here")
+    }
+
+    /// The table from which an outside that holds rows is to be taken over: it has yet to be, or has gone back behind that.
+    ///
+    /// # Errors
+    /// `Conflict` where it was written from a table that is no longer kept.
+    fn left(
+        &self,
+        at: &Reading,
+        is_owed: bool,
+        snapshot: &Snapshot,
+        table: &TableSnapshot,
+    ) -> Result<Option<(&Before, TableSnapshot)>> {
+        let before = self.before.as_ref().filter(|before| is_owed || at.upto <= before.until);
+        if at.upto == CommitId(0) || before.is_none() && at.upto >= self.tells_from {
+            return Ok(None);
+        }
+        let known = before.filter(|before| at.upto >= before.tells_from);
+        if let Some((before, left)) = known.and_then(|before| Some((before, snapshot.table(before.table).ok()?))) {
+            return Ok(Some((before, left)));
+        }
+        let told = format!(
+            "sink {} was last written at {}, from another table than now, whose rows are no longer known here: those of them that are to go would stay",
+            self.name, at.upto
+        );
+        Err(Error::conflict(told).hint(format!(
+            "it was failed over to a standby, or restored from a back-up, from before another query took its place, or its table here was dropped and made anew; {}",
+            self.begun_anew(Some(table), at.emptied_by.as_deref())
+        )))
+    }
+
+    /// Whether rows that a job has put out without a key are no longer kept: what is left is not what it has come to.
+    fn is_cut_queue(&self, table: &TableSnapshot) -> bool {
+        let is_queue = table.spec().hidden && table.spec().primary_key.is_empty();
+        is_queue && table.log_start().max(self.tells_from) > CommitId(0)
     }
 
     /// What changed in the table after `upto`. An outside that was never written gets the rows as they stand where the log's
@@ -542,12 +602,13 @@ impl SinkPlan {
         if let Some((before, left)) = left {
             return Ok(Box::new(taken_over(before, (&left, table), upto).map_err(too_old)?));
         }
-        if upto == CommitId(0) && table.log_start() > upto {
-            if is_cut_queue(table) {
+        let is_cut_queue = self.is_cut_queue(table);
+        if upto == CommitId(0) && (is_cut_queue || table.log_start() > upto) {
+            if is_cut_queue {
                 return Err(Error::conflict(format!(
                     "sink {} is to be written from its beginning, but what its job put out up to {} is no longer kept",
                     self.name,
-                    table.log_start()
+                    table.log_start().max(self.tells_from)
                 ))
                 .hint(self.begun_anew(Some(table), emptied_by)));
             }
@@ -603,11 +664,6 @@ impl SinkPlan {
         };
         Ok(Box::new(changes.map(outside).filter_map(Result::transpose)))
     }
-}
-
-/// Whether rows that a job has put out without a key are no longer kept: what is left is not what it has come to.
-fn is_cut_queue(table: &TableSnapshot) -> bool {
-    table.spec().hidden && table.spec().primary_key.is_empty() && table.log_start() > CommitId(0)
 }
 
 /// How the outside is emptied.

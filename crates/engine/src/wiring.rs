@@ -203,10 +203,10 @@ pub(crate) fn target_of(
         let there = tick.table(outbox)?;
         if there.spec().schema != stored || there.spec().primary_key != key {
             // A temporary table of the same name may have been defined otherwise since.
-            match &record.before {
-                // The outside is taken over from it.
-                Some(before) if before.table == outbox => name = format!("{name}/after-{}", outbox.0),
-                _ => tick.drop_table(outbox)?,
+            name = format!("{name}/after-{}", outbox.0);
+            if record.before.as_ref().is_none_or(|before| before.table != outbox) {
+                // The outside is not taken over from it.
+                tick.drop_table(outbox)?;
             }
             record.outbox = None;
         }

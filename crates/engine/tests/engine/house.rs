@@ -3,6 +3,7 @@
 //! The outside here is a double on purpose: these tests are about sessions, jobs, ticks and restarts. The real outside is
 //! tested with PostgreSQL in the crates that talk to it.
 
+mod long;
 mod shelf;
 
 use std::collections::BTreeMap;
@@ -310,6 +311,8 @@ struct Inner {
     /// What each sink holds: rows by key, and the commit.
     sinks: BTreeMap<String, (BTreeMap<String, String>, CommitId)>,
     absent: bool,
+    /// Sinks whose transactions take until they are let go, and whether one has begun.
+    held: BTreeMap<String, bool>,
     /// The password without which look-ups are refused; empty where none is needed.
     needed_password: String,
     broken: bool,
@@ -730,7 +733,7 @@ impl SinkConnector for Outside {
             None => ChangelogMode::Upsert,
         };
         let exactly_once = !definition.options.contains_key("forgets");
-        Ok(SinkDescription { target_key: "drain".into(), mode, exactly_once, notices: vec![] })
+        Ok(SinkDescription { target_key: definition.path.object.clone(), mode, exactly_once, notices: vec![] })
     }
 
     fn open(&self, definition: Arc<TableDef>, writer: SinkWriter) -> Result<Box<dyn Sink>> {
@@ -758,10 +761,7 @@ impl Sink for Drain {
     }
 
     fn write_changes(&mut self, from: CommitId, upto: CommitId, changes: &mut SinkChanges<'_>) -> Result<()> {
-        let mut inner = self.outside.lock();
-        if inner.absent {
-            return Err(Error::unavailable("the drain does not answer"));
-        }
+        let mut inner = self.outside.written(&self.writer.sink)?;
         let (rows, commit) = inner.sinks.entry(self.writer.sink.clone()).or_default();
         if *commit != from && !self.definition.options.contains_key("forgets") {
             return Err(Error::conflict(format!("the drain stands at {commit}, not {from}")));

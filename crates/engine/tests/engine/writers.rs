@@ -1,6 +1,7 @@
-//! Jobs that write into one table: none of them takes the rows of another, whether that runs, rests or is yet to be built.
+//! Jobs that write into one table: none of them takes the rows of another, whether that runs, rests or is yet to be built, and at
+//! the outside none begins before the one that leaves has ended.
 
-use crate::house::{House, await_rows, fails, ok, rows};
+use crate::house::{House, await_rows, await_that, fails, ok, rows};
 
 const TABLES: &str = "
 CREATE TEMPORARY TABLE tap (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'tap');
@@ -59,4 +60,38 @@ fn contents_that_come_again_leave_the_rows_of_a_job_that_rests() {
     await_rows(session, "SELECT * FROM t", &["1|a", "2|e"]);
     let refused = fails(session, "INSERT INTO t SELECT id + 30, v FROM b");
     assert!(refused.contains("already writes into"), "{refused}");
+}
+
+#[test]
+fn after_a_restart_too_a_writer_waits_for_the_one_before_it_and_for_no_other() {
+    let mut house = House::new();
+    let drain = "CREATE TEMPORARY TABLE drain (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'drain');";
+    let session = &mut house.session();
+    ok(session, TABLES);
+    ok(
+        session,
+        &format!(
+            "{drain} INSERT INTO drain SELECT * FROM a;
+             CREATE TEMPORARY TABLE pipe (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'drain');
+             INSERT INTO pipe SELECT * FROM a;"
+        ),
+    );
+    let holds = |house: &House, sink: &str, row: &str| {
+        await_that(|| house.outside.sink(sink).iter().any(|held| held == row))
+            .unwrap_or_else(|()| panic!("{}", house.status()));
+    };
+    holds(&house, "drain", "1=1|a");
+    holds(&house, "pipe", "1=1|a");
+    house.restart();
+    let session = &mut house.session();
+    ok(session, "STOP JOB 2");
+    house.outside.hold("1/0/drain");
+    ok(session, "INSERT INTO a VALUES (2, 'c')");
+    await_that(|| house.outside.is_held_up("1/0/drain")).expect("it is being written");
+    ok(session, "DROP JOB 1; START JOB 2");
+    holds(&house, "pipe", "2=2|c");
+    ok(session, &format!("{drain} INSERT INTO drain SELECT id, UPPER(v) FROM a"));
+    await_that(|| house.status().contains("the writer before is still in its last transaction")).expect("it waits");
+    house.outside.let_go("1/0/drain");
+    holds(&house, "drain", "2=2|C");
 }
