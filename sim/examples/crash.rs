@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     }
     let mut failed = 0;
     for seed in arguments.seeds("--points") {
-        failed += make_all(&format!("every crash point of seed {seed}"), &every_point(seed));
+        failed += every_point(seed).map_or(1, |runs| make_all(&format!("every crash point of seed {seed}"), &runs));
     }
     status(failed + arguments.make_kinds(&KINDS, |seed, kind| Run { seed, kind }, make_all))
 }

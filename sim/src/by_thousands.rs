@@ -18,6 +18,23 @@ impl Arguments {
         Self(std::env::args().skip(1).collect())
     }
 
+    /// Those of this process, which takes `known` options and no others, each with a word behind it.
+    ///
+    /// # Errors
+    /// What is wrong with them, for the user.
+    pub fn checked(known: &[&str]) -> Result<Self, String> {
+        let arguments = Self::of_process();
+        for pair in arguments.0.chunks(2) {
+            if !known.contains(&pair[0].as_str()) {
+                return Err(format!("there is no option {}; there are {}", pair[0], known.join(", ")));
+            }
+            if pair.len() == 1 {
+                return Err(format!("{} wants a word behind it", pair[0]));
+            }
+        }
+        Ok(arguments)
+    }
+
     /// Whether `name` is among them.
     pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|argument| argument == name)

@@ -100,18 +100,24 @@ enum Fate {
 }
 
 impl Core {
-    /// Leaves out what is part of a row that is not here, and asks for the contents. `None` where the table takes no rows any more.
+    /// Leaves out what is part of a row that is not here, and asks for the contents. `is_partial`: the source did not tell all that
+    /// these rows are made of. `None` where the table takes no rows any more.
     ///
     /// # Errors
     /// Those of the store.
-    pub(crate) fn without_lacking(&mut self, source: SourceId, table: u32, part: Part) -> Result<Option<Part>> {
+    pub(crate) fn without_lacking(
+        &mut self,
+        source: SourceId,
+        table: u32,
+        part: Part,
+        is_partial: bool,
+    ) -> Result<Option<Part>> {
         let Some(stream) = self.streams.get(&source) else { return Ok(None) };
         let may_lack = stream.presence.contains_key(&table)
             || stream.record.tables.iter().any(|record| record.id == table && record.may_lack);
         if !may_lack {
             return Ok(Some(part));
         }
-        let is_partial = part.columns.is_some();
         if is_partial {
             // What has been committed before is looked up, too.
             self.tick()?;

@@ -115,6 +115,11 @@ impl Landing {
         Some(Self::new(source.clone(), exprs.to_vec(), filter.cloned(), columns, append_only))
     }
 
+    /// Whether a target column is made of a value that an event does not hold; `known` names those that it holds.
+    pub(crate) fn lacks_values(&self, known: &[usize]) -> bool {
+        self.reads.iter().flatten().any(|column| !known.contains(column))
+    }
+
     /// Whether a row may come in without a value that it has: an update may bring a row into the filter that is not stored yet, and
     /// leave out a large value that nobody here knows then.
     pub(crate) fn may_lack_values(&self, source_key: &[usize]) -> bool {

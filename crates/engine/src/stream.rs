@@ -498,8 +498,10 @@ impl Core {
         if columns.is_some() && records.any(|record| record.id == table && record.snapshot.is_none()) {
             return Ok(());
         }
+        let landing = self.streams.get(&source).and_then(|stream| stream.landings.get(&table));
+        let is_partial = landing.zip(columns.as_deref()).is_some_and(|(landing, known)| landing.lacks_values(known));
         let Some(part) = self.landed(source, table, columns.as_deref(), batch)? else { return Ok(()) };
-        let Some(part) = self.without_lacking(source, table, part)? else { return Ok(()) };
+        let Some(part) = self.without_lacking(source, table, part, is_partial)? else { return Ok(()) };
         let stream = self.streams.get_mut(&source).expect("the stream landed a part just now");
         if let Some(stage) = stream.open.replaced.get(&table) {
             return self.store.stage(*stage, part);

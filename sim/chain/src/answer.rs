@@ -36,7 +36,7 @@ impl Answer {
 
         let typed: Rows = orders
             .iter()
-            .filter(|order| order[3] != "void")
+            .filter(|order| form.types_void || order[3] != "void")
             .map(|order| vec![order[0].clone(), order[1].clone(), order[2].clone(), order[3].to_uppercase()])
             .collect();
 
@@ -72,7 +72,8 @@ impl Answer {
             .map(|(device, (count, total))| vec![device.to_string(), count.to_string(), total.to_string()])
             .collect();
 
-        let shown = board.iter().filter(|row| row[1] != "1").cloned().collect();
+        let is_shown = |row: &&Row| row[1].parse::<i64>().is_ok_and(|orders| orders >= form.shown_from);
+        let shown = board.iter().filter(is_shown).cloned().collect();
         let counts = regions.iter().map(|row| vec![row[0].clone(), row[1].clone()]).collect();
         let sorted = |mut rows: Rows| {
             rows.sort();

@@ -14,7 +14,7 @@ use gridhouse_flow::HashMode;
 use gridhouse_sim::{Cut, SimFileSystem};
 use gridhouse_store::Limits;
 
-use crate::chain::Form;
+use crate::chain::{BOARD, Form, TYPED};
 use crate::faults::Faults;
 use crate::house::House;
 use crate::outside::{Outside, Row};
@@ -43,6 +43,8 @@ pub struct Life {
     pub(crate) toggles: bool,
     /// The job that was stopped, or was being stopped when the process ended.
     pub(crate) resting: Option<u64>,
+    /// What the chain may be instead: a job was being replaced when the process ended.
+    pub(crate) replacing: Option<Form>,
     /// Whether the disk has been tampered with, so that a refusal for damage is right.
     pub(crate) is_damaged: bool,
 }
@@ -72,7 +74,8 @@ impl Life {
         let tally = Tally::default();
         let toggles = random.chance(0.4);
         let (is_told, is_set_up, is_damaged) = (false, false, false);
-        Self { house, is_told, tally, random, form, is_set_up, toggles, resting: None, is_damaged }
+        let (resting, replacing) = (None, None);
+        Self { house, is_told, tally, random, form, is_set_up, toggles, resting, replacing, is_damaged }
     }
 
     /// Tells a step, with the operations of the disk so far and what the source was told to forget.
@@ -101,7 +104,7 @@ impl Life {
 
     fn step(&mut self) -> Step {
         let outside = self.house.outside.clone();
-        match self.random.below(33) {
+        match self.random.below(34) {
             0..=6 => {
                 self.tell(|| "the source commits".into());
                 outside.world().database.commit(&mut self.random);
@@ -138,7 +141,8 @@ impl Life {
             }
             30 => self.probe(),
             31 if self.toggles => self.toggle()?,
-            31 => self.wake()?,
+            32 if self.toggles => self.replace()?,
+            31..=32 => self.wake()?,
             _ => self.glance()?,
         }
         Ok(())
@@ -165,6 +169,48 @@ impl Life {
         self.tell(|| format!("stop job {job}"));
         self.resting = Some(job);
         self.statement(&format!("STOP JOB {job}"))
+    }
+
+    /// Puts another query in the place of a job's.
+    fn replace(&mut self) -> Step {
+        let (job, form) = self.form.replaced(&mut self.random);
+        let statement = format!("REPLACE JOB {job} AS {}", form.query(job));
+        self.tell(|| statement.clone());
+        self.replacing = Some(form);
+        match self.house.run(&format!("{}\n{statement}", form.outside())) {
+            Ok(_) => {
+                self.form = form;
+                self.tally.replaced += 1;
+                self.resting = self.resting.filter(|resting| *resting != job);
+            }
+            // The outside has not yet been taken over from the query before the last.
+            Err(error) if error.kind() == ErrorKind::Conflict && error.to_string().contains("is not known here") => {}
+            Err(error) => return self.ended(&error),
+        }
+        self.replacing = None;
+        self.alive()
+    }
+
+    /// A job that was being replaced as the process ended has the one query or the other.
+    fn learn_form(&mut self) -> Step {
+        let Some(form) = self.replacing else { return Ok(()) };
+        let was = self.form;
+        for job in [TYPED, BOARD].into_iter().filter(|job| form.query(*job) != was.query(*job)) {
+            let of_job = format!("SELECT statement FROM system.status.jobs WHERE job_id = {job}");
+            let told = match self.house.run(&of_job) {
+                Ok(told) => told.concat().concat(),
+                Err(error) => return self.ended(&error),
+            };
+            let [before, after] = [was, form].map(|form| form.query(job));
+            assert!(told == before || told == after, "job {job} is neither {before} nor {after}, but {told}");
+            if told == after {
+                self.tell(|| format!("job {job} was replaced"));
+                self.form = form;
+                self.tally.replaced += 1;
+            }
+        }
+        self.replacing = None;
+        Ok(())
     }
 
     /// Has jobs go on that rest, or that failed because the disk or the source did and say what to do.
@@ -210,6 +256,7 @@ impl Life {
             return self.ended(&error);
         }
         self.alive()?;
+        self.learn_form()?;
         if !self.is_set_up || self.random.chance(0.1) {
             self.tell(|| "run the script".into());
             if let Err(error) = self.house.run(&self.form.script()) {

@@ -56,6 +56,8 @@ pub struct Tally {
     pub restored: u64,
     /// Jobs that were rebuilt.
     pub rebuilt: u64,
+    /// Jobs whose query was replaced.
+    pub replaced: u64,
     /// Writes that outside tables took.
     pub writes: u64,
     /// Writers that found that another has taken over.
@@ -71,6 +73,7 @@ impl AddAssign for Tally {
         self.recoveries += other.recoveries;
         self.restored += other.restored;
         self.rebuilt += other.rebuilt;
+        self.replaced += other.replaced;
         self.writes += other.writes;
         self.fenced += other.fenced;
         self.refused += other.refused;
@@ -80,9 +83,9 @@ impl AddAssign for Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { recoveries, restored, rebuilt, writes, fenced, refused, told } = self;
-        write!(f, "{recoveries} recoveries, {restored} jobs restored, {rebuilt} rebuilt, {writes} writes outside, ")?;
-        write!(f, "{fenced} fenced, {refused} refused; sources told")?;
+        let Self { recoveries, restored, rebuilt, replaced, writes, fenced, refused, told } = self;
+        write!(f, "{recoveries} recoveries, {restored} jobs restored, {rebuilt} rebuilt, {replaced} replaced, ")?;
+        write!(f, "{writes} writes outside, {fenced} fenced, {refused} refused; sources told")?;
         let told = Told::WORDS.into_iter().zip(told.0).map(|(word, times)| format!(" {times} {word}"));
         f.write_str(&told.collect::<Vec<_>>().join(","))
     }

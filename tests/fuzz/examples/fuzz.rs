@@ -29,7 +29,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 
 fn main() -> ExitCode {
-    let arguments = Arguments::of_process();
+    let arguments = match Arguments::checked(&["--decoder", "--cases", "--seed", "--from", "--told"]) {
+        Ok(arguments) => arguments,
+        Err(wrong) => {
+            eprintln!("bench/fuzz: {wrong}");
+            return ExitCode::from(2);
+        }
+    };
     let number = |name: &str| arguments.number(name);
     let (seed, from) = (number("--seed").unwrap_or(1), number("--from").unwrap_or(0));
     let kinds = match arguments.word("--decoder") {

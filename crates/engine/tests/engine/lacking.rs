@@ -172,3 +172,33 @@ fn a_row_that_is_misread_and_mended_in_one_transaction_is_not_made_up() {
     await_that(|| house.outside.asked_again() == 1).expect("the contents are asked for");
     await_rows(&mut session, "SELECT * FROM t", &[]);
 }
+
+/// An `INSERT` that writes some columns of a wide table is told all of its rows.
+#[test]
+fn a_row_is_whole_where_the_insert_writes_some_columns_alone() {
+    let house = House::new();
+    house.outside.deliver_by_hand();
+    let mut session = house.session();
+    ok(
+        &mut session,
+        &TAP.replace(
+            "v STRING, PRIMARY KEY (id) NOT ENFORCED);\nINSERT INTO t",
+            "w INT, v STRING, PRIMARY KEY (id) NOT ENFORCED);\nINSERT INTO t (id, v)",
+        ),
+    );
+    await_that(|| house.outside.tables().len() == 1).expect("the table is wanted");
+    contents(&house, 1, &[(1, "a"), (2, "b")]);
+    await_rows(&mut session, "SELECT * FROM t", &["1|NULL|a", "2|NULL|b"]);
+    ok(&mut session, "DELETE FROM t WHERE id = 2");
+    house.outside.send(|table| SourceEvent::Rows {
+        table,
+        columns: None,
+        batch: batch_of(&[(3, Some("c".to_owned()))]),
+    });
+    commit(&house, 2);
+    await_rows(&mut session, "SELECT * FROM t", &["1|NULL|a", "3|NULL|c"]);
+    assert_eq!(house.outside.asked_again(), 0);
+    touched(&house, 2);
+    commit(&house, 3);
+    await_that(|| house.outside.asked_again() == 1).expect("the contents are asked for");
+}

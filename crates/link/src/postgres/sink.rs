@@ -561,10 +561,7 @@ impl Sink for JdbcSink {
 }
 
 /// Carries out `part`, unless what goes before it in a transaction failed while it was to be sent.
-async fn in_order<T>(
-    unsent: &Cell<bool>,
-    part: impl Future<Output = Result<T, tokio_postgres::Error>>,
-) -> Option<Result<T, tokio_postgres::Error>> {
+async fn in_order<T, E>(unsent: &Cell<bool>, part: impl Future<Output = Result<T, E>>) -> Option<Result<T, E>> {
     if unsent.get() {
         return None;
     }
@@ -580,4 +577,28 @@ async fn execute(
     parameters: &[Parameter],
 ) -> Result<(), tokio_postgres::Error> {
     client.execute_raw(statement, parameters).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use futures_util::future::join3;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_sent_behind_a_part_that_could_not_be() {
+        let (unsent, sent) = (Cell::new(false), Cell::new(0));
+        let part = |can_be_sent: bool| {
+            let sent = &sent;
+            in_order(&unsent, async move {
+                sent.set(sent.get() + u32::from(can_be_sent));
+                if can_be_sent { Ok(()) } else { Err("a value that cannot be written down") }
+            })
+        };
+        let done = join3(part(true), part(false), part(true)).now_or_never();
+        let refused = Err("a value that cannot be written down");
+        assert_eq!(done, Some((Some(Ok(())), Some(refused), None)));
+        assert_eq!(sent.get(), 1);
+    }
 }
