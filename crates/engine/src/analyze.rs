@@ -257,7 +257,7 @@ fn lines_of(core: &Core, job: &Job) -> Vec<Line> {
                     (lines[head].counts, lines[head].lately) = (out(root.0), out(root.1));
                 }
             }
-            Some(Branch::Landing) => {
+            Some(Branch::Landing { .. }) => {
                 for used in &insert.sources {
                     let line = source_line(core, used, 1, now);
                     let out = |c: Counts| Counts { rows_in: c.rows_out, rows_out: c.rows_out };

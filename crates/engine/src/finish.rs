@@ -42,7 +42,7 @@ impl Core {
     fn reads_tables(&self, job: &Job) -> bool {
         let paths: Vec<&ObjectPath> = self.catalog.objects.keys().collect();
         job.branches.iter().any(|branch| match branch {
-            Branch::Landing => false,
+            Branch::Landing { .. } => false,
             Branch::Relay { .. } => true,
             Branch::Flow(flow) => {
                 let of_user = |table| paths.iter().any(|path| self.catalog.table_id(path) == Some(table));

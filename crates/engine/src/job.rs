@@ -68,8 +68,8 @@ impl Began {
 
 /// How one `INSERT` is carried out.
 pub(crate) enum Branch {
-    /// By the source stream, on the way in.
-    Landing,
+    /// By the source stream, on the way in; rows that the source cannot read are kept in `letters`.
+    Landing { letters: Option<TableId> },
     /// By the sink's thread, on the way out.
     Relay { table: TableId },
     /// By operators.
@@ -236,7 +236,7 @@ impl Job {
         let mut tables: BTreeSet<TableId> = before.filter(|before| before.is_owed).map(|before| before.table).collect();
         for branch in &self.branches {
             match branch {
-                Branch::Landing => {}
+                Branch::Landing { .. } => {}
                 Branch::Relay { table } => {
                     tables.insert(*table);
                 }

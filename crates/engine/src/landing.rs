@@ -67,6 +67,11 @@ impl Landing {
         key.iter().map(bare).collect()
     }
 
+    /// Whether rows land as they come, so that none of them can fail.
+    pub(crate) fn computes_nothing(&self) -> bool {
+        self.filter.is_none() && self.exprs.iter().all(|expr| matches!(expr, Expr::Column { .. }))
+    }
+
     /// Whether it leaves rows out.
     pub(crate) fn has_filter(&self) -> bool {
         self.filter.is_some()

@@ -28,7 +28,7 @@ use crate::lower::{Ground, Lowered, lower};
 use crate::place;
 use crate::prepare::{Prepared, Route};
 use crate::query::zone_of;
-use crate::rebuild::{Build, GAPS, Gaps, Output, has_expired, would_withdraw};
+use crate::rebuild::{Build, GAPS, Gaps, Output, does_not_come_again, has_expired, would_withdraw};
 use crate::records::{
     COUNTERS, Environment, InsertRecord, JOBS, JobRecord, JobState, STREAMS, SourceUse, StreamRecord, encode,
 };
@@ -37,7 +37,8 @@ use crate::sink::{Place, SinkHandle, SinkPlan, Surroundings};
 use crate::stream::{Stream, StreamState};
 use crate::tick::order_jobs;
 use crate::wiring::{
-    gone, hidden_landing, hidden_landing_of, insert_of, land, owner_of, read_anew, sink_name, start_of, target_of,
+    gone, hidden_landing, hidden_landing_of, insert_of, land, leaves_out, letters_of, owner_of, read_anew, sink_name,
+    start_of, target_of,
 };
 use crate::writers::OutsideWriter;
 
@@ -326,6 +327,8 @@ impl Core {
         let others = self.jobs.values().filter(|job| job.record.id != record_out.id);
         let read_by_others: BTreeSet<(SourceId, u32)> = others.flat_map(|job| source_tables(&job.record)).collect();
         let may_leave = old.is_some() && !self.starting;
+        let was_own: BTreeSet<(SourceId, u32)> =
+            old.filter(|_| may_leave).into_iter().flat_map(source_tables).collect();
         let mut left = Vec::new();
         let left_out = &mut left;
         self.tick_writing(|tick, deltas| {
@@ -392,8 +395,9 @@ impl Core {
                             source: id.0,
                             table: id.1,
                         });
+                        let letters = letters_of(&catalog, insert)?;
                         let landing = landing.clone().in_zone(zone);
-                        branches_out.push((Branch::Landing, Some((id, landing))));
+                        branches_out.push((Branch::Landing { letters }, Some((id, landing))));
                     }
                     Route::Relay { path, projection } => {
                         let table = catalog.table_id(path).ok_or_else(|| gone(path))?;
@@ -416,7 +420,22 @@ impl Core {
                         let mut landed: BTreeMap<ObjectPath, TableId> = BTreeMap::new();
                         for source in &insert.sources {
                             let owner = owner_of(source, record_out.id, i);
-                            let id = hidden_landing(tick, streams_out, counter_out, source, owner, &connectors)?;
+                            let taken = records.iter().flat_map(|insert| &insert.sources);
+                            let taken: BTreeSet<_> = taken.map(|used| (used.source, used.table)).collect();
+                            let is_own = |id: (SourceId, u32)| {
+                                was_own.contains(&id) && !read_by_others.contains(&id) && !taken.contains(&id)
+                            };
+                            let (id, is_new) =
+                                hidden_landing(tick, streams_out, counter_out, source, owner, &connectors, &is_own)?;
+                            let was_read =
+                                before.is_some_and(|old| old.sources.iter().any(|u| u.path == source.definition.path));
+                            if is_new
+                                && was_read
+                                && gaps == Gaps::Refused
+                                && leaves_out(&connectors, &source.definition)
+                            {
+                                return Err(does_not_come_again(&record_out.name, source, &target_def.path));
+                            }
                             let stream = &streams_out[&id.0];
                             let table =
                                 stream.tables.iter().find(|t| t.id == id.1).expect("it was found or made just now");
@@ -424,7 +443,7 @@ impl Core {
                             let path = source.definition.path.clone();
                             insert_record.sources.push(SourceUse { path, source: id.0, table: id.1 });
                             let landing = hidden_landing_of(&source.definition);
-                            branches_out.push((Branch::Landing, Some((id, landing))));
+                            branches_out.push((Branch::Landing { letters: None }, Some((id, landing))));
                         }
                         let target = target_of(tick, &catalog, insert, &mut insert_record, record_out.id, i)?;
                         let table_of = |path: &ObjectPath| {
@@ -448,13 +467,7 @@ impl Core {
                         if insert.sink.is_some() {
                             sinks_out.push((i, target.table, None, target.kinds_inside));
                         }
-                        let dead_letters = match insert.dead_letters {
-                            true => {
-                                let path = dead::table_of(&target_def.path).path;
-                                Some(catalog.table_id(&path).ok_or_else(|| gone(&path))?)
-                            }
-                            false => None,
-                        };
+                        let dead_letters = letters_of(&catalog, insert)?;
                         let history = History::default();
                         let mut flow =
                             Flow { dataflow, inputs, lines, target, dead_letters, zone, history, is_open: false };
@@ -594,7 +607,7 @@ impl Core {
         let mut feeds = Vec::new();
         for (branch, landing) in branches {
             // A hidden landing belongs to its stream; only the user's own landings are branches of the job.
-            if !matches!((&branch, &landing), (Branch::Landing, Some((id, _))) if self.is_hidden(*id)) {
+            if !matches!((&branch, &landing), (Branch::Landing { .. }, Some((id, _))) if self.is_hidden(*id)) {
                 kept.push(branch);
             }
             feeds.extend(landing);

@@ -240,8 +240,12 @@ pub(crate) fn prepare(
     check_target(&bound, sink.as_ref(), retracts)?;
     let unique = unique_columns(&bound, changes);
     let is_pure = is_deterministic(&bound.plan);
-    // Only operators can leave a single row out.
-    let route = if dead_letters { Route::Flow } else { route(&bound, &sources, sink.is_some()) };
+    let route = match route(&bound, &sources, sink.is_some()) {
+        Route::Landing(landing) if !dead_letters || landing.computes_nothing() => Route::Landing(landing),
+        // Only operators can leave a single row out.
+        _ if dead_letters => Route::Flow,
+        route => route,
+    };
     let identity = |table: &TableDef| match sources.iter().find(|source| source.definition.path == table.path) {
         Some(PreparedSource { description, .. }) => format!("{}/{}", description.stream_key, description.table_key),
         None => table_identity(table),

@@ -15,6 +15,7 @@
 use std::sync::Arc;
 
 use gridhouse_base::batch::KindBatch;
+use gridhouse_base::table::ObjectPath;
 use gridhouse_base::{ChangeBatch, CommitId, Error, Result};
 use gridhouse_flow::{Difference, Governor, Piece, TickContext};
 use gridhouse_store::{Snapshot, TableSnapshot, Tick};
@@ -23,6 +24,7 @@ use crate::dead::Letter;
 use crate::deltas::{Delta, Deltas};
 use crate::job::{Flow, of_operators};
 use crate::outside::OutsideRows;
+use crate::prepare::PreparedSource;
 
 /// Whether a job's output is written or only its state built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,18 @@ pub(crate) enum Gaps {
 
 /// The session's setting for it.
 pub(crate) const GAPS: &str = "job.gaps";
+
+/// The error that a job cannot be built anew from rows of `source` that landed elsewhere before.
+pub(crate) fn does_not_come_again(job: &str, source: &PreparedSource, target: &ObjectPath) -> Error {
+    let path = &source.definition.path;
+    Error::conflict(format!(
+        "job {job} would have to be built anew from rows of {path} that do not come again ('scan.startup.mode'): what it has made of \
+         them would be withdrawn from {target}"
+    ))
+    .hint(format!(
+        "let the INSERT stand as it was, or SET '{GAPS}' = 'accept' first, to have what the rows from now on come to"
+    ))
+}
 
 /// How the first output of a rebuilt dataflow is found.
 pub(crate) struct Build<'a> {

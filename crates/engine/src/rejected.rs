@@ -9,7 +9,7 @@ use crate::boot::bind;
 use crate::core::Core;
 use crate::dead::{self, Letter};
 use crate::job::{Branch, Job};
-use crate::prepare::{Prepared, Route};
+use crate::prepare::Prepared;
 use crate::records::STREAMS;
 
 /// How many gather before they are written: at a few hundred bytes each, some hundred kilobytes.
@@ -46,12 +46,15 @@ impl Core {
             // One that cannot be bound any more does not go on either.
             let inserts = bind(self, &job.record).unwrap_or_default();
             let kept_in = |insert: &Prepared| {
-                let is_wanted = insert.dead_letters && matches!(insert.route, Route::Flow);
-                is_wanted.then(|| self.catalog.letters_of(&insert.bound.target.path)).flatten()
+                insert.dead_letters.then(|| self.catalog.letters_of(&insert.bound.target.path)).flatten()
             };
             return inserts.iter().map(kept_in).collect();
         }
-        let kept_in = |branch: &Branch| if let Branch::Flow(flow) = branch { flow.dead_letters } else { None };
+        let kept_in = |branch: &Branch| match branch {
+            Branch::Landing { letters } => *letters,
+            Branch::Flow(flow) => flow.dead_letters,
+            Branch::Relay { .. } => None,
+        };
         job.branches.iter().map(kept_in).collect()
     }
 

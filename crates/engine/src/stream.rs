@@ -200,6 +200,10 @@ impl Stream {
         if self.landings.is_empty() {
             // Nobody else takes part in the transaction.
             stages.extend(self.end_transaction().stages());
+            if self.record.owner.is_some() {
+                // A reader of one table's own brings no other in.
+                self.handle = None;
+            }
         }
         stages
     }
@@ -626,9 +630,6 @@ impl Core {
             self.store.drop_stage(stage)?;
         }
         let is_own = stream.record.owner.is_some();
-        if is_own && stream.landings.is_empty() {
-            stream.handle = None;
-        }
         let number = stream.record.next_table;
         stream.record.next_table += 1;
         for record in stream.record.tables.iter_mut().filter(|t| t.id == table) {

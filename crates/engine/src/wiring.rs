@@ -9,7 +9,7 @@ use gridhouse_flow::connector::{ChangelogMode, SourceTable};
 use gridhouse_sql::plan::{BoundInsert, written_columns};
 use gridhouse_store::{TableSpec, Tick};
 
-use crate::dead::{ON_ERROR, ON_ERROR_VALUES};
+use crate::dead::{self, ON_ERROR, ON_ERROR_VALUES};
 use crate::job::Target;
 use crate::landing::Landing;
 use crate::prepare::{Connectors, Prepared, PreparedSource};
@@ -109,14 +109,32 @@ pub(crate) fn read_anew(streams: &mut BTreeMap<SourceId, StreamRecord>, (source,
     stream.tables.iter_mut().filter(|record| record.id == table).for_each(|record| record.snapshot = None);
 }
 
-/// Whether the same rows of a source land by both definitions.
-fn lands_alike(connectors: &Connectors, a: &TableDef, b: &TableDef) -> bool {
-    let connector = a.connector().and_then(|name| connectors.sources.get(name));
-    let choosing = connector.map_or(&[][..], |connector| connector.choosing_options());
-    choosing.iter().copied().chain([(ON_ERROR, ON_ERROR_VALUES[0])]).all(|(key, default)| {
-        let of = |definition: &TableDef| definition.options.get(key).map_or(default, String::as_str).to_owned();
-        of(a) == of(b)
-    })
+/// Where an `INSERT` keeps its dead letters, if it does.
+///
+/// # Errors
+/// `NotFound` where the table is gone.
+pub(crate) fn letters_of(catalog: &crate::catalog::Catalog, insert: &Prepared) -> Result<Option<TableId>> {
+    if !insert.dead_letters {
+        return Ok(None);
+    }
+    let path = dead::table_of(&insert.bound.target.path).path;
+    catalog.table_id(&path).ok_or_else(|| gone(&path)).map(Some)
+}
+
+/// What an option of a source says, and what it means where it is left out.
+fn option<'a>(definition: &'a TableDef, (key, default): (&str, &'a str)) -> &'a str {
+    definition.options.get(key).map_or(default, String::as_str)
+}
+
+/// The options that say which rows of a source come.
+fn choosing(connectors: &Connectors, definition: &TableDef) -> &'static [(&'static str, &'static str)] {
+    let connector = definition.connector().and_then(|name| connectors.sources.get(name));
+    connector.map_or(&[][..], |connector| connector.choosing_options())
+}
+
+/// Whether a source is asked for other rows than all that it has: those that are left out do not come again.
+pub(crate) fn leaves_out(connectors: &Connectors, definition: &TableDef) -> bool {
+    choosing(connectors, definition).iter().any(|chosen| option(definition, *chosen) != chosen.1)
 }
 
 /// How rows of a source come into its hidden table.
@@ -124,7 +142,8 @@ pub(crate) fn hidden_landing_of(definition: &TableDef) -> Landing {
     Landing::identity(&physical_schema(definition), definition.primary_key.is_empty())
 }
 
-/// The hidden table in which a source lands for any job that needs it whole; made if it is not there.
+/// The hidden table in which a source lands for any job that needs it whole; made if it is not there, which is told. One that `is_own`
+/// says is this job's alone goes on where what becomes of unfit rows is declared otherwise now: what it holds may not come again.
 pub(crate) fn hidden_landing(
     tick: &mut Tick<'_>,
     streams: &mut BTreeMap<SourceId, StreamRecord>,
@@ -132,21 +151,31 @@ pub(crate) fn hidden_landing(
     source: &PreparedSource,
     owner: Option<String>,
     connectors: &Connectors,
-) -> Result<(SourceId, u32)> {
-    let description = &source.description;
-    let own = |stream: &&mut StreamRecord| stream.stream_key == description.stream_key && stream.owner == owner;
-    for stream in streams.values_mut().filter(own) {
-        let same = |table: &&mut StreamTableRecord| {
-            table.job.is_none()
-                && table.table_key == description.table_key
-                && table.definition.schema == source.definition.schema
-                && table.definition.primary_key == source.definition.primary_key
-                && lands_alike(connectors, &table.definition, &source.definition)
-        };
-        if let Some(table) = stream.tables.iter_mut().find(same) {
-            table.definition = (*source.definition).clone();
-            return Ok((stream.id, table.id));
-        }
+    is_own: &dyn Fn((SourceId, u32)) -> bool,
+) -> Result<((SourceId, u32), bool)> {
+    let (description, wanted) = (&source.description, &source.definition);
+    let on_error = (ON_ERROR, ON_ERROR_VALUES[0]);
+    let is_alike = |definition: &TableDef, options: &[(&str, &'static str)]| {
+        options.iter().all(|chosen| option(definition, *chosen) == option(wanted, *chosen))
+    };
+    let is_of = |stream: &StreamRecord| stream.stream_key == description.stream_key && stream.owner == owner;
+    let tables = streams.values().filter(|stream| is_of(stream)).flat_map(|stream| {
+        let id = stream.id;
+        stream.tables.iter().map(move |table| ((id, table.id), table))
+    });
+    let fits = |(_, table): &(_, &StreamTableRecord)| {
+        table.job.is_none()
+            && table.table_key == description.table_key
+            && table.definition.schema == wanted.schema
+            && table.definition.primary_key == wanted.primary_key
+            && is_alike(&table.definition, choosing(connectors, wanted))
+    };
+    let fitting: Vec<_> = tables.filter(fits).collect();
+    let same = fitting.iter().find(|(_, table)| is_alike(&table.definition, &[on_error]));
+    if let Some(id) = same.or(fitting.iter().find(|(id, _)| is_own(*id))).map(|(id, _)| *id) {
+        let of_stream = streams.get_mut(&id.0).into_iter().flat_map(|stream| &mut stream.tables);
+        of_stream.filter(|table| table.id == id.1).for_each(|table| table.definition = (**wanted).clone());
+        return Ok((id, false));
     }
     let schema = physical_schema(&source.definition);
     let key = stored_key(&source.definition);
@@ -164,7 +193,7 @@ pub(crate) fn hidden_landing(
     for record in stream.tables.iter_mut().filter(|record| record.id == number) {
         record.landing = table;
     }
-    Ok((id, number))
+    Ok(((id, number), true))
 }
 
 /// A stored table with or without key, in one bucket.

@@ -205,3 +205,53 @@ fn uses_of_one_source_that_read_different_rows_of_it_land_apart() {
         await_rows(session, &format!("SELECT * FROM {name}_counts"), &["a|1"]);
     }
 }
+
+/// `tap` with more options, and the job `insert` over it.
+fn over_tap(options: &str, insert: &str) -> String {
+    format!(
+        "DROP TEMPORARY TABLE IF EXISTS tap;
+         CREATE TEMPORARY TABLE tap (id BIGINT, v STRING, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'tap'{options});
+         {insert};"
+    )
+}
+
+/// Bad rows are kept apart from now on, after one has failed the job; what came of the others stands meanwhile.
+#[test]
+fn rows_stand_where_a_source_keeps_bad_rows_apart_from_now_on() {
+    for own in ["", ", 'own' = 'true'"] {
+        let house = House::new();
+        let session = &mut house.session();
+        ok(session, TAP);
+        let inserts = "INSERT INTO t SELECT * FROM tap; INSERT INTO counts SELECT v, COUNT(*) FROM tap GROUP BY v";
+        ok(session, &over_tap(own, inserts));
+        house.outside.commit(&[(1, Some("a"))]);
+        let both = "SELECT v, 0 FROM t UNION ALL SELECT v, n FROM counts";
+        await_rows(session, both, &["a|0", "a|1"]);
+        house.outside.deliver_by_hand();
+        house.outside.send(|table| SourceEvent::TableFailed { table, error: Error::invalid("'x' is no number") });
+        await_rows(session, "SELECT state FROM system.status.jobs", &["FAILED", "FAILED"]);
+        ok(session, &over_tap(&format!("{own}, 'on-error' = 'dead-letter'"), inserts));
+        await_rows(session, "SELECT state FROM system.status.jobs", &["RUNNING", "RUNNING"]);
+        assert_eq!(rows(session, both), ["a|0", "a|1"], "{own}");
+    }
+}
+
+/// What came of a source that is asked for no contents does not come again.
+#[test]
+fn rows_that_do_not_come_again_are_not_withdrawn() {
+    let house = House::new();
+    let session = &mut house.session();
+    ok(session, TAP);
+    let (latest, insert) = (", 'scan.startup.mode' = 'latest-offset'", "INSERT INTO t SELECT id, UPPER(v) FROM tap");
+    ok(session, &over_tap(latest, insert));
+    house.outside.commit(&[(1, Some("a"))]);
+    await_rows(session, "SELECT * FROM t", &["1|A"]);
+    ok(session, "STOP JOB 1");
+    house.outside.deliver_by_hand();
+    let apart = over_tap(&format!("{latest}, 'on-error' = 'dead-letter'"), insert);
+    let error = fails(session, &apart);
+    assert!(error.contains("do not come again") && error.contains("SET 'job.gaps' = 'accept'"), "{error}");
+    assert_eq!(rows(session, "SELECT * FROM t"), ["1|A"]);
+    ok(session, &format!("SET 'job.gaps' = 'accept'; {apart}"));
+    await_rows(session, "SELECT * FROM t", &[]);
+}
