@@ -17,7 +17,7 @@ use gridhouse_base::batch::{KindBatch, RowKind};
 use gridhouse_base::clock::Clock;
 use gridhouse_base::{CommitId, Error, ErrorKind, JobId, Result, TableId};
 use gridhouse_expr::EvalContext;
-use gridhouse_flow::connector::{ChangelogMode, Sink};
+use gridhouse_flow::connector::{ChangelogMode, Sink, Standing};
 use gridhouse_store::{Reader, Snapshot, TableSnapshot};
 
 use crate::core::{Core, Message};
@@ -331,16 +331,10 @@ impl SinkWorker {
 
     /// Asks the outside where it stands.
     fn begin(&mut self) -> Result<Reading> {
-        let upto = self.sink.position()?.max(self.plan.goes_on_at);
+        let (plan, reader) = (&self.plan, &self.reader);
+        let upto = self.sink.claim(&|standing| plan.may_go_on(&reader.snapshot(), standing))?.max(plan.goes_on_at);
         let known = lock(&self.status).upto.max(self.plan.reached);
-        let newest = self.reader.snapshot().commit().max(self.plan.since);
-        let history = self.sink.history();
         let emptied_by = self.sink.emptied_by();
-        self.plan.lineage.check(&self.plan.name, history, upto, newest).map_err(|error| {
-            let table = self.reader.snapshot().table(self.plan.table).ok();
-            let anew = self.plan.begun_anew(table.as_ref(), emptied_by.as_deref());
-            error.hint(format!("the data directory was restored from an older copy; {anew}"))
-        })?;
         {
             let mut status = lock(&self.status);
             if upto < status.upto {
@@ -531,6 +525,17 @@ impl SinkPlan {
     /// Whether the outside takes what became of each key.
     fn is_upsert(&self) -> bool {
         self.mode == ChangelogMode::Upsert && !self.key.is_empty()
+    }
+
+    /// An outside that stands there has seen nothing that is lost here. Asked before it is claimed: whoever went on with what is
+    /// lost here must not be fenced by a copy that cannot.
+    fn may_go_on(&self, snapshot: &Snapshot, standing: &Standing) -> Result<()> {
+        let (upto, newest) = (standing.upto.max(self.goes_on_at), snapshot.commit().max(self.since));
+        self.lineage.check(&self.name, standing.history, upto, newest).map_err(|error| {
+            let table = snapshot.table(self.table).ok();
+            let anew = self.begun_anew(table.as_ref(), standing.emptied_by.as_deref());
+            error.hint(format!("the data directory was restored from an older copy; {anew}"))
+        })
     }
 
     /// What the user does to have the outside written from its beginning, given what is typed there.

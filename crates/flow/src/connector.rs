@@ -318,27 +318,50 @@ pub trait SinkConnector: Send + Sync {
     fn open(&self, definition: Arc<TableDef>, writer: SinkWriter) -> Result<Box<dyn Sink>>;
 }
 
-/// An open sink, driven by a thread of its own. After `Unavailable` the engine calls `position` and goes on from there.
+/// Where an outside stands that a writer is about to claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The newest commit that it holds for this writer.
+    pub upto: CommitId,
+    /// As [`Sink::history`].
+    pub history: Option<u64>,
+    /// As [`Sink::emptied_by`].
+    pub emptied_by: Option<String>,
+}
+
+/// Whether a writer may go on from where the outside stands.
+pub type MayGoOn<'a> = &'a dyn Fn(&Standing) -> Result<()>;
+
+/// An open sink, driven by a thread of its own. After `Unavailable` the engine claims it again and goes on from there.
 pub trait Sink: Send {
-    /// The newest commit that the outside holds for this writer, 0 where it was never written. Claims the sink for this
-    /// writer: an older process that still writes is fenced from now on.
+    /// Claims the sink for this writer: an older process that still writes is fenced from now on. The newest commit that the
+    /// outside holds for it, 0 where it was never written. `may_go_on` is asked before, and a claim that it refuses changes
+    /// nothing at the outside and fences nobody. Where the outside keeps nothing, it need not be asked.
     ///
     /// # Errors
-    /// `Unavailable` where the outside does not answer; `Conflict` where another store owns the sink.
-    fn position(&mut self) -> Result<CommitId>;
+    /// `Unavailable` where the outside does not answer; `Conflict` where another store owns the sink; those of `may_go_on`.
+    fn claim(&mut self, may_go_on: MayGoOn<'_>) -> Result<CommitId>;
 
-    /// The history of the store under which the outside was last written, known after `position`. `None` where nothing was
+    /// Claims the sink wherever the outside stands.
+    ///
+    /// # Errors
+    /// As [`Sink::claim`].
+    fn position(&mut self) -> Result<CommitId> {
+        self.claim(&|_| Ok(()))
+    }
+
+    /// The history of the store under which the outside was last written, known after `claim`. `None` where nothing was
     /// ever written, or it keeps none.
     fn history(&self) -> Option<u64> {
         None
     }
 
-    /// Whether the outside has had rows of this writer, known after `position`. As long as it had none, none are missing.
+    /// Whether the outside has had rows of this writer, known after `claim`. As long as it had none, none are missing.
     fn was_filled(&self) -> bool {
         self.history().is_some()
     }
 
-    /// What is to be typed at the outside, known after `position`, so that it is written from its beginning: statements that
+    /// What is to be typed at the outside, known after `claim`, so that it is written from its beginning: statements that
     /// empty it and forget how far it was written. `None` where it knows no statements.
     fn emptied_by(&self) -> Option<String> {
         None

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gridhouse_base::batch::KindBatch;
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{CommitId, Error, Result, Value};
-use gridhouse_flow::connector::{ChangelogMode, Sink, SinkChanges, SinkConnector, SinkDescription, SinkWriter};
+use gridhouse_flow::connector::{
+    ChangelogMode, MayGoOn, Sink, SinkChanges, SinkConnector, SinkDescription, SinkWriter,
+};
 
 use crate::options::{Keys, Options, Use};
 use crate::show;
@@ -96,7 +98,7 @@ struct OpenPrint {
 }
 
 impl Sink for OpenPrint {
-    fn position(&mut self) -> Result<CommitId> {
+    fn claim(&mut self, _: MayGoOn<'_>) -> Result<CommitId> {
         Ok(self.upto)
     }
 
@@ -137,7 +139,7 @@ struct OpenBlackhole {
 }
 
 impl Sink for OpenBlackhole {
-    fn position(&mut self) -> Result<CommitId> {
+    fn claim(&mut self, _: MayGoOn<'_>) -> Result<CommitId> {
         Ok(self.upto)
     }
 

@@ -12,7 +12,7 @@ use gridhouse_base::batch::KindBatch;
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{ChangeBatch, Column, CommitId, Error, Result, RowKind, SourceId, SqlType, TypeKind, Value};
 use gridhouse_flow::connector::{
-    ChangelogMode, Found, Lookup, LookupConnector, LookupRequest, ScanConnector, ScanRequest, ScanRows, Sink,
+    ChangelogMode, Found, Lookup, LookupConnector, LookupRequest, MayGoOn, ScanConnector, ScanRequest, ScanRows, Sink,
     SinkChanges, SinkConnector, SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvent,
     SourceEvents, SourcePosition, SourceStream, SourceTable, StreamPlace,
 };
@@ -263,7 +263,7 @@ struct Collector {
 }
 
 impl Sink for Collector {
-    fn position(&mut self) -> Result<CommitId> {
+    fn claim(&mut self, _: MayGoOn<'_>) -> Result<CommitId> {
         Ok(self.outside.lock().collected.get(&self.name).map_or(CommitId(0), |collected| collected.upto))
     }
 

@@ -2,7 +2,7 @@
 
 use gridhouse_link::testing::{Cluster, Proxy};
 
-use crate::faults::{await_failure, await_sink, await_sink_of, chain, prepared};
+use crate::faults::{await_failure, await_sink, await_sink_of, chain, copied, prepared};
 use crate::program::{Program, await_equal, postgres, text};
 
 #[test]
@@ -67,6 +67,36 @@ fn the_older_of_two_processes_with_one_sink_is_fenced() {
     assert_eq!(older.query(states), ["RUNNING|4"]);
     assert!(matches!(older.interrupt(), Some(0 | 3)), "{}", older.log());
     cluster.sql(name, "SELECT pg_drop_replication_slot('two_owners_other_slot')");
+}
+
+#[test]
+fn an_older_copy_that_comes_up_beside_its_owner_is_refused_and_fences_nobody() {
+    let (cluster, name) = (postgres(), "copy_beside");
+    prepared(cluster, name);
+    let [owner, copy] = &mut [Program::new(), Program::new()];
+    let script = chain(owner, name, cluster.port(), cluster.port());
+    owner.start(&script);
+    await_sink(cluster, name);
+    assert_eq!(owner.interrupt(), Some(0), "{}", owner.log());
+    copied(&owner.data_dir(), &copy.data_dir());
+    owner.serve();
+    cluster.sql(name, "UPDATE orders SET amount = amount + 1 WHERE id % 3 = 0; DELETE FROM orders WHERE id = 17");
+    await_sink(cluster, name);
+    let claims = || cluster.sql(name, "SELECT sink, epoch, claimed_at, claimed_by FROM gridhouse_sink ORDER BY 1");
+    let before = claims();
+
+    copy.serve();
+    for table in ["board", "copy"] {
+        let told = await_failure(copy, table);
+        assert!(told.contains("by a later state, or another copy, of this data directory"), "{told}");
+    }
+    cluster.sql(name, "UPDATE orders SET amount = amount + 1 WHERE id % 2 = 0; DELETE FROM orders WHERE id = 18");
+    await_sink(cluster, name);
+    assert_eq!(claims(), before, "nobody has claimed anything");
+    assert_eq!(owner.query("SELECT DISTINCT state FROM system.status.jobs"), ["RUNNING"]);
+    for program in [copy, owner] {
+        assert!(matches!(program.interrupt(), Some(0 | 3)), "{}", program.log());
+    }
 }
 
 #[test]

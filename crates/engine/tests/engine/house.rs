@@ -23,7 +23,7 @@ use gridhouse_engine::{
     ConsumerCap, DEFAULT_STATE_BYTES, Engine, EngineOptions, Outcome, Session, StatementReport, Tuning,
 };
 use gridhouse_flow::connector::{
-    ChangelogMode, Found, Lookup, LookupConnector, LookupRequest, ScanConnector, ScanRequest, ScanRows, Sink,
+    ChangelogMode, Found, Lookup, LookupConnector, LookupRequest, MayGoOn, ScanConnector, ScanRequest, ScanRows, Sink,
     SinkChanges, SinkConnector, SinkDescription, SinkWriter, SourceConnector, SourceDescription, SourceEvent,
     SourceEvents, SourcePosition, SourceStream, SourceTable, StreamPlace,
 };
@@ -752,7 +752,7 @@ struct Drain {
 }
 
 impl Sink for Drain {
-    fn position(&mut self) -> Result<CommitId> {
+    fn claim(&mut self, _: MayGoOn<'_>) -> Result<CommitId> {
         let inner = self.outside.lock();
         if inner.absent {
             return Err(Error::unavailable("the drain does not answer"));

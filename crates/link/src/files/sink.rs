@@ -18,7 +18,7 @@ use gridhouse_base::batch::RowKind;
 use gridhouse_base::fs::File;
 use gridhouse_base::table::{ColumnKind, TableDef};
 use gridhouse_base::{CommitId, Error, Result, Value};
-use gridhouse_flow::connector::{Sink, SinkChanges, SinkWriter};
+use gridhouse_flow::connector::{MayGoOn, Sink, SinkChanges, SinkWriter, Standing};
 
 use super::book::{BOOKS, Book, Pending, Shelf};
 use super::csv;
@@ -250,7 +250,7 @@ impl Part {
 }
 
 impl Sink for FileSink {
-    fn position(&mut self) -> Result<CommitId> {
+    fn claim(&mut self, may_go_on: MayGoOn<'_>) -> Result<CommitId> {
         let books = self.options.path.join(BOOKS);
         self.disk.create_directory(&books)?;
         // Whoever is in a write has it through, or ends with it in doubt: only then the book tells.
@@ -267,6 +267,8 @@ impl Sink for FileSink {
         }
         self.check(book.as_ref(), &self.options.path, self.definition.partitioned_by.len())?;
         let mut book = book.unwrap_or_else(|| self.shelf.new_book());
+        let (upto, history) = (CommitId(book.upto), book.history);
+        may_go_on(&Standing { upto, history, emptied_by: self.emptied_by() })?;
         self.publish(&book)?;
         self.clean(&self.options.path, self.definition.partitioned_by.len())?;
         (book.epoch, book.pending) = (book.epoch + 1, Vec::new());

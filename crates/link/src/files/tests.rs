@@ -440,9 +440,16 @@ fn a_write_happens_once_whatever_crashes() {
     assert_eq!(count(), 3, "hidden files are not read");
     let mut again = open(&definition);
     assert_eq!((again.position().unwrap(), stray.exists()), (CommitId(4), false));
+    // A claim that is refused changes nothing.
+    let refused = open(&definition).claim(&|standing| {
+        assert_eq!((standing.upto, standing.history), (CommitId(4), Some(1)));
+        Err(Error::conflict("an older copy"))
+    });
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Conflict);
+    again.write(CommitId(4), CommitId(5), &[]).expect("nobody has fenced it");
     // The older writer is fenced.
     assert_eq!(sink.write(CommitId(4), CommitId(5), &[rows(3..4)]).unwrap_err().kind(), ErrorKind::Conflict);
-    again.write(CommitId(4), CommitId(6), &[rows(3..5)]).unwrap();
+    again.write(CommitId(5), CommitId(6), &[rows(3..5)]).unwrap();
     assert_eq!(count(), 5);
     // A crash after the book was replaced and before the files were renamed: the next opening renames them.
     let visible = directory.path().join(format!("part-{name}-6-0"));

@@ -26,7 +26,7 @@ use arrow_array::new_null_array;
 use futures_util::future::join5;
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{CommitId, Error, ErrorKind, Result};
-use gridhouse_flow::connector::{Sink, SinkChanges, SinkWriter};
+use gridhouse_flow::connector::{MayGoOn, Sink, SinkChanges, SinkWriter};
 use tokio::runtime::Runtime;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
@@ -513,12 +513,13 @@ impl Open {
 }
 
 impl Sink for JdbcSink {
-    fn position(&mut self) -> Result<CommitId> {
+    fn claim(&mut self, may_go_on: MayGoOn<'_>) -> Result<CommitId> {
         self.open = None;
         let target = &self.options.target;
         let limit = target.silence * CLAIM_SILENCES + LOCK_WAIT;
         let claimed = self.runtime.block_on(async {
-            let claimed = tokio::time::timeout(limit, self.claim()).await.unwrap_or_else(|_| Err(target.silent()));
+            let claimed =
+                tokio::time::timeout(limit, self.claimed(may_go_on)).await.unwrap_or_else(|_| Err(target.silent()));
             if claimed.is_err() {
                 tokio::time::sleep(CLOSING).await;
             }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use gridhouse_base::batch::RowKind;
-use gridhouse_base::{CommitId, ErrorKind, TypeKind, Value};
+use gridhouse_base::{CommitId, Error, ErrorKind, TypeKind, Value};
 use gridhouse_flow::connector::{Sink, SinkConnector, SinkWriter};
 use gridhouse_link::JdbcWriter;
 
@@ -51,6 +51,26 @@ fn an_owner_that_comes_back_does_not_go_on_with_what_another_one_wrote() {
     db.sql(typed(&told.1, "to go on with its rows as they are, type there `"));
     assert_eq!(second.position().unwrap(), CommitId(5));
     assert_eq!(contents(&db), "a|1 b|2");
+}
+
+#[test]
+fn a_claim_that_is_refused_fences_nobody() {
+    let db = prepared("sink_refused");
+    let (mut owner, mut copy) = (open(&db, 1), open(&db, 1));
+    owner.position().unwrap();
+    owner.write(CommitId(0), CommitId(4), &[rows(RowKind::Insert, &[("a", 1)])]).unwrap();
+    let refused = copy.claim(&|standing| {
+        assert_eq!((standing.upto, standing.history), (CommitId(4), Some(1)));
+        Err(Error::conflict(format!("type there `{}`", standing.emptied_by.as_deref().unwrap())))
+    });
+    let told = conflict(refused.map_err(|error| error.hint("none")));
+    owner.write(CommitId(4), CommitId(5), &[rows(RowKind::Insert, &[("b", 2)])]).expect("nobody has fenced it");
+    db.sql(typed(&told.0, "type there `"));
+    copy.claim(&|standing| {
+        assert_eq!((standing.upto, standing.history), (CommitId(0), None));
+        Ok(())
+    })
+    .unwrap();
 }
 
 #[test]

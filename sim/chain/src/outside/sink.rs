@@ -8,7 +8,9 @@ use std::sync::Arc;
 use gridhouse_base::batch::KindBatch;
 use gridhouse_base::table::TableDef;
 use gridhouse_base::{CommitId, Error, Result, RowKind};
-use gridhouse_flow::connector::{ChangelogMode, Sink, SinkChanges, SinkConnector, SinkDescription, SinkWriter};
+use gridhouse_flow::connector::{
+    ChangelogMode, MayGoOn, Sink, SinkChanges, SinkConnector, SinkDescription, SinkWriter, Standing,
+};
 
 use super::{Outside, Row, rows_of};
 
@@ -129,7 +131,7 @@ impl Board {
 }
 
 impl Sink for Board {
-    fn position(&mut self) -> Result<CommitId> {
+    fn claim(&mut self, may_go_on: MayGoOn<'_>) -> Result<CommitId> {
         let mut world = self.outside.world();
         let rate = world.faults.silent;
         if world.random.chance(rate) {
@@ -137,11 +139,14 @@ impl Sink for Board {
         }
         let name = name_of(&self.definition);
         let target = world.targets.entry(name.clone()).or_default();
-        let is_empty = target.rows.is_empty();
+        let (is_empty, has_key) = (target.rows.is_empty(), !self.definition.primary_key.is_empty());
         let is_new = !target.books.contains_key(&self.book_key());
-        if is_new && self.writer.written && !is_empty && !self.definition.primary_key.is_empty() {
+        if is_new && self.writer.written && !is_empty && has_key {
             return Err(Error::conflict(format!("the entry of sink {name} is gone, but the table holds rows")));
         }
+        let book = target.books.get(&self.book_key()).cloned().unwrap_or_default();
+        let upto = if is_empty && has_key { 0 } else { book.upto };
+        may_go_on(&Standing { upto: CommitId(upto), history: book.history, emptied_by: None })?;
         for ((store, _), book) in &mut target.books {
             book.epoch += u64::from(*store != self.writer.store);
         }
@@ -149,7 +154,7 @@ impl Sink for Board {
         book.epoch += 1;
         self.epoch = book.epoch;
         self.history = book.history;
-        if book.upto > 0 && is_empty && !self.definition.primary_key.is_empty() {
+        if upto < book.upto {
             // Upserts into an empty table are right at any time; what was there is told all the same.
             (book.upto, book.history) = (0, None);
         }

@@ -4,6 +4,7 @@
 //! rows that are there lack nothing.
 
 use gridhouse_base::{CommitId, Error, ErrorKind, Result};
+use gridhouse_flow::connector::{MayGoOn, Standing};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::{Claim, IDLE_TRANSACTION, JdbcSink, LOCK, Open, Under};
@@ -18,7 +19,7 @@ use crate::postgres::standing::{self, Asking, Rows};
 
 impl JdbcSink {
     /// Connects, and takes the sink over from whoever wrote it before.
-    pub(super) async fn claim(&self) -> Result<Claim> {
+    pub(super) async fn claimed(&self, may_go_on: MayGoOn<'_>) -> Result<Claim> {
         let client = self.options.target.connect().await?;
         let pid = session_pid(&client).await?;
         let found = sink_plan::find(&client, &self.definition, &self.options).await?;
@@ -119,6 +120,8 @@ impl JdbcSink {
         if kept.shape {
             entry.put(&client, &shape.text(kept.oid)).await.map_err(failed)?;
         }
+        let (at, history) = (CommitId(upto as u64), under.map(|under| under.history));
+        may_go_on(&Standing { upto: at, history, emptied_by: Some(self.emptying(&plan)) })?;
         client.batch_execute("COMMIT").await.map_err(failed)?;
 
         let types: Vec<Type> = plan.columns.iter().map(|column| array_type(&column.kind)).collect();
@@ -138,10 +141,6 @@ impl JdbcSink {
         let first = [number.clone(), text.clone(), text.clone(), number.clone(), number, text.clone(), text.clone()];
         let types: Vec<Type> = first.into_iter().chain([Type::OID, text]).collect();
         let advance = client.prepare_typed(&advance, &types).await.map_err(failed)?;
-        Ok(Claim {
-            open: Open { client, pid, plan, epoch, insert, delete, advance },
-            upto: CommitId(upto as u64),
-            under,
-        })
+        Ok(Claim { open: Open { client, pid, plan, epoch, insert, delete, advance }, upto: at, under })
     }
 }
