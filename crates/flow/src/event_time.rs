@@ -156,7 +156,7 @@ impl Operator for EventTime {
 
     fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
         self.batch = from.varint()?;
-        self.late_rows = from.varint()?;
+        self.late_rows = from.tally()?;
         for time in [&mut self.latest, &mut self.latest_before] {
             let (known, value) = (from.flag()?, from.signed()?);
             *time = known.then_some(value);

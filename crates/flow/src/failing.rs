@@ -169,7 +169,7 @@ impl Guard {
     /// # Errors
     /// `Corrupt` where it is damaged.
     pub fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
-        self.rows_seen = from.varint()?;
+        self.rows_seen = from.tally()?;
         Ok(())
     }
 

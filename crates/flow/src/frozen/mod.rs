@@ -271,7 +271,7 @@ impl Dataflow {
         self.version = new_version();
         let mut from = StateReader::new(parts)?;
         self.check_plan(&mut from)?;
-        self.pushed = from.varint()?;
+        self.pushed = from.tally()?;
         for (number, node) in self.nodes.iter_mut().enumerate() {
             if u32::from_le_bytes(from.array()?) != number as u32 {
                 return Err(from.damaged("a node does not begin where it should"));
@@ -343,10 +343,13 @@ impl Node {
     }
 
     fn thaw(&mut self, from: &mut StateReader<'_>) -> Result<()> {
-        self.stats.rows_in = from.varint()?;
-        self.stats.rows_out = from.varint()?;
-        self.stats.busy_nanos = from.varint()?;
+        self.stats.rows_in = from.tally()?;
+        self.stats.rows_out = from.tally()?;
+        self.stats.busy_nanos = from.tally()?;
         self.failing = from.signed()?;
+        if self.failing.unsigned_abs() > i64::MAX as u64 / 2 {
+            return Err(from.damaged("more rows fail than there can be"));
+        }
         let count = from.count()?;
         self.watermarks.clear();
         for _ in 0..count {

@@ -188,6 +188,18 @@ impl<'a> StateReader<'a> {
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
+    /// How often something has happened: far enough from the end of numbers that it may go on.
+    ///
+    /// # Errors
+    /// `Corrupt` where there is no such number.
+    pub fn tally(&mut self) -> Result<u64> {
+        let tally = self.varint()?;
+        if tally > u64::MAX / 2 {
+            return Err(self.damaged("nothing has happened that often"));
+        }
+        Ok(tally)
+    }
+
     /// Yes or no.
     ///
     /// # Errors

@@ -251,6 +251,17 @@ fn framed(head: &[u8], payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn a_number_of_batches_that_cannot_grow_is_damage() {
+    let bytes = frozen(&mut everything(Variant::default()));
+    let head = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
+    let mut bad = payload(&bytes);
+    assert_eq!(bad[head - 1], 0, "nothing has been laid up");
+    bad.splice(head - 1..head, [0xff; 9].into_iter().chain([1]));
+    let error = everything(Variant::default()).thaw(&framed(&bytes, &bad)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+}
+
+#[test]
 fn damaged_bytes_are_told_whatever_they_are_and_even_with_good_checksums() {
     let mut feed = Feed::new(5);
     let mut flow = everything(Variant::default());
