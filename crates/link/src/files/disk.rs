@@ -13,12 +13,16 @@ use super::layout::cannot;
 #[derive(Clone)]
 pub(super) struct Disk(Arc<dyn FileSystem>);
 
-/// Whether something was there.
+/// Whether something was there; nothing is under a name that there cannot be.
 fn found<T>(path: &Path, done: io::Result<T>) -> Result<Option<T>> {
     match done {
         Ok(done) => Ok(Some(done)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(cannot(path, error)),
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename | ErrorKind::InvalidInput => {
+                Ok(None)
+            }
+            _ => Err(cannot(path, error)),
+        },
     }
 }
 
@@ -76,10 +80,7 @@ impl Disk {
 
     /// The names in a directory; none in what is no directory.
     pub(super) fn list(&self, path: &Path) -> Result<Vec<PathBuf>> {
-        match self.0.list(path) {
-            Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(Vec::new()),
-            listed => Ok(found(path, listed)?.unwrap_or_default()),
-        }
+        Ok(found(path, self.0.list(path))?.unwrap_or_default())
     }
 
     pub(super) fn create_directory(&self, path: &Path) -> Result<()> {
