@@ -5,6 +5,7 @@
 //! line, nor the history. Whatever the bytes are, what it asks for is done to the writer's own files below the table's directory alone. And a
 //! book that does not go with the files that are there is refused: to believe it would write rows twice.
 
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use gridhouse_base::fs::Lock;
@@ -16,6 +17,10 @@ use super::disk::Disk;
 
 /// Where books are kept, below the table's directory.
 pub(super) const BOOKS: &str = "_gridhouse";
+
+/// Bytes that a name has at most, and a path, on the file systems that there are (`NAME_MAX` and `PATH_MAX` of Linux).
+const NAME_BYTES: usize = 255;
+const PATH_BYTES: usize = 4_096;
 
 /// A file that is to be made visible: directory below the table's, hidden name, name.
 pub(super) type Pending = (PathBuf, String, String);
@@ -174,8 +179,12 @@ impl Shelf {
 
     /// Whether a file is this writer's and below the table's directory, wherever that is.
     fn is_own(&self, (below, hidden, name): &Pending) -> bool {
-        let is_below = below.components().all(|part| matches!(part, Component::Normal(_)));
-        is_below && self.written_with(name).is_some() && *hidden == Self::hidden(name)
+        let has_room = |part: &OsStr| part.len() <= NAME_BYTES;
+        let is_below = below.components().all(|part| matches!(part, Component::Normal(part) if has_room(part)));
+        is_below
+            && below.as_os_str().len() <= PATH_BYTES
+            && self.written_with(name).is_some()
+            && *hidden == Self::hidden(name)
     }
 
     /// That the book goes with the file `name` of this writer, which is visible in `directory`: a file of a later write, or any
