@@ -49,6 +49,7 @@ pub(crate) fn boot(core: &mut Core, seed: u64) -> Result<()> {
         let mut record: StreamRecord = decode(STREAMS, &key, &text)?;
         place::keep(&mut record, &core.connectors);
         let position = core.store.source_position(record.id).map(|at| at.position);
+        record.has_place |= position.is_some();
         let mut stream = Stream::new(record, position);
         // What lands for whoever reads it goes on landing, also while those do not run: they would miss it when they go on.
         for table in stream.record.tables.iter().filter(|table| table.job.is_none()) {

@@ -384,7 +384,7 @@ impl Core {
                         let source = &insert.sources[0];
                         let owner = owner_of(source, record_out.id, i);
                         let place = (target, Some(record_out.id));
-                        let id = land(streams_out, counter_out, source, owner, place, &records);
+                        let id = land(streams_out, counter_out, source, owner, place, &records, &connectors);
                         let before = old.and_then(|old| old.inserts.get(i)).map(|before| &before.fingerprint);
                         if may_leave && before != Some(&insert.fingerprint) && !target_def.primary_key.is_empty() {
                             // Another query says what is to land. A target that only grows keeps what it has, and goes on.
@@ -589,14 +589,18 @@ impl Core {
         (script, rows_out, began): (u64, u64, Began),
     ) -> Result<()> {
         let mut moved = Vec::new();
-        for (id, stream_record) in streams {
+        for (id, mut stream_record) in streams {
             match self.streams.get_mut(&id) {
                 Some(stream) => {
+                    // It may have been handed what another has left.
+                    stream_record.has_place |= stream.record.has_place;
                     if stream.handle.is_some() && stream.is_reached_otherwise(&stream_record) {
                         moved.push(id);
                     }
                     stream.record = stream_record;
                 }
+                // What it had has been handed to another.
+                None if stream_record.leaving.is_some() => {}
                 None => {
                     let position = self.store.source_position(id).map(|at| at.position);
                     self.streams.insert(id, Stream::new(stream_record, position));
@@ -680,7 +684,8 @@ impl Core {
         })?;
         let Some(definition) = stream.way(&**connector) else { return Ok(()) };
         let position = stream.position.clone();
-        let place = StreamPlace { key: &stream.record.stream_key, definition: &definition };
+        let store = self.store.id();
+        let place = StreamPlace { key: &stream.record.stream_key, definition: &definition, store };
         let handle = connector.start(source, place, tables, position, events)?;
         stream.start = start;
         stream.state = StreamState::Starting;

@@ -98,10 +98,13 @@ pub struct StreamRecord {
     pub tables: Vec<StreamTableRecord>,
     /// The number of the next table of this stream.
     pub next_table: u32,
-    /// The options that name what the stream has at the outside, of the table that it was made for. `None` where there is no
-    /// such table yet, and in a record from before they were kept.
+    /// The options that name what the stream has at the outside, of the table that it was made for; while it has nothing there, those
+    /// that were named last. `None` where there is no such table yet, and in a record from before they were kept.
     #[serde(default)]
     pub options: Option<BTreeMap<String, String>>,
+    /// Whether it has something at the outside, or was about to make it.
+    #[serde(default)]
+    pub has_place: bool,
     /// How the outside is reached that is yet to forget the stream, which is nobody's any more.
     #[serde(default)]
     pub leaving: Option<TableDef>,

@@ -258,6 +258,7 @@ impl Core {
                 self.tick_with(|tick| tick.put(STREAMS, &key, Some(&text)))
             }
             SourceEvent::Outdated { table } => self.outdate(source, table),
+            SourceEvent::Placed => self.has_taken_place(source),
             SourceEvent::Lag(lag) => {
                 stream.lag = Some(lag);
                 Ok(())
@@ -566,6 +567,7 @@ impl Core {
         let position = commit.position.clone();
         let id = self.store.append_source(commit)?;
         if let Some(stream) = self.streams.get_mut(&source) {
+            stream.record.has_place = true;
             stream.unacknowledged.push_back((id, position));
         }
         self.pending = true;

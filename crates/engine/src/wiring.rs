@@ -12,6 +12,7 @@ use gridhouse_store::{TableSpec, Tick};
 use crate::dead::{self, ON_ERROR, ON_ERROR_VALUES};
 use crate::job::Target;
 use crate::landing::Landing;
+use crate::place;
 use crate::prepare::{Connectors, Prepared, PreparedSource};
 use crate::records::{InsertRecord, JobRecord, StreamRecord, StreamTableRecord};
 
@@ -61,6 +62,7 @@ pub(crate) fn land(
     owner: Option<String>,
     (landing, job): (TableId, Option<JobId>),
     taken: &[InsertRecord],
+    connectors: &Connectors,
 ) -> (SourceId, u32) {
     let key = &source.description.stream_key;
     let mut known = streams.values().filter(|stream| stream.leaving.is_none());
@@ -71,8 +73,9 @@ pub(crate) fn land(
             let id = SourceId(*counter);
             let connector = source.definition.connector().unwrap_or_default().to_owned();
             let (stream_key, tables) = (key.clone(), Vec::new());
-            let (options, leaving) = (None, None);
-            let record = StreamRecord { id, connector, stream_key, owner, tables, next_table: 1, options, leaving };
+            let (next_table, options, has_place, leaving) = (1, None, false, None);
+            let record =
+                StreamRecord { id, connector, stream_key, owner, tables, next_table, options, has_place, leaving };
             streams.insert(id, record);
             id
         }
@@ -81,12 +84,12 @@ pub(crate) fn land(
     let is_taken = |table: u32| {
         taken.iter().flat_map(|insert| &insert.sources).any(|used| used.source == id && used.table == table)
     };
-    let same = |t: &&mut StreamTableRecord| {
+    let same = |t: &&StreamTableRecord| {
         t.landing == landing && t.job == job && t.table_key == source.description.table_key && !is_taken(t.id)
     };
-    if let Some(table) = stream.tables.iter_mut().find(same) {
-        table.definition = (*source.definition).clone();
-        return (id, table.id);
+    if let Some(table) = stream.tables.iter().find(same).map(|table| table.id) {
+        place::define(stream, table, &source.definition, connectors);
+        return (id, table);
     }
     let table = stream.next_table;
     stream.next_table += 1;
@@ -173,8 +176,8 @@ pub(crate) fn hidden_landing(
     let fitting: Vec<_> = tables.filter(fits).collect();
     let same = fitting.iter().find(|(_, table)| is_alike(&table.definition, &[on_error]));
     if let Some(id) = same.or(fitting.iter().find(|(id, _)| is_own(*id))).map(|(id, _)| *id) {
-        let of_stream = streams.get_mut(&id.0).into_iter().flat_map(|stream| &mut stream.tables);
-        of_stream.filter(|table| table.id == id.1).for_each(|table| table.definition = (**wanted).clone());
+        let stream = streams.get_mut(&id.0).expect("it was found just now");
+        place::define(stream, id.1, wanted, connectors);
         return Ok((id, false));
     }
     let schema = physical_schema(&source.definition);
@@ -186,7 +189,7 @@ pub(crate) fn hidden_landing(
         ))
         .hint("add PRIMARY KEY (…) NOT ENFORCED to its definition"));
     }
-    let (id, number) = land(streams, counter, source, owner, (TableId(0), None), &[]);
+    let (id, number) = land(streams, counter, source, owner, (TableId(0), None), &[], connectors);
     let name = format!("landing/{}/{number}", id.0);
     let table = tick.create_table(TableSpec { hidden: true, ..spec(name, schema, key) })?;
     let stream = streams.get_mut(&id).expect("the table landed in it just now");

@@ -73,6 +73,8 @@ pub struct StreamPlace<'a> {
     /// The definition by whose options the outside is reached: of one of its tables, with the stream's own options
     /// ([`SourceConnector::stream_options`]) in place of the table's.
     pub definition: &'a TableDef,
+    /// The id of the store that reads it, by which its connections are told from those of others.
+    pub store: u128,
 }
 
 /// What a stream tells the engine. `Rows` gather until a `Commit` takes them all.
@@ -157,6 +159,9 @@ pub enum SourceEvent {
         /// The table.
         table: u32,
     },
+    /// What the stream has at its outside for good is its own from now on: it is about to be made, or was there and free. Where that
+    /// is another's the stream waits, and tells nothing.
+    Placed,
     /// How far the stream is behind the outside; every so often.
     Lag(SourceLag),
     /// The outside does not answer; the stream tries again by itself. Rows since the last `Commit` are void.
@@ -212,10 +217,20 @@ pub trait SourceConnector: Send + Sync {
     fn describe(&self, definition: &TableDef) -> Result<SourceDescription>;
 
     /// Options of a table that are its stream's: they name what the stream has at the outside (a replication slot). A stream
-    /// keeps those of the table that it was made for, whatever tables it has later, runs also while all of its tables rest, so
-    /// that the outside keeps nothing for it, and is [forgotten](Self::forget) there at its end. Without any it has nothing there.
+    /// keeps those of the table that it was made for, whatever tables it has later, as soon as it [has](SourceEvent::Placed) what they
+    /// name; from then on it runs also while all of its tables rest, so that the outside keeps nothing for it, and is
+    /// [forgotten](Self::forget) there at its end. Without any it has nothing there.
     fn stream_options(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// Names what a stream has at its outside: where two streams have the same name, only one of them can have it.
+    ///
+    /// # Errors
+    /// `Invalid` where the options cannot be read.
+    fn place_name(&self, stream: StreamPlace<'_>) -> Result<String> {
+        let own = self.stream_options().iter().filter_map(|name| stream.definition.options.get(*name));
+        Ok(own.fold(stream.key.to_owned(), |name, value| format!("{name}/{value}")))
     }
 
     /// Options of a table that say which of its rows come, each with what it means where it is left out. Uses of one table that
@@ -238,11 +253,12 @@ pub trait SourceConnector: Send + Sync {
         events: SourceEvents,
     ) -> Result<Box<dyn SourceStream>>;
 
-    /// Takes away what a stream that is nobody's any more, and does not run, has at the outside (its replication slot). May be
-    /// done again; may block for as long as the outside takes to answer.
+    /// Takes away what a stream that is nobody's any more, and does not run, has at the outside (its replication slot), unless
+    /// another reader has it by now. May be done again; may block for as long as the outside takes to answer.
     ///
     /// # Errors
-    /// Why it is there still, with what is to be typed at the outside to do it by hand; it is tried again.
+    /// Why it is there still, with what is to be typed at the outside to do it by hand; it is tried again. `Invalid` where the
+    /// outside refuses to be asked so: rarely then.
     fn forget(&self, stream: StreamPlace<'_>) -> Result<()> {
         let _ = stream;
         Ok(())

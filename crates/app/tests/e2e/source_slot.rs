@@ -155,6 +155,57 @@ fn a_slot_in_use_is_waited_for_and_freed_by_the_statement_of_the_message() {
     assert_eq!(program.interrupt(), Some(0), "{}", program.log());
 }
 
+/// Two directories name the same slot: it is the first one's, whatever is typed at the second and whoever is away.
+#[test]
+fn a_slot_of_another_directory_is_left_to_it() {
+    let (program, second) = (&mut Program::new(), &mut Program::new());
+    let (cluster, name) = (postgres(), "slot_shared");
+    prepared(cluster, name);
+    let script = chain(program, name, cluster.port(), cluster.port());
+    program.start(&script);
+    await_layers(program, cluster, cluster, name);
+    let text = std::fs::read_to_string(&script).expect("the script is there");
+    let sources = text.split("CREATE TEMPORARY TABLE board").next().unwrap_or_default();
+    let reading = |slot: &str| {
+        let text = format!("{sources}INSERT INTO ods SELECT * FROM orders;");
+        text.replace("slot_shared_slot", slot)
+    };
+    let states = |second: &Program| second.query("SELECT state || '|' || error FROM system.status.sources").concat();
+    second.serve();
+    assert_eq!(states(second), "");
+    second.query(&reading("slot_shared_slot"));
+    await_equal("the wait", || states(second).contains("|replication slot 'slot_shared_slot' is in use by"), || true);
+    second.query("DROP JOB 1");
+    assert_eq!(second.query("SELECT stream FROM system.status.sources").len(), 0);
+    assert_eq!(program.interrupt(), Some(0), "{}", program.log());
+    assert_eq!(second.interrupt(), Some(0), "{}", second.log());
+    let slots = || {
+        cluster.sql(name, &format!("SELECT slot_name FROM pg_replication_slots WHERE database = '{name}' ORDER BY 1"))
+    };
+    assert_eq!(slots(), "slot_shared_slot");
+    let from = program.log().len();
+    program.start(&script);
+    settle(program, cluster, cluster, name);
+    assert!(!program.log()[from..].contains("read again and compared"), "{}", program.log());
+
+    // What is told to one that waits can be done.
+    second.serve();
+    assert_eq!(states(second), "");
+    second.query(&reading("slot_shared_slot"));
+    let told = "or choose another 'slot.name' in the script, and run it again";
+    await_equal("the wait", || states(second).contains(told), || true);
+    second.query(&reading("slot_shared_own"));
+    let ods = || second.query("SELECT COUNT(*), SUM(amount) FROM ods").concat();
+    await_equal("the ODS", ods, || cluster.sql(name, "SELECT count(*), sum(amount) FROM orders"));
+    assert_eq!(slots(), "slot_shared_own\nslot_shared_slot");
+    second.query("DROP JOB 2");
+    await_equal("the slots", slots, || "slot_shared_slot".to_owned());
+    settle(program, cluster, cluster, name);
+    assert!(!program.log()[from..].contains("read again and compared"), "{}", program.log());
+    assert_eq!(second.interrupt(), Some(0), "{}", second.log());
+    assert_eq!(program.interrupt(), Some(0), "{}", program.log());
+}
+
 /// The script with a source that is given up after two seconds of silence.
 fn impatient(script: &Path) {
     let text = std::fs::read_to_string(script).expect("the script is there");

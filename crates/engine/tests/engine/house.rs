@@ -303,6 +303,8 @@ struct Inner {
     streams: Vec<Running>,
     acknowledged: u64,
     forgotten: Vec<String>,
+    /// What named the streams that it was asked to forget.
+    asked_to_forget: Vec<String>,
     /// What names the stream that was last started.
     slot: String,
     /// The password with which the source was last opened.
@@ -314,7 +316,7 @@ struct Inner {
     absent: bool,
     /// Sinks whose transactions take until they are let go, and whether one has begun.
     held: BTreeMap<String, bool>,
-    /// The password without which look-ups are refused; empty where none is needed.
+    /// The password without which look-ups, and forgetting, are refused; empty where none is needed.
     needed_password: String,
     broken: bool,
     /// Contents are not delivered by themselves, but sent by the test.
@@ -484,6 +486,11 @@ impl Outside {
         self.lock().forgotten.len()
     }
 
+    /// How often it was asked to forget the stream that this names.
+    pub fn asked_to_forget(&self, slot: &str) -> usize {
+        self.lock().asked_to_forget.iter().filter(|asked| *asked == slot).count()
+    }
+
     /// What names the stream that was last started.
     pub fn slot(&self) -> String {
         self.lock().slot.clone()
@@ -521,7 +528,7 @@ impl Outside {
         self.lock().absent = absent;
     }
 
-    /// From now on look-ups are refused unless they come with this password.
+    /// From now on look-ups, and forgetting, are refused unless they come with this password.
     pub fn set_needed_password(&self, password: &str) {
         self.lock().needed_password = password.to_owned();
     }

@@ -243,7 +243,7 @@ mod tests {
         let definition = Arc::new(table(&OPTIONS));
         let (sender, events) = sync_channel(2);
         let source = SourceTable { id: 1, definition: definition.clone(), snapshot };
-        let place = StreamPlace { key: "", definition: &definition };
+        let place = StreamPlace { key: "", definition: &definition, store: 7 };
         let _stream = connector.start(SourceId(1), place, vec![source], position, sender).unwrap();
         let mut rows = Vec::new();
         loop {

@@ -492,7 +492,7 @@ fn start_holding(
 ) -> (Box<dyn SourceStream>, Receiver<(SourceId, SourceEvent)>) {
     let (sender, events) = sync_channel(1);
     let table = SourceTable { id: 2, definition: Arc::new(definition.clone()), snapshot };
-    let place = StreamPlace { key: "", definition };
+    let place = StreamPlace { key: "", definition, store: 7 };
     let stream = reader().start(SourceId(1), place, vec![table], position, sender).unwrap();
     (stream, events)
 }

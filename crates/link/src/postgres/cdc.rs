@@ -62,8 +62,7 @@ impl SourceConnector for PostgresCdc {
         let options = CdcOptions::read(stream.definition, &self.hosts, &mut Vec::new())?;
         let position = position.as_deref().map(Place::from_position).transpose()?;
         let shared = Arc::new(Shared::default());
-        let worker =
-            Worker::new(shared.clone(), source, stream.key, events, self.clock.clone(), options, tables, position);
+        let worker = Worker::new(shared.clone(), source, stream, events, self.clock.clone(), options, tables, position);
         let thread = std::thread::Builder::new().name(format!("cdc-{}", source.0)).spawn(move || worker.run());
         let thread = thread
             .map_err(|error| Error::unavailable("the thread of a source stream could not start").caused_by(error))?;
@@ -72,7 +71,14 @@ impl SourceConnector for PostgresCdc {
 
     fn forget(&self, stream: StreamPlace<'_>) -> Result<()> {
         let options = CdcOptions::read(stream.definition, &self.hosts, &mut Vec::new())?;
-        block_on(forget(stream.key, &options))
+        block_on(forget(stream, &options))
+    }
+
+    /// The slot in its database: one of another database is never taken.
+    fn place_name(&self, stream: StreamPlace<'_>) -> Result<String> {
+        let options = CdcOptions::read(stream.definition, &self.hosts, &mut Vec::new())?;
+        // The key of a stream of one table ends with it.
+        Ok(if options.sharing { format!("{}/{}", stream.key, options.slot) } else { stream.key.to_owned() })
     }
 
     /// The place in the WAL as PostgreSQL writes it: `16/B374D848`.

@@ -46,14 +46,15 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Connects and authenticates in replication mode.
-    pub(crate) async fn open(target: &Target) -> Result<Self, Fault> {
-        match tokio::time::timeout(CONNECT_TIMEOUT.min(target.silence), Self::open_any(target)).await {
+    /// `name` is how the server lists it.
+    pub(crate) async fn open(target: &Target, name: &str) -> Result<Self, Fault> {
+        match tokio::time::timeout(CONNECT_TIMEOUT.min(target.silence), Self::open_any(target, name)).await {
             Ok(opened) => opened,
             Err(_) => Err(Fault::lost("no answer in time")),
         }
     }
 
-    async fn open_any(target: &Target) -> Result<Self, Fault> {
+    async fn open_any(target: &Target, name: &str) -> Result<Self, Fault> {
         let mut last = Fault::lost("no host is named");
         for (host, port) in &target.hosts {
             match TcpStream::connect((host.as_str(), *port)).await {
@@ -66,7 +67,7 @@ impl Connection {
                         &TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL),
                     );
                     let mut connection = Self { stream, input: BytesMut::new(), output: BytesMut::new() };
-                    connection.log_in(target).await?;
+                    connection.log_in(target, name).await?;
                     return Ok(connection);
                 }
                 Err(error) => last = Fault::lost(error.to_string()),
@@ -81,12 +82,12 @@ impl Connection {
         Self { stream, input: BytesMut::new(), output: BytesMut::new() }
     }
 
-    async fn log_in(&mut self, target: &Target) -> Result<(), Fault> {
+    async fn log_in(&mut self, target: &Target, name: &str) -> Result<(), Fault> {
         let mut parameters = vec![
             ("user", target.username.as_str()),
             ("database", target.database.as_str()),
             ("replication", "database"),
-            ("application_name", "gridhouse"),
+            ("application_name", name),
             ("client_encoding", "UTF8"),
         ];
         parameters.extend(SESSION);

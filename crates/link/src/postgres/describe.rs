@@ -297,7 +297,7 @@ async fn check_slot(client: &Client, server: &Server, options: &CdcOptions, noti
         }
         return Ok(());
     };
-    foreign_slot(&options.slot, slot.get(0), slot.get(1), &options.target.database)?;
+    foreign_slot(&options.slot, slot.get(0), slot.get(1), &options.target.database, false)?;
     if let Some(pid) = slot.get::<_, Option<i32>>(2) {
         notices.push(format!("replication slot '{}' is in use now by the process {pid} of the server", options.slot));
     }
@@ -323,17 +323,31 @@ pub(crate) async fn no_free_slot(client: &Client, options: &CdcOptions) -> Error
     })
 }
 
+/// How a stream comes to read another slot: what it has had it keeps.
+pub(crate) fn another_slot(is_bound: bool) -> &'static str {
+    match is_bound {
+        true => {
+            "DROP JOB for the jobs that read it (SHOW JOBS has their numbers), and run the script with another 'slot.name'"
+        }
+        false => "choose another 'slot.name' in the script, and run it again",
+    }
+}
+
 /// A slot of that name that is not ours to use.
-pub(crate) fn foreign_slot(slot: &str, plugin: Option<&str>, database: Option<&str>, wanted: &str) -> Result<()> {
+pub(crate) fn foreign_slot(
+    slot: &str,
+    plugin: Option<&str>,
+    database: Option<&str>,
+    wanted: &str,
+    is_bound: bool,
+) -> Result<()> {
     let what = match (plugin, database) {
         (Some("pgoutput"), Some(database)) if database == wanted => return Ok(()),
         (Some("pgoutput"), Some(database)) => format!("belongs to the database '{database}'"),
         (Some(plugin), _) => format!("has the plug-in '{plugin}' instead of pgoutput"),
         (None, _) => "is a physical one".to_owned(),
     };
-    Err(Error::invalid(format!("replication slot '{slot}' {what}")).hint(format!(
-        "choose another 'slot.name', or drop it where it is not used: SELECT pg_drop_replication_slot('{slot}')"
-    )))
+    Err(Error::invalid(format!("replication slot '{slot}' {what}")).hint(another_slot(is_bound)))
 }
 
 /// A table's name as it is written in a statement.

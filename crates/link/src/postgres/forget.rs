@@ -1,18 +1,20 @@
 //! How the server forgets a stream that is nobody's any more: its replication slot is dropped, which holds back WAL, and the
 //! publication that was made for it.
 //!
-//! Only what is the stream's own goes: a slot of its kind in its database on its cluster, and the publication only where the
-//! role owns it and the options do not name it.
+//! Only what is the stream's own goes: a slot of its kind in its database on its cluster that nobody else reads by now, and the
+//! publication only where the role owns it and the options do not name it.
 
 use std::time::Duration;
 
-use gridhouse_base::{Error, Result};
+use gridhouse_base::{Error, ErrorKind, Result};
+use gridhouse_flow::connector::StreamPlace;
 use tokio_postgres::Client;
 
 use super::cdc_options::CdcOptions;
 use super::client::{Fault, always_quoted, ident, literal, outside};
 use super::describe;
 use super::patience::LOCK_WAIT;
+use super::stream::session_name;
 
 /// How often a slot that is still in use is tried to be dropped, and the pause between two attempts: the server's process ends
 /// within moments of our own connection, or a few seconds where it is in the midst of decoding.
@@ -25,28 +27,37 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// PostgreSQL's code for a slot that is in use.
 const IN_USE: &str = "55006";
 
-/// Drops slot and publication of the stream `key`.
+/// Drops slot and publication of a stream.
 ///
 /// # Errors
-/// Why they are there still, with the statement that drops the slot.
-pub(super) async fn forget(key: &str, options: &CdcOptions) -> Result<()> {
-    let work = async {
-        let client = options.target.connect().await?;
-        let drop = drop_all(&client, key, options);
-        let silent = |_| options.target.silent();
-        tokio::time::timeout(PATIENCE, drop).await.map_err(silent)?
+/// Why they are there still, with the statement that drops the slot; `Invalid` where the server refuses the connection.
+pub(super) async fn forget(stream: StreamPlace<'_>, options: &CdcOptions) -> Result<()> {
+    let connected = options.target.connect().await;
+    let is_refused = connected.as_ref().is_err_and(|error| error.kind() == ErrorKind::Invalid);
+    let dropped = match connected {
+        Ok(client) => {
+            let drop = tokio::time::timeout(PATIENCE, drop_all(&client, stream, options)).await;
+            drop.unwrap_or_else(|_| Err(options.target.silent()))
+        }
+        Err(error) => Err(error),
     };
-    work.await.map_err(|error| {
+    dropped.map_err(|error| {
         let (slot, place) = (&options.slot, options.target.place());
         let what =
             format!("replication slot '{slot}' of {place} is not dropped yet, and holds back WAL there: {error}");
         let remedy = error.remedy().map(|remedy| format!("{remedy}; ")).unwrap_or_default();
         let statement = format!("SELECT pg_drop_replication_slot({})", literal(slot));
-        Error::unavailable(what).hint(format!("{remedy}it is tried again; or type there: {statement}"))
+        match is_refused {
+            true => Error::invalid(what).hint(format!(
+                "{remedy}where the options are to be corrected, run the INSERT with them, and DROP JOB again; or type there: \
+                 {statement}; it is tried again in an hour, and at the next start"
+            )),
+            false => Error::unavailable(what).hint(format!("{remedy}it is tried again; or type there: {statement}")),
+        }
     })
 }
 
-async fn drop_all(client: &Client, key: &str, options: &CdcOptions) -> Result<()> {
+async fn drop_all(client: &Client, stream: StreamPlace<'_>, options: &CdcOptions) -> Result<()> {
     let limits = format!("SET lock_timeout = {}", LOCK_WAIT.min(options.target.silence / 2).as_millis());
     client.batch_execute(&limits).await.map_err(outside("the session cannot be set up"))?;
     let server = describe::server(client).await?;
@@ -54,8 +65,8 @@ async fn drop_all(client: &Client, key: &str, options: &CdcOptions) -> Result<()
         return Err(Error::unavailable("it is a standby, and slots are the primary's")
             .hint("promote it, or start the primary there"));
     }
-    if describe::stream_key(&server, options) != key {
-        let slot = &options.slot;
+    if describe::stream_key(&server, options) != stream.key {
+        let (slot, key) = (&options.slot, stream.key);
         tracing::warn!(
             "{} is another cluster than the one that stream {key} was read from: where that one still stands, type there \
              SELECT pg_drop_replication_slot({})",
@@ -64,7 +75,13 @@ async fn drop_all(client: &Client, key: &str, options: &CdcOptions) -> Result<()
         );
         return Ok(());
     }
-    drop_slot(client, &options.slot).await?;
+    if let Some(pid) = drop_slot(client, &options.slot, &session_name(stream.store)).await? {
+        let (slot, place) = (&options.slot, options.target.place());
+        tracing::warn!(
+            "replication slot '{slot}' of {place} has another reader by now (the server's process {pid}), and stays"
+        );
+        return Ok(());
+    }
     if options.publication.is_some() {
         return Ok(());
     }
@@ -79,14 +96,19 @@ async fn drop_all(client: &Client, key: &str, options: &CdcOptions) -> Result<()
     client.batch_execute(&drop).await.map_err(outside(&drop))
 }
 
-async fn drop_slot(client: &Client, slot: &str) -> Result<()> {
+/// Drops the slot, unless others than `own` read it; gives the server's process that does so for them.
+async fn drop_slot(client: &Client, slot: &str, own: &str) -> Result<Option<i32>> {
     let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
                 WHERE slot_name = $1 AND plugin = 'pgoutput' AND database = current_database()";
     let mut attempts = 1;
     loop {
-        let Err(error) = client.query(drop, &[&slot]).await else { return Ok(()) };
+        let Err(error) = client.query(drop, &[&slot]).await else { return Ok(None) };
         let fault = Fault::of(&error);
-        if fault.code.as_deref() != Some(IN_USE) || attempts == ATTEMPTS {
+        let is_in_use = fault.code.as_deref() == Some(IN_USE);
+        if is_in_use && let Some(pid) = other_reader(client, slot, own).await? {
+            return Ok(Some(pid));
+        }
+        if !is_in_use || attempts == ATTEMPTS {
             let error = fault.error("it cannot be dropped");
             return Err(match fault.code.as_deref() {
                 Some("42501") => {
@@ -100,4 +122,12 @@ async fn drop_slot(client: &Client, slot: &str) -> Result<()> {
         attempts += 1;
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// The server's process that reads the slot for others than `own`: of theirs a role without rights sees no name.
+async fn other_reader(client: &Client, slot: &str, own: &str) -> Result<Option<i32>> {
+    let sql = "SELECT a.pid FROM pg_replication_slots s JOIN pg_stat_activity a ON a.pid = s.active_pid \
+               WHERE s.slot_name = $1 AND a.application_name IS DISTINCT FROM $2";
+    let found = client.query_opt(sql, &[&slot, &own]).await.map_err(outside("the replication slots cannot be read"))?;
+    Ok(found.map(|row| row.get(0)))
 }

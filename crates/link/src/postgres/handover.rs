@@ -65,7 +65,7 @@ impl Worker {
         let client = self.meanwhile(&mut None, target.connect()).await?.map_err(End::Lost)?;
         let (published, current, mut slot) = within(target, self.look_around(&client, &options)).await??;
         self.emit_events(&mut None).await?;
-        let mut connection = open(target).await?;
+        let mut connection = self.open(target).await?;
         let history = History::read(&mut connection);
         let history = self.meanwhile(&mut None, within(target, history)).await??.map_err(lost)?;
         let contents = self.decoder.tables.iter().filter(|table| table.has_contents && !table.failed);
@@ -98,11 +98,14 @@ impl Worker {
         };
         if let Some(slot) = &slot {
             let (plugin, database) = (slot.plugin.as_deref(), slot.database.as_deref());
-            describe::foreign_slot(&options.slot, plugin, database, &target.database).map_err(End::Failed)?;
+            describe::foreign_slot(&options.slot, plugin, database, &target.database, stored.is_some())
+                .map_err(End::Failed)?;
             if let Some(pid) = slot.active_pid {
-                return Err(End::Lost(in_use(&options.slot, pid)));
+                return Err(End::Lost(in_use(&options.slot, pid, stored.is_some())));
             }
         }
+        // Before it is made: the server may go on making it for somebody who is gone.
+        self.emit(SourceEvent::Placed, None).await?;
         if let Some(why) = broken {
             self.heal(&why).await?;
             if slot.take().is_some() {
@@ -128,6 +131,13 @@ impl Worker {
         let publication = options.publication();
         let started = connection.start_replication(&options.slot, &publication, position);
         self.meanwhile(&mut None, within(target, started)).await??.map_err(lost)?;
+        Ok(connection)
+    }
+
+    async fn open(&self, target: &Target) -> Result<Connection, End> {
+        let refused = |fault| End::Lost(target.connect_error(&fault));
+        let mut connection = Connection::open(target, &self.name).await.map_err(refused)?;
+        within(target, connection.simple(WITHOUT_LIMITS)).await?.map_err(refused)?;
         Ok(connection)
     }
 
@@ -248,7 +258,7 @@ impl Worker {
         options: &CdcOptions,
         running: &mut Option<&mut Connection>,
     ) -> Result<(), End> {
-        let mut exporter = open(&options.target).await?;
+        let mut exporter = self.open(&options.target).await?;
         let history = History::read(&mut exporter);
         let history = self.meanwhile(running, within(&options.target, history)).await??.map_err(lost)?;
         if Some(history.current) != self.decoder.timeline {
@@ -479,13 +489,6 @@ async fn within<T>(target: &Target, work: impl Future<Output = T>) -> Result<T, 
     tokio::time::timeout(target.silence, work).await.map_err(|_| End::Lost(target.silent()))
 }
 
-async fn open(target: &Target) -> Result<Connection, End> {
-    let refused = |fault| End::Lost(target.connect_error(&fault));
-    let mut connection = Connection::open(target).await.map_err(refused)?;
-    within(target, connection.simple(WITHOUT_LIMITS)).await?.map_err(refused)?;
-    Ok(connection)
-}
-
 async fn current_lsn(client: &Client) -> Result<Lsn> {
     let row = client.query_one("SELECT pg_current_wal_lsn()::text", &[]).await;
     let row = row.map_err(outside("the server's WAL position cannot be read"))?;
@@ -505,10 +508,11 @@ async fn slot(client: &Client, name: &str) -> Result<Option<Slot>> {
     }))
 }
 
-fn in_use(slot: &str, pid: i32) -> Error {
-    Error::unavailable(format!("replication slot '{slot}' is in use by the server's process {pid}")).hint(format!(
-        "stop the other reader, or end it there: SELECT pg_terminate_backend({pid}); or choose another 'slot.name'"
-    ))
+/// Another reader has the slot. A stream that has had it is bound to it.
+fn in_use(slot: &str, pid: i32, is_bound: bool) -> Error {
+    let otherwise = describe::another_slot(is_bound);
+    Error::unavailable(format!("replication slot '{slot}' is in use by the server's process {pid}"))
+        .hint(format!("stop the other reader, or end it there: SELECT pg_terminate_backend({pid}); or {otherwise}"))
 }
 
 /// The statement that copies the wanted columns, and the origins in terms of its columns.

@@ -105,7 +105,8 @@ pub fn read_server(port: u16) -> Result<Vec<Vec<u8>>> {
     let failed = |fault: Fault| fault.error("recorded");
     let mut frames = Vec::new();
     let read = async {
-        let mut connection = Connection::open(&target).await.map_err(|fault| target.connect_error(&fault))?;
+        let mut connection =
+            Connection::open(&target, "gridhouse").await.map_err(|fault| target.connect_error(&fault))?;
         History::read(&mut connection).await.map_err(failed)?;
         connection.start_replication("slot", "publication", Lsn(1)).await.map_err(failed)?;
         loop {

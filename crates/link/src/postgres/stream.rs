@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use gridhouse_base::clock::Clock;
 use gridhouse_base::{Error, Result, SourceId};
-use gridhouse_flow::connector::{SourceEvent, SourceEvents};
+use gridhouse_flow::connector::{SourceEvent, SourceEvents, StreamPlace};
 use tokio::sync::Notify;
 
 use super::cdc_options::CdcOptions;
@@ -110,11 +110,18 @@ impl Shared {
     }
 }
 
+/// How the server lists the streams of a store (`application_name`): by it they are told from those of others.
+pub(super) fn session_name(store: u128) -> String {
+    format!("gridhouse {store:032x}")
+}
+
 /// The worker of one stream.
 pub(crate) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) source: SourceId,
     pub(super) stream_key: String,
+    /// How the server lists its connections.
+    pub(super) name: String,
     pub(super) events: SourceEvents,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) decoder: Decoder,
@@ -145,7 +152,7 @@ impl Worker {
     pub(crate) fn new(
         shared: Arc<Shared>,
         source: SourceId,
-        stream_key: &str,
+        place: StreamPlace<'_>,
         events: SourceEvents,
         clock: Arc<dyn Clock>,
         options: CdcOptions,
@@ -157,7 +164,8 @@ impl Worker {
         Self {
             shared,
             source,
-            stream_key: stream_key.to_owned(),
+            stream_key: place.key.to_owned(),
+            name: session_name(place.store),
             events,
             clock,
             decoder,
@@ -537,7 +545,9 @@ pub(super) mod tests {
         let (events, sent) = sync_channel(room);
         let (shared, clock) = (Arc::new(Shared::default()), Arc::new(ManualClock::new(0)));
         let options = decoder.tables[0].options.clone();
-        let mut worker = Worker::new(shared, SourceId(1), "key", events, clock, options, Vec::new(), None);
+        let definition = decoder.tables[0].definition.clone();
+        let place = StreamPlace { key: "key", definition: &definition, store: 7 };
+        let mut worker = Worker::new(shared, SourceId(1), place, events, clock, options, Vec::new(), None);
         worker.decoder = decoder;
         (worker, sent)
     }

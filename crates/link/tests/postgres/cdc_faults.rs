@@ -105,8 +105,18 @@ fn a_slot_in_use_is_waited_for() {
     let told = &second.waiting[0];
     assert!(told.contains("replication slot 'busy_slot_slot' is in use by the server's process"), "{told}");
     assert!(told.contains("SELECT pg_terminate_backend("), "{told}");
-    first.stop();
+    assert!(told.ends_with("or choose another 'slot.name' in the script, and run it again]"), "{told}");
+    assert!(first.placed && !second.placed, "it is the first one's");
+    let mut durable = first.stop();
     second.until_rows(1, &["1|a"]);
+    assert!(second.placed);
+    // One that has had it is not led to another by the script alone.
+    durable.position = None;
+    let mut third = Engine::resume(&key, &[table(&db)], durable);
+    third.until("the wait", |e| !e.waiting.is_empty());
+    let told = &third.waiting[0];
+    assert!(told.contains("or DROP JOB for the jobs that read it"), "{told}");
+    third.stop();
     second.stop();
 }
 
@@ -212,6 +222,7 @@ fn a_snapshot_that_waits_for_a_transaction_says_for_which() {
         "{:?}",
         engine.waiting
     );
+    assert!(engine.placed, "the server may go on making the slot for nobody");
     db.sql(remedy(&engine.waiting[0]));
     engine.until_rows(1, &["1|a"]);
     hold.join().unwrap().expect_err("its transaction was ended");

@@ -87,7 +87,7 @@ fn wrong_sources_are_refused_with_the_remedy() {
     let taken = with(fine.clone(), "slot.name", "describe_taken");
     assert_eq!(
         refused(&db, &taken).1,
-        "replication slot 'describe_taken' has the plug-in 'test_decoding' instead of pgoutput [choose another 'slot.name', or drop it where it is not used: SELECT pg_drop_replication_slot('describe_taken')]"
+        "replication slot 'describe_taken' has the plug-in 'test_decoding' instead of pgoutput [choose another 'slot.name' in the script, and run it again]"
     );
     db.sql("SELECT pg_drop_replication_slot('describe_taken')");
     let noted =

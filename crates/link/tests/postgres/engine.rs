@@ -47,6 +47,7 @@ pub struct Engine {
     pub left_out: usize,
     pub truncates: usize,
     pub connected: usize,
+    pub placed: bool,
     pub largest_batch: usize,
     pub partial: usize,
     pub idles: usize,
@@ -93,7 +94,7 @@ impl Engine {
             snapshot: table.snapshot.clone(),
         };
         let tables = durable.tables.iter().map(source_table).collect();
-        let place = StreamPlace { key: stream_key, definition };
+        let place = StreamPlace { key: stream_key, definition, store: 7 };
         let stream = connector.start(SourceId(1), place, tables, durable.position.clone(), sender).unwrap();
         Self {
             durable,
@@ -105,6 +106,7 @@ impl Engine {
             left_out: 0,
             truncates: 0,
             connected: 0,
+            placed: false,
             largest_batch: 0,
             partial: 0,
             idles: 0,
@@ -207,7 +209,7 @@ impl Engine {
 
     pub fn forget(mut self) {
         self.stream.take().unwrap().stop();
-        let place = StreamPlace { key: &self.stream_key, definition: &self.definition };
+        let place = StreamPlace { key: &self.stream_key, definition: &self.definition, store: 7 };
         PostgresCdc::new(&context()).forget(place).unwrap();
     }
 
@@ -287,6 +289,7 @@ impl Engine {
             }
             SourceEvent::Rejected { table, row, error } => self.rejected.push(format!("{table}: {row}: {error}")),
             SourceEvent::Connected => self.connected += 1,
+            SourceEvent::Placed => self.placed = true,
             SourceEvent::Finished => panic!("a stream of changes never ends"),
             event @ (SourceEvent::Rows { .. } | SourceEvent::Truncate { .. }) => self.pending.push(event),
         }

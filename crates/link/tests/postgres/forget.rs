@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use gridhouse_base::TypeKind;
 use gridhouse_base::clock::{Clock, SystemClock};
 use gridhouse_base::table::TableDef;
+use gridhouse_base::{ErrorKind, TypeKind};
 use gridhouse_flow::connector::{SourceConnector, StreamPlace};
 use gridhouse_link::PostgresCdc;
 
 use crate::engine::{Durable, Engine};
-use crate::setup::{Db, context, with};
+use crate::setup::{Db, context, with, without};
 
 fn forget(key: &str, definition: &TableDef) -> gridhouse_base::Result<()> {
-    PostgresCdc::new(&context()).forget(StreamPlace { key, definition })
+    PostgresCdc::new(&context()).forget(StreamPlace { key, definition, store: 7 })
 }
 
 fn prepared(name: &str) -> (Db, TableDef, String) {
@@ -122,4 +122,62 @@ fn a_stream_without_tables_lets_its_own_slot_go_on() {
     engine.until("what the slot keeps", |e| e.lag.is_some());
     engine.forget();
     assert_eq!(db.sql("SELECT count(*) FROM pg_publication"), "0");
+}
+
+/// Another reader has come to have the slot: it is that one's, also while it is away.
+#[test]
+fn a_slot_that_has_another_reader_stays() {
+    let (db, definition, key) = prepared("forget_read");
+    let mut engine = Engine::start(std::slice::from_ref(&definition), Durable::default());
+    engine.until("the stream", |e| e.connected == 1);
+    engine.stop();
+    let used = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'forget_read_slot' AND active";
+    db.until_one(&used.replace("AND active", "AND NOT active"));
+    let reader = db.cluster.read_slot("forget_read", "forget_read_slot", "gridhouse_forget_read_slot");
+    db.until_one(used);
+    forget(&key, &definition).unwrap();
+    drop(reader);
+    assert_eq!(db.sql("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'forget_read_slot'"), "1");
+    assert_eq!(db.sql("SELECT count(*) FROM pg_publication"), "1");
+    // So for a role that may not see who others are.
+    db.sql("CREATE ROLE forget_blind LOGIN REPLICATION PASSWORD 'secret'");
+    let blind = with(with(definition.clone(), "username", "forget_blind"), "password", "secret");
+    let reader = db.cluster.read_slot("forget_read", "forget_read_slot", "gridhouse_forget_read_slot");
+    db.until_one(used);
+    forget(&key, &blind).unwrap();
+    drop(reader);
+    db.until_one(&used.replace("AND active", "AND NOT active"));
+    forget(&key, &definition).unwrap();
+    assert_eq!(db.sql("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'forget_read_slot'"), "0");
+    db.sql("DROP ROLE forget_blind");
+}
+
+#[test]
+fn a_password_that_is_refused_is_told_with_what_ends_it() {
+    let (db, definition, key) = prepared("forget_password");
+    db.sql("CREATE ROLE forget_locked LOGIN REPLICATION PASSWORD 'new'");
+    let old = with(with(definition, "username", "forget_locked"), "password", "old");
+    let error = forget(&key, &old).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let remedy = error.remedy().unwrap();
+    assert!(remedy.contains("run the INSERT with them, and DROP JOB again; or type there: SELECT"), "{remedy}");
+    assert!(remedy.ends_with("it is tried again in an hour, and at the next start"), "{remedy}");
+    forget(&key, &with(old, "password", "new")).unwrap();
+    db.sql("DROP ROLE forget_locked");
+}
+
+/// Whatever way the options call it, a slot is one of the cluster.
+#[test]
+fn streams_of_one_slot_have_the_same_place() {
+    let (_db, definition, _) = prepared("forget_names");
+    let connector = PostgresCdc::new(&context());
+    let place = |definition: &TableDef| {
+        let key = connector.describe(definition).unwrap().stream_key;
+        connector.place_name(StreamPlace { key: &key, definition, store: 7 }).unwrap()
+    };
+    let default = without(definition.clone(), "slot.name");
+    assert_eq!(place(&default), place(&with(definition.clone(), "slot.name", "gridhouse")));
+    assert_eq!(place(&definition), place(&with(definition.clone(), "slot.sharing", "false")));
+    assert_eq!(place(&definition), place(&with(definition.clone(), "debezium.publication.name", "mine")));
+    assert_ne!(place(&definition), place(&default));
 }

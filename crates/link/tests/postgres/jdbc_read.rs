@@ -437,7 +437,7 @@ fn a_job_reads_the_contents_once() {
     let run = |snapshot: Option<Vec<u8>>| {
         let (sender, events) = sync_channel(2);
         let table = SourceTable { id: 4, definition: Arc::new(definition.clone()), snapshot };
-        let place = StreamPlace { key: &described.stream_key, definition: &definition };
+        let place = StreamPlace { key: &described.stream_key, definition: &definition, store: 7 };
         let _stream = connector.start(SourceId(1), place, vec![table], None, sender).unwrap();
         let (mut rows, mut done) = (0, None);
         loop {

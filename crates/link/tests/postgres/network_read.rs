@@ -96,7 +96,7 @@ fn a_job_whose_contents_freeze_waits_and_reads_them_anew() {
     proxy.freeze_after(MIDST);
     let (sender, events) = sync_channel(2);
     let table = SourceTable { id: 4, definition: Arc::new(definition.clone()), snapshot: None };
-    let place = StreamPlace { key: &key, definition: &definition };
+    let place = StreamPlace { key: &key, definition: &definition, store: 7 };
     let _stream = connector.start(SourceId(1), place, vec![table], None, sender).unwrap();
     let (mut rows, mut aborted, mut waited) = (0, false, false);
     loop {

@@ -4,7 +4,7 @@ use super::*;
 
 /// What names the stream of a table at the outside.
 fn slot_of(definition: &TableDef) -> String {
-    definition.options.get("slot").cloned().unwrap_or_default()
+    definition.options.get("slot").cloned().unwrap_or_else(|| "tap".into())
 }
 
 impl SourceConnector for Outside {
@@ -73,8 +73,19 @@ impl SourceConnector for Outside {
         &["slot"]
     }
 
+    /// A slot is one for all streams of a database, whatever way they call it.
+    fn place_name(&self, stream: StreamPlace<'_>) -> Result<String> {
+        let database = stream.key.split('/').next().unwrap_or_default();
+        Ok(format!("{database}/{}", slot_of(stream.definition)))
+    }
+
     fn forget(&self, stream: StreamPlace<'_>) -> Result<()> {
         let mut inner = self.lock();
+        inner.asked_to_forget.push(slot_of(stream.definition));
+        let password = stream.definition.options.get("password");
+        if password.is_some_and(|password| !inner.needed_password.is_empty() && *password != inner.needed_password) {
+            return Err(Error::invalid("the tap refuses the password").hint("run the script with another"));
+        }
         if inner.absent {
             return Err(Error::unavailable("the tap does not answer").hint("it is tried again; or turn it off by hand"));
         }
