@@ -297,3 +297,14 @@ fn missing(table: &TableSnapshot, keys: &[ArrayRef]) -> Result<Option<KindBatch>
     }
     Ok(Some(KindBatch::new(columns, vec![RowKind::Delete; rows.len()])))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_old_record_does_not_tell_is_done_once_more() {
+        let before: Before = serde_json::from_str(r#"{"table":3,"key":[0],"hidden":true,"until":7}"#).unwrap();
+        assert!(before.is_owed && before.tells_from == CommitId(0), "{before:?}");
+    }
+}
