@@ -184,7 +184,7 @@ impl Life {
                 self.resting = self.resting.filter(|resting| *resting != job);
             }
             // The outside has not yet been taken over from the query before the last.
-            Err(error) if error.kind() == ErrorKind::Conflict && error.to_string().contains("is not known here") => {}
+            Err(error) if error.kind() == ErrorKind::Conflict && error.to_string().contains("still has rows") => {}
             Err(error) => return self.ended(&error),
         }
         self.replacing = None;
