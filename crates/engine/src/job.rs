@@ -267,7 +267,8 @@ impl Job {
     pub(crate) fn written(&self) -> BTreeSet<TableId> {
         let targets = |branch: &Branch| match branch {
             Branch::Flow(flow) => [Some(flow.target.table), flow.dead_letters],
-            _ => [None, None],
+            Branch::Landing { letters } => [*letters, None],
+            Branch::Relay { .. } => [None, None],
         };
         self.branches.iter().flat_map(targets).flatten().collect()
     }

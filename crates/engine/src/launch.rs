@@ -37,8 +37,8 @@ use crate::sink::{Place, SinkHandle, SinkPlan, Surroundings};
 use crate::stream::{Stream, StreamState};
 use crate::tick::order_jobs;
 use crate::wiring::{
-    gone, hidden_landing, hidden_landing_of, insert_of, land, leaves_out, letters_of, owner_of, read_anew, sink_name,
-    start_of, target_of,
+    gone, hidden_landing, hidden_landing_of, insert_of, land, lands_hidden, leaves_out, letters_of, owner_of,
+    read_anew, sink_name, start_of, target_of,
 };
 use crate::writers::OutsideWriter;
 
@@ -376,6 +376,10 @@ impl Core {
                 let route = match &insert.route {
                     // Once a sink has a table of its own, it goes on with that.
                     Route::Relay { .. } if insert_record.outbox.is_some() => &Route::Flow,
+                    // One that keeps bad rows apart lands as it did: an earlier version had it read a hidden table.
+                    Route::Landing(_) if insert.dead_letters && lands_hidden(streams_out, insert, before) => {
+                        &Route::Flow
+                    }
                     route => route,
                 };
                 match route {

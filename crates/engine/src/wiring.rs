@@ -14,7 +14,7 @@ use crate::job::Target;
 use crate::landing::Landing;
 use crate::place;
 use crate::prepare::{Connectors, Prepared, PreparedSource};
-use crate::records::{InsertRecord, JobRecord, StreamRecord, StreamTableRecord};
+use crate::records::{InsertRecord, JobRecord, SourceUse, StreamRecord, StreamTableRecord};
 
 /// The column in which a log of changes without key keeps their kinds.
 const KIND_COLUMN: &str = "__kind";
@@ -138,6 +138,19 @@ fn choosing(connectors: &Connectors, definition: &TableDef) -> &'static [(&'stat
 /// Whether a source is asked for other rows than all that it has: those that are left out do not come again.
 pub(crate) fn leaves_out(connectors: &Connectors, definition: &TableDef) -> bool {
     choosing(connectors, definition).iter().any(|chosen| option(definition, *chosen) != chosen.1)
+}
+
+/// Whether the rows of an `INSERT` have come through a hidden table so far.
+pub(crate) fn lands_hidden(
+    streams: &BTreeMap<SourceId, StreamRecord>,
+    insert: &Prepared,
+    before: Option<&InsertRecord>,
+) -> bool {
+    let is_hidden = |used: &SourceUse| {
+        let tables = streams.get(&used.source).into_iter().flat_map(|stream| &stream.tables);
+        tables.into_iter().any(|table| table.id == used.table && table.job.is_none())
+    };
+    before.is_some_and(|before| before.fingerprint == insert.fingerprint && before.sources.iter().any(is_hidden))
 }
 
 /// How rows of a source come into its hidden table.

@@ -186,6 +186,7 @@ fn what_a_source_could_not_read_stays_until_somebody_deletes_it() {
     let letters = "SELECT operator, row_text, error, times FROM ods_dead_letter";
     let expected = ["Source default_catalog.default_database.tap|x,b|'x' is no BIGINT|1"];
     await_rows(&mut session, letters, &expected);
+    assert!(fails(&mut session, "DROP TABLE ods_dead_letter").contains("job"), "a live job writes it");
     house.restart();
     let mut session = house.session();
     house.outside.commit(&[(2, Some("b"))]);
