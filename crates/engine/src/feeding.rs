@@ -7,7 +7,9 @@ use gridhouse_base::{Error, JobId, Result, TableId};
 use crate::core::Core;
 use crate::job::Job;
 use crate::prepare::{Prepared, Route};
-use crate::records::JobState;
+use crate::records::{JobState, StreamTableRecord};
+use crate::stream::Stream;
+use crate::wiring::chosen_alike;
 
 /// What is read and what is written from it.
 type Edge = (BTreeSet<TableId>, BTreeSet<TableId>);
@@ -99,6 +101,21 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Whether a job that runs takes the same rows of its sources as they are declared now, so that nothing of them is to come again.
+    pub(crate) fn reads_on(&self, id: JobId, inserts: &[Prepared]) -> bool {
+        let is_alike = |(stream, known): (&Stream, &StreamTableRecord)| {
+            let mut now = inserts.iter().flat_map(|insert| &insert.sources).filter(|source| {
+                let description = &source.description;
+                description.stream_key == stream.record.stream_key && description.table_key == known.table_key
+            });
+            now.all(|source| chosen_alike(&self.connectors, &known.definition, &source.definition))
+        };
+        let tables =
+            self.streams.values().flat_map(|stream| stream.record.tables.iter().map(move |table| (stream, table)));
+        self.jobs.get(&id).is_some_and(|job| job.record.state == JobState::Running)
+            && tables.filter(|(_, table)| table.job == Some(id)).all(is_alike)
     }
 
     /// Tables that a job reads, also while it waits and has no operators.

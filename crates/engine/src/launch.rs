@@ -109,7 +109,9 @@ impl Core {
             if job.record.environment != submission.environment {
                 // The same job by another way, a new password perhaps: it goes on by the way that was named last.
                 former = Some(std::mem::replace(&mut job.record.environment, submission.environment));
-                if was_wanted {
+                if was_wanted && self.reads_on(id, &submission.inserts) {
+                    self.set_aside(id, JobState::Waiting(REPLACED.into()))?;
+                } else if was_wanted {
                     self.halt(id, JobState::Waiting(REPLACED.into()))?;
                 }
                 is_taken_up = true;

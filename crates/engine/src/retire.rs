@@ -39,6 +39,15 @@ impl Core {
     /// # Errors
     /// `NotFound`, and those of the store.
     pub(crate) fn halt(&mut self, id: JobId, state: JobState) -> Result<()> {
+        self.set_aside(id, state)?;
+        self.leave_streams(id)
+    }
+
+    /// Stops a job that goes on at once, in the same call; what its sources deliver lands meanwhile.
+    ///
+    /// # Errors
+    /// `NotFound`, and those of the store.
+    pub(crate) fn set_aside(&mut self, id: JobId, state: JobState) -> Result<()> {
         self.tick()?;
         self.note_reached(id);
         self.save_cursors()?;
@@ -55,7 +64,7 @@ impl Core {
         }
         job.detach(state);
         self.order = order_jobs(&self.jobs)?;
-        self.leave_streams(id)
+        Ok(())
     }
 
     /// Takes jobs that failed in a tick out of their streams: what these still deliver is not to land, and is taken anew when

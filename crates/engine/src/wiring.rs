@@ -135,6 +135,11 @@ fn choosing(connectors: &Connectors, definition: &TableDef) -> &'static [(&'stat
     connector.map_or(&[][..], |connector| connector.choosing_options())
 }
 
+/// Whether the same rows of a source come by both definitions.
+pub(crate) fn chosen_alike(connectors: &Connectors, a: &TableDef, b: &TableDef) -> bool {
+    choosing(connectors, b).iter().all(|chosen| option(a, *chosen) == option(b, *chosen))
+}
+
 /// Whether a source is asked for other rows than all that it has: those that are left out do not come again.
 pub(crate) fn leaves_out(connectors: &Connectors, definition: &TableDef) -> bool {
     choosing(connectors, definition).iter().any(|chosen| option(definition, *chosen) != chosen.1)
@@ -171,9 +176,6 @@ pub(crate) fn hidden_landing(
 ) -> Result<((SourceId, u32), bool)> {
     let (description, wanted) = (&source.description, &source.definition);
     let on_error = (ON_ERROR, ON_ERROR_VALUES[0]);
-    let is_alike = |definition: &TableDef, options: &[(&str, &'static str)]| {
-        options.iter().all(|chosen| option(definition, *chosen) == option(wanted, *chosen))
-    };
     let is_of = |stream: &StreamRecord| stream.stream_key == description.stream_key && stream.owner == owner;
     let tables = streams.values().filter(|stream| is_of(stream)).flat_map(|stream| {
         let id = stream.id;
@@ -184,10 +186,10 @@ pub(crate) fn hidden_landing(
             && table.table_key == description.table_key
             && table.definition.schema == wanted.schema
             && table.definition.primary_key == wanted.primary_key
-            && is_alike(&table.definition, choosing(connectors, wanted))
+            && chosen_alike(connectors, &table.definition, wanted)
     };
     let fitting: Vec<_> = tables.filter(fits).collect();
-    let same = fitting.iter().find(|(_, table)| is_alike(&table.definition, &[on_error]));
+    let same = fitting.iter().find(|(_, table)| option(&table.definition, on_error) == option(wanted, on_error));
     if let Some(id) = same.or(fitting.iter().find(|(id, _)| is_own(*id))).map(|(id, _)| *id) {
         let stream = streams.get_mut(&id.0).expect("it was found just now");
         place::define(stream, id.1, wanted, connectors);

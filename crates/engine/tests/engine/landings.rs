@@ -255,3 +255,25 @@ fn rows_that_do_not_come_again_are_not_withdrawn() {
     ok(session, &format!("SET 'job.gaps' = 'accept'; {apart}"));
     await_rows(session, "SELECT * FROM t", &[]);
 }
+
+/// A job that runs and is declared otherwise misses nothing, and has nothing come again.
+#[test]
+fn a_job_that_runs_reads_on_where_its_source_is_declared_otherwise() {
+    let house = House::new();
+    let session = &mut house.session();
+    ok(session, TAP);
+    let (latest, insert) = (", 'scan.startup.mode' = 'latest-offset'", "INSERT INTO t SELECT * FROM tap");
+    ok(session, &over_tap(latest, insert));
+    house.outside.commit(&[(1, Some("a"))]);
+    await_rows(session, "SELECT * FROM t", &["1|a"]);
+    let tables = house.outside.tables();
+    house.outside.deliver_by_hand();
+    for more in [", 'on-error' = 'dead-letter'", ", 'password' = 'new'", ""] {
+        ok(session, &over_tap(&format!("{latest}{more}"), insert));
+        assert_eq!(house.outside.tables(), tables, "{more}");
+    }
+    house.outside.commit(&[(2, Some("b"))]);
+    await_rows(session, "SELECT * FROM t", &["1|a", "2|b"]);
+    ok(session, &over_tap("", insert));
+    assert_ne!(house.outside.tables(), tables, "its contents are wanted now");
+}

@@ -248,7 +248,8 @@ pub(crate) fn misfit_error(definition: &TableDef, table: &str, at: (usize, Misfi
 /// The error for a value of `column` that does not fit.
 pub(crate) fn misfit_in(definition: &TableDef, table: &str, column: &str, misfit: &Misfit) -> Error {
     Error::invalid(format!("table {table}, column {column}: {}", misfit.0)).hint(format!(
-        "change the row in the source, or declare `{column}` in {} with a type that holds the value",
-        definition.path
+        "change the row in the source, or have such rows kept apart ('on-error' = 'dead-letter' in {path}), or declare `{column}` there \
+         with a type that holds the value",
+        path = definition.path
     ))
 }

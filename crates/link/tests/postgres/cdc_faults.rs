@@ -133,7 +133,8 @@ fn a_value_that_does_not_fit_names_table_column_and_value() {
         engine.failed.as_deref(),
         Some(
             "table public.t, column n: the value '70000' is outside the range of the declared type [change the row in the \
-             source, or declare `n` in default_catalog.default_database.t with a type that holds the value]"
+             source, or have such rows kept apart ('on-error' = 'dead-letter' in default_catalog.default_database.t), or declare `n` \
+             there with a type that holds the value]"
         )
     );
     engine.stop();
