@@ -157,7 +157,7 @@ fn columns_that_come_go_and_change_fail_one_job_until_the_remedy() {
     // A value that the wider type takes, and the declared one does not.
     cluster.sql(name, "INSERT INTO wide VALUES (3000000000, 'kind-0', 'far')");
     let told = await_failure(program, "ods_wide");
-    let outside = "table public.wide, column id: the value '3000000000' is outside the range of the declared type; change the row in the source, or declare `id` in ";
+    let outside = "table public.wide, column id: the value '3000000000' is outside the range of the declared type; change the row in the source, or have such rows kept apart ('on-error' = 'dead-letter' in ";
     assert!(told.starts_with(outside) && told.ends_with(" with a type that holds the value"), "{told}");
     neighbours_go_on(program, cluster, name);
     cluster.sql(name, "UPDATE wide SET id = 54 WHERE id = 3000000000");
