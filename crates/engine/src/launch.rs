@@ -200,7 +200,13 @@ impl Core {
             if gaps == Gaps::Refused {
                 self.check_gaps(&record.name, &inserts)?;
             }
-            self.halt(id, JobState::Waiting(REPLACED.into()))?;
+            let mut sources = inserts.iter().flat_map(|insert| &insert.sources);
+            if self.reads_on(id, &inserts) && sources.all(|source| leaves_out(&self.connectors, &source.definition)) {
+                // Nothing of them would come again.
+                self.set_aside(id, JobState::Waiting(REPLACED.into()))?;
+            } else {
+                self.halt(id, JobState::Waiting(REPLACED.into()))?;
+            }
         }
         let old = self.jobs[&id].record.clone();
         for (i, insert) in inserts.iter_mut().enumerate().filter(|(_, insert)| insert.sink.is_some()) {

@@ -534,7 +534,9 @@ impl SinkPlan {
         self.lineage.check(&self.name, standing.history, upto, newest).map_err(|error| {
             let table = snapshot.table(self.table).ok();
             let anew = self.begun_anew(table.as_ref(), standing.emptied_by.as_deref());
-            error.hint(format!("the data directory was restored from an older copy; {anew}"))
+            error.hint(format!(
+                "the data directory was restored from an older copy; or the one that it was copied from still runs, and is to go on: then stop this one; else {anew}"
+            ))
         })
     }
 

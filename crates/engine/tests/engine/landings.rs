@@ -274,6 +274,10 @@ fn a_job_that_runs_reads_on_where_its_source_is_declared_otherwise() {
     }
     house.outside.commit(&[(2, Some("b"))]);
     await_rows(session, "SELECT * FROM t", &["1|a", "2|b"]);
-    ok(session, &over_tap("", insert));
+    ok(session, "REPLACE JOB 1 AS INSERT INTO t SELECT id, UPPER(v) FROM tap");
+    assert_eq!(house.outside.tables(), tables, "replaced");
+    house.outside.commit(&[(3, Some("c"))]);
+    await_rows(session, "SELECT * FROM t", &["1|a", "2|b", "3|C"]);
+    ok(session, &over_tap("", "INSERT INTO t SELECT id, UPPER(v) FROM tap"));
     assert_ne!(house.outside.tables(), tables, "its contents are wanted now");
 }

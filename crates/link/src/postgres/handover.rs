@@ -30,7 +30,7 @@ use super::identity;
 use super::patience::{LOCK_WAIT, session_pid};
 use super::pgoutput::Lsn;
 use super::running;
-use super::stream::{End, Worker, lost};
+use super::stream::{End, SESSIONS, Worker, lost};
 use super::timeline::{History, Place};
 
 /// How long a slot may take to be made before the user is told what it waits for.
@@ -49,6 +49,8 @@ struct Slot {
     active_pid: Option<i32>,
     lost: bool,
     confirmed: Lsn,
+    /// How the session that reads it is named, as far as the role may see that.
+    reader: Option<String>,
 }
 
 /// A snapshot that a slot exported.
@@ -101,7 +103,12 @@ impl Worker {
             describe::foreign_slot(&options.slot, plugin, database, &target.database, stored.is_some())
                 .map_err(End::Failed)?;
             if let Some(pid) = slot.active_pid {
+                let is_store = |reader: &String| reader.starts_with(SESSIONS) && *reader != self.name;
+                self.is_others |= slot.reader.as_ref().is_some_and(is_store);
                 return Err(End::Lost(in_use(&options.slot, pid, stored.is_some())));
+            }
+            if self.is_others && stored.is_none() {
+                return Err(End::Lost(of_another(&options.slot)));
             }
         }
         // Before it is made: the server may go on making it for somebody who is gone.
@@ -496,8 +503,9 @@ async fn current_lsn(client: &Client) -> Result<Lsn> {
 }
 
 async fn slot(client: &Client, name: &str) -> Result<Option<Slot>> {
-    let sql = "SELECT plugin::text, database::text, active_pid, COALESCE(wal_status = 'lost', false), \
-               confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1";
+    let sql = "SELECT plugin::text, database::text, active_pid, COALESCE(wal_status = 'lost', false), confirmed_flush_lsn::text, \
+               (SELECT a.application_name::text FROM pg_stat_activity a WHERE a.pid = active_pid) \
+               FROM pg_replication_slots WHERE slot_name = $1";
     let row = client.query_opt(sql, &[&name]).await.map_err(outside("the replication slots cannot be read"))?;
     Ok(row.map(|row| Slot {
         plugin: row.get(0),
@@ -505,6 +513,7 @@ async fn slot(client: &Client, name: &str) -> Result<Option<Slot>> {
         active_pid: row.get(2),
         lost: row.get(3),
         confirmed: row.get::<_, Option<&str>>(4).and_then(Lsn::parse).unwrap_or_default(),
+        reader: row.get(5),
     }))
 }
 
@@ -513,6 +522,18 @@ fn in_use(slot: &str, pid: i32, is_bound: bool) -> Error {
     let otherwise = describe::another_slot(is_bound);
     Error::unavailable(format!("replication slot '{slot}' is in use by the server's process {pid}"))
         .hint(format!("stop the other reader, or end it there: SELECT pg_terminate_backend({pid}); or {otherwise}"))
+}
+
+/// Another data directory reads the slot, and is away.
+fn of_another(slot: &str) -> Error {
+    let otherwise = describe::another_slot(false);
+    Error::unavailable(format!(
+        "replication slot '{slot}' is another data directory's, which has just read it and is away"
+    ))
+    .hint(format!(
+        "{otherwise}; or, where that directory is gone for good, type there SELECT pg_drop_replication_slot({})",
+        literal(slot)
+    ))
 }
 
 /// The statement that copies the wanted columns, and the origins in terms of its columns.

@@ -112,8 +112,11 @@ impl Shared {
 
 /// How the server lists the streams of a store (`application_name`): by it they are told from those of others.
 pub(super) fn session_name(store: u128) -> String {
-    format!("gridhouse {store:032x}")
+    format!("{SESSIONS}{store:032x}")
 }
+
+/// How the name of every such session begins.
+pub(super) const SESSIONS: &str = "gridhouse ";
 
 /// The worker of one stream.
 pub(crate) struct Worker {
@@ -131,6 +134,8 @@ pub(crate) struct Worker {
     pub(super) position: Option<Place>,
     /// The publication, as it was when contents were last asked for.
     pub(super) published: Publication,
+    /// Whether the slot was seen to be read by another store.
+    pub(super) is_others: bool,
     /// Why the slot cannot be read on, where the server said so.
     pub(super) unreadable: Option<String>,
     /// Tables whose contents are partly sent.
@@ -166,6 +171,7 @@ impl Worker {
             source,
             stream_key: place.key.to_owned(),
             name: session_name(place.store),
+            is_others: false,
             events,
             clock,
             decoder,
