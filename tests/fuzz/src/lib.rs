@@ -1,4 +1,4 @@
-//! Hostile bytes on every decoder of what comes from outside, beside the files of a data directory (those: `gridhouse-sim`, but for
+//! Hostile bytes on the decoders of what comes from outside, beside the files of a data directory (those: `gridhouse-sim`, but for
 //! the states of jobs in them): PostgreSQL's connection, stream and values, JSON and CSV, the books of sinks of files, kept
 //! states, SQL, the options of outside tables, the socket.
 //!
