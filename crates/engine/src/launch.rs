@@ -37,7 +37,7 @@ use crate::sink::{Place, SinkHandle, SinkPlan, Surroundings};
 use crate::stream::{Stream, StreamState};
 use crate::tick::order_jobs;
 use crate::wiring::{
-    gone, hidden_landing, hidden_landing_of, insert_of, land, lands_hidden, leaves_out, letters_of, owner_of,
+    gone, hidden_landing, hidden_landing_of, insert_of, land, lands_hidden, left_out_by, letters_of, owner_of,
     read_anew, sink_name, start_of, target_of,
 };
 use crate::writers::OutsideWriter;
@@ -109,10 +109,8 @@ impl Core {
             if job.record.environment != submission.environment {
                 // The same job by another way, a new password perhaps: it goes on by the way that was named last.
                 former = Some(std::mem::replace(&mut job.record.environment, submission.environment));
-                if was_wanted && self.reads_on(id, &submission.inserts) {
-                    self.set_aside(id, JobState::Waiting(REPLACED.into()))?;
-                } else if was_wanted {
-                    self.halt(id, JobState::Waiting(REPLACED.into()))?;
+                if was_wanted {
+                    self.make_way(id, self.reads_on(id, &submission.inserts))?;
                 }
                 is_taken_up = true;
             }
@@ -183,6 +181,12 @@ impl Core {
         self.put_back(&record, Gaps::Refused)
     }
 
+    /// Stops a job in whose place another begins at once; with `reads_on` what its sources deliver lands meanwhile.
+    fn make_way(&mut self, id: JobId, reads_on: bool) -> Result<()> {
+        let state = JobState::Waiting(REPLACED.into());
+        if reads_on { self.set_aside(id, state) } else { self.halt(id, state) }
+    }
+
     /// Has a job go on as it was that is not replaced after all.
     fn put_back(&mut self, record: &JobRecord, gaps: Gaps) -> Result<()> {
         let Err(error) = self.resume_as(record, gaps) else { return Ok(()) };
@@ -200,13 +204,10 @@ impl Core {
             if gaps == Gaps::Refused {
                 self.check_gaps(&record.name, &inserts)?;
             }
+            // What would not come again is not given up; anything else comes once more, for the new query.
             let mut sources = inserts.iter().flat_map(|insert| &insert.sources);
-            if self.reads_on(id, &inserts) && sources.all(|source| leaves_out(&self.connectors, &source.definition)) {
-                // Nothing of them would come again.
-                self.set_aside(id, JobState::Waiting(REPLACED.into()))?;
-            } else {
-                self.halt(id, JobState::Waiting(REPLACED.into()))?;
-            }
+            let comes_again = sources.any(|source| left_out_by(&self.connectors, &source.definition).is_none());
+            self.make_way(id, !comes_again && self.reads_on(id, &inserts))?;
         }
         let old = self.jobs[&id].record.clone();
         for (i, insert) in inserts.iter_mut().enumerate().filter(|(_, insert)| insert.sink.is_some()) {
@@ -335,8 +336,8 @@ impl Core {
         let others = self.jobs.values().filter(|job| job.record.id != record_out.id);
         let read_by_others: BTreeSet<(SourceId, u32)> = others.flat_map(|job| source_tables(&job.record)).collect();
         let may_leave = old.is_some() && !self.starting;
-        let was_own: BTreeSet<(SourceId, u32)> =
-            old.filter(|_| may_leave).into_iter().flat_map(source_tables).collect();
+        let own = old.filter(|_| may_leave).into_iter().flat_map(source_tables);
+        let own: BTreeSet<(SourceId, u32)> = own.filter(|id| !read_by_others.contains(id)).collect();
         let mut left = Vec::new();
         let left_out = &mut left;
         self.tick_writing(|tick, deltas| {
@@ -432,10 +433,9 @@ impl Core {
                         let mut landed: BTreeMap<ObjectPath, TableId> = BTreeMap::new();
                         for source in &insert.sources {
                             let owner = owner_of(source, record_out.id, i);
-                            let taken = records.iter().flat_map(|insert| &insert.sources);
-                            let taken: BTreeSet<_> = taken.map(|used| (used.source, used.table)).collect();
                             let is_own = |id: (SourceId, u32)| {
-                                was_own.contains(&id) && !read_by_others.contains(&id) && !taken.contains(&id)
+                                let mut taken = records.iter().flat_map(|insert: &InsertRecord| &insert.sources);
+                                own.contains(&id) && !taken.any(|used| (used.source, used.table) == id)
                             };
                             let (id, is_new) =
                                 hidden_landing(tick, streams_out, counter_out, source, owner, &connectors, &is_own)?;
@@ -444,8 +444,9 @@ impl Core {
                             if is_new
                                 && was_read
                                 && gaps == Gaps::Refused
-                                && leaves_out(&connectors, &source.definition)
+                                && let Some(option) = left_out_by(&connectors, &source.definition)
                             {
+                                let source = (&source.definition.path, option);
                                 return Err(does_not_come_again(&record_out.name, source, &target_def.path));
                             }
                             let stream = &streams_out[&id.0];

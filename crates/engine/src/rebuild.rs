@@ -24,7 +24,6 @@ use crate::dead::Letter;
 use crate::deltas::{Delta, Deltas};
 use crate::job::{Flow, of_operators};
 use crate::outside::OutsideRows;
-use crate::prepare::PreparedSource;
 
 /// Whether a job's output is written or only its state built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +48,11 @@ pub(crate) enum Gaps {
 /// The session's setting for it.
 pub(crate) const GAPS: &str = "job.gaps";
 
-/// The error that a job cannot be built anew from rows of `source` that landed elsewhere before.
-pub(crate) fn does_not_come_again(job: &str, source: &PreparedSource, target: &ObjectPath) -> Error {
-    let path = &source.definition.path;
+/// The error that a job cannot be built anew from rows of `source` that landed elsewhere before, and that `option` leaves out.
+pub(crate) fn does_not_come_again(job: &str, (source, option): (&ObjectPath, &str), target: &ObjectPath) -> Error {
     Error::conflict(format!(
-        "job {job} would have to be built anew from rows of {path} that do not come again ('scan.startup.mode'): what it has made of \
-         them would be withdrawn from {target}"
+        "job {job} would have to be built anew from rows of {source} that do not come again ('{option}'): what it has made of them would \
+         be withdrawn from {target}"
     ))
     .hint(format!(
         "let the INSERT stand as it was, or SET '{GAPS}' = 'accept' first, to have what the rows from now on come to"

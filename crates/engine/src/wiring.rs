@@ -140,9 +140,10 @@ pub(crate) fn chosen_alike(connectors: &Connectors, a: &TableDef, b: &TableDef) 
     choosing(connectors, b).iter().all(|chosen| option(a, *chosen) == option(b, *chosen))
 }
 
-/// Whether a source is asked for other rows than all that it has: those that are left out do not come again.
-pub(crate) fn leaves_out(connectors: &Connectors, definition: &TableDef) -> bool {
-    choosing(connectors, definition).iter().any(|chosen| option(definition, *chosen) != chosen.1)
+/// The option by which a source is asked for other rows than all that it has, if it is: those that are left out do not come again.
+pub(crate) fn left_out_by(connectors: &Connectors, definition: &TableDef) -> Option<&'static str> {
+    let chosen = choosing(connectors, definition).iter().find(|chosen| option(definition, **chosen) != chosen.1);
+    chosen.map(|(name, _)| *name)
 }
 
 /// Whether the rows of an `INSERT` have come through a hidden table so far.
@@ -152,8 +153,8 @@ pub(crate) fn lands_hidden(
     before: Option<&InsertRecord>,
 ) -> bool {
     let is_hidden = |used: &SourceUse| {
-        let tables = streams.get(&used.source).into_iter().flat_map(|stream| &stream.tables);
-        tables.into_iter().any(|table| table.id == used.table && table.job.is_none())
+        let mut tables = streams.get(&used.source).into_iter().flat_map(|stream| &stream.tables);
+        tables.any(|table| table.id == used.table && table.job.is_none())
     };
     before.is_some_and(|before| before.fingerprint == insert.fingerprint && before.sources.iter().any(is_hidden))
 }

@@ -68,9 +68,13 @@ impl Form {
         world.database.has_unfit = self.keeps_letters;
     }
 
+    fn key_of_readings(self) -> &'static str {
+        if self.has_log { "" } else { ", PRIMARY KEY (n) NOT ENFORCED" }
+    }
+
     /// The tables outside, which each session has to declare.
     pub(crate) fn outside(self) -> String {
-        let key = if self.has_log { "" } else { ", PRIMARY KEY (n) NOT ENFORCED" };
+        let key = self.key_of_readings();
         let grows = if self.has_log { ", 'grows' = 'true'" } else { "" };
         let on_error = if self.keeps_letters { ", 'on-error' = 'dead-letter'" } else { "" };
         format!(
@@ -90,7 +94,7 @@ impl Form {
 
     /// The script; running it again changes nothing.
     pub fn script(self) -> String {
-        let key = if self.has_log { "" } else { ", PRIMARY KEY (n) NOT ENFORCED" };
+        let key = self.key_of_readings();
         let of_some = if self.is_filtered { " WHERE customer < 4" } else { "" };
         let readings = if self.is_direct { "tap_readings" } else { "ods_readings" };
         let [typed, board] = [TYPED, BOARD].map(|job| self.query(job));
